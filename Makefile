@@ -1,0 +1,55 @@
+# One command for everything. `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+# Stands while a set-up is under way; one that was interrupted may have left half-written packages,
+# which pip would take for installed, so the next set-up then starts from an empty environment.
+UNFINISHED := $(VENV)/.unfinished
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types format bench clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv with everything in it (quick when it is there)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"error: Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; try: make setup PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys, importlib.util as u; sys.exit(0 if u.find_spec("ensurepip") else "error: this Python has no venv; try: apt-get install python3-venv")'
+	@if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi
+	@mkdir -p $(VENV); rm -f $(STAMP); touch $(UNFINISHED)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[demo,dev]"
+	@rm -f $(UNFINISHED); touch $(STAMP)
+
+demo: setup  ## train, index, search and measure on this machine's own API documentation
+	$(BIN)/ernie-search demo
+
+test: setup  ## run all tests
+	$(BIN)/python -m pytest
+
+check: lint types test  ## what CI runs: format, lint, types, tests
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+format: setup  ## format the code and fix what the linter can fix
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+bench: setup  ## run a benchmark: make bench NAME=encode ARGS="--quick --json"
+ifdef NAME
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+else
+	@echo "make bench NAME=..., one of:"; for f in benchmarks/[a-z]*.py; do echo "  $$(basename $$f .py)"; done
+endif
+
+clean:  ## remove caches and build leftovers; .venv and runs stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache build dist src/*.egg-info
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,70 @@
+"""How every command ends: one line on stderr and an exit code, never a traceback for what a user can mend."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ernie_search.errors import ErnieSearchError
+from ernie_search.files import did_you_mean
+
+BAD_INPUT = 2
+"""Exit code for what the user can mend: input, settings, a full disk. The same as for a wrong option."""
+INTERRUPTED = 130
+"""128 + SIGINT, as shells expect."""
+
+
+def fail(message: str) -> None:
+    """Write ``error: message`` to stderr as it stands: no markup, no wrapping, no colour."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+
+
+class Commands(TyperGroup):
+    """The command group: turns expected failures into one line and names the nearest command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the command; an unknown name is an error that says what was probably meant."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], list(self.commands))}")
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command that ``args`` names and exit with its code."""
+        arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
+        try:
+            result = super().main(
+                arguments, prog_name or "ernie-search", complete_var, False, windows_expand_args, **extra
+            )
+        except ErnieSearchError as error:
+            fail(" ".join(str(error).split("\n")))
+            code = BAD_INPUT
+        except typer.TyperException as error:  # a wrong option, a missing argument
+            context = getattr(error, "ctx", None)
+            hint = f"; see: {context.command_path} --help" if context is not None else ""
+            fail(f"{error.format_message().strip().rstrip('.')}{hint}")
+            code = error.exit_code
+        except (KeyboardInterrupt, typer.Abort):
+            code = INTERRUPTED
+        except OSError as error:  # the net below the rooms' own messages: a file that the system refused
+            if error.filename is None:
+                raise
+            fail(f"{error.filename}: {error.strerror}")
+            code = BAD_INPUT
+        else:
+            code = result if isinstance(result, int) else 0
+        if code == INTERRUPTED:
+            fail("interrupted")
+        if not standalone_mode:
+            return code
+        sys.exit(code)

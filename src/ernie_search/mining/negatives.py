@@ -1,0 +1,123 @@
+"""Hard negatives: passages that a search ranks high and that nobody judged relevant."""
+
+import hashlib
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ernie_search.errors import DataError, SettingsError
+from ernie_search.types import Qrels, Run
+
+
+@dataclass(frozen=True, slots=True)
+class MinedNegatives:
+    """What was mined, and what was met on the way.
+
+    Attributes:
+        negatives: query id -> distinct passage ids, in random order: a part of the list is as fair a sample.
+        positives_removed: known positives that stood in the rank windows.
+        short: queries that got fewer negatives than asked, after filling.
+        filled: negatives drawn from the whole corpus because a window held too few.
+        unjudged: queries of the run without judgements, left out: any of their passages may be a positive.
+        absent: judged queries that the run lacks.
+    """
+
+    negatives: dict[str, list[str]]
+    positives_removed: int
+    short: int
+    filled: int
+    unjudged: int
+    absent: int
+
+
+def mine_negatives(
+    run: Run,
+    qrels: Qrels,
+    number: int,
+    *,
+    first: int = 0,
+    last: int = 100,
+    seed: int = 0,
+    corpus_ids: Sequence[str] | None = None,
+) -> MinedNegatives:
+    """Draw ``number`` negatives for each judged query of ``run`` from its ranks ``first`` to ``last``.
+
+    What is drawn for a query depends on the seed, its id and its own passages: not on the other
+    queries, nor on any order. Equal scores are ranked by passage id.
+
+    Args:
+        run: candidates, higher scores first.
+        qrels: judgements; passages with a grade above 0 are never drawn.
+        number: negatives a query.
+        first: ranks skipped at the top (0: none), where unjudged positives are likeliest.
+        last: the rank, counted from 0 and known positives included, at which the window ends.
+        seed: of the drawing.
+        corpus_ids: all passage ids. Given, a list too short is filled with random ones (not from the
+            skipped ranks); else it stays short. No passage is ever repeated in a list.
+
+    Raises:
+        SettingsError: ``number`` below 1, an impossible window, or one that is smaller than ``number``
+            with nothing to fill from.
+        DataError: a NaN score.
+    """
+    if number < 1:
+        raise SettingsError(f"number of negatives is {number}; ask for at least 1")
+    if first < 0 or last <= first:
+        raise SettingsError(
+            f"rank window is {first} to {last}; it must start at 0 or above and end after its start"
+        )
+    if last - first < number and corpus_ids is None:
+        raise SettingsError(
+            f"{number} negatives asked from {last - first} ranks ({first} to {last}); widen the window, "
+            "ask for fewer, or give the corpus to fill from"
+        )
+    everything = None if corpus_ids is None else list(dict.fromkeys(corpus_ids))
+    negatives: dict[str, list[str]] = {}
+    removed = short = filled = unjudged = 0
+    for query_id, scores in run.items():
+        if query_id not in qrels:
+            unjudged += 1
+            continue
+        positives = {passage_id for passage_id, grade in qrels[query_id].items() if grade > 0}
+        top = _ranked(scores, query_id)[:last]
+        candidates = [passage_id for passage_id in top[first:] if passage_id not in positives]
+        removed += len(top[first:]) - len(candidates)
+        generator = _generator(seed, query_id)
+        drawn = generator.sample(candidates, min(number, len(candidates)))
+        if len(drawn) < number and everything is not None:
+            more = _draw_others(everything, positives.union(top), number - len(drawn), generator)
+            filled += len(more)
+            drawn += more
+        short += len(drawn) < number
+        negatives[query_id] = drawn
+    return MinedNegatives(
+        negatives=negatives,
+        positives_removed=removed,
+        short=short,
+        filled=filled,
+        unjudged=unjudged,
+        absent=sum(query_id not in run for query_id in qrels),
+    )
+
+
+def _ranked(scores: Mapping[str, float], query_id: str) -> list[str]:
+    if any(math.isnan(score) for score in scores.values()):
+        raise DataError(
+            f"query {query_id!r}: a candidate's score is NaN; repair the run before mining from it"
+        )
+    return sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))
+
+
+def _generator(seed: int, query_id: str) -> random.Random:
+    """A generator of the query's own; hashed, as ``hash`` of a string changes from process to process."""
+    return random.Random(hashlib.blake2b(f"{seed}\0{query_id}".encode(), digest_size=8).digest())
+
+
+def _draw_others(
+    everything: list[str], excluded: set[str], number: int, generator: random.Random
+) -> list[str]:
+    """Up to ``number`` distinct passages that are not ``excluded``."""
+    # at most len(excluded) of the draws can be excluded ones, so this many always suffice
+    draws = generator.sample(everything, min(len(everything), number + len(excluded)))
+    return [passage_id for passage_id in draws if passage_id not in excluded][:number]

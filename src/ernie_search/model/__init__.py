@@ -1,0 +1,9 @@
+"""The joint encoder: one pass gives the single vector and the token matrix."""
+
+from ernie_search.model.base import BUNDLED, bundled_base
+from ernie_search.model.encode import Encoded
+from ernie_search.model.joint import JointEncoder, from_base, load
+from ernie_search.model.output import EncoderOutput
+from ernie_search.model.settings import ScoreSettings
+
+__all__ = ["BUNDLED", "Encoded", "EncoderOutput", "JointEncoder", "ScoreSettings", "bundled_base", "from_base", "load"]

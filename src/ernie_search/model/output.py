@@ -1,0 +1,59 @@
+"""What one pass of the joint encoder gives: the single vector and the token matrix of every text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LATE_TOKENS = "late_tokens"
+LATE_MASK = "late_mask"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOutput:
+    """Two readings of one forward pass. Losses and search see only this.
+
+    Attributes:
+        cls: ``(B, D)`` single vectors, scaled so that a dot product is the model's own score
+            (L2-normalised where the model's similarity is cosine).
+        tokens: ``(B, L, d)`` L2-normalised token vectors; ``None`` when only ``cls`` was asked for.
+        mask: ``(B, L)`` bool, true where a token takes part in late interaction (no padding, no
+            special tokens, no prompt); ``None`` together with ``tokens``.
+    """
+
+    cls: Tensor
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+
+    @classmethod
+    def from_features(cls, features: Mapping[str, Any], *, normalise: bool) -> "EncoderOutput":
+        """Read sentence-transformers' feature dictionary: the one place that knows its keys."""
+        single = features["sentence_embedding"].float()
+        if normalise:
+            single = torch.nn.functional.normalize(single, dim=-1)
+        return cls(single, features.get(LATE_TOKENS), features.get(LATE_MASK))
+
+    @classmethod
+    def stack(cls, parts: "list[EncoderOutput]", order: Tensor) -> "EncoderOutput":
+        """Join micro-batches and put row ``order[i]`` of the result where part row ``i`` stood.
+
+        Args:
+            parts: outputs of micro-batches with ``sum(B_k) == len(order)`` rows of any lengths.
+            order: ``(B,)`` the place in the batch of each row, in the order of ``parts``.
+        """
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(len(order), device=order.device)
+        single = torch.cat([part.cls for part in parts])[inverse]
+        if any(part.tokens is None for part in parts):
+            return cls(single)
+        longest = max(part.tokens.shape[1] for part in parts if part.tokens is not None)
+        tokens, masks = [], []
+        for part in parts:
+            if part.tokens is None or part.mask is None:
+                continue
+            missing = longest - part.tokens.shape[1]
+            tokens.append(torch.nn.functional.pad(part.tokens, (0, 0, 0, missing)))
+            masks.append(torch.nn.functional.pad(part.mask, (0, missing)))
+        return cls(single, torch.cat(tokens)[inverse], torch.cat(masks)[inverse])

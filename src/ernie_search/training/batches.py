@@ -1,0 +1,75 @@
+"""Which question stands in which step, with which positive and negatives: a function of the seed alone.
+
+Nothing here depends on what was drawn before, so step 137 of a resumed run is step 137 of the first one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ernie_search.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question, all its known positives, and the negatives it may be shown."""
+
+    question: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepBatch:
+    """The texts of one step: Q questions, and Q groups of ``1 + n`` passage ids, the positive first."""
+
+    questions: list[str]
+    groups: list[list[str]]
+    positives: list[frozenset[str]]
+
+
+class StepBatches(Dataset[StepBatch]):
+    """Item ``s`` is the batch of step ``s``. Each epoch is a new permutation; no question twice in a step."""
+
+    def __init__(self, examples: Sequence[Example], *, steps: int, questions: int, negatives: int, seed: int) -> None:
+        """Check that every step can be filled.
+
+        Raises:
+            TrainingError: fewer questions than a batch, or a question with too few negatives.
+        """
+        if len(examples) < questions:
+            raise TrainingError(
+                f"{len(examples)} training questions are fewer than questions_per_batch={questions}; "
+                f"set questions_per_batch to {max(1, len(examples))} or less"
+            )
+        for example in examples:
+            if len(example.negatives) < negatives:
+                raise TrainingError(
+                    f"question {example.question!r} has {len(example.negatives)} negatives, "
+                    f"negatives={negatives} asks for more; lower negatives"
+                )
+        self.examples, self.steps, self.questions = examples, steps, questions
+        self.negatives, self.seed = negatives, seed
+        self.per_epoch = len(examples) // questions
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> StepBatch:
+        if not 0 <= step < self.steps:
+            raise IndexError(step)
+        epoch, place = divmod(step, self.per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+        chosen = order[place * self.questions : (place + 1) * self.questions]
+        batch = StepBatch([], [], [])
+        for number in chosen:
+            example = self.examples[number]
+            draw = np.random.default_rng([self.seed, epoch, int(number)])
+            positive = example.positives[draw.integers(len(example.positives))]
+            picked = draw.choice(len(example.negatives), self.negatives, replace=False) if self.negatives else []
+            batch.questions.append(example.question)
+            batch.groups.append([positive, *(example.negatives[i] for i in picked)])
+            batch.positives.append(frozenset(example.positives))
+        return batch

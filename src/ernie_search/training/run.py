@@ -1,0 +1,245 @@
+"""One training run in one folder: started, gone on with, or found done, by the same call."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sentence_transformers
+import torch
+import transformers
+from sentence_transformers import SentenceTransformerTrainingArguments
+from transformers import PrinterCallback, set_seed
+from transformers.trainer_callback import ProgressCallback
+
+from ernie_search.data import Collection
+from ernie_search.errors import TrainingError
+from ernie_search.files import atomic_directory, fingerprint, read_json, recover_directory, storage_errors, write_json
+from ernie_search.hardware import prefers_bf16
+from ernie_search.model import JointEncoder, ScoreSettings, from_base
+from ernie_search.model.encode import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
+from ernie_search.model.joint import attention_dropouts
+from ernie_search.training.batches import StepBatches
+from ernie_search.training.checkpoints import latest_checkpoint
+from ernie_search.training.collate import Collator
+from ernie_search.training.dev import DevEvaluator
+from ernie_search.training.prepare import TrainingData, prepare
+from ernie_search.training.settings import TrainSettings
+from ernie_search.training.step import JointLoss
+from ernie_search.training.trainer import Events, JointTrainer, Observer
+
+RUN_FILE = "run.json"
+RESULT_FILE = "result.json"
+BEST_FILE = "best.json"
+LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a run ended with.
+
+    Attributes:
+        model: directory of the best checkpoint's model (of the last, without a dev split).
+        last: directory of the last step's model.
+        best_step, best_metric: where dev was highest, and how high; 0 and ``None`` without dev.
+        steps, seconds: done in all, and taken by the calls that did them.
+        truncated: share of questions and passages that were longer than the model reads.
+    """
+
+    model: Path
+    last: Path
+    best_step: int
+    best_metric: float | None
+    steps: int
+    seconds: float
+    truncated: dict[str, float]
+
+
+def _at_least_one(value: float) -> int:
+    return max(1, math.ceil(value))
+
+
+def train(
+    collection: Collection,
+    output: Path,
+    settings: TrainSettings,
+    *,
+    base: str,
+    layers: int | None = None,
+    data: TrainingData | None = None,
+    observer: Observer | None = None,
+) -> TrainResult:
+    """Train a joint encoder, or go on where the same call stopped.
+
+    Args:
+        collection: with a ``train`` split; a ``dev`` split chooses the best checkpoint.
+        output: folder of the run: checkpoints, ``best/``, ``last/``, ``log.jsonl``, ``result.json``.
+        settings: what to train.
+        base: hub name, directory, or the bundled base.
+        layers: keep only the first so many layers of the base.
+        data: what :func:`prepare` made of the same collection and settings, to share it between runs.
+        observer: told of every event.
+
+    Raises:
+        TrainingError: the folder holds another run; the loss is no number; a batch has no negative.
+        SettingsError, DataError, ModelError, StorageError: see there.
+    """
+    settings.check()
+    identity = {
+        "settings": settings.model_dump(),
+        "base": base,
+        "layers": layers,
+        "collection": collection.fingerprint,
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "sentence_transformers": sentence_transformers.__version__,
+        },
+    }
+    _claim(output, identity)
+    if (output / RESULT_FILE).is_file():
+        return _read_result(output)
+    if data is None:
+        data = prepare(collection, settings)
+    set_seed(settings.seed)
+    model = from_base(base, settings=_scores(settings), layers=layers, seed=settings.seed)
+    return _Run(output, settings, model, data, observer or (lambda name, values: None)).train()
+
+
+def _claim(output: Path, identity: dict[str, Any]) -> None:
+    mark = output / RUN_FILE
+    if mark.is_file():
+        before = read_json(mark)
+        if fingerprint(before) != fingerprint(identity):
+            differs = [name for name in identity if before.get(name) != identity[name]]
+            raise TrainingError(
+                f"{output}: holds another run (its {', '.join(differs)} differ); choose another --output or delete it"
+            )
+        return
+    write_json(mark, identity)
+
+
+def _scores(settings: TrainSettings) -> ScoreSettings:
+    return ScoreSettings(
+        query_length=settings.query_length,
+        passage_length=settings.passage_length,
+        dense_temperature=settings.dense_temperature,
+        late_temperature=settings.late_temperature,
+    )
+
+
+def _read_result(output: Path) -> TrainResult:
+    found = read_json(output / RESULT_FILE)
+    found["model"], found["last"] = output / found["model"], output / found["last"]
+    return TrainResult(**found)
+
+
+class _Run:
+    """The parts of one run, put together."""
+
+    def __init__(
+        self, output: Path, settings: TrainSettings, model: JointEncoder, data: TrainingData, observer: Observer
+    ) -> None:
+        self.output, self.settings, self.model, self.observer = output, settings, model, observer
+        for dropout in attention_dropouts(model):
+            dropout.p = settings.attention_dropout
+        model.attach_tokens = settings.needs_tokens
+        budget = settings.token_budget or (CPU_TOKEN_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET)
+        self.collator = Collator(model, data.passages, budget)
+        self.late = settings.needs_tokens
+        dev = data.dev
+        self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
+        self.best: dict[str, Any] = {"step": 0, "metric": None}
+        batches = StepBatches(
+            data.examples,
+            steps=settings.steps,
+            questions=settings.questions_per_batch,
+            negatives=settings.negatives,
+            seed=settings.seed,
+        )
+        self.trainer = JointTrainer(
+            model=model,
+            args=self._arguments(with_dev=dev is not None),
+            train_dataset=None,
+            batches=batches,
+            keep_checkpoints=settings.keep_checkpoints,
+            loss=JointLoss(model, settings),
+            evaluator=DevEvaluator(dev, late=self.late) if dev is not None else None,
+            data_collator=self.collator,
+            callbacks=[Events(self._observe)],
+        )
+        for unwanted in (PrinterCallback, ProgressCallback):
+            self.trainer.remove_callback(unwanted)
+
+    def _arguments(self, *, with_dev: bool) -> SentenceTransformerTrainingArguments:
+        settings = self.settings
+        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and prefers_bf16(self.model.device.type))
+        return SentenceTransformerTrainingArguments(
+            output_dir=str(self.output),
+            max_steps=settings.steps,
+            per_device_train_batch_size=settings.questions_per_batch,
+            learning_rate=settings.learning_rate,
+            learning_rate_mapping={r"token_head": settings.head_learning_rate},
+            weight_decay=settings.weight_decay,
+            warmup_steps=_at_least_one(settings.warmup * settings.steps),
+            lr_scheduler_type="linear",
+            optim="adamw_torch_fused",
+            max_grad_norm=settings.max_grad_norm,
+            bf16=bf16,
+            seed=settings.seed,
+            logging_steps=max(1, settings.steps // 20),
+            logging_nan_inf_filter=False,
+            eval_strategy="steps" if with_dev and settings.evaluations else "no",
+            eval_steps=_at_least_one(settings.steps / max(1, settings.evaluations)),
+            save_strategy="steps",
+            save_steps=_at_least_one(settings.steps / settings.checkpoints),
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+        )
+
+    def _observe(self, name: str, values: dict[str, Any]) -> None:
+        if name in ("log", "dev"):
+            with storage_errors(self.output), open(self.output / LOG_FILE, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps({"event": name, **values}, ensure_ascii=False) + "\n")
+        if name == "dev" and f"eval_{self.metric}" in values:
+            self._keep_best(values["step"], float(values[f"eval_{self.metric}"]))
+        self.observer(name, values)
+
+    def _keep_best(self, step: int, metric: float) -> None:
+        if self.best["metric"] is not None and metric <= self.best["metric"]:
+            return
+        self.best = {"step": step, "metric": metric}
+        with atomic_directory(self.output / "best") as folder:
+            self.model.save(str(folder))
+            write_json(folder / BEST_FILE, self.best)
+
+    def train(self) -> TrainResult:
+        """All steps that are left; then the last model and the result, written last."""
+        started = time.monotonic()
+        recover_directory(self.output / "best")
+        if (self.output / "best" / BEST_FILE).is_file():
+            self.best = read_json(self.output / "best" / BEST_FILE)
+        checkpoint = latest_checkpoint(self.output)
+        self.observer("start", {"step": int(checkpoint.name.split("-")[1]) if checkpoint else 0, "steps": self.settings.steps})
+        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with atomic_directory(self.output / "last") as folder:
+            self.model.save(str(folder))
+        seconds = time.monotonic() - started
+        result = {
+            "model": "best" if self.best["metric"] is not None else "last",
+            "last": "last",
+            "best_step": self.best["step"],
+            "best_metric": self.best["metric"],
+            "steps": self.settings.steps,
+            "seconds": round(seconds, 2),
+            "truncated": {
+                task: round(self.collator.truncated[task] / max(1, self.collator.texts[task]), 4)
+                for task in self.collator.texts
+            },
+        }
+        write_json(self.output / RESULT_FILE, result)
+        return _read_result(self.output)

@@ -1,0 +1,97 @@
+"""sentence-transformers' trainer, with the four things that a joint model needs done differently."""
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformerTrainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+
+from ernie_search.errors import TrainingError
+from ernie_search.files import storage_errors
+from ernie_search.training.batches import StepBatches
+from ernie_search.training.checkpoints import publish
+from ernie_search.training.step import JointLoss
+
+Observer = Callable[[str, dict[str, Any]], None]
+"""Told of every event: its name (``step``, ``log``, ``dev``, ``checkpoint``), and what there is to say."""
+
+
+class JointTrainer(SentenceTransformerTrainer):
+    """Steps as data, loss parts by name, a stop at NaN, and checkpoints that a kill cannot halve."""
+
+    def __init__(self, *, batches: StepBatches, keep_checkpoints: int, **kwargs: Any) -> None:
+        self.batches = batches
+        self.keep_checkpoints = keep_checkpoints
+        super().__init__(**kwargs)
+
+    def get_train_dataloader(self) -> Any:
+        """One item a step. The generator is the loader's own, so that making a loader (as a resume does)
+        takes nothing from the random numbers of the training."""
+        loader: DataLoader[Any] = DataLoader(
+            self.batches, batch_size=1, collate_fn=self.data_collator, generator=torch.Generator()
+        )
+        return self.accelerator.prepare(loader)
+
+    def collect_features(self, inputs: dict[str, Any]) -> tuple[Any, None]:
+        """The collated step goes to the loss as it is."""
+        return inputs, None
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The trainer's own; a loss that is no number stops the run before it reaches the weights."""
+        loss = super().training_step(*args, **kwargs)
+        if not math.isfinite(loss.item()):
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}; the last checkpoint is kept. "
+                "Lower learning_rate or raise the temperatures, and run again"
+            )
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add raw loss parts and the teacher's entropy to the weighted parts."""
+        if "loss" in logs and isinstance(self.loss, JointLoss):
+            logs = logs | self.loss.take_raw()
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write under a staging folder, fsync, rename: a checkpoint is whole or absent."""
+        folder = Path(self.args.output_dir)
+        staging = folder / ".staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        self.args.output_dir = str(staging)
+        try:
+            with storage_errors(folder):
+                super()._save_checkpoint(model, trial)
+                publish(staging, folder, self.keep_checkpoints)
+        finally:
+            self.args.output_dir = str(folder)
+
+
+class Events(TrainerCallback):
+    """Hands the trainer's events to an observer."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One optimizer step done."""
+        self.observer("step", {"step": state.global_step, "steps": state.max_steps})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Losses, learning rate, gradient norm."""
+        self.observer("log", {"step": state.global_step, **(logs or {})})
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Dev measured."""
+        self.observer("dev", {"step": state.global_step, **(metrics or {})})
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A checkpoint is on disk."""
+        self.observer("checkpoint", {"step": state.global_step})

@@ -1,0 +1,76 @@
+"""Contrastive and interaction losses against their definitions, and the candidate masks by hand."""
+
+import math
+
+import pytest
+import torch
+from ernie_search.errors import TrainingError
+from ernie_search.losses import candidates, contrastive, interaction_distillation
+
+GROUPS = [["a", "x"], ["b", "a"], ["c", "y"]]
+POSITIVES = [{"a"}, {"b"}, {"c", "x"}]
+
+
+def test_known_positives_elsewhere_in_the_batch_are_masked() -> None:
+    who = candidates(GROUPS, POSITIVES)
+    assert who.positive.tolist() == [0, 2, 4]
+    assert who.allowed.int().tolist() == [[1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 1, 1]]
+    assert who.own.int().tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("groups", [[["a"]], [["a"], ["a"]]])
+def test_a_question_without_a_negative_is_refused(groups: list[list[str]]) -> None:
+    with pytest.raises(TrainingError, match="no negative"):
+        candidates(groups, [{"a"}] * len(groups))
+
+
+def test_groups_of_different_sizes_are_refused() -> None:
+    with pytest.raises(TrainingError, match="different sizes"):
+        candidates([["a", "b"], ["c"]], [{"a"}, {"c"}])
+
+
+def softmax(scores: list[float], temperature: float) -> list[float]:
+    powers = [math.exp(score / temperature) for score in scores]
+    return [power / sum(powers) for power in powers]
+
+
+def test_contrastive_equals_the_definition() -> None:
+    who = candidates(GROUPS, POSITIVES)
+    scores = torch.randn(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = 0.0
+    for row in range(3):
+        kept = [column for column in range(6) if who.allowed[row, column]]
+        p = softmax([scores[row, column].item() for column in kept], 0.7)
+        expected -= math.log(p[kept.index(int(who.positive[row]))]) / 3
+    assert contrastive(scores, who, 0.7).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_interaction_distillation_equals_the_definition(detach: bool) -> None:
+    who = candidates(GROUPS, POSITIVES)
+    generator = torch.Generator().manual_seed(1)
+    teacher = torch.randn(3, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    student = torch.randn(3, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    expected, entropy = 0.0, 0.0
+    for row in range(3):
+        kept = [column for column in range(6) if who.allowed[row, column]]
+        p = softmax([teacher[row, column].item() for column in kept], 0.5)
+        q = softmax([student[row, column].item() for column in kept], 0.9)
+        expected += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / 3
+        entropy -= sum(a * math.log(a) for a in p) / 3
+    result = interaction_distillation(
+        teacher, student, who.allowed, teacher_temperature=0.5, student_temperature=0.9, detach_teacher=detach
+    )
+    assert result.loss.item() == pytest.approx(expected)
+    assert result.teacher_entropy.item() == pytest.approx(entropy)
+    result.loss.backward()
+    assert (teacher.grad is None) == detach
+    assert student.grad is not None
+    assert student.grad[~who.allowed].abs().max().item() == 0.0
+
+
+def test_equal_readings_have_nothing_to_teach() -> None:
+    scores = torch.randn(2, 5)
+    allowed = torch.ones(2, 5, dtype=torch.bool)
+    result = interaction_distillation(scores, scores, allowed, teacher_temperature=0.5, student_temperature=0.5)
+    assert result.loss.item() == pytest.approx(0.0, abs=1e-6)
