@@ -73,8 +73,12 @@ def test_a_gpu_prefers_bf16_when_it_has_it_natively(monkeypatch):
     assert asked == {"including_emulation": False}
 
 
-def test_the_real_measurement_is_a_positive_number_and_made_once():
+def test_the_real_measurement_is_a_positive_number_made_once_and_leaves_the_threads_alone():
+    import torch
+
+    threads = torch.get_num_threads()
     first = hardware.bf16_speedup()
+    assert torch.get_num_threads() == threads
     assert math.isfinite(first)
     assert first > 0
     assert hardware.bf16_speedup() is first

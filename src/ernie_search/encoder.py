@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """Where it was loaded from: a directory or a hub name."""
+        """What messages call it."""
 
     @property
     def fingerprint(self) -> str:

@@ -39,8 +39,9 @@ class Manifest:
     """What a folder of shards holds, and which model and data made it.
 
     Attributes:
-        model_name: where the model was loaded from.
+        model_name: what messages call the model.
         model_fingerprint: of the model that made the vectors; search refuses any other.
+        model_path: its directory as seen from this folder, so that both can move together; "" if unknown.
         data_fingerprint: of the collection.
         dim: ``D`` of the single vectors; 0 until the first shard is there.
         token_dim: ``d`` of the token vectors.
@@ -58,6 +59,7 @@ class Manifest:
     token_dim: int
     with_tokens: bool
     shard_size: int
+    model_path: str = ""
     dim: int = 0
     shards: list[ShardInfo] = field(default_factory=list)
     complete: bool = False
@@ -129,7 +131,9 @@ def write_shard(handle: IO[bytes], shard: Shard) -> None:
         "token_count": pa.array(np.diff(shard.offsets).astype(np.int32)),
     }
     metadata = {"token_dim": str(shard.tokens.shape[1]), "tokens": "float16 rows", "token_ids": "int32"}
-    schema = pa.schema([pa.field(name, column.type, nullable=False) for name, column in columns.items()], metadata)
+    schema = pa.schema(
+        [pa.field(name, column.type, nullable=False) for name, column in columns.items()], metadata
+    )
     # Vectors do not compress, and reading them is faster as they are; dictionaries never pay here.
     words = {"id", "title", "text", "fields", "token_ids"}
     compression = {name: "zstd" if name in words else "none" for name in (*columns, "dense.list.element")}
@@ -149,7 +153,6 @@ def read_shard(path: Path) -> Shard:
         IndexStateError: it is missing, or not a shard; the message names the file.
     """
     try:
-        # pre_buffer and threads cost memory and gain nothing on a local file of this size.
         table = pq.ParquetFile(path).read().combine_chunks()
         counts = _column(table, "token_count").to_numpy()
         offsets = np.zeros(len(counts) + 1, dtype=np.int64)
@@ -167,7 +170,9 @@ def read_shard(path: Path) -> Shard:
             offsets=offsets,
         )
     except FileNotFoundError:
-        raise IndexStateError(f"{path}: this shard is missing; run the same index command again to make it") from None
+        raise IndexStateError(
+            f"{path}: this shard is missing; run the same index command again to make it"
+        ) from None
     except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise IndexStateError(
@@ -192,7 +197,9 @@ def read_manifest(folder: Path) -> Manifest:
         shards = [ShardInfo(**shard) for shard in values.pop("shards")]
         return Manifest(shards=shards, **values)
     except (StorageError, TypeError, ValueError, KeyError) as error:
-        raise IndexStateError(f"{path}: not a manifest of encoded shards ({error}); delete {folder} and index again") from error
+        raise IndexStateError(
+            f"{path}: not a manifest of encoded shards ({error}); delete {folder} and index again"
+        ) from error
 
 
 def shard_problem(folder: Path, info: ShardInfo) -> str | None:
@@ -218,7 +225,8 @@ def read_shards(folder: Path, *, verify: bool = True) -> Iterator[Shard]:
     manifest = read_manifest(folder)
     if not manifest.complete:
         raise IndexStateError(
-            f"{folder}: encoding stopped after {manifest.passages} passages; run the same index command again to finish"
+            f"{folder}: encoding stopped after {manifest.passages} passages; "
+            "run the same index command again to finish"
         )
     for info in manifest.shards:
         problem = shard_problem(folder, info) if verify else None
@@ -229,14 +237,14 @@ def read_shards(folder: Path, *, verify: bool = True) -> Iterator[Shard]:
         expected = (info.rows, info.tokens, manifest.dim)
         if found != expected:
             raise IndexStateError(
-                f"{folder / info.file}: holds (passages, tokens, dimensions) {found}, its manifest says {expected}; "
-                "run the same index command again"
+                f"{folder / info.file}: holds (passages, tokens, dimensions) {found}, its manifest says "
+                f"{expected}; run the same index command again"
             )
         yield shard
 
 
 def _pack(values: NDArray[Any], offsets: NDArray[np.int64], rows: int) -> pa.Array:
-    """Rows of ``values`` between offsets as one binary array over the same memory (64-bit offsets: no 2 GB limit)."""
+    """Rows of ``values`` between offsets as one binary array over the same memory (64-bit: no 2 GB limit)."""
     flat = np.ascontiguousarray(values)
     width = flat.itemsize * (flat.shape[1] if flat.ndim == 2 else 1)
     places = np.ascontiguousarray(offsets * width, dtype=np.int64)
@@ -249,7 +257,11 @@ def _unpack(column: pa.Array, dtype: np.dtype[Any]) -> NDArray[Any]:
     """The values of a binary array, flat, over the same memory."""
     _, places, data = column.buffers()
     bounds = np.frombuffer(places, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
-    raw = np.frombuffer(data, dtype=np.uint8)[bounds[0] : bounds[-1]] if data is not None else np.zeros(0, np.uint8)
+    raw = (
+        np.frombuffer(data, dtype=np.uint8)[bounds[0] : bounds[-1]]
+        if data is not None
+        else np.zeros(0, np.uint8)
+    )
     return raw.view(dtype)
 
 

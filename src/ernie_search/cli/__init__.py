@@ -3,12 +3,13 @@
 Nothing here imports torch before a command needs it, so that ``--help`` answers at once.
 """
 
+import os
 from typing import Annotated
 
 import typer
 
 from ernie_search import __version__
-from ernie_search.cli import doctor
+from ernie_search.cli import data, doctor, evaluate, index, search
 from ernie_search.cli.app import Commands
 
 app = typer.Typer(
@@ -37,11 +38,18 @@ def top(
     """Dense retrieval taught by late interaction: from a collection to a trained, measured index."""
 
 
+# In the order of work, which is the order of the help.
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
+app.add_typer(data.app, name="data")
+app.command(epilog=index.EXAMPLE)(index.index)
+app.command(epilog=search.EXAMPLE)(search.search)
+app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 
 
 def main() -> None:
     """The entry point of the ``ernie-search`` command."""
+    # The libraries' own bars ("Loading weights") would stand between ours; whoever sets this keeps their way.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     app()
 
 

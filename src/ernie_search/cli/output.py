@@ -4,10 +4,15 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
+"""The option that every command with figures has."""
 
 PIPE_WIDTH = 120
 """Columns of a table that goes into a file or a pipe, where no terminal says how wide it is."""
@@ -42,6 +47,17 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on stderr while something takes seconds; nothing where stderr is no terminal."""
+    where = console(stderr=True)
+    if not where.is_terminal:
+        yield
+        return
+    with where.status(what):
+        yield
 
 
 def gibibytes(size: float) -> str:

@@ -96,7 +96,7 @@ def check_split(
             )
         if row.passage not in passages:
             found.add(
-                f"{where}: judges passage {row.passage!r}, which is not in the corpus; add it or drop the line"
+                f"{where}: judges passage {row.passage!r}, which is not in the corpus; add it or drop it"
             )
         earlier = grades.setdefault((row.query, row.passage), row.grade)
         if earlier != row.grade:

@@ -1,4 +1,4 @@
-"""Encode a collection into Parquet shards, one at a time, so that an interrupted run goes on where it stopped."""
+"""Encode a collection into Parquet shards, one at a time; an interrupted run goes on where it stopped."""
 
 import json
 import time
@@ -47,17 +47,19 @@ def encode_collection(
     data_fingerprint: str,
     shard_size: int = 4096,
     with_tokens: bool = True,
+    model_path: Path | str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EncodedCollection:
-    """Encode ``passages`` into ``output``; run again after any interruption, it goes on with the first missing shard.
+    """Encode ``passages`` into ``output``; after any interruption the same call goes on with what is missing.
 
     Args:
         model: gives vectors and token matrices.
-        passages: streamed; on resume they are read again from the start, and those already encoded are skipped.
+        passages: streamed; on resume read again from the start, and those already encoded are skipped.
         output: the folder of shards, made if needed.
         data_fingerprint: of the collection; the folder is refused to any other.
         shard_size: passages held in memory, and lost at most to an interruption.
         with_tokens: store token matrices (fp16) too; without them only dense search is possible.
+        model_path: the model's directory, noted in the manifest so that search finds it by itself.
         progress: called with the number of passages done since its last call, skipped ones included.
 
     Returns:
@@ -73,7 +75,12 @@ def encode_collection(
         raise SettingsError(f"shard_size={shard_size}: must be at least 1 passage")
     with exclusive(output):
         manifest = begin_or_resume(
-            model, output, data_fingerprint=data_fingerprint, shard_size=shard_size, with_tokens=with_tokens
+            model,
+            output,
+            data_fingerprint=data_fingerprint,
+            shard_size=shard_size,
+            with_tokens=with_tokens,
+            model_path=model_path,
         )
         encoded = 0
         if manifest.complete:
@@ -105,7 +112,10 @@ def _encode_missing(
                 progress(len(batch))
             continue
         encoding = model.encode_joint(
-            [passage.full_text for passage in batch], "passage", tokens=manifest.with_tokens, progress=progress
+            [passage.full_text for passage in batch],
+            "passage",
+            tokens=manifest.with_tokens,
+            progress=progress,
         )
         shard = _shard(batch, encoding, manifest)
         with atomic_write(output / name, "wb") as handle:
@@ -128,7 +138,8 @@ def _encode_missing(
         raise DataError(f"{output}: no passages to encode; check the collection")
     if number < len(done):
         raise IndexStateError(
-            f"{output}: holds {len(done)} shards, the collection now fills {number}; delete the folder and index again"
+            f"{output}: holds {len(done)} shards, the collection now fills {number}; "
+            "delete the folder and index again"
         )
     manifest.complete = True
     manifest.write(output)
@@ -140,7 +151,9 @@ def _checked(passages: Iterable[Passage]) -> Iterator[Passage]:
     seen: set[str] = set()
     for number, passage in enumerate(passages, start=1):
         if passage.id in seen:
-            raise DataError(f"passage {number}: id {passage.id!r} repeats; give every passage an id of its own")
+            raise DataError(
+                f"passage {number}: id {passage.id!r} repeats; give every passage an id of its own"
+            )
         seen.add(passage.id)
         if not passage.full_text.strip():
             raise DataError(f"passage {number} ({passage.id!r}): no text; remove it or give it one")
@@ -162,8 +175,8 @@ def _check_same(path: Path, info: ShardInfo, batch: list[Passage]) -> None:
     """A finished shard must hold what the collection has at its place."""
     if (len(batch), batch[0].id, batch[-1].id) != (info.rows, info.first_id, info.last_id):
         raise IndexStateError(
-            f"{path}: holds {info.rows} passages {info.first_id!r} to {info.last_id!r}, the collection now has "
-            f"{len(batch)}, {batch[0].id!r} to {batch[-1].id!r}, at this place; delete the folder and index again"
+            f"{path}: holds {info.rows} passages {info.first_id!r} to {info.last_id!r}, the collection now "
+            f"has {len(batch)}, {batch[0].id!r} to {batch[-1].id!r}, there; delete the folder and index again"
         )
 
 
@@ -181,7 +194,8 @@ def _shard(batch: list[Passage], encoding: Encoding, manifest: Manifest) -> Shar
     for passage, vector, matrix in zip(batch, dense, matrices, strict=True):
         if not (np.isfinite(vector).all() and np.isfinite(matrix).all()):
             raise ModelError(
-                f"{manifest.model_name}: the vector of passage {passage.id!r} is not finite; retrain the model or fix it"
+                f"{manifest.model_name}: the vector of passage {passage.id!r} is not finite; "
+                "train the model again or use another"
             )
     offsets = np.zeros(len(batch) + 1, dtype=np.int64)
     np.cumsum([len(matrix) for matrix in matrices], out=offsets[1:])

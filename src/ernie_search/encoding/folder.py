@@ -4,13 +4,13 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
-from ernie_search import __version__
 from ernie_search.encoder import Encoder
 from ernie_search.errors import IndexStateError
 from ernie_search.files import MANIFEST, storage_errors
-from ernie_search.shards import Manifest, read_manifest, shard_problem
+from ernie_search.shards import Manifest, read_manifest, shard_name, shard_problem
 
 
 @contextlib.contextmanager
@@ -22,6 +22,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise IndexStateError(f"{folder}: is a file; choose a folder for the shards")
+    made = not folder.exists()
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
@@ -33,42 +34,61 @@ def exclusive(folder: Path) -> Iterator[None]:
                 f"{folder}: another process is encoding into it; wait for it or choose another folder"
             ) from None
         yield
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):  # it holds something by now, so it stays
+                folder.rmdir()
+        raise
     finally:
         os.close(descriptor)
 
 
-def begin_or_resume(model: Encoder, folder: Path, *, data_fingerprint: str, shard_size: int, with_tokens: bool) -> Manifest:
+def begin_or_resume(
+    model: Encoder,
+    folder: Path,
+    *,
+    data_fingerprint: str,
+    shard_size: int,
+    with_tokens: bool,
+    model_path: Path | str | None = None,
+) -> Manifest:
     """The manifest to go on from: a new one, or that of an earlier run with only its sound shards.
 
     A folder begun with another shard size goes on with its own. The leftovers of a killed writer are removed.
+    A new manifest is not written yet: the first shard does that, so that bad input leaves nothing behind.
 
     Raises:
-        IndexStateError: the folder holds something else, or shards of another model, other data, or other content.
+        IndexStateError: the folder holds something else, or shards of another model or of other data.
     """
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink()
+    for pattern in (".shard-*.parquet.*.tmp", f".{MANIFEST}.*.tmp"):
+        for leftover in folder.glob(pattern):
+            leftover.unlink()
+    model_fingerprint = model.fingerprint
+    place = "" if model_path is None else os.path.relpath(Path(model_path).resolve(), folder.resolve())
     if not (folder / MANIFEST).exists():
-        # A killed run leaves its manifest before any shard, so other files here are not ours to overwrite.
-        strangers = sorted(path.name for path in folder.iterdir())
+        # A first shard without a manifest is what a kill between the two leaves; anything else is not ours.
+        own = {shard_name(0)}
+        strangers = sorted(path.name for path in folder.iterdir() if path.name not in own)
         if strangers:
-            raise IndexStateError(f"{folder}: holds {strangers[0]!r} but no {MANIFEST}; choose an empty or new folder")
-        manifest = Manifest(
+            raise IndexStateError(
+                f"{folder}: holds {strangers[0]!r} but no {MANIFEST}; choose an empty or new folder"
+            )
+        return Manifest(
             model_name=model.name,
-            model_fingerprint=model.fingerprint,
+            model_fingerprint=model_fingerprint,
+            model_path=place,
             data_fingerprint=data_fingerprint,
             token_dim=model.token_dim,
             with_tokens=with_tokens,
             shard_size=shard_size,
-            version=__version__,
+            version=version("ernie-search"),
         )
-        manifest.write(folder)
-        return manifest
     manifest = read_manifest(folder)
     remedy = "choose another folder or delete this one"
-    if manifest.model_fingerprint != model.fingerprint:
+    if manifest.model_fingerprint != model_fingerprint:
         raise IndexStateError(
             f"{folder}: made by model {manifest.model_name} ({manifest.model_fingerprint}), "
-            f"not {model.name} ({model.fingerprint}); {remedy}"
+            f"not {model.name} ({model_fingerprint}); {remedy}"
         )
     if manifest.data_fingerprint != data_fingerprint:
         raise IndexStateError(
@@ -78,7 +98,10 @@ def begin_or_resume(model: Encoder, folder: Path, *, data_fingerprint: str, shar
         held = "with" if manifest.with_tokens else "without"
         raise IndexStateError(f"{folder}: made {held} token matrices, asked for the opposite; {remedy}")
     sound = [info for info in manifest.shards if shard_problem(folder, info) is None]
-    if len(sound) < len(manifest.shards):
-        manifest.shards, manifest.complete = sound, False
+    moved = bool(place) and place != manifest.model_path
+    if moved or len(sound) < len(manifest.shards):
+        manifest.model_path = place or manifest.model_path
+        manifest.complete = manifest.complete and len(sound) == len(manifest.shards)
+        manifest.shards = sound
         manifest.write(folder)
     return manifest

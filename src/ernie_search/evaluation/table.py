@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ from ernie_search.evaluation.significance import Comparison, compare
 from ernie_search.files import did_you_mean
 
 TABLE_MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
-"""What fits a terminal of 100 columns; the JSON has every measure."""
+"""The columns unless others are asked for: with a comparison they need about 100 characters of width."""
 SMALLEST_SHOWN_P = 0.001
 
 
@@ -49,20 +50,28 @@ def results_table(
     _check(rows, measures)
     versus = _comparisons(rows, measures[0], baseline)
     timed = any(row.seconds is not None for row in rows)
-    table = Table(title=Text(title) if title else None, title_justify="left")
-    table.add_column("system")
+    table = Table(
+        title=Text(title) if title else None,
+        caption=Text("under each mean: its 95 % bootstrap interval"),
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("system", overflow="fold")
     for name in measures:
-        table.add_column(Text(name), justify="right")
+        # broken here, or a narrow terminal breaks "recall@10" into "recall@1" and "0"
+        table.add_column(Text(name.replace("@", "\n@")), justify="right", overflow="fold")
     if baseline is not None:
-        table.add_column(Text(f"{measures[0]} over {baseline}"), justify="right")
+        table.add_column(Text(f"{measures[0]} over {baseline}"), justify="right", overflow="fold")
     if timed:
-        table.add_column("seconds", justify="right")
+        table.add_column("seconds", justify="right", overflow="fold")
     for row in rows:
         # Text, not str: rich would read "[0.71, 0.75]", or a system's name in brackets, as markup
         cells = [Text(row.name)]
         for name in measures:
             low, high = row.measured.interval(name)
-            cells.append(_two_lines(f"{row.measured.mean(name):.3f}", f"{low:.3f}-{high:.3f}"))
+            cells.append(_two_lines(f"{row.measured.mean(name):.3f}", f"{low:.3f} {high:.3f}"))
         if baseline is not None:
             cells.append(_versus_cell(versus.get(row.name)))
         if timed:
@@ -132,14 +141,15 @@ def _comparisons(rows: Sequence[SystemResult], measure: str, baseline: str | Non
 
 
 def _two_lines(upper: str, lower: str) -> Text:
+    """A figure and its interval, whose ends a narrow terminal can set under each other."""
     return Text.assemble(upper, "\n", (lower, "dim"))
 
 
 def _versus_cell(found: Comparison | None) -> Text:
     if found is None:
         return Text("-")
-    p = f"p < {SMALLEST_SHOWN_P}" if found.p < SMALLEST_SHOWN_P else f"p = {found.p:.3f}"
-    return _two_lines(f"{found.difference:+.3f}, {p}", f"{found.low:+.3f} to {found.high:+.3f}")
+    p = f"p<{SMALLEST_SHOWN_P}" if found.p < SMALLEST_SHOWN_P else f"p={found.p:.3f}"
+    return _two_lines(f"{found.difference:+.3f} {p}", f"{found.low:+.3f} {found.high:+.3f}")
 
 
 def _versus_json(found: Comparison, baseline: str) -> dict[str, Any]:

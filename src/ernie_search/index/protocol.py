@@ -71,7 +71,7 @@ class Index(Protocol):
         """Passages held."""
 
     def nearest(self, dense: NDArray[np.float32], k: int) -> list[Ranking]:
-        """The ``k`` best passages, ids and scores only, for each of the ``(Q, D)`` vectors; all of them if fewer."""
+        """Ids and scores of the ``k`` best passages (or all) for each of the ``(Q, D)`` vectors."""
 
     def search(self, dense: NDArray[np.float32], k: int = 10) -> list[list[Hit]]:
         """As ``nearest``, with text, title and fields."""
@@ -106,10 +106,13 @@ def check_vectors(dense: NDArray[np.float32], dim: int, k: int) -> NDArray[np.fl
     if vectors.ndim == 1 and vectors.size:
         vectors = vectors[None]
     if vectors.ndim != 2 or vectors.size == 0:
-        raise DataError(f"question vectors of shape {np.shape(dense)}: expected (questions, {dim}), at least one")
+        raise DataError(
+            f"question vectors of shape {np.shape(dense)}: expected (questions, {dim}), at least one"
+        )
     if vectors.shape[1] != dim:
         raise IndexStateError(
-            f"question vectors have {vectors.shape[1]} dimensions, the index {dim}; use the model that made the index"
+            f"question vectors have {vectors.shape[1]} dimensions, the index {dim}; "
+            "use the model that made the index"
         )
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])

@@ -17,9 +17,10 @@ from transformers.trainer_callback import ProgressCallback
 from ernie_search.data import Collection
 from ernie_search.errors import TrainingError
 from ernie_search.files import atomic_directory, fingerprint, read_json, recover_directory, storage_errors, write_json
-from ernie_search.hardware import prefers_bf16
+from ernie_search.hardware import default_device, keep_freed_memory, prefers_bf16
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
-from ernie_search.model.encode import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
+from ernie_search.model.dropout import use_byte_dropout
+from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.model.joint import attention_dropouts
 from ernie_search.training.batches import StepBatches
 from ernie_search.training.checkpoints import latest_checkpoint
@@ -34,6 +35,9 @@ RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
 BEST_FILE = "best.json"
 LOG_FILE = "log.jsonl"
+CPU_TRAINING_BUDGET = 2048
+"""Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch also
+writes a gradient as large as the whole vocabulary's embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +102,37 @@ def train(
             "sentence_transformers": sentence_transformers.__version__,
         },
     }
-    _claim(output, identity)
+    precision = _claim(output, identity, settings)
     if (output / RESULT_FILE).is_file():
         return _read_result(output)
     if data is None:
         data = prepare(collection, settings)
     set_seed(settings.seed)
     model = from_base(base, settings=_scores(settings), layers=layers, seed=settings.seed)
+    settings = settings.model_copy(update={"precision": precision})
     return _Run(output, settings, model, data, observer or (lambda name, values: None)).train()
 
 
-def _claim(output: Path, identity: dict[str, Any]) -> None:
+def _claim(output: Path, identity: dict[str, Any], settings: TrainSettings) -> str:
+    """Mark the folder as this run's, or check that it is; returns the precision that the run began with.
+
+    ``auto`` is decided by a measurement, which may come out otherwise next time: so it is decided once.
+    """
     mark = output / RUN_FILE
     if mark.is_file():
         before = read_json(mark)
+        precision = str(before.pop("precision", settings.precision))
         if fingerprint(before) != fingerprint(identity):
             differs = [name for name in identity if before.get(name) != identity[name]]
             raise TrainingError(
                 f"{output}: holds another run (its {', '.join(differs)} differ); choose another --output or delete it"
             )
-        return
-    write_json(mark, identity)
+        return precision
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if prefers_bf16(default_device()) else "fp32"
+    write_json(mark, identity | {"precision": precision})
+    return precision
 
 
 def _scores(settings: TrainSettings) -> ScoreSettings:
@@ -145,8 +159,10 @@ class _Run:
         self.output, self.settings, self.model, self.observer = output, settings, model, observer
         for dropout in attention_dropouts(model):
             dropout.p = settings.attention_dropout
+        use_byte_dropout(model)
+        keep_freed_memory()
         model.attach_tokens = settings.needs_tokens
-        budget = settings.token_budget or (CPU_TOKEN_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET)
+        budget = settings.token_budget or (CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET)
         self.collator = Collator(model, data.passages, budget)
         self.late = settings.needs_tokens
         dev = data.dev
@@ -175,7 +191,6 @@ class _Run:
 
     def _arguments(self, *, with_dev: bool) -> SentenceTransformerTrainingArguments:
         settings = self.settings
-        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and prefers_bf16(self.model.device.type))
         return SentenceTransformerTrainingArguments(
             output_dir=str(self.output),
             max_steps=settings.steps,
@@ -187,7 +202,7 @@ class _Run:
             lr_scheduler_type="linear",
             optim="adamw_torch_fused",
             max_grad_norm=settings.max_grad_norm,
-            bf16=bf16,
+            bf16=settings.precision == "bf16",
             seed=settings.seed,
             logging_steps=max(1, settings.steps // 20),
             logging_nan_inf_filter=False,

@@ -1,0 +1,167 @@
+"""Which words of a passage matched a question: from the stored token matrices to marked text."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.style import Style
+from rich.text import Text
+
+from ernie_search.types import Hit, Passage
+
+LONGEST_WORD = 40
+"""Characters. Scripts without spaces have "words" as long as a sentence; there only the token is marked."""
+
+SHORTEST_PLAIN_WORD = 4
+"""Characters. Without token matrices shorter words are not marked: nearly all of them are function words."""
+
+FAINT = 0.6
+"""Matches below this share of a passage's strongest are left out. A question's "how", "did", "of" always pick some
+token; looked at on SQuAD, what they pick lies below this, and what explains the hit above."""
+
+STYLES = (
+    Style(color="cyan"),
+    Style(bold=True, color="yellow"),
+    Style(bold=True, underline=True, color="green"),
+)
+"""From the weakest third of a passage's matches to the strongest; bold and underline show without colours."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordMatch:
+    """Characters ``start:stop`` of a text, and how strongly they match: a cosine, at most 1."""
+
+    start: int
+    stop: int
+    strength: float
+
+
+def full_text(item: Hit | Passage) -> str:
+    """Title and text as one string, as the passage was encoded; match positions refer to it."""
+    return f"{item.title} {item.text}" if item.title else item.text
+
+
+def best_matches(
+    query_tokens: NDArray[np.floating[Any]], passage_tokens: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For each question token the passage token that MaxSim picks: places ``(Lq,)`` and cosines ``(Lq,)``.
+
+    Args:
+        query_tokens: ``(Lq, d)``.
+        passage_tokens: ``(L, d)``, at least one row.
+    """
+    similarity = np.asarray(query_tokens, np.float32) @ np.asarray(passage_tokens, np.float32).T
+    best = similarity.argmax(axis=1)
+    return best, similarity[np.arange(len(best)), best]
+
+
+def token_spans(
+    tokenizer: Any, text: str, token_ids: Sequence[int] | NDArray[np.int32]
+) -> list[tuple[int, int]] | None:
+    """The characters behind stored tokens, widened to whole words; None if they are not this text's tokens.
+
+    The stored tokens are those of the text in order, without special and prompt tokens, cut at the model's
+    limit: so walking along the text's own tokens meets every one of them.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+        text: the passage's full text.
+        token_ids: ``(L,)`` ids behind the rows of its token matrix.
+    """
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    words, spans = encoding.word_ids(), encoding["offset_mapping"]
+    extent: dict[int, tuple[int, int]] = {}
+    for word, (start, stop) in zip(words, spans, strict=True):
+        if word is not None:
+            known = extent.get(word, (start, stop))
+            extent[word] = (min(known[0], start), max(known[1], stop))
+    found: list[tuple[int, int]] = []
+    place = 0
+    own = encoding["input_ids"]
+    for wanted in np.asarray(token_ids).tolist():
+        while place < len(own) and own[place] != wanted:
+            place += 1
+        if place == len(own):
+            return None
+        start, stop = extent.get(words[place], spans[place])
+        if stop - start > LONGEST_WORD:
+            start, stop = spans[place]
+        found.append(_trimmed(text, start, stop))
+        place += 1
+    return found
+
+
+def matching_words(
+    tokenizer: Any,
+    question: str,
+    text: str,
+    query_tokens: NDArray[np.floating[Any]],
+    passage_tokens: NDArray[np.floating[Any]],
+    token_ids: Sequence[int] | NDArray[np.int32],
+) -> list[WordMatch]:
+    """The words of ``text`` that MaxSim picks for the question's tokens, in the order of the text, faint ones left out.
+
+    Args:
+        tokenizer: the model's.
+        question: what was asked; used only if the stored tokens do not fit the text.
+        text: the passage's full text.
+        query_tokens: ``(Lq, d)``.
+        passage_tokens: ``(L, d)``, as stored.
+        token_ids: ``(L,)``, as stored.
+    """
+    spans = token_spans(tokenizer, text, token_ids) if len(token_ids) and len(query_tokens) else None
+    if spans is None:
+        return fallback_words(question, text)
+    strengths: dict[tuple[int, int], float] = {}
+    for place, cosine in zip(
+        *(array.tolist() for array in best_matches(query_tokens, passage_tokens)), strict=True
+    ):
+        start, stop = spans[place]
+        # What matches no word at all (a lone "?", say) explains nothing to a reader.
+        if any(character.isalnum() for character in text[start:stop]):
+            strengths[start, stop] = max(min(cosine, 1.0), strengths.get((start, stop), -1.0))
+    floor = FAINT * max(strengths.values(), default=0.0)
+    kept = sorted((span, strength) for span, strength in strengths.items() if strength >= floor)
+    return [WordMatch(start, stop, strength) for (start, stop), strength in kept]
+
+
+def fallback_words(question: str, text: str) -> list[WordMatch]:
+    """Words that stand in the question too, each of strength 1: for an index without token matrices."""
+    asked = {word.casefold() for word in re.findall(r"\w+", question) if len(word) >= SHORTEST_PLAIN_WORD}
+    return [
+        WordMatch(*hit.span(), 1.0) for hit in re.finditer(r"\w+", text) if hit.group().casefold() in asked
+    ]
+
+
+def mark(text: str, matches: Sequence[WordMatch]) -> Text:
+    """The text, its matches styled by strength. Brackets stay brackets: nothing in it is read as markup."""
+    marked = Text(text)
+    if not matches:
+        return marked
+    weakest = min(match.strength for match in matches)
+    spread = max(match.strength for match in matches) - weakest
+    for match in matches:
+        share = (match.strength - weakest) / spread if spread > 0 else 1.0
+        marked.stylize(STYLES[min(int(share * len(STYLES)), len(STYLES) - 1)], match.start, match.stop)
+    return marked
+
+
+def mark_hit(hit: Hit, matches: Sequence[WordMatch]) -> tuple[Text, Text]:
+    """Title and text of a hit, marked; ``matches`` refer to its ``full_text``."""
+    marked = mark(full_text(hit), matches)
+    if not hit.title:
+        return Text(), marked
+    title, _, text = marked.divide([len(hit.title), len(hit.title) + 1])
+    return title, text
+
+
+def _trimmed(text: str, start: int, stop: int) -> tuple[int, int]:
+    """Without the white space that some tokenizers count to the word."""
+    while start < stop and text[start].isspace():
+        start += 1
+    while stop > start and text[stop - 1].isspace():
+        stop -= 1
+    return start, stop

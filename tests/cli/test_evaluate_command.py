@@ -1,0 +1,86 @@
+"""``evaluate``: an index or a run file against a split, with and without a baseline."""
+
+import json
+
+import pytest
+
+from ernie_search.evaluation import read_run
+
+PERFECT = "q1 Q0 tea 1 1.0 t\nq2 Q0 rice 1 1.0 t\nq3 Q0 wheat 1 1.0 t\n"
+SECOND = "q1 Q0 rice 1 2.0 t\nq1 Q0 tea 2 1.0 t\nq2 Q0 rice 1 1.0 t\n"
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two run files: MRR 1, and (1/2 + 1 + 0) / 3 = 1/2 worked by hand."""
+    (tmp_path / "perfect.run").write_text(PERFECT, encoding="utf-8")
+    (tmp_path / "second.run").write_text(SECOND, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_run_file_is_measured(run_cli, collection, runs):
+    result = run_cli("evaluate", collection, "--run", runs / "second.run")
+    assert result.exit_code == 0
+    assert "0.500" in result.stdout
+    assert "3 questions" in result.stdout
+    assert "judged questions that are not in the run and count 0: 1" in result.stdout
+
+
+def test_json_has_every_measure_and_the_comparison(run_cli, collection, runs):
+    options = ["--run", runs / "perfect.run", "--baseline", runs / "second.run", "--json"]
+    report = json.loads(run_cli("evaluate", collection, *options).stdout)
+    assert (report["source"], report["split"]) == (str(collection), "test")
+    baseline, ours = report["systems"]
+    assert (baseline["system"], ours["system"]) == ("second.run", "perfect.run")
+    assert baseline["measures"]["MRR@10"]["mean"] == pytest.approx(0.5)
+    assert ours["measures"]["recall@1000"]["mean"] == 1.0
+    assert ours["versus"]["MRR@10"]["difference"] == pytest.approx(0.5)
+    assert 0 < ours["versus"]["MRR@10"]["p"] <= 1
+
+
+def test_a_baseline_adds_a_column(run_cli, collection, runs):
+    options = ["--run", runs / "perfect.run", "--baseline", runs / "second.run", "-m", "MRR@10"]
+    result = run_cli("evaluate", collection, *options)
+    assert "over second.run" in result.stdout
+    assert "+0.500" in result.stdout
+
+
+def test_two_files_of_one_name_stay_apart(run_cli, collection, runs):
+    other = runs / "other"
+    other.mkdir()
+    (other / "perfect.run").write_text(SECOND, encoding="utf-8")
+    options = ["--run", runs / "perfect.run", "--baseline", other / "perfect.run", "--json"]
+    report = json.loads(run_cli("evaluate", collection, *options).stdout)
+    assert [one["system"] for one in report["systems"]] == ["perfect.run", str(runs / "perfect.run")]
+
+
+@pytest.mark.parametrize("mode", ["late", "dense"])
+def test_an_index_is_searched_measured_and_its_run_saved(run_cli, collection, index_folder, tmp_path, mode):
+    saved = tmp_path / "out.run"
+    options = ["--index", index_folder, "--mode", mode, "--save-run", saved, "--json"]
+    report = json.loads(run_cli("evaluate", collection, *options).stdout)
+    (system,) = report["systems"]
+    assert system["system"] == f"index ({mode})"
+    assert system["seconds"] > 0
+    assert system["measures"]["MRR@10"]["mean"] == 1.0  # the stub matches words, and the words match
+    again = json.loads(run_cli("evaluate", collection, "--run", saved, "--json").stdout)
+    assert again["systems"][0]["measures"] == system["measures"]
+    assert set(read_run(saved)) == {"q1", "q2", "q3"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--index DIR and --run FILE"),
+        (["--run", "a", "--index", "b"], "--index DIR and --run FILE"),
+        (["--run", "a", "--save-run", "b"], "--index"),
+        (["--run", "absent.run"], "absent.run: no such file"),
+        (["--run", "absent.run", "--split", "tset"], "did you mean 'test'?"),
+        (["--run", "absent.run", "-m", "MMR@10"], "did you mean 'MRR@10'?"),
+    ],
+)
+def test_wrong_options_are_one_line(run_cli, collection, options, words):
+    result = run_cli("evaluate", collection, *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,105 @@
+"""Validation finds what reading one file cannot, and goes on after the first problem."""
+
+import pytest
+
+from ernie_search.data import BeirCollection, MemoryCollection, find_problems, validate
+from ernie_search.errors import DataError
+from ernie_search.types import Passage, Query
+
+
+def problems(folder):
+    """The messages, with the folder's own path taken out."""
+    return [str(error).replace(f"{folder}/", "") for error in find_problems(BeirCollection(folder))]
+
+
+def test_a_good_folder_has_none(make_folder):
+    folder = make_folder()
+    assert problems(folder) == []
+    validate(BeirCollection(folder))
+
+
+def test_duplicates_and_dangling(make_folder):
+    folder = make_folder(
+        [{"_id": "p1", "text": "a"}, {"_id": "p2", "text": "b"}, {"_id": "p1", "text": "c"}],
+        [{"_id": "q1", "text": "a"}, {"_id": "q1", "text": "b"}],
+        dev=["query-id\tcorpus-id\tscore", "q1\tp1\t1", "q9\tp1\t1", "q1\tp9\t1", "q1\tp1\t2"],
+    )
+    found = problems(folder)
+    assert [message.split(": ")[0] for message in found] == [
+        "corpus.jsonl:3",
+        "queries.jsonl:2",
+        "qrels/dev.tsv:3",
+        "qrels/dev.tsv:4",
+        "qrels/dev.tsv:5",
+    ]
+    assert "duplicate id 'p1'" in found[0]
+    assert "duplicate id 'q1'" in found[1]
+    assert "judges query 'q9', which is not" in found[2]
+    assert "judges passage 'p9', which is not in the corpus" in found[3]
+    assert "were judged 1 before" in found[4]
+
+
+def test_goes_on_after_broken_lines(make_folder):
+    folder = make_folder(
+        ["{", {"_id": "p1", "text": ""}, {"_id": "p2", "text": "b"}, {"_id": 3, "text": "c"}],
+        [{"_id": "q1", "text": "a"}],
+        dev=["q1\tp2\t1", "q1\tp2\tmuch"],
+    )
+    places = [message.split(": ")[0] for message in problems(folder)]
+    assert places == ["corpus.jsonl:1", "corpus.jsonl:2", "corpus.jsonl:4", "qrels/dev.tsv:2"]
+
+
+@pytest.mark.parametrize("content", ["", "query-id\tcorpus-id\tscore\n"])
+def test_split_without_questions(make_folder, content):
+    found = problems(make_folder(dev=content.encode(), test=["q1\tp1\t1"]))
+    assert len(found) == 1
+    assert "split 'dev' has no questions" in found[0]
+
+
+def test_split_without_relevant_passages(make_folder):
+    assert "split 'dev' has no relevant passage" in problems(make_folder(dev=["q1\tp1\t0"]))[0]
+
+
+def test_missing_queries_file(make_folder):
+    folder = make_folder()
+    (folder / "queries.jsonl").unlink()
+    assert "qrels but no queries.jsonl" in problems(folder)[-1]
+
+
+def test_stops_at_most(make_folder):
+    folder = make_folder(["{"] * 50)
+    assert len(find_problems(BeirCollection(folder), most=7)) == 7
+
+
+def test_validate_raises_one_line_with_the_count(make_folder):
+    folder = make_folder(["{", "{", {"_id": "p1", "text": "x"}], dev=["q1\tp1\t1"])
+    with pytest.raises(DataError, match=r"^[^\n]*corpus\.jsonl:1: broken JSON[^\n]* \(1 more\)$"):
+        validate(BeirCollection(folder))
+
+
+class Plain:
+    """A collection that knows no places: only the protocol's own methods."""
+
+    name = source = "plain"
+    splits = ("dev",)
+    fingerprint = "0"
+
+    def __init__(self, inner):
+        self.passages, self.queries, self.qrels, self.describe = (
+            inner.passages,
+            inner.queries,
+            inner.qrels,
+            inner.describe,
+        )
+
+
+def test_any_collection_can_be_checked():
+    judged = {"dev": {"q": {"p": 1, "absent": 1}, "lost": {"p": 1}}}
+    memory = MemoryCollection("m", "mem", [Passage("p", "x"), Passage("p", " ")], [Query("q", "?")], judged)
+    for collection, place in ((memory, "mem"), (Plain(memory), "plain")):
+        found = [str(error) for error in find_problems(collection)]
+        assert found[0].startswith(f"{place}: passage 2: duplicate id 'p'")
+        assert found[1].startswith(f"{place}: passage 2: empty text")
+        assert "judges passage 'absent'" in found[2]
+        assert "judges query 'lost'" in found[3]
+    assert "no passages" in str(find_problems(MemoryCollection("m", "mem", [], [], {}))[0])

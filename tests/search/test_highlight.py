@@ -1,0 +1,146 @@
+"""Matching words: the stored tokens point at the right characters, whatever the script."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from ernie_search.search import Searcher, WordMatch, mark, mark_hit, matching_words
+from ernie_search.search.highlight import best_matches, fallback_words, token_spans
+from ernie_search.types import Hit
+from stub_encoder import StubEncoder, StubTokenizer
+
+
+def matched(question: str, text: str, longest: int = 12) -> dict[str, float]:
+    stub = StubEncoder(longest=longest)
+    asked, stored = stub.encode_joint([question], "query"), stub.encode_joint([text], "passage")
+    matches = matching_words(
+        stub.tokenizer,
+        question,
+        text,
+        asked.tokens[0],
+        stored.tokens[0].astype(np.float16),
+        stored.token_ids[0],
+    )
+    assert [m.start for m in matches] == sorted(m.start for m in matches)
+    return {text[match.start : match.stop]: match.strength for match in matches}
+
+
+def wordpiece() -> PreTrainedTokenizerFast:
+    """A real fast tokenizer over a vocabulary written here."""
+    words = ["[UNK]", "token", "##izer", "##s", "cut", "東", "京", ".", "the"]
+    inner = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.normalizer = normalizers.BertNormalizer()
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
+
+
+def test_equal_words_match_fully():
+    found = matched("who wrote Hamlet ?", "the play Hamlet was what Shakespeare wrote .")
+    assert found["Hamlet"] == pytest.approx(1, abs=1e-3)
+    assert found["wrote"] == pytest.approx(1, abs=1e-3)
+    assert "." not in found
+    assert len(found) <= 4
+
+
+def test_faint_matches_are_left_out():
+    rows = np.eye(3, dtype=np.float32)
+    stub, text = StubTokenizer(), "strong middle faint"
+    asked = np.stack([rows[0], 0.7 * rows[1], 0.5 * rows[2]])
+    found = matching_words(stub, "x y z", text, asked, rows, stub(text)["input_ids"])
+    assert [text[match.start : match.stop] for match in found] == ["strong", "middle"]
+
+
+def test_what_was_cut_off_is_not_marked():
+    assert "Hamlet" not in matched("Hamlet", "one two three Hamlet", longest=3)
+
+
+def test_best_matches_is_the_argmax():
+    random = np.random.default_rng(0)
+    question, passage = random.standard_normal((4, 5)), random.standard_normal((7, 5))
+    places, cosines = best_matches(question, passage)
+    for q, place, cosine in zip(question, places, cosines, strict=True):
+        products = [float(q @ p) for p in passage]
+        assert place == products.index(max(products))
+        assert cosine == pytest.approx(max(products), rel=1e-5)
+
+
+def test_word_pieces_become_words():
+    text = "The tokenizers cut 東京."
+    ids = wordpiece()(text)["input_ids"]
+    spans = token_spans(wordpiece(), text, ids)
+    assert spans is not None
+    assert [text[a:b] for a, b in spans] == ["The", *["tokenizers"] * 3, "cut", "東", "京", "."]
+    some = token_spans(wordpiece(), text, [ids[2], ids[5]])  # a model that left out tokens
+    assert some is not None
+    assert [text[a:b] for a, b in some] == ["tokenizers", "東"]
+
+
+def test_scripts_without_spaces_are_marked_by_token():
+    text = "ก" * 100
+    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "ก": 1, "##ก": 2}, unk_token="[UNK]"))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+    spans = token_spans(fast, text, [1, 2, 2])
+    assert spans == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_tokens_of_another_text_fall_back_to_plain_words():
+    assert token_spans(StubTokenizer(), "some text", [1, 2]) is None
+    rows = np.ones((2, 4), np.float32)
+    found = matching_words(StubTokenizer(), "Plain words of", "of plain text", rows, rows, [1, 2])
+    assert found == [WordMatch(3, 8, 1.0)]
+    assert matching_words(StubTokenizer(), "none", "here", rows, rows[:0], []) == []
+
+
+def test_fallback_words():
+    assert fallback_words("Who wrote HAMLET", "hamlet? who knows") == [WordMatch(0, 6, 1.0)]
+
+
+def test_brackets_are_text_and_not_markup():
+    text = "see [bold]x[/bold] and [/red] [link=http://a]b[/link]"
+    marked = mark(text, [WordMatch(4, 10, 0.9), WordMatch(18, 21, 0.1)])
+    assert marked.plain == text
+    out = io.StringIO()
+    Console(file=out, width=200, color_system=None).print(marked)
+    assert out.getvalue() == text + "\n"
+
+
+def test_the_strongest_stands_out_without_colours_too():
+    marked = mark("weak strong", [WordMatch(0, 4, 0.2), WordMatch(5, 11, 0.9)])
+    styles = [span.style for span in marked.spans]
+    assert not styles[0].bold
+    assert styles[1].bold
+    assert styles[1].underline
+    assert mark("alone", [WordMatch(0, 5, 0.3)]).spans[0].style.bold
+    assert mark("nothing", []).spans == []
+
+
+def test_title_and_text_of_a_hit():
+    hit = Hit("a", 1.0, "the text", "My Title")
+    title, text = mark_hit(hit, [WordMatch(3, 8, 0.5), WordMatch(13, 17, 0.9)])
+    assert (title.plain, text.plain) == ("My Title", "the text")
+    assert [(span.start, span.end) for span in title.spans] == [(3, 8)]
+    assert [(span.start, span.end) for span in text.spans] == [(4, 8)]
+    title, text = mark_hit(Hit("a", 1.0, "the text"), [WordMatch(4, 8, 0.9)])
+    assert (title.plain, text.plain) == ("", "the text")
+
+
+def test_a_searcher_marks_its_hits(tmp_path):
+    from ernie_search.encoding import encode_collection
+    from ernie_search.index import MemoryIndex
+    from ernie_search.types import Passage
+
+    passages = [
+        Passage("a#0", "Denmark has Hamlet", "Plays", {"parent": "a"}),
+        Passage("b", "Verona has Romeo"),
+    ]
+    encode_collection(StubEncoder(), passages, tmp_path, data_fingerprint="d")
+    searcher = Searcher(StubEncoder(), MemoryIndex.open(tmp_path))
+    hits = searcher.search("Hamlet Denmark", 2)
+    assert [hit.id for hit in hits] == ["a", "b"]
+    matches = searcher.matches("Hamlet Denmark", hits)
+    assert ["Plays Denmark has Hamlet"[m.start : m.stop] for m in matches[0]] == ["Denmark", "Hamlet"]
+    assert searcher.matches("x", []) == []

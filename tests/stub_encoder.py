@@ -1,0 +1,83 @@
+"""An encoder without weights: every word has a vector that its own letters decide."""
+
+import re
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ernie_search.types import Passage, Task
+
+
+class StubTokens(dict):
+    """What a fast tokenizer returns, as far as it is used."""
+
+    def word_ids(self) -> list[int]:
+        return list(range(len(self["input_ids"])))
+
+
+class StubTokenizer:
+    """Words and single marks; the id is a checksum."""
+
+    def __call__(self, text: str, **_: object) -> StubTokens:
+        found = list(re.finditer(r"\w+|[^\w\s]", text))
+        ids = [zlib.crc32(one.group().lower().encode()) % 2**31 for one in found]
+        return StubTokens(input_ids=ids, offset_mapping=[one.span() for one in found])
+
+
+@dataclass
+class StubEncoding:
+    dense: np.ndarray
+    tokens: list[np.ndarray] = field(default_factory=list)
+    token_ids: list[np.ndarray] = field(default_factory=list)
+    truncated: int = 0
+
+
+class StubEncoder:
+    """Token vectors are hashed words; the single vector is their mean, of length one."""
+
+    def __init__(self, name="stub", fingerprint="f00d", dim=16, longest=12, delay=0.0) -> None:
+        self.name, self.fingerprint = name, fingerprint
+        self.token_dim, self.longest, self.delay = dim, longest, delay
+        self.tokenizer = StubTokenizer()
+        self.calls: list[tuple[Task, int]] = []
+
+    def encode_joint(
+        self,
+        texts: Sequence[str],
+        task: Task,
+        tokens: bool = True,
+        token_budget: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> StubEncoding:
+        self.calls.append((task, len(texts)))
+        time.sleep(self.delay)
+        whole = [self.tokenizer(text)["input_ids"] for text in texts]
+        ids = [np.asarray(one[: self.longest], dtype=np.int32) for one in whole]
+        matrices = [self._words(one) for one in ids]
+        means = [
+            matrix.sum(0) if len(matrix) else np.zeros(self.token_dim, np.float32) for matrix in matrices
+        ]
+        dense = np.stack([mean / max(float(np.linalg.norm(mean)), 1e-9) for mean in means]).astype(np.float32)
+        if progress is not None:
+            progress(len(texts))
+        truncated = sum(len(one) > self.longest for one in whole)
+        return StubEncoding(dense, matrices if tokens else [], ids if tokens else [], truncated)
+
+    def _words(self, ids: np.ndarray) -> np.ndarray:
+        rows = [np.random.default_rng(int(one)).standard_normal(self.token_dim) for one in ids]
+        matrix = np.asarray(rows, dtype=np.float32).reshape(len(ids), self.token_dim)
+        return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+def numbered_passages(count: int, seed: int = 0) -> list[Passage]:
+    """Passages of 3 to 20 made-up words, some with a title and fields."""
+    random = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        words = [f"w{word}" for word in random.integers(0, 400, random.integers(3, 20))]
+        title = f"title{number}" if number % 3 == 0 else ""
+        made.append(Passage(f"p{number}", " ".join(words), title, {"n": number} if number % 2 else {}))
+    return made
