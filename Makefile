@@ -47,7 +47,7 @@ bench: setup  ## run a benchmark: make bench NAME=encode ARGS="--quick --json"
 ifdef NAME
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 else
-	@echo "make bench NAME=..., one of:"; for f in benchmarks/[a-z]*.py; do echo "  $$(basename $$f .py)"; done
+	@echo "make bench NAME=..., one of: $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py))"
 endif
 
 clean:  ## remove caches and build leftovers; .venv and runs stay

@@ -28,7 +28,9 @@ def arguments(description: str, **extra: Any) -> argparse.Namespace:
     """``--json``, ``--quick``, and what else a benchmark takes (name=default)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--quick", action="store_true", help="a smaller run of the same kind, in under 3 minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smaller run of the same kind, in under 3 minutes"
+    )
     for name, default in extra.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return parser.parse_args()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
 from ernie_search.data import Collection, open_collection
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import compare, evaluate_run, randomisation_test, read_run, write_run
@@ -18,8 +19,6 @@ from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.recipes import load_recipe
 from ernie_search.search import Searcher
 from ernie_search.training import TrainingData, prepare, train
-
-from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
 
 ALONE: dict[str, Any] = {"late_weight": 0.0, "interaction_weight": 0.0}
 BOTH: dict[str, Any] = {"interaction_weight": 0.0}
@@ -55,7 +54,11 @@ def measured(setup: Setup, name: str, model: JointEncoder | None, modes: list[st
     shards = setup.work / "shards" / name
     late = "late" in modes
     encode_collection(
-        model, setup.collection.passages(), shards, data_fingerprint=setup.collection.fingerprint, with_tokens=late
+        model,
+        setup.collection.passages(),
+        shards,
+        data_fingerprint=setup.collection.fingerprint,
+        with_tokens=late,
     )
     searcher = Searcher(model, MemoryIndex.open(shards))
     for mode, path in paths.items():
@@ -65,7 +68,9 @@ def measured(setup: Setup, name: str, model: JointEncoder | None, modes: list[st
     return paths
 
 
-def row(setup: Setup, name: str, layers: int, seed: int, changes: dict[str, Any], modes: list[str]) -> dict[str, Path]:
+def row(
+    setup: Setup, name: str, layers: int, seed: int, changes: dict[str, Any], modes: list[str]
+) -> dict[str, Path]:
     """Train one row (or find it trained) and measure it."""
     label = f"{name}-l{layers}-s{seed}"
     recipe = setup.recipe(seed, changes)
@@ -87,7 +92,9 @@ def row(setup: Setup, name: str, layers: int, seed: int, changes: dict[str, Any]
     return runs
 
 
-def print_progress(setup: Setup, label: str, runs: dict[str, Path], train_seconds: float, seconds: float) -> None:
+def print_progress(
+    setup: Setup, label: str, runs: dict[str, Path], train_seconds: float, seconds: float
+) -> None:
     """One line a row, into the work folder's log."""
     qrels = setup.collection.qrels("dev")
     means = {mode: round(evaluate_run(qrels, read_run(path)).mean(MEASURE), 4) for mode, path in runs.items()}
@@ -147,12 +154,21 @@ def main() -> None:
     for seed in range(seeds):
         alone = row(setup, "alone", 3, seed, ALONE, ["dense"])
         distilled = row(setup, "distilled", 3, seed, DISTILLED, ["dense", "late"] if seed == 0 else ["dense"])
-        gain("distillation_gain_seed", distilled["dense"], alone["dense"], "dual-encoder alone", layers=3, seed=seed)
+        gain(
+            "distillation_gain_seed",
+            distilled["dense"],
+            alone["dense"],
+            "dual-encoder alone",
+            layers=3,
+            seed=seed,
+        )
         differences.append(scores(distilled["dense"]).of(MEASURE) - scores(alone["dense"]).of(MEASURE))
         if seed == 0:
             base3 = base_row(setup, 3)
             gain("dense_gain_3_layers", alone["dense"], base3["dense"], "untrained base", layers=3, seed=seed)
-            gain("late_gain_3_layers", distilled["late"], distilled["dense"], "its own dense vector", layers=3)
+            gain(
+                "late_gain_3_layers", distilled["late"], distilled["dense"], "its own dense vector", layers=3
+            )
     full = row(setup, "distilled", 6, 0, DISTILLED, ["dense", "late"])
     base6 = base_row(setup, 6)
     gain("dense_gain", full["dense"], base6["dense"], "untrained base", layers=6, seed=0)
@@ -166,8 +182,14 @@ def main() -> None:
         # One value a question: its mean over the seeds. The test is paired over questions.
         mean = sum(rows) / len(rows)
         low, high = bootstrap_interval(mean)
-        settings = {"interval_95": [round(low, 4), round(high, 4)], "p": randomisation_test(mean), "seeds": len(rows)}
-        figures.append(Figure(key, round(float(mean.mean()), 4), MEASURE, "dual-encoder alone", settings=settings))
+        settings = {
+            "interval_95": [round(low, 4), round(high, 4)],
+            "p": randomisation_test(mean),
+            "seeds": len(rows),
+        }
+        figures.append(
+            Figure(key, round(float(mean.mean()), 4), MEASURE, "dual-encoder alone", settings=settings)
+        )
     emit(figures, args.json)
 
 

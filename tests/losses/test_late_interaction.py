@@ -2,17 +2,20 @@
 
 import pytest
 import torch
-from ernie_search.losses.late_interaction import maxsim
 from torch import Tensor
 
+from ernie_search.losses.late_interaction import maxsim
 
-def spelled_out(queries: Tensor, passages: Tensor, query_mask: Tensor, passage_mask: Tensor) -> Tensor:
+
+def spelled_out(queries: Tensor, query_mask: Tensor, passages: Tensor, passage_mask: Tensor) -> Tensor:
     rows = []
     for q in range(len(queries)):
         row = []
         for p in range(len(passages)):
             best = [
-                torch.stack([queries[q, i] @ passages[p, j] for j in range(passages.shape[1]) if passage_mask[p, j]]).max()
+                torch.stack(
+                    [queries[q, i] @ passages[p, j] for j in range(passages.shape[1]) if passage_mask[p, j]]
+                ).max()
                 for i in range(queries.shape[1])
                 if query_mask[q, i]
             ]
@@ -43,7 +46,7 @@ def test_scores_and_gradients_equal_the_definition(
     results = []
     for function in (maxsim, spelled_out):
         q, p = queries.clone().requires_grad_(), passages.clone().requires_grad_()
-        scores = function(q, p, query_mask, passage_mask)
+        scores = function(q, query_mask, p, passage_mask)
         (scores * weight).sum().backward()
         results.append((scores.detach(), q.grad, p.grad))
     for ours, oracle in zip(*results, strict=True):
@@ -53,19 +56,21 @@ def test_scores_and_gradients_equal_the_definition(
 def test_gradcheck() -> None:
     queries, passages, query_mask, passage_mask = example(5)
     inputs = (queries.requires_grad_(), passages.requires_grad_())
-    assert torch.autograd.gradcheck(lambda q, p: maxsim(q, p, query_mask, passage_mask), inputs)
+    assert torch.autograd.gradcheck(lambda q, p: maxsim(q, query_mask, p, passage_mask), inputs)
 
 
 def test_equals_sentence_transformers_mean_maxsim() -> None:
     from sentence_transformers.util.similarity import mean_maxsim
 
-    queries, passages, query_mask, passage_mask = (value.float() if value.is_floating_point() else value for value in example(6))
+    queries, passages, query_mask, passage_mask = (
+        value.float() if value.is_floating_point() else value for value in example(6)
+    )
     theirs = mean_maxsim(queries, passages, query_mask, passage_mask)
-    torch.testing.assert_close(maxsim(queries, passages, query_mask, passage_mask), theirs)
+    torch.testing.assert_close(maxsim(queries, query_mask, passages, passage_mask), theirs)
 
 
 def test_a_masked_passage_token_never_wins() -> None:
     queries = torch.tensor([[[1.0, 0.0]]])
     passages = torch.tensor([[[0.2, 0.0], [9.0, 0.0]]])
-    scores = maxsim(queries, passages, torch.tensor([[True]]), torch.tensor([[True, False]]))
+    scores = maxsim(queries, torch.tensor([[True]]), passages, torch.tensor([[True, False]]))
     assert scores.item() == pytest.approx(0.2)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from ernie_search.errors import TrainingError
 from ernie_search.losses import candidates, contrastive, interaction_distillation
 
@@ -72,5 +73,7 @@ def test_interaction_distillation_equals_the_definition(detach: bool) -> None:
 def test_equal_readings_have_nothing_to_teach() -> None:
     scores = torch.randn(2, 5)
     allowed = torch.ones(2, 5, dtype=torch.bool)
-    result = interaction_distillation(scores, scores, allowed, teacher_temperature=0.5, student_temperature=0.5)
+    result = interaction_distillation(
+        scores, scores, allowed, teacher_temperature=0.5, student_temperature=0.5
+    )
     assert result.loss.item() == pytest.approx(0.0, abs=1e-6)

@@ -45,7 +45,9 @@ def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | f
     """
     size = len(groups[0])
     if any(len(group) != size for group in groups):
-        raise TrainingError(f"groups of different sizes in one batch: {sorted({len(g) for g in groups})}; give each {size}")
+        raise TrainingError(
+            f"groups of different sizes in one batch: {sorted({len(g) for g in groups})}; give each {size}"
+        )
     flat = [passage for group in groups for passage in group]
     positive = torch.arange(len(groups)) * size
     allowed = torch.ones(len(groups), len(flat), dtype=torch.bool)

@@ -18,7 +18,9 @@ CHUNK_ELEMENTS = 1 << 21
 
 class _MaxSim(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, passages: Tensor, weights: Tensor, hidden: Tensor, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, queries: Tensor, passages: Tensor, weights: Tensor, hidden: Tensor, chunk: int
+    ) -> Tensor:
         flat = queries.reshape(-1, queries.shape[-1])  # (Q Lq, d)
         scores = queries.new_empty(len(queries), len(passages))
         winners = torch.empty(len(flat), len(passages), dtype=torch.int32, device=flat.device)
@@ -46,20 +48,22 @@ class _MaxSim(torch.autograd.Function):
             stop = min(start + ctx.chunk, len(passages))
             # One row a question token, with its worth at the winning passage token: (C, Q Lq, Lp).
             chosen = flat.new_zeros(stop - start, len(flat), passages.shape[1])
-            chosen.scatter_(2, winners[:, start:stop].t().long()[:, :, None], worth[:, start:stop].t()[:, :, None])
+            chosen.scatter_(
+                2, winners[:, start:stop].t().long()[:, :, None], worth[:, start:stop].t()[:, :, None]
+            )
             to_passages[start:stop] = torch.matmul(chosen.transpose(1, 2), flat)
             for offset in range(stop - start):
                 to_queries.addmm_(chosen[offset], passages[start + offset])
         return to_queries.view_as(queries), to_passages, None, None, None
 
 
-def maxsim(queries: Tensor, passages: Tensor, query_mask: Tensor, passage_mask: Tensor) -> Tensor:
+def maxsim(queries: Tensor, query_mask: Tensor, passages: Tensor, passage_mask: Tensor) -> Tensor:
     """Late-interaction scores of every question with every passage.
 
     Args:
         queries: ``(Q, Lq, d)`` token vectors.
-        passages: ``(P, Lp, d)`` token vectors.
         query_mask: ``(Q, Lq)`` bool; false tokens count for nothing.
+        passages: ``(P, Lp, d)`` token vectors.
         passage_mask: ``(P, Lp)`` bool; false tokens are never the maximum. Each row needs one true.
 
     Returns:

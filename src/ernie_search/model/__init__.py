@@ -6,4 +6,13 @@ from ernie_search.model.joint import JointEncoder, from_base, load
 from ernie_search.model.output import EncoderOutput
 from ernie_search.model.settings import ScoreSettings
 
-__all__ = ["BUNDLED", "Encoded", "EncoderOutput", "JointEncoder", "ScoreSettings", "bundled_base", "from_base", "load"]
+__all__ = [
+    "BUNDLED",
+    "Encoded",
+    "EncoderOutput",
+    "JointEncoder",
+    "ScoreSettings",
+    "bundled_base",
+    "from_base",
+    "load",
+]

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -42,14 +43,18 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
     Raises:
         ModelError: the layers are not found, or there are fewer than ``count``.
     """
-    stacks = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    stacks = [
+        module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) > 1
+    ]
     if not stacks:
-        raise ModelError(f"{type(backbone).__name__}: no stack of layers found, so it can't be cut to {count}")
+        raise ModelError(
+            f"{type(backbone).__name__}: no stack of layers found, so it can't be cut to {count}"
+        )
     stack = stacks[0]
     if not 1 <= count <= len(stack):
         raise ModelError(f"layers={count}: the base has {len(stack)} layers; choose 1 to {len(stack)}")
     del stack[count:]
-    config = backbone.config
+    config: Any = backbone.config
     for name in ("num_hidden_layers", "n_layers", "num_layers"):
         if hasattr(config, name):
             setattr(config, name, count)

@@ -64,7 +64,11 @@ def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized
     if encoding.encodings is None:
         raise ModelError(f"{model.name}: its tokenizer has no fast version; choose a base that has one")
     truncated = sum(1 for one in encoding.encodings if one.overflowing)
-    prompt_length = model[0]._get_prompt_length(prompt) if prompt else None
+    prompt_length = None
+    if prompt:
+        # Special tokens at the end of an encoded prompt are not part of it (as sentence-transformers counts).
+        prompt_ids = tokenizer(prompt)["input_ids"]
+        prompt_length = len(prompt_ids) - int(prompt_ids[-1] in tokenizer.all_special_ids)
     return Tokenized(encoding["input_ids"], truncated, prompt_length)
 
 
@@ -88,7 +92,10 @@ def padded(
     for row, text in enumerate(ids):
         matrix[row, : len(text)] = text
         mask[row, : len(text)] = 1
-    features = {"input_ids": torch.from_numpy(matrix).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+    features = {
+        "input_ids": torch.from_numpy(matrix).to(device),
+        "attention_mask": torch.from_numpy(mask).to(device),
+    }
     if prompt_length is not None:
         features["prompt_length"] = torch.tensor(prompt_length)
     return features

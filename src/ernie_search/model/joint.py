@@ -43,6 +43,7 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
+        self.special_ids: Tensor
         super().__init__(model_name_or_path, **kwargs)
         if layers is not None:
             keep_layers(self.backbone, layers)
@@ -55,7 +56,9 @@ class JointEncoder(SentenceTransformer):
             try:
                 head.load_state_dict(load_file(str(folder / HEAD_FILE)))
             except (FileNotFoundError, RuntimeError, OSError) as error:
-                raise ModelError(f"{folder / HEAD_FILE}: missing or not of this model; save the model again") from error
+                raise ModelError(
+                    f"{folder / HEAD_FILE}: missing or not of this model; save the model again"
+                ) from error
         self[0].add_module(HEAD_NAME, head.to(self.device))
         keep = {self.tokenizer.unk_token_id, self.tokenizer.mask_token_id}
         special = [token for token in self.tokenizer.all_special_ids if token not in keep]
@@ -68,7 +71,10 @@ class JointEncoder(SentenceTransformer):
         if saved is None:
             # What the base says of itself wins over our defaults: its similarity and its prompts.
             similarity = "dot" if self.similarity_fn_name == "dot" else "cosine"
-            prompts = {"query_prompt": self._prompt("query"), "passage_prompt": self._prompt("document", "passage")}
+            prompts = {
+                "query_prompt": self._prompt("query"),
+                "passage_prompt": self._prompt("document", "passage"),
+            }
             found = {name: text for name, text in prompts.items() if text and not getattr(settings, name)}
             settings = settings.model_copy(update={"similarity": similarity, **found})
         limit = self.backbone.config.max_position_embeddings
@@ -79,7 +85,7 @@ class JointEncoder(SentenceTransformer):
         return settings
 
     def _prompt(self, *names: str) -> str:
-        return next((self.prompts[name] for name in names if self.prompts.get(name)), "")
+        return next((self.prompts[name] or "" for name in names if self.prompts.get(name)), "")
 
     def _load_default_modules(self, *args: Any, **kwargs: Any) -> Any:
         """A bare encoder gets [CLS] and the dot product, as in the paper, in place of mean pooling."""
@@ -133,7 +139,11 @@ class JointEncoder(SentenceTransformer):
 
     def _late_mask(self, features: dict[str, Tensor]) -> Tensor:
         ids = features["input_ids"]
-        attention = features["attention_mask"].bool() if "attention_mask" in features else torch.ones_like(ids, dtype=torch.bool)
+        attention = (
+            features["attention_mask"].bool()
+            if "attention_mask" in features
+            else torch.ones_like(ids, dtype=torch.bool)
+        )
         mask = attention & ~torch.isin(ids, self.special_ids)
         prompt = features.get("prompt_length")
         if prompt is not None:
@@ -143,7 +153,9 @@ class JointEncoder(SentenceTransformer):
 
     def read(self, features: dict[str, Tensor]) -> EncoderOutput:
         """Run one pass and hand out both readings."""
-        return EncoderOutput.from_features(self(features), normalise=self.score_settings.similarity == "cosine")
+        return EncoderOutput.from_features(
+            self(features), normalise=self.score_settings.similarity == "cosine"
+        )
 
     def prompt_of(self, task: Task) -> str:
         """The prompt put before texts of this task."""
@@ -170,7 +182,9 @@ class JointEncoder(SentenceTransformer):
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         """Save a plain SentenceTransformer directory, with the token head and its settings beside it."""
         super().save(path, *args, **kwargs)
-        head = {name: value.detach().cpu().contiguous() for name, value in self.token_head.state_dict().items()}
+        head = {
+            name: value.detach().cpu().contiguous() for name, value in self.token_head.state_dict().items()
+        }
         save_file(head, str(Path(path) / HEAD_FILE))
         self.score_settings.write(Path(path))
 
@@ -190,7 +204,9 @@ def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model directory; train one with: ernie-search train SOURCE --output {folder}")
+        raise ModelError(
+            f"{folder}: no such model directory; train one with: ernie-search train SOURCE --output {folder}"
+        )
     if not (folder / SETTINGS_FILE).is_file() or not (folder / HEAD_FILE).is_file():
         raise ModelError(
             f"{folder}: no token head here ({HEAD_FILE}); make one with: ernie-search train SOURCE --base {folder} --output DIR"
@@ -217,7 +233,9 @@ def from_base(
     Raises:
         ModelError: the base cannot be had.
     """
-    settings = (settings or ScoreSettings()).model_copy(update={"base": base if layers is None else f"{base}:{layers}"})
+    settings = (settings or ScoreSettings()).model_copy(
+        update={"base": base if layers is None else f"{base}:{layers}"}
+    )
     try:
         return JointEncoder(resolve_base(base), settings=settings, layers=layers, seed=seed, device=device)
     except (OSError, ValueError) as error:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ernie_search.errors import ModelError
+
 LATE_TOKENS = "late_tokens"
 LATE_MASK = "late_mask"
 
@@ -35,6 +37,16 @@ class EncoderOutput:
             single = torch.nn.functional.normalize(single, dim=-1)
         return cls(single, features.get(LATE_TOKENS), features.get(LATE_MASK))
 
+    def late(self) -> tuple[Tensor, Tensor]:
+        """``tokens`` and ``mask``, where late interaction was asked for.
+
+        Raises:
+            ModelError: it was not.
+        """
+        if self.tokens is None or self.mask is None:
+            raise ModelError("this pass gave no token vectors; set attach_tokens on the model")
+        return self.tokens, self.mask
+
     @classmethod
     def stack(cls, parts: "list[EncoderOutput]", order: Tensor) -> "EncoderOutput":
         """Join micro-batches and put row ``order[i]`` of the result where part row ``i`` stood.
@@ -48,12 +60,9 @@ class EncoderOutput:
         single = torch.cat([part.cls for part in parts])[inverse]
         if any(part.tokens is None for part in parts):
             return cls(single)
-        longest = max(part.tokens.shape[1] for part in parts if part.tokens is not None)
-        tokens, masks = [], []
-        for part in parts:
-            if part.tokens is None or part.mask is None:
-                continue
-            missing = longest - part.tokens.shape[1]
-            tokens.append(torch.nn.functional.pad(part.tokens, (0, 0, 0, missing)))
-            masks.append(torch.nn.functional.pad(part.mask, (0, missing)))
+        late = [part.late() for part in parts]
+        longest = max(mask.shape[1] for _, mask in late)
+        pad = torch.nn.functional.pad
+        tokens = [pad(rows, (0, 0, 0, longest - rows.shape[1])) for rows, _ in late]
+        masks = [pad(mask, (0, longest - mask.shape[1])) for _, mask in late]
         return cls(single, torch.cat(tokens)[inverse], torch.cat(masks)[inverse])

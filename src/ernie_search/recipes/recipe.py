@@ -61,7 +61,9 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         values = yaml.safe_load(text) or {}
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise SettingsError(f"{name}:{line}: not readable as YAML ({error.problem}); mend that line") from error
+        raise SettingsError(
+            f"{name}:{line}: not readable as YAML ({error.problem}); mend that line"
+        ) from error
     if not isinstance(values, dict) or not isinstance(values.get("train", {}), dict):
         raise SettingsError(f"{name}: a recipe is a mapping with the keys {', '.join(KEYS)}")
     for key in values:

@@ -19,8 +19,8 @@ SHORTEST_PLAIN_WORD = 4
 """Characters. Without token matrices shorter words are not marked: nearly all of them are function words."""
 
 FAINT = 0.6
-"""Matches below this share of a passage's strongest are left out. A question's "how", "did", "of" always pick some
-token; looked at on SQuAD, what they pick lies below this, and what explains the hit above."""
+"""Matches below this share of a passage's strongest are left out. A question's "how", "did", "of" always pick
+some token; looked at on SQuAD, what they pick lies below this, and what explains the hit above."""
 
 STYLES = (
     Style(color="cyan"),
@@ -102,7 +102,7 @@ def matching_words(
     passage_tokens: NDArray[np.floating[Any]],
     token_ids: Sequence[int] | NDArray[np.int32],
 ) -> list[WordMatch]:
-    """The words of ``text`` that MaxSim picks for the question's tokens, in the order of the text, faint ones left out.
+    """The words of ``text`` that MaxSim picks for the question's tokens, but for faint ones, in order.
 
     Args:
         tokenizer: the model's.

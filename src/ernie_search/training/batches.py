@@ -3,7 +3,7 @@
 Nothing here depends on what was drawn before, so step 137 of a resumed run is step 137 of the first one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,9 @@ class StepBatch:
 class StepBatches(Dataset[StepBatch]):
     """Item ``s`` is the batch of step ``s``. Each epoch is a new permutation; no question twice in a step."""
 
-    def __init__(self, examples: Sequence[Example], *, steps: int, questions: int, negatives: int, seed: int) -> None:
+    def __init__(
+        self, examples: Sequence[Example], *, steps: int, questions: int, negatives: int, seed: int
+    ) -> None:
         """Check that every step can be filled.
 
         Raises:
@@ -68,7 +70,7 @@ class StepBatches(Dataset[StepBatch]):
             example = self.examples[number]
             draw = np.random.default_rng([self.seed, epoch, int(number)])
             positive = example.positives[draw.integers(len(example.positives))]
-            picked = draw.choice(len(example.negatives), self.negatives, replace=False) if self.negatives else []
+            picked = draw.permutation(len(example.negatives))[: self.negatives]
             batch.questions.append(example.question)
             batch.groups.append([positive, *(example.negatives[i] for i in picked)])
             batch.positives.append(frozenset(example.positives))

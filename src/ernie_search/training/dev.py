@@ -29,7 +29,7 @@ class DevEvaluator(BaseEvaluator):
     """MRR@10 of the single vector and of late interaction over the dev sample."""
 
     def __init__(self, sample: DevSample, *, late: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sample, self.late = sample, late
         self.primary_metric = "late_mrr"
 
@@ -48,7 +48,10 @@ class DevEvaluator(BaseEvaluator):
         if self.late:
             flat = np.concatenate(passages.tokens)
             starts = np.cumsum([0, *(len(matrix) for matrix in passages.tokens[:-1])])
-            late = [np.maximum.reduceat(matrix @ flat.T, starts, axis=1).mean(axis=0) for matrix in questions.tokens]
+            late = [
+                np.maximum.reduceat(matrix @ flat.T, starts, axis=1).mean(axis=0)
+                for matrix in questions.tokens
+            ]
             scores["late_mrr"] = self._mrr(np.stack(late))
         return scores
 

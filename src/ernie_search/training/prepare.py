@@ -53,10 +53,14 @@ def prepare(collection: Collection, settings: TrainSettings) -> TrainingData:
     qrels = collection.qrels("train")
     questions = [query for query in collection.queries("train") if relevant(qrels, query.id)]
     if not questions:
-        raise DataError(f"{collection.source}: split 'train' has no question with a relevant passage; add qrels/train.tsv")
+        raise DataError(
+            f"{collection.source}: split 'train' has no question with a relevant passage; add qrels/train.tsv"
+        )
     questions = sample(questions, settings.max_questions, settings.seed if settings.max_questions else 0)
     dev_qrels = collection.qrels("dev") if "dev" in collection.splits else {}
-    dev_all = [query for query in collection.queries("dev") if relevant(dev_qrels, query.id)] if dev_qrels else []
+    dev_all = (
+        [query for query in collection.queries("dev") if relevant(dev_qrels, query.id)] if dev_qrels else []
+    )
     dev_questions = sample(dev_all, settings.dev_questions, 0) if settings.evaluations else []
 
     corpus_ids: list[str] = []
@@ -89,11 +93,17 @@ def prepare(collection: Collection, settings: TrainSettings) -> TrainingData:
     for query in questions:
         for passage in relevant(qrels, query.id):
             if passage not in texts:
-                raise DataError(f"{collection.source}: question {query.id!r}: its positive {passage!r} is not in the corpus")
+                raise DataError(
+                    f"{collection.source}: question {query.id!r}: its positive {passage!r} is not in the corpus"
+                )
     dev = None
     if dev_questions:
-        kept = {query.id: {p: g for p, g in dev_qrels[query.id].items() if p in texts} for query in dev_questions}
-        dev = DevSample({q.id: q.text for q in dev_questions}, kept, {p: texts[p] for p in sorted(pool) if p in texts})
+        kept = {
+            query.id: {p: g for p, g in dev_qrels[query.id].items() if p in texts} for query in dev_questions
+        }
+        dev = DevSample(
+            {q.id: q.text for q in dev_questions}, kept, {p: texts[p] for p in sorted(pool) if p in texts}
+        )
     return TrainingData(examples, {p: text for p, text in texts.items() if p in wanted}, dev, mined.filled)
 
 

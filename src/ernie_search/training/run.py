@@ -16,7 +16,14 @@ from transformers.trainer_callback import ProgressCallback
 
 from ernie_search.data import Collection
 from ernie_search.errors import TrainingError
-from ernie_search.files import atomic_directory, fingerprint, read_json, recover_directory, storage_errors, write_json
+from ernie_search.files import (
+    atomic_directory,
+    fingerprint,
+    read_json,
+    recover_directory,
+    storage_errors,
+    write_json,
+)
 from ernie_search.hardware import default_device, keep_freed_memory, prefers_bf16
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.dropout import use_byte_dropout
@@ -154,7 +161,12 @@ class _Run:
     """The parts of one run, put together."""
 
     def __init__(
-        self, output: Path, settings: TrainSettings, model: JointEncoder, data: TrainingData, observer: Observer
+        self,
+        output: Path,
+        settings: TrainSettings,
+        model: JointEncoder,
+        data: TrainingData,
+        observer: Observer,
     ) -> None:
         self.output, self.settings, self.model, self.observer = output, settings, model, observer
         for dropout in attention_dropouts(model):
@@ -162,7 +174,9 @@ class _Run:
         use_byte_dropout(model)
         keep_freed_memory()
         model.attach_tokens = settings.needs_tokens
-        budget = settings.token_budget or (CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET)
+        budget = settings.token_budget or (
+            CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET
+        )
         self.collator = Collator(model, data.passages, budget)
         self.late = settings.needs_tokens
         dev = data.dev
@@ -239,7 +253,10 @@ class _Run:
         if (self.output / "best" / BEST_FILE).is_file():
             self.best = read_json(self.output / "best" / BEST_FILE)
         checkpoint = latest_checkpoint(self.output)
-        self.observer("start", {"step": int(checkpoint.name.split("-")[1]) if checkpoint else 0, "steps": self.settings.steps})
+        self.observer(
+            "start",
+            {"step": int(checkpoint.name.split("-")[1]) if checkpoint else 0, "steps": self.settings.steps},
+        )
         self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         with atomic_directory(self.output / "last") as folder:
             self.model.save(str(folder))

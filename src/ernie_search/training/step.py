@@ -28,7 +28,9 @@ class JointLoss(nn.Module):
 
     def encode(self, parts: list[dict[str, Tensor]], order: Tensor) -> EncoderOutput:
         """Micro-batches through the model; rows back in the order of the step."""
-        outputs = [EncoderOutput.from_features(self.model(dict(part)), normalise=self.normalise) for part in parts]
+        outputs = [
+            EncoderOutput.from_features(self.model(dict(part)), normalise=self.normalise) for part in parts
+        ]
         return EncoderOutput.stack(outputs, order)
 
     def forward(self, features: dict[str, Any], labels: None = None) -> dict[str, Tensor]:
@@ -42,8 +44,8 @@ class JointLoss(nn.Module):
         dense = (questions.cls @ passages.cls.t())[:, columns]
         if settings.dense_weight:
             parts["dense"] = contrastive(dense, who, settings.dense_temperature)
-        if settings.needs_tokens and questions.tokens is not None and passages.tokens is not None:
-            late = maxsim(questions.tokens, passages.tokens, questions.mask, passages.mask)[:, columns]
+        if settings.needs_tokens:
+            late = maxsim(*questions.late(), *passages.late())[:, columns]
             if settings.late_weight:
                 parts["late"] = contrastive(late, who, settings.late_temperature)
             if settings.interaction_weight:
@@ -68,6 +70,8 @@ class JointLoss(nn.Module):
 
     def take_raw(self) -> dict[str, float]:
         """Means of the raw parts and of the teacher's entropy since the last call."""
-        means = {name: round(torch.stack(values).mean().item(), 5) for name, values in self.raw.items() if values}
+        means = {
+            name: round(torch.stack(values).mean().item(), 5) for name, values in self.raw.items() if values
+        }
         self.raw.clear()
         return means

@@ -60,7 +60,7 @@ class JointTrainer(SentenceTransformerTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write under a staging folder, fsync, rename: a checkpoint is whole or absent."""
-        folder = Path(self.args.output_dir)
+        folder = Path(str(self.args.output_dir))
         staging = folder / ".staging"
         shutil.rmtree(staging, ignore_errors=True)
         self.args.output_dir = str(staging)
@@ -82,7 +82,9 @@ class Events(TrainerCallback):
         """One optimizer step done."""
         self.observer("step", {"step": state.global_step, "steps": state.max_steps})
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         """Losses, learning rate, gradient norm."""
         self.observer("log", {"step": state.global_step, **(logs or {})})
 

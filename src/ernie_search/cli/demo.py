@@ -1,0 +1,71 @@
+"""``ernie-search demo``: the main job from end to end, on documentation that is already here."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ernie_search.cli.output import console
+from ernie_search.cli.search import show_hits
+from ernie_search.files import write_json
+
+if TYPE_CHECKING:
+    from ernie_search.recipes import DemoResult
+
+EXAMPLE = "Example: ernie-search demo --minutes 5 --json demo.json"
+
+MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for models, index and runs.")] = Path("runs/demo"),
+    minutes: Annotated[
+        float,
+        typer.Option(min=0.5, help="What it may take; steps and corpus follow from this machine's speed."),
+    ] = 8.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON, too.")] = None,
+) -> None:
+    """Train on the documentation of the installed Python packages; compare, search, and say what comes next."""
+    from ernie_search.evaluation import results_table
+    from ernie_search.recipes import run_demo
+    from ernie_search.recipes.demo import BASELINE, example_search
+    from ernie_search.recipes.demo import EXAMPLE as QUESTION
+    from ernie_search.training.progress import TrainProgress
+
+    out = console()
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        out.print(f"[{time.monotonic() - started:5.0f} s] {text}", soft_wrap=True)
+
+    result = run_demo(output, minutes=minutes, say=say, observer=TrainProgress(console(stderr=True)))
+    say("measured: each figure below was made here and now, by the runs in this folder")
+    out.print()
+    title = (
+        f"{len(result.rows[0].measured.query_ids):,} test questions over {result.plan['passages']:,} passages"
+    )
+    out.print(results_table(result.rows, MEASURES, baseline=BASELINE, title=title))
+    if json_file is not None:
+        write_json(json_file, as_json(result))
+        out.print(f"written: {json_file}", soft_wrap=True)
+    out.print(f"\nA search: {QUESTION}\n", soft_wrap=True)
+    searcher = example_search(result)
+    hits = searcher.search(QUESTION, 3)
+    show_hits(hits, searcher.matches(QUESTION, hits))
+    out.print("What to type next:", style="bold")
+    for line in (
+        f'ernie-search search "your question" --index {result.index}',
+        f"ernie-search evaluate {result.collection} --index {result.index} --mode dense",
+        "ernie-search train YOUR-BEIR-FOLDER --output runs/mine",
+        "ernie-search --help",
+    ):
+        out.print(f"  {line}", soft_wrap=True)
+
+
+def as_json(result: "DemoResult") -> dict[str, Any]:
+    """The table and the plan behind it, as plain values."""
+    from ernie_search.evaluation import results_json
+    from ernie_search.recipes.demo import BASELINE
+
+    return {"plan": result.plan, "systems": results_json(result.rows, baseline=BASELINE)}

@@ -1,0 +1,89 @@
+"""How much of a demo fits into the minutes it has: measured on this machine, then and there."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ernie_search.model import JointEncoder
+from ernie_search.model.encode import autocast
+from ernie_search.training import TrainingData, TrainSettings
+from ernie_search.training.batches import StepBatches
+from ernie_search.training.collate import Collator
+from ernie_search.training.run import CPU_TRAINING_BUDGET
+from ernie_search.training.step import JointLoss
+
+ENCODE_SHARE = 0.35
+"""Of the time, for encoding the corpus once a model; the rest beside training is BM25, loading, measuring."""
+TRAIN_SHARE = 0.45
+FEWEST_STEPS, MOST_STEPS = 10, 400
+FEWEST_PASSAGES = 800
+PILOT_TEXTS = 96
+PILOT_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What fits.
+
+    Attributes:
+        passages: to index, for each of the models.
+        steps: of each training.
+        passages_a_second, seconds_a_step: as measured.
+    """
+
+    passages: int
+    steps: int
+    passages_a_second: float
+    seconds_a_step: float
+
+
+def seconds_a_step(model: JointEncoder, data: TrainingData, settings: TrainSettings) -> float:
+    """Time of a joint step, forward and backward; the model's weights stay as they are."""
+    batches = StepBatches(
+        data.examples,
+        steps=PILOT_STEPS,
+        questions=settings.questions_per_batch,
+        negatives=settings.negatives,
+        seed=settings.seed,
+    )
+    collator = Collator(model, data.passages, settings.token_budget or CPU_TRAINING_BUDGET)
+    loss = JointLoss(model, settings)
+    model.train()
+    seconds = []
+    for step in range(PILOT_STEPS):
+        started = time.perf_counter()
+        with autocast(model.device):
+            total = torch.stack(list(loss(collator([batches[step]])).values())).sum()
+        total.backward()
+        model.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    model.eval()
+    return min(seconds)
+
+
+def passages_a_second(model: JointEncoder, texts: list[str]) -> float:
+    """Encoding rate over a few texts, both readings."""
+    model.encode_joint(texts[:8], "passage")
+    started = time.perf_counter()
+    model.encode_joint(texts, "passage")
+    return len(texts) / (time.perf_counter() - started)
+
+
+def budget(seconds: float, rate: float, step: float, *, passages: int, models: int, trainings: int) -> Budget:
+    """Share ``seconds`` out among ``models`` encodings and ``trainings`` of equal length.
+
+    Args:
+        seconds: for everything.
+        rate: passages a second.
+        step: seconds a step.
+        passages: how many there are.
+    """
+    fit = int(seconds * ENCODE_SHARE / models * rate)
+    steps = int(seconds * TRAIN_SHARE / trainings / step)
+    return Budget(
+        min(passages, max(FEWEST_PASSAGES, fit)),
+        min(MOST_STEPS, max(FEWEST_STEPS, steps)),
+        round(rate, 2),
+        round(step, 3),
+    )

@@ -1,0 +1,194 @@
+"""The demo: the main job on the documentation of the Python packages that are installed beside it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ernie_search.data import Collection, MemoryCollection, open_collection, write_beir
+from ernie_search.encoding import encode_collection
+from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
+from ernie_search.files import read_json, write_json
+from ernie_search.hardware import keep_freed_memory
+from ernie_search.index import MemoryIndex
+from ernie_search.mining import BM25
+from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
+from ernie_search.recipes.budget import PILOT_TEXTS, budget, passages_a_second, seconds_a_step
+from ernie_search.recipes.recipe import Recipe, load_recipe
+from ernie_search.search import Searcher
+from ernie_search.training import prepare, train
+from ernie_search.training.trainer import Observer
+
+TEST_QUESTIONS = 400
+DEPTH = 1000
+EXAMPLE = "find the shortest path between two nodes of a weighted graph"
+TRAINED: dict[str, dict[str, float]] = {
+    "dual-encoder alone": {"late_weight": 0.0, "interaction_weight": 0.0},
+    "both losses, no distillation": {"interaction_weight": 0.0},
+    "interaction distillation": {},
+}
+BASELINE = "dual-encoder alone"
+BEST = "interaction distillation"
+RERANKED = f"{BEST}, re-ranked by its late interaction"
+
+
+@dataclass(slots=True)
+class DemoResult:
+    """What the demo ends with.
+
+    Attributes:
+        rows: a row a system, measured over the same test questions.
+        plan: corpus size, steps, and the throughput they follow from.
+        model, index, collection: directories to go on with.
+    """
+
+    rows: list[SystemResult]
+    plan: dict[str, Any]
+    model: Path
+    index: Path
+    collection: Path
+
+
+def run_demo(
+    output: Path,
+    *,
+    minutes: float = 8.0,
+    source: str = "api:",
+    say: Callable[[str], None],
+    observer: Observer | None = None,
+) -> DemoResult:
+    """Run the demo in ``output``, or go on where it stopped; a finished one is only read again.
+
+    Args:
+        output: folder for the collection, models, index and runs.
+        minutes: what it may take on this machine; corpus and steps follow from its measured throughput.
+        source: another collection with train and test splits.
+        say: told in words what happens.
+        observer: told of training events.
+    """
+    keep_freed_memory()
+    recipe = load_recipe("demo")
+    output.mkdir(parents=True, exist_ok=True)
+    plan, collection = _plan(output, recipe, minutes, source, say)
+    steps, settings = int(plan["steps"]), recipe.train
+    test = collection.queries("test")
+    runs = output / "runs"
+    if not (runs / "bm25.trec").is_file():
+        say("BM25")
+        write_run(runs / "bm25.trec", BM25(collection.passages()).search(test, DEPTH))
+    if not (runs / "base.trec").is_file():
+        say("the base model, as it comes")
+        base = from_base(recipe.base, settings=_lengths(recipe))
+        _measure(base, collection, output / "base-index", {"dense": runs / "base.trec"})
+    data = None
+    for number, (name, weights) in enumerate(TRAINED.items()):
+        paths = {"dense": runs / f"model{number}.trec"} | (
+            {"late": runs / "late.trec"} if name == BEST else {}
+        )
+        if all(path.is_file() for path in paths.values()):
+            continue
+        say(f"{name}: {steps} steps")
+        changed = settings.model_copy(update={"steps": steps, **weights})
+        data = data or prepare(collection, changed)
+        folder = output / "model" if name == BEST else output / f"model{number}"
+        result = train(collection, folder, changed, base=recipe.base, data=data, observer=observer)
+        say(f"{name}: index and search")
+        index = output / "index" if name == BEST else output / f"index{number}"
+        _measure(load(result.last), collection, index, paths, result.last)
+    named = {"BM25": "bm25", "base model, untrained": "base"}
+    named |= {name: f"model{number}" for number, name in enumerate(TRAINED)} | {RERANKED: "late"}
+    qrels = collection.qrels("test")
+    rows = [
+        SystemResult(name, evaluate_run(qrels, read_run(runs / f"{file}.trec")))
+        for name, file in named.items()
+    ]
+    return DemoResult(rows, plan, output / "model" / "last", output / "index", output / "collection")
+
+
+def example_search(result: DemoResult) -> Searcher:
+    """The trained model over its index."""
+    return Searcher.open(result.index, result.model)
+
+
+def _lengths(recipe: Recipe) -> ScoreSettings:
+    return ScoreSettings(query_length=recipe.train.query_length, passage_length=recipe.train.passage_length)
+
+
+def _measure(
+    model: JointEncoder,
+    collection: Collection,
+    index: Path,
+    runs: dict[str, Path],
+    model_path: Path | None = None,
+) -> None:
+    encode_collection(
+        model,
+        collection.passages(),
+        index,
+        data_fingerprint=collection.fingerprint,
+        with_tokens="late" in runs,
+        model_path=model_path,
+    )
+    searcher = Searcher(model, MemoryIndex.open(index))
+    for mode, path in runs.items():
+        write_run(
+            path, searcher.run(collection.queries("test"), DEPTH, mode="late" if mode == "late" else "dense")
+        )
+
+
+def _plan(
+    output: Path, recipe: Recipe, minutes: float, source: str, say: Callable[[str], None]
+) -> tuple[dict[str, Any], Collection]:
+    """Decide corpus and steps once, by measuring; later calls in the same folder keep them."""
+    folder, mark = output / "collection", output / "plan.json"
+    if mark.is_file():
+        return read_json(mark), open_collection(str(folder))
+    say("reading the documentation of the installed packages" if source == "api:" else f"reading {source}")
+    whole = open_collection(source)
+    everything = list(whole.passages())
+    say(f"{len(everything):,} passages; measuring what this machine can do in {minutes:g} minutes")
+    model = from_base(recipe.base, settings=_lengths(recipe))
+    pilot = [p.full_text for p in everything[:: max(1, len(everything) // PILOT_TEXTS)]][:PILOT_TEXTS]
+    rate = passages_a_second(model, pilot)
+    step = seconds_a_step(model, prepare(_sample(whole, 500), recipe.train), recipe.train)
+    fit = budget(
+        minutes * 60, rate, step, passages=len(everything), models=1 + len(TRAINED), trainings=len(TRAINED)
+    )
+    collection = _sample(whole, fit.passages)
+    write_beir(collection, folder)
+    plan = asdict(fit) | {"minutes": minutes, "source": source}
+    write_json(mark, plan)
+    say(
+        f"{rate:.0f} passages a second, {step:.2f} seconds a step: {fit.passages:,} passages, "
+        f"{fit.steps} steps for each of {len(TRAINED)} trainings"
+    )
+    return plan, open_collection(str(folder))
+
+
+def _sample(whole: Collection, passages: int) -> MemoryCollection:
+    """A sample by hash: test questions and their passages first, then passages with their train questions."""
+
+    def order(text: str) -> bytes:
+        return hashlib.sha256(text.encode()).digest()
+
+    test_qrels = whole.qrels("test")
+    limit = min(TEST_QUESTIONS, passages // 3)
+    test = sorted(whole.queries("test"), key=lambda query: order(query.id))[:limit]
+    wanted = {passage for query in test for passage in test_qrels[query.id]}
+    for passage in sorted(whole.passages(), key=lambda passage: order(passage.id)):
+        if len(wanted) >= passages:
+            break
+        wanted.add(passage.id)
+    train_qrels = whole.qrels("train")
+    train = [query for query in whole.queries("train") if set(train_qrels[query.id]) <= wanted]
+    return MemoryCollection(
+        "demo",
+        whole.source,
+        [passage for passage in whole.passages() if passage.id in wanted],
+        [*train, *test],
+        {
+            "train": {query.id: train_qrels[query.id] for query in train},
+            "test": {query.id: test_qrels[query.id] for query in test},
+        },
+    )
