@@ -1,8 +1,8 @@
 """Passages a second over ``SentenceTransformer.encode``, in fp32 as a user calls it and in bf16.
 
-Each side encodes the same SQuAD passages, at most 256 tokens, in a fresh process, in turn. ``peak_share`` counts
-the floating-point operations of the tokens that are not padding, against the rate of a 2048^3 matrix product in
-the precision that our encoder uses on this machine.
+Each side encodes the same SQuAD passages, at most 256 tokens, in a fresh process, in turn. ``peak_share``
+counts the floating-point operations of the tokens that are not padding, against the rate of a 2048^3 matrix
+product in the precision that our encoder uses on this machine.
 """
 
 import random

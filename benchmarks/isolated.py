@@ -1,4 +1,4 @@
-"""Run one side of a comparison in a process of its own, so that neither inherits the other's memory or settings."""
+"""One side of a comparison in a process of its own: neither inherits the other's memory or settings."""
 
 import multiprocessing
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Peak memory of the training MaxSim, forward and backward, over the plain form that autograd differentiates."""
+"""Peak memory of the training MaxSim, forward and backward, over the plain form under autograd."""
 
 import resource
 import sys
@@ -21,7 +21,7 @@ def naive(queries: Tensor, query_mask: Tensor, passages: Tensor, passage_mask: T
 
 
 def peak(function_name: str, shape: dict[str, int]) -> tuple[float, float]:
-    """In a process of its own: peak resident memory above the level before the call, in MB; sum of gradients."""
+    """In a process of its own: peak memory above the level before the call, in MB; sum of gradients."""
     torch.manual_seed(0)
     function = {"ours": maxsim, "naive": naive}[function_name]
     queries = torch.randn(shape["questions"], shape["question_tokens"], shape["dim"])

@@ -1,4 +1,4 @@
-"""Quality on SQuAD dev over the whole corpus: what the trained vector, its late interaction and distillation bring.
+"""SQuAD dev over the whole corpus: what training, late interaction and distillation bring.
 
 Rows are trained one by one into ``--work`` and measured into TREC runs there; an interrupted call goes on.
 """

@@ -1,8 +1,8 @@
 """Seconds a training step: joint over dual-encoder alone, and over sentence-transformers' own trainer.
 
-Every side runs in a fresh process, in turn, over the same steps: 32 SQuAD questions with their passage and one
-BM25 negative each. Precision is what this machine is faster in, hidden dropout 0.1 and attention dropout 0, for
-all sides. The median step counts; the first two are left out.
+Every side runs in a fresh process, in turn, over the same steps: 32 SQuAD questions with their passage and
+one BM25 negative each. Precision is what this machine is faster in, hidden dropout 0.1 and attention dropout
+0, for all sides. The median step counts; the first two are left out.
 """
 
 import tempfile
@@ -48,7 +48,7 @@ def ours(length: int, steps: int, changes: dict[str, Any]) -> tuple[float, str]:
 
 
 def theirs(length: int, steps: int, precision: str) -> float:
-    """Median seconds a step of sentence-transformers' trainer with MultipleNegativesRankingLoss, same batches."""
+    """The same of sentence-transformers' trainer with MultipleNegativesRankingLoss, same batches."""
     import torch
     from datasets import Dataset
     from sentence_transformers import (

@@ -32,9 +32,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"{path}: the disk is full; free some space and run the same command again") from error
+            raise StorageError(f"{path}: the disk is full; free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+            raise StorageError(f"{path}: not writable ({error.strerror}); choose another place") from error
         raise
 
 

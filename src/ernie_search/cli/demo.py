@@ -26,7 +26,7 @@ def demo(
     ] = 8.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON, too.")] = None,
 ) -> None:
-    """Train on the documentation of the installed Python packages; compare, search, and say what comes next."""
+    """Train on the documentation of installed Python packages, compare, search, and say what comes next."""
     from ernie_search.evaluation import results_table
     from ernie_search.recipes import run_demo
     from ernie_search.recipes.demo import BASELINE, example_search

@@ -7,7 +7,6 @@ import typer
 
 from ernie_search.cli.output import AsJson, console, print_json, progress, working
 from ernie_search.errors import SettingsError
-from ernie_search.files import fingerprint
 
 EXAMPLE = "Example: ernie-search index my-data --model runs/model --output runs/index"
 
@@ -27,38 +26,21 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Encode a collection into an index. Interrupted, the same command goes on where it stopped."""
-    from ernie_search.data import chunk_passages, open_collection, validate
-
     if chunk_words is None and chunk_overlap:
         raise SettingsError(
             f"--chunk-overlap {chunk_overlap} without --chunk-words; say how long a piece may be"
         )
-    collection = open_collection(source)
-    data = collection.fingerprint
-    passages = collection.passages()
-    if chunk_words is not None:
-        passages = chunk_passages(passages, chunk_words, chunk_overlap)
-        data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
-    with working(f"checking {source}"):
-        validate(collection)
-        counted = collection.passages()
-        if chunk_words is not None:
-            counted = chunk_passages(counted, chunk_words, chunk_overlap)
-        total = sum(1 for _ in counted)
     with working("loading the model"):
-        from ernie_search.encoding import encode_collection
-        from ernie_search.model import load
-
-        encoder = load(model)
-    with progress("encoding", total) as advance:
-        done = encode_collection(
-            encoder,
-            passages,
+        from ernie_search.api import build_index
+    with progress("encoding", None) as advance:
+        done = build_index(
+            source,
+            model,
             output,
-            data_fingerprint=data,
+            chunk_words=chunk_words,
+            chunk_overlap=chunk_overlap,
+            tokens=tokens,
             shard_size=shard_size,
-            with_tokens=tokens,
-            model_path=model,
             progress=advance,
         )
     if as_json:

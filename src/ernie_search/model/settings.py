@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ernie_search.errors import ModelError
+from ernie_search.errors import ModelError, StorageError
 from ernie_search.files import read_json, write_json
 
 SETTINGS_FILE = "ernie_search.json"
@@ -45,6 +45,10 @@ class ScoreSettings(BaseModel):
         """Read ``ernie_search.json``; ModelError names the file and the first thing that is wrong."""
         try:
             return cls.model_validate(read_json(folder / SETTINGS_FILE))
+        except StorageError as error:
+            # Not its advice to delete the file: without it there is no joint model.
+            what = str(error).partition(";")[0]
+            raise ModelError(f"{what}; save the model again, or mend the file") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
