@@ -8,6 +8,7 @@ import ernie_search.model
 from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.encoding import EncodedCollection, encode_collection
 from ernie_search.files import fingerprint
+from ernie_search.hardware import keep_freed_memory
 from ernie_search.recipes.recipe import load_recipe
 from ernie_search.training import TrainResult
 from ernie_search.training import train as train_run
@@ -69,6 +70,7 @@ def build_index(
     Raises:
         ErnieSearchError: see :func:`ernie_search.encoding.encode_collection`.
     """
+    keep_freed_memory()
     collection = open_collection(source)
     validate(collection)
     passages: Iterable[Passage] = collection.passages()

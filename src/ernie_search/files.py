@@ -15,6 +15,9 @@ from ernie_search.errors import StorageError
 
 MANIFEST = "manifest.json"
 
+FULL_DISK_SIGNS = ("os error 28", "os error 122", "inline_container.cc")
+"""ENOSPC and EDQUOT as Rust prints them; the place in torch's zip writer that misses the bytes it wrote."""
+
 
 def fsync_directory(path: Path) -> None:
     """Make renames inside ``path`` durable."""
@@ -35,6 +38,13 @@ def storage_errors(path: Path) -> Iterator[None]:
             raise StorageError(f"{path}: the disk is full; free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StorageError(f"{path}: not writable ({error.strerror}); choose another place") from error
+        raise
+    except Exception as error:
+        # safetensors and torch.save hide the system's own error in errors of theirs.
+        if any(sign in str(error) for sign in FULL_DISK_SIGNS):
+            raise StorageError(
+                f"{path}: the disk is full; free some space and run the same command again"
+            ) from error
         raise
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ernie_search import __version__
-from ernie_search.cli import data, doctor, evaluate, index, search
+from ernie_search.cli import data, demo, doctor, evaluate, export, index, search, train
 from ernie_search.cli.app import Commands
 
 app = typer.Typer(
@@ -39,11 +39,14 @@ def top(
 
 
 # In the order of work, which is the order of the help.
+app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=index.EXAMPLE)(index.index)
 app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command(epilog=export.EXAMPLE)(export.export)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ernie_search.cli.output import console
+from ernie_search.cli.quiet import loading
 from ernie_search.cli.search import show_hits
 from ernie_search.files import write_json
 
@@ -27,8 +28,9 @@ def demo(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON, too.")] = None,
 ) -> None:
     """Train on the documentation of installed Python packages, compare, search, and say what comes next."""
-    from ernie_search.evaluation import results_table
-    from ernie_search.recipes import run_demo
+    with loading("the libraries"):
+        from ernie_search.evaluation import results_table
+        from ernie_search.recipes import run_demo
     from ernie_search.recipes.demo import BASELINE, example_search
     from ernie_search.recipes.demo import EXAMPLE as QUESTION
     from ernie_search.training.progress import TrainProgress

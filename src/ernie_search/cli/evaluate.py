@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, print_json, progress, working
+from ernie_search.cli.output import AsJson, console, print_json, progress
+from ernie_search.cli.quiet import loading
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _search(
     candidates: int,
 ) -> "tuple[Run, float]":
     """The run of an index for the split's questions, and the seconds of encoding and searching them."""
-    with working("loading the index and its model"):
+    with loading("the index and its model"):
         from ernie_search.search import Searcher
 
         searcher = Searcher.open(index, model)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from ernie_search.cli.output import console, working
+from ernie_search.cli.quiet import loading
 
-EXAMPLE = "Example: ernie-search export runs/model runs/multi-vector"
+EXAMPLE = "Example: ernie-search export runs/mine/best runs/multi-vector"
 
 
 def export(
@@ -19,7 +20,7 @@ def export(
     What is written is loaded again and checked to score the same. The single vector needs no export:
     the model directory itself is a plain SentenceTransformer.
     """
-    with working("loading the model"):
+    with loading("the model"):
         from ernie_search.model import export_multi_vector, load
 
         encoder = load(model)

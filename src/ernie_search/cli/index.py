@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, print_json, progress, working
+from ernie_search.cli.output import AsJson, console, print_json, progress
+from ernie_search.cli.quiet import loading
 from ernie_search.errors import SettingsError
 
-EXAMPLE = "Example: ernie-search index my-data --model runs/model --output runs/index"
+EXAMPLE = "Example: ernie-search index my-data --model runs/mine/best --output runs/index"
 
 
 def index(
@@ -30,7 +31,7 @@ def index(
         raise SettingsError(
             f"--chunk-overlap {chunk_overlap} without --chunk-words; say how long a piece may be"
         )
-    with working("loading the model"):
+    with loading("the model"):
         from ernie_search.api import build_index
     with progress("encoding", None) as advance:
         done = build_index(

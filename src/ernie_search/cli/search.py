@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, print_json, working
+from ernie_search.cli.output import AsJson, console, print_json
+from ernie_search.cli.quiet import loading
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,7 +32,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the best passages for a question, the words that matched marked."""
-    with working("loading the index and its model"):
+    with loading("the index and its model"):
         from ernie_search.search import Searcher
 
         searcher = Searcher.open(index, model)

@@ -2,6 +2,7 @@
 
 from ernie_search.model.base import BUNDLED, bundled_base
 from ernie_search.model.encode import Encoded
+from ernie_search.model.export import export_multi_vector
 from ernie_search.model.joint import JointEncoder, from_base, load
 from ernie_search.model.output import EncoderOutput
 from ernie_search.model.settings import ScoreSettings
@@ -13,6 +14,7 @@ __all__ = [
     "JointEncoder",
     "ScoreSettings",
     "bundled_base",
+    "export_multi_vector",
     "from_base",
     "load",
 ]

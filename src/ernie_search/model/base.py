@@ -48,9 +48,7 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
     config: Any = backbone.config
     counts = [getattr(config, name) for name in LAYER_COUNTS if hasattr(config, name)]
     stacks = [
-        module
-        for module in backbone.modules()
-        if isinstance(module, nn.ModuleList) and len(module) in counts
+        module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) in counts
     ]
     if not stacks:
         raise ModelError(

@@ -1,7 +1,7 @@
 """Dropout whose random bits are drawn eight at a time.
 
-On a processor ``torch.nn.Dropout`` draws one 64-bit number an element, on one core: about a tenth of a training
-step of a small model. One such number holds eight bytes, and a byte is fine enough for a rate.
+On a processor ``torch.nn.Dropout`` draws one 64-bit number an element, on one core: about a tenth of a
+training step of a small model. One such number holds eight bytes, and a byte is fine enough for a rate.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ class ByteDropout(nn.Dropout):
     On other devices than a processor it is ``nn.Dropout`` itself.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
         """Drop and rescale while training; the identity otherwise."""
         dropped = round(self.p * LEVELS)
         if not self.training or dropped == 0:

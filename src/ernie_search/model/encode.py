@@ -101,9 +101,9 @@ def padded(
     return features
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bf16 where this machine is really faster in it, else nothing."""
-    if prefers_bf16(device.type):
+def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.AbstractContextManager[object]:
+    """bf16 where asked for, by default where this machine is really faster in it; else nothing."""
+    if prefers_bf16(device.type) if bf16 is None else bf16:
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
@@ -116,6 +116,7 @@ def encode_texts(
     tokens: bool = True,
     token_budget: int | None = None,
     progress: Callable[[int], None] | None = None,
+    bf16: bool | None = None,
 ) -> Encoded:
     """Encode ``texts`` in length-sorted micro-batches.
 
@@ -126,6 +127,7 @@ def encode_texts(
         tokens: also hand out the token matrices.
         token_budget: padded tokens a micro-batch; by default what suits the device.
         progress: called with the number of texts done in each micro-batch.
+        bf16: whether to compute in bf16; by default where that is faster on this machine.
 
     Returns:
         Encoded, in the order of ``texts``.
@@ -143,7 +145,7 @@ def encode_texts(
     model.eval()
     model.attach_tokens = tokens
     try:
-        with torch.inference_mode(), autocast(device):
+        with torch.inference_mode(), autocast(device, bf16):
             for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
                 batch = [tokenized.ids[place] for place in places]
                 output = model.read(padded(batch, pad, tokenized.prompt_length, device))

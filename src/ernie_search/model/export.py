@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import MultiVectorEncoder
@@ -49,8 +50,8 @@ def export_multi_vector(model: JointEncoder, output: Path) -> Path:
         prompt = getattr(model.score_settings, name)
         if prompt:
             raise ModelError(
-                f"{model.name}: {name} is {prompt!r}; a MultiVectorEncoder would score the prompt's own tokens "
-                "too, so only models without prompts can be exported"
+                f"{model.name}: {name} is {prompt!r}; a MultiVectorEncoder would score the prompt's own "
+                "tokens too, so only models without prompts can be exported"
             )
     if not _may_replace(output):
         raise ModelError(f"{output}: exists and is no exported model; choose another folder")
@@ -70,12 +71,12 @@ def _may_replace(output: Path) -> bool:
         kind = json.loads((output / ST_CONFIG).read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError):
         return not any(output.iterdir())
-    return kind == MultiVectorEncoder.model_type
+    return bool(kind == MultiVectorEncoder.model_type)
 
 
 def _multi_vector(model: JointEncoder) -> MultiVectorEncoder:
     """The same weights as a chain of sentence-transformers' own modules."""
-    transformer = copy.deepcopy(model[0])
+    transformer: Any = copy.deepcopy(model[0])
     delattr(transformer, HEAD_NAME)
     weight = model.token_head.linear.weight.detach().to(transformer.model.dtype)
     token_dim, hidden = weight.shape
@@ -121,9 +122,7 @@ def _check(model: JointEncoder, folder: Path, output: Path) -> None:
 def _token_matrices(model: JointEncoder, texts: tuple[str, ...], task: Task) -> list[Tensor]:
     """The joint model's token vectors without autocast: ``(L_i, d)`` for each text."""
     tokenized = tokenize(model, texts, task)
-    features = padded(
-        tokenized.ids, model.tokenizer.pad_token_id or 0, tokenized.prompt_length, model.device
-    )
+    features = padded(tokenized.ids, model.tokenizer.pad_token_id or 0, tokenized.prompt_length, model.device)
     was_training, had_tokens = model.training, model.attach_tokens
     model.eval()
     model.attach_tokens = True

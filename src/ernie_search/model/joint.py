@@ -53,7 +53,8 @@ class JointEncoder(SentenceTransformer):
         super().__init__(model_name_or_path, **kwargs)
         if not isinstance(self[0], Transformer):
             raise ModelError(
-                f"{model_name_or_path}: starts with {type(self[0]).__name__}; choose a base that is a Transformer"
+                f"{model_name_or_path}: starts with {type(self[0]).__name__}; "
+                "choose a base that is a Transformer"
             )
         if layers is not None:
             keep_layers(self.backbone, layers)
@@ -71,7 +72,9 @@ class JointEncoder(SentenceTransformer):
         self[0].add_module(HEAD_NAME, head.to(self.device))
         keep = {self.tokenizer.unk_token_id, self.tokenizer.mask_token_id}
         special = [token for token in self.tokenizer.all_special_ids if token not in keep]
-        self.register_buffer("special_ids", torch.tensor(special, device=self.device), persistent=False)
+        self.register_buffer(
+            "special_ids", torch.tensor(special, dtype=torch.long, device=self.device), persistent=False
+        )
 
     def _settings(self, given: ScoreSettings | None, saved: ScoreSettings | None) -> ScoreSettings:
         if given is not None and saved is not None and given.token_dim != saved.token_dim:
@@ -81,7 +84,8 @@ class JointEncoder(SentenceTransformer):
             # What the base says of itself wins over our defaults: its similarity and its prompts.
             if self.similarity_fn_name not in ("cosine", "dot"):
                 raise ModelError(
-                    f"{settings.base}: its similarity is {self.similarity_fn_name}; choose a base with cosine or dot"
+                    f"{settings.base}: its similarity is {self.similarity_fn_name}; "
+                    "choose a base with cosine or dot"
                 )
             found = {
                 "similarity": self.similarity_fn_name,
@@ -95,7 +99,8 @@ class JointEncoder(SentenceTransformer):
             raise ModelError(f"length {longest} is more than the base can read; choose at most {limit}")
         # Into the plain SentenceTransformer too, so that its encode_query and encode_document read as we do.
         self.max_seq_length = settings.passage_length
-        self[0].query_length, self[0].document_length = settings.query_length, settings.passage_length
+        transformer: Any = self[0]
+        transformer.query_length, transformer.document_length = settings.query_length, settings.passage_length
         self.prompts.update(query=settings.query_prompt, document=settings.passage_prompt)
         return settings
 
@@ -144,11 +149,12 @@ class JointEncoder(SentenceTransformer):
         # Of the tokenizer's state only what acts on a text: truncation and padding change with every call.
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
         reading = [state[part] for part in ("normalizer", "pre_tokenizer", "post_processor")]
-        modules = [module.get_config_dict() for module in list(self)[1:]]
+        followers: list[Any] = list(self)[1:]
+        modules = [module.get_config_dict() for module in followers]
         scores = self.score_settings.model_dump(exclude={"base", "dense_temperature", "late_temperature"})
         return fingerprint(digest.hexdigest(), vocabulary, reading, modules, scores)
 
-    def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:  # noqa: A002 - its own name
         """SentenceTransformer's pass; the same token states then go through the head."""
         features = super().forward(input, **kwargs)
         if self.attach_tokens:
@@ -191,12 +197,15 @@ class JointEncoder(SentenceTransformer):
         tokens: bool = True,
         token_budget: int | None = None,
         progress: Callable[[int], None] | None = None,
+        bf16: bool | None = None,
     ) -> Encoded:
         """Encode texts in length-sorted micro-batches; both readings from one pass.
 
         See :func:`ernie_search.model.encode.encode_texts`.
         """
-        return encode_texts(self, texts, task, tokens=tokens, token_budget=token_budget, progress=progress)
+        return encode_texts(
+            self, texts, task, tokens=tokens, token_budget=token_budget, progress=progress, bf16=bf16
+        )
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         """Save a plain SentenceTransformer directory, with the token head and its settings beside it."""
@@ -224,11 +233,15 @@ def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
     folder = Path(path)
     if not folder.is_dir():
         raise ModelError(
-            f"{folder}: no such model directory; train one with: ernie-search train SOURCE --output {folder}"
+            f"{folder}: no such model directory; train one with: ernie-search train SOURCE --output DIR"
         )
+    for inside in ("best", "last"):
+        if not (folder / SETTINGS_FILE).is_file() and (folder / inside / SETTINGS_FILE).is_file():
+            raise ModelError(f"{folder}: the folder of a training run; its model is {folder / inside}")
     if not (folder / SETTINGS_FILE).is_file() or not (folder / HEAD_FILE).is_file():
         raise ModelError(
-            f"{folder}: no token head here ({HEAD_FILE}); make one with: ernie-search train SOURCE --base {folder} --output DIR"
+            f"{folder}: no token head here ({HEAD_FILE}); "
+            f"make one with: ernie-search train SOURCE --base {folder} --output DIR"
         )
     try:
         return JointEncoder(str(folder), device=device, local_files_only=True)

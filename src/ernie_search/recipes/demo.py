@@ -143,7 +143,10 @@ def _plan(
     """Decide corpus and steps once, by measuring; later calls in the same folder keep them."""
     folder, mark = output / "collection", output / "plan.json"
     if mark.is_file():
-        return read_json(mark), open_collection(str(folder))
+        plan = read_json(mark)
+        if (plan["minutes"], plan["source"]) != (minutes, source):
+            say(f"going on with the plan in {mark} ({plan['minutes']:g} minutes, {plan['source']})")
+        return plan, open_collection(str(folder))
     say("reading the documentation of the installed packages" if source == "api:" else f"reading {source}")
     whole = open_collection(source)
     everything = list(whole.passages())

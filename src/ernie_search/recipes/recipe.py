@@ -52,7 +52,10 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         path = Path(name)
         if not path.is_file():
             raise SettingsError(f"{path}: no such recipe file; shipped recipes: {', '.join(shipped())}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     elif name in shipped():
         text = files("ernie_search.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
@@ -64,8 +67,13 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         raise SettingsError(
             f"{name}:{line}: not readable as YAML ({error.problem}); mend that line"
         ) from error
+    except yaml.YAMLError as error:  # a character that YAML forbids, say
+        first = str(error).splitlines()[0]
+        raise SettingsError(f"{name}: not readable as YAML ({first}); mend the file") from error
     if not isinstance(values, dict) or not isinstance(values.get("train", {}), dict):
-        raise SettingsError(f"{name}: a recipe is a mapping with the keys {', '.join(KEYS)}")
+        raise SettingsError(
+            f"{name}: a recipe is a mapping with the keys {', '.join(KEYS)}; 'train' is one of settings"
+        )
     for key in values:
         if key not in KEYS:
             raise SettingsError(f"{name}: unknown key {key!r}{did_you_mean(str(key), KEYS)}")
@@ -79,4 +87,20 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         if not str(layers).isdecimal():
             raise SettingsError(f"{name}: layers={layers!r} is not a number of layers; give a whole number")
         layers = int(layers)
-    return Recipe(name, base, layers, parse_settings(train | given))
+    return Recipe(name, base, layers, _train_settings(name, train, given))
+
+
+def _train_settings(name: str, train: Mapping[str, Any], given: Mapping[str, Any]) -> TrainSettings:
+    """The recipe's settings with the overrides; a fault of the recipe itself names the recipe."""
+    known = [*KEYS[:2], *TrainSettings.model_fields]
+    for key in given:
+        if key not in known:
+            raise SettingsError(f"unknown setting {key!r}{did_you_mean(str(key), known)}")
+    try:
+        return parse_settings({**train, **given})
+    except SettingsError:
+        try:
+            parse_settings(train)
+        except SettingsError as error:
+            raise SettingsError(f"{name}: {error}") from error
+        raise

@@ -39,7 +39,8 @@ class StepBatches(Dataset[StepBatch]):
         """Check that every step can be filled.
 
         Raises:
-            TrainingError: fewer questions than a batch, or a question with too few negatives.
+            TrainingError: fewer questions than a batch, a question with too few negatives, or one whose
+                whole batch is relevant to it.
         """
         if len(examples) < questions:
             raise TrainingError(
@@ -55,6 +56,19 @@ class StepBatches(Dataset[StepBatch]):
         self.examples, self.steps, self.questions = examples, steps, questions
         self.negatives, self.seed = negatives, seed
         self.per_epoch = len(examples) // questions
+        if negatives == 0:  # with some, each question has at least its own
+            self._check_in_batch_negatives()
+
+    def _check_in_batch_negatives(self) -> None:
+        for step in range(self.steps):
+            batch = self[step]
+            drawn = {group[0] for group in batch.groups}
+            for question, known in zip(batch.questions, batch.positives, strict=True):
+                if drawn <= known:
+                    raise TrainingError(
+                        f"step {step + 1}: question {question!r} has no negative, as all passages of its "
+                        "batch are relevant to it; set negatives to 1 or more"
+                    )
 
     def __len__(self) -> int:
         return self.steps

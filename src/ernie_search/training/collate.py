@@ -1,7 +1,7 @@
 """From a step's texts to length-sorted micro-batches of token ids."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,25 +24,23 @@ class Collator:
         model: for its tokenizer, prompts and lengths.
         passages: text of every passage id that a step may name.
         token_budget: padded tokens a micro-batch.
-        truncated, texts: how many texts were longer than the model reads, of how many.
     """
 
     model: JointEncoder
     passages: Mapping[str, str]
     token_budget: int
-    truncated: dict[str, int] = field(default_factory=lambda: {"query": 0, "passage": 0})
-    texts: dict[str, int] = field(default_factory=lambda: {"query": 0, "passage": 0})
 
     def __call__(self, items: list[StepBatch]) -> dict[str, Any]:
-        """One step (the loader's batch size is one step)."""
+        """One step (the loader's batch size is one step); ``truncated``: how many texts were cut, by task."""
         (step,) = items
         who: Candidates = candidates(step.groups, step.positives)
         # A passage that several groups show is encoded once, and its row used again.
         flat = [passage for group in step.groups for passage in group]
         distinct = list(dict.fromkeys(flat))
         places = {passage: place for place, passage in enumerate(distinct)}
-        question_parts, question_order = self._parts(step.questions, "query")
-        passage_parts, passage_order = self._parts([self.passages[p] for p in distinct], "passage")
+        question_parts, question_order, cut_questions = self._parts(step.questions, "query")
+        texts = [self.passages[passage] for passage in distinct]
+        passage_parts, passage_order, cut_passages = self._parts(texts, "passage")
         return {
             "questions": question_parts,
             "question_order": question_order,
@@ -52,13 +50,13 @@ class Collator:
             "positive": who.positive,
             "allowed": who.allowed,
             "own": who.own,
+            "truncated": {"query": cut_questions, "passage": cut_passages},
         }
 
-    def _parts(self, texts: list[str], task: Task) -> tuple[list[dict[str, Tensor]], Tensor]:
+    def _parts(self, texts: list[str], task: Task) -> tuple[list[dict[str, Tensor]], Tensor, int]:
         tokenized = tokenize(self.model, texts, task)
-        self.truncated[task] += tokenized.truncated
-        self.texts[task] += len(texts)
         pad = self.model.tokenizer.pad_token_id or 0
         groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget))
         parts = [padded([tokenized.ids[i] for i in group], pad, tokenized.prompt_length) for group in groups]
-        return parts, torch.tensor([place for group in groups for place in group])
+        order = torch.tensor([place for group in groups for place in group])
+        return parts, order, tokenized.truncated

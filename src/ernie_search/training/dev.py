@@ -28,9 +28,10 @@ class DevSample:
 class DevEvaluator(BaseEvaluator):
     """MRR@10 of the single vector and of late interaction over the dev sample."""
 
-    def __init__(self, sample: DevSample, *, late: bool) -> None:
+    def __init__(self, sample: DevSample, *, late: bool, bf16: bool | None = None) -> None:
+        """``bf16``: the precision of the run; measured anew, a resumed run could choose another best."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sample, self.late = sample, late
+        self.sample, self.late, self.bf16 = sample, late, bf16
         self.primary_metric = "late_mrr"
 
     def __call__(
@@ -42,8 +43,9 @@ class DevEvaluator(BaseEvaluator):
     def measure(self, model: JointEncoder) -> dict[str, float]:
         """``{"dense_mrr": .., "late_mrr": ..}``; the second only where late interaction is trained."""
         sample = self.sample
-        questions = model.encode_joint(list(sample.questions.values()), "query", tokens=self.late)
-        passages = model.encode_joint(list(sample.passages.values()), "passage", tokens=self.late)
+        how: dict[str, Any] = {"tokens": self.late, "bf16": self.bf16}
+        questions = model.encode_joint(list(sample.questions.values()), "query", **how)
+        passages = model.encode_joint(list(sample.passages.values()), "passage", **how)
         scores = {"dense_mrr": self._mrr(questions.dense @ passages.dense.T)}
         if self.late:
             flat = np.concatenate(passages.tokens)

@@ -90,12 +90,14 @@ def prepare(collection: Collection, settings: TrainSettings) -> TrainingData:
     wanted = {passage for one in examples for passage in (*one.positives, *one.negatives)}
     pool = _dev_pool(dev_questions, dev_qrels, dev_run, corpus_ids, settings.dev_passages)
     texts = {p.id: p.full_text for p in collection.passages() if p.id in wanted or p.id in pool}
-    for query in questions:
-        for passage in relevant(qrels, query.id):
-            if passage not in texts:
-                raise DataError(
-                    f"{collection.source}: question {query.id!r}: its positive {passage!r} is not in the corpus"
-                )
+    for asked, judged in ((questions, qrels), (dev_questions, dev_qrels)):
+        for query in asked:
+            for passage in relevant(judged, query.id):
+                if passage not in texts:
+                    raise DataError(
+                        f"{collection.source}: question {query.id!r}: its positive {passage!r} is not in the "
+                        "corpus; add it or drop the judgement"
+                    )
     dev = None
     if dev_questions:
         kept = {

@@ -1,9 +1,7 @@
 """One training run in one folder: started, gone on with, or found done, by the same call."""
 
-import json
+import contextlib
 import math
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +13,39 @@ from transformers import PrinterCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from ernie_search.data import Collection
-from ernie_search.errors import TrainingError
 from ernie_search.files import (
     atomic_directory,
-    fingerprint,
     read_json,
     recover_directory,
-    storage_errors,
     write_json,
 )
-from ernie_search.hardware import default_device, keep_freed_memory, prefers_bf16
+from ernie_search.hardware import keep_freed_memory
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.dropout import use_byte_dropout
 from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.model.joint import attention_dropouts
+from ernie_search.training import log
 from ernie_search.training.batches import StepBatches
-from ernie_search.training.checkpoints import latest_checkpoint
+from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
 from ernie_search.training.collate import Collator
-from ernie_search.training.dev import DevEvaluator
+from ernie_search.training.dev import DevEvaluator, DevSample
+from ernie_search.training.folder import (
+    RUN_FILE,
+    TrainResult,
+    claimed_precision,
+    read_result,
+    write_result,
+)
 from ernie_search.training.prepare import TrainingData, prepare
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
+from ernie_search.training.tally import Tally
 from ernie_search.training.trainer import Events, JointTrainer, Observer
 
-RUN_FILE = "run.json"
-RESULT_FILE = "result.json"
 BEST_FILE = "best.json"
-LOG_FILE = "log.jsonl"
 CPU_TRAINING_BUDGET = 2048
-"""Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch also
-writes a gradient as large as the whole vocabulary's embedding."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a run ended with.
-
-    Attributes:
-        model: directory of the best checkpoint's model (of the last, without a dev split).
-        last: directory of the last step's model.
-        best_step, best_metric: where dev was highest, and how high; 0 and ``None`` without dev.
-        steps, seconds: done in all, and taken by the calls that did them.
-        truncated: share of questions and passages that were longer than the model reads.
-    """
-
-    model: Path
-    last: Path
-    best_step: int
-    best_metric: float | None
-    steps: int
-    seconds: float
-    truncated: dict[str, float]
+"""Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch
+also writes a gradient as large as the whole vocabulary's embedding."""
 
 
 def _at_least_one(value: float) -> int:
@@ -109,37 +89,22 @@ def train(
             "sentence_transformers": sentence_transformers.__version__,
         },
     }
-    precision = _claim(output, identity, settings)
-    if (output / RESULT_FILE).is_file():
-        return _read_result(output)
+    precision = claimed_precision(output, identity, settings.precision)
+    finished = read_result(output)
+    if finished is not None:
+        return finished
+    observer = observer or (lambda event, values: None)
+    observer("prepare", {})
     if data is None:
         data = prepare(collection, settings)
     set_seed(settings.seed)
     model = from_base(base, settings=_scores(settings), layers=layers, seed=settings.seed)
     settings = settings.model_copy(update={"precision": precision})
-    return _Run(output, settings, model, data, observer or (lambda name, values: None)).train()
-
-
-def _claim(output: Path, identity: dict[str, Any], settings: TrainSettings) -> str:
-    """Mark the folder as this run's, or check that it is; returns the precision that the run began with.
-
-    ``auto`` is decided by a measurement, which may come out otherwise next time: so it is decided once.
-    """
-    mark = output / RUN_FILE
-    if mark.is_file():
-        before = read_json(mark)
-        precision = str(before.pop("precision", settings.precision))
-        if fingerprint(before) != fingerprint(identity):
-            differs = [name for name in identity if before.get(name) != identity[name]]
-            raise TrainingError(
-                f"{output}: holds another run (its {', '.join(differs)} differ); choose another --output or delete it"
-            )
-        return precision
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bf16" if prefers_bf16(default_device()) else "fp32"
-    write_json(mark, identity | {"precision": precision})
-    return precision
+    run = _Run(output, settings, model, data, observer)
+    # Only now, as nothing was refused: bad input leaves no mark that the mended one would contradict.
+    if not (output / RUN_FILE).is_file():
+        write_json(output / RUN_FILE, identity | {"precision": precision})
+    return run.train()
 
 
 def _scores(settings: TrainSettings) -> ScoreSettings:
@@ -149,12 +114,6 @@ def _scores(settings: TrainSettings) -> ScoreSettings:
         dense_temperature=settings.dense_temperature,
         late_temperature=settings.late_temperature,
     )
-
-
-def _read_result(output: Path) -> TrainResult:
-    found = read_json(output / RESULT_FILE)
-    found["model"], found["last"] = output / found["model"], output / found["last"]
-    return TrainResult(**found)
 
 
 class _Run:
@@ -177,8 +136,7 @@ class _Run:
         budget = settings.token_budget or (
             CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET
         )
-        self.collator = Collator(model, data.passages, budget)
-        self.late = settings.needs_tokens
+        self.tally = Tally()
         dev = data.dev
         self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
         self.best: dict[str, Any] = {"step": 0, "metric": None}
@@ -196,12 +154,17 @@ class _Run:
             batches=batches,
             keep_checkpoints=settings.keep_checkpoints,
             loss=JointLoss(model, settings),
-            evaluator=DevEvaluator(dev, late=self.late) if dev is not None else None,
-            data_collator=self.collator,
+            tally=self.tally,
+            evaluator=self._evaluator(dev) if dev is not None else None,
+            data_collator=Collator(model, data.passages, budget),
             callbacks=[Events(self._observe)],
         )
         for unwanted in (PrinterCallback, ProgressCallback):
             self.trainer.remove_callback(unwanted)
+
+    def _evaluator(self, dev: DevSample) -> DevEvaluator:
+        settings = self.settings
+        return DevEvaluator(dev, late=settings.needs_tokens, bf16=settings.precision == "bf16")
 
     def _arguments(self, *, with_dev: bool) -> SentenceTransformerTrainingArguments:
         settings = self.settings
@@ -212,11 +175,12 @@ class _Run:
             learning_rate=settings.learning_rate,
             learning_rate_mapping={r"token_head": settings.head_learning_rate},
             weight_decay=settings.weight_decay,
-            warmup_steps=_at_least_one(settings.warmup * settings.steps),
+            warmup_steps=math.ceil(settings.warmup * settings.steps),
             lr_scheduler_type="linear",
             optim="adamw_torch_fused",
             max_grad_norm=settings.max_grad_norm,
             bf16=settings.precision == "bf16",
+            use_cpu=self.model.device.type == "cpu",  # without it, bf16 is refused where there is no GPU
             seed=settings.seed,
             logging_steps=max(1, settings.steps // 20),
             logging_nan_inf_filter=False,
@@ -232,8 +196,7 @@ class _Run:
 
     def _observe(self, name: str, values: dict[str, Any]) -> None:
         if name in ("log", "dev"):
-            with storage_errors(self.output), open(self.output / LOG_FILE, "a", encoding="utf-8") as handle:
-                handle.write(json.dumps({"event": name, **values}, ensure_ascii=False) + "\n")
+            log.append(self.output, name, values)
         if name == "dev" and f"eval_{self.metric}" in values:
             self._keep_best(values["step"], float(values[f"eval_{self.metric}"]))
         self.observer(name, values)
@@ -248,30 +211,35 @@ class _Run:
 
     def train(self) -> TrainResult:
         """All steps that are left; then the last model and the result, written last."""
-        started = time.monotonic()
+        clear_leftovers(self.output)
         recover_directory(self.output / "best")
         if (self.output / "best" / BEST_FILE).is_file():
             self.best = read_json(self.output / "best" / BEST_FILE)
         checkpoint = latest_checkpoint(self.output)
-        self.observer(
-            "start",
-            {"step": int(checkpoint.name.split("-")[1]) if checkpoint else 0, "steps": self.settings.steps},
-        )
-        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+        if checkpoint:
+            self.tally.go_on_from(checkpoint)
+        log.rewind(self.output, step)
+        try:
+            self.observer("start", {"step": step, "steps": self.settings.steps})
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            return self._finish()
+        finally:
+            self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})
+
+    def _finish(self) -> TrainResult:
         with atomic_directory(self.output / "last") as folder:
             self.model.save(str(folder))
-        seconds = time.monotonic() - started
-        result = {
-            "model": "best" if self.best["metric"] is not None else "last",
-            "last": "last",
-            "best_step": self.best["step"],
-            "best_metric": self.best["metric"],
-            "steps": self.settings.steps,
-            "seconds": round(seconds, 2),
-            "truncated": {
-                task: round(self.collator.truncated[task] / max(1, self.collator.texts[task]), 4)
-                for task in self.collator.texts
-            },
-        }
-        write_json(self.output / RESULT_FILE, result)
-        return _read_result(self.output)
+        with contextlib.suppress(OSError):
+            (self.output / "eval").rmdir()  # made for evaluators that write files
+        result = TrainResult(
+            model=self.output / ("best" if self.best["metric"] is not None else "last"),
+            last=self.output / "last",
+            best_step=self.best["step"],
+            best_metric=self.best["metric"],
+            steps=self.settings.steps,
+            seconds=round(self.tally.seconds, 2),
+            truncated=self.tally.shares(),
+        )
+        write_result(self.output, result)
+        return result

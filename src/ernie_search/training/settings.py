@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ernie_search.errors import SettingsError
 from ernie_search.files import did_you_mean
@@ -35,7 +35,7 @@ class TrainSettings(BaseModel):
         keep_checkpoints: how many of them are kept.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(0, ge=0)
     steps: int = Field(200, ge=1)
@@ -69,6 +69,15 @@ class TrainSettings(BaseModel):
     checkpoints: int = Field(2, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads ``on`` and ``yes`` as true, and pydantic would read true as 1."""
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and wanted in (int, float):
+            raise ValueError("a number is needed here")
+        return value
+
     @property
     def needs_tokens(self) -> bool:
         """Whether any loss reads the token matrix."""
@@ -84,11 +93,13 @@ class TrainSettings(BaseModel):
             raise SettingsError("dense_weight and late_weight are both 0, so nothing learns; set one above 0")
         if self.questions_per_batch == 1 and self.negatives == 0:
             raise SettingsError(
-                "questions_per_batch=1 with negatives=0 leaves no negative; set questions_per_batch to 2 or more"
+                "questions_per_batch=1 with negatives=0 leaves no negative; "
+                "set questions_per_batch to 2 or more"
             )
         if self.negative_last <= self.negative_first:
             raise SettingsError(
-                f"negative_last={self.negative_last} is not above negative_first={self.negative_first}; widen the window"
+                f"negative_last={self.negative_last} is not above negative_first={self.negative_first}; "
+                "widen the window"
             )
         return self
 
@@ -102,7 +113,7 @@ def parse_settings(values: Mapping[str, Any]) -> TrainSettings:
     known = list(TrainSettings.model_fields)
     for name in values:
         if name not in known:
-            raise SettingsError(f"unknown setting {name!r}{did_you_mean(name, known)}")
+            raise SettingsError(f"unknown setting {name!r}{did_you_mean(str(name), known)}")
     try:
         return TrainSettings.model_validate(dict(values)).check()
     except ValidationError as error:

@@ -15,19 +15,22 @@ from transformers import TrainerCallback
 from ernie_search.errors import TrainingError
 from ernie_search.files import storage_errors
 from ernie_search.training.batches import StepBatches
-from ernie_search.training.checkpoints import publish
+from ernie_search.training.checkpoints import STAGING, latest_checkpoint, publish
 from ernie_search.training.step import JointLoss
+from ernie_search.training.tally import Tally
 
 Observer = Callable[[str, dict[str, Any]], None]
-"""Told of every event: its name (``step``, ``log``, ``dev``, ``checkpoint``), and what there is to say."""
+"""Told of every event: its name (``prepare``, ``start``, ``step``, ``log``, ``dev``, ``checkpoint``,
+``end``), and what there is to say. ``end`` comes last, also when the run failed."""
 
 
 class JointTrainer(SentenceTransformerTrainer):
     """Steps as data, loss parts by name, a stop at NaN, and checkpoints that a kill cannot halve."""
 
-    def __init__(self, *, batches: StepBatches, keep_checkpoints: int, **kwargs: Any) -> None:
+    def __init__(self, *, batches: StepBatches, keep_checkpoints: int, tally: Tally, **kwargs: Any) -> None:
         self.batches = batches
         self.keep_checkpoints = keep_checkpoints
+        self.tally = tally
         super().__init__(**kwargs)
 
     def get_train_dataloader(self) -> Any:
@@ -42,15 +45,30 @@ class JointTrainer(SentenceTransformerTrainer):
         """The collated step goes to the loss as it is."""
         return inputs, None
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """The trainer's own; a loss that is no number stops the run before it reaches the weights."""
-        loss = super().training_step(*args, **kwargs)
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}; the last checkpoint is kept. "
-                "Lower learning_rate or raise the temperatures, and run again"
-            )
+        # Counted here and not while collating: the loader collates one step ahead of a checkpoint.
+        self.tally.add(inputs)
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self._stop_unless_finite("loss", loss.item())
         return loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """The trainer's own; a finite loss can still have a gradient that is no number."""
+        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        self._stop_unless_finite("norm of the gradient", float(norm))
+        return norm
+
+    def _stop_unless_finite(self, what: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        folder = Path(str(self.args.output_dir))
+        kept = latest_checkpoint(folder)
+        raise TrainingError(
+            f"{folder}: the {what} is {value} at step {self.state.global_step + 1}; "
+            f"{f'{kept.name} is kept' if kept else 'there is no checkpoint yet'}. "
+            "Lower learning_rate or raise the temperatures, and train into another folder"
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add raw loss parts and the teacher's entropy to the weighted parts."""
@@ -61,15 +79,17 @@ class JointTrainer(SentenceTransformerTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write under a staging folder, fsync, rename: a checkpoint is whole or absent."""
         folder = Path(str(self.args.output_dir))
-        staging = folder / ".staging"
+        staging = folder / STAGING
         shutil.rmtree(staging, ignore_errors=True)
         self.args.output_dir = str(staging)
         try:
             with storage_errors(folder):
                 super()._save_checkpoint(model, trial)
+                self.tally.write(staging / f"checkpoint-{self.state.global_step}")
                 publish(staging, folder, self.keep_checkpoints)
         finally:
             self.args.output_dir = str(folder)
+            shutil.rmtree(staging, ignore_errors=True)  # what a full disk left is of no use
 
 
 class Events(TrainerCallback):
@@ -78,15 +98,20 @@ class Events(TrainerCallback):
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """One optimizer step done."""
+        if control.should_save or state.global_step >= state.max_steps:
+            # What gathered since the last line is not in a checkpoint: say it, before it could be lost.
+            control.should_log = True
         self.observer("step", {"step": state.global_step, "steps": state.max_steps})
+        return control
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Losses, learning rate, gradient norm."""
-        self.observer("log", {"step": state.global_step, **(logs or {})})
+        """Losses, learning rate, gradient norm; not the trainer's summary, which knows this call only."""
+        if logs and "loss" in logs:
+            self.observer("log", {"step": state.global_step, **logs})
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any

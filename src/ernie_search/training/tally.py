@@ -1,0 +1,58 @@
+"""What a run counts on its way; kept in each checkpoint, so that an interrupted run counts nothing twice."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ernie_search.files import read_json, write_json
+
+TALLY_FILE = "tally.json"
+
+
+def _zeros() -> dict[str, int]:
+    return {"query": 0, "passage": 0}
+
+
+@dataclass(slots=True)
+class Tally:
+    """Seconds, texts and truncated texts of the steps so far.
+
+    Steps that a kill undid count for nothing: they are done, and counted, again.
+
+    Attributes:
+        before: seconds of earlier calls, up to the checkpoint that this call went on from.
+        texts, truncated: how many texts were encoded, and how many were longer than the model reads.
+        started: the clock when this call began.
+    """
+
+    before: float = 0.0
+    texts: dict[str, int] = field(default_factory=_zeros)
+    truncated: dict[str, int] = field(default_factory=_zeros)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Of all calls."""
+        return self.before + time.monotonic() - self.started
+
+    def add(self, batch: Mapping[str, Any]) -> None:
+        """Count one collated step."""
+        for task, order in (("query", "question_order"), ("passage", "passage_order")):
+            self.texts[task] += len(batch[order])
+            self.truncated[task] += int(batch["truncated"][task])
+
+    def shares(self) -> dict[str, float]:
+        """Truncated texts over all texts, by task."""
+        return {task: round(self.truncated[task] / max(1, count), 4) for task, count in self.texts.items()}
+
+    def write(self, folder: Path) -> None:
+        """Write ``tally.json`` into a checkpoint."""
+        values = {"seconds": self.seconds, "texts": self.texts, "truncated": self.truncated}
+        write_json(folder / TALLY_FILE, values)
+
+    def go_on_from(self, folder: Path) -> None:
+        """Take over the counts of a checkpoint."""
+        values = read_json(folder / TALLY_FILE)
+        self.before, self.texts, self.truncated = values["seconds"], values["texts"], values["truncated"]

@@ -1,0 +1,77 @@
+"""Encoders of a few thousand weights, made from a seed: real libraries, real files, no download."""
+
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [
+    "tea",
+    "rice",
+    "wheat",
+    "water",
+    "rain",
+    "river",
+    "long",
+    "grow",
+    "where",
+    "the",
+    "in",
+    "is",
+    "query",
+    "水",
+]
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,?:"
+VOCABULARY = [*SPECIAL, *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+HIDDEN = 32
+POSITIONS = 64
+
+TEXTS = [
+    "where does tea grow?",
+    "rice",
+    "the river is long: " + "water of the river " * 4,
+    "tea grows in the hills, where the rain is",
+    "a ✪ that no vocabulary holds",  # [UNK]
+    "水 in the rice",
+    "wheat, wheat, wheat.",
+]
+"""Of different lengths, with an unknown sign, all shorter than 48 tokens."""
+
+
+def tokenizer() -> BertTokenizerFast:
+    """Word pieces: the words above, every other one letter by letter."""
+    return BertTokenizerFast(vocab={word: place for place, word in enumerate(VOCABULARY)})
+
+
+def bare_base(folder: Path, layers: int = 3, seed: int = 0) -> Path:
+    """A Hugging Face encoder as its authors publish it: no pooling, nothing of sentence-transformers."""
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=HIDDEN,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=POSITIONS,
+        initializer_range=0.2,  # far from the usual 0.02, so that different texts get different vectors
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertModel(config)
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def sentence_base(folder: Path, prompts: dict[str, str] | None = None, layers: int = 3) -> Path:
+    """A sentence-transformers model: mean pooling, normalised, cosine."""
+    bare = bare_base(folder.with_name(f"{folder.name}-bare"), layers)
+    modules = [Transformer(str(bare)), Pooling(HIDDEN, "mean"), Normalize()]
+    model = SentenceTransformer(
+        modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu", local_files_only=True
+    )
+    model.save(str(folder), create_model_card=False)
+    return folder

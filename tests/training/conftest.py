@@ -1,0 +1,23 @@
+"""Puts what rooms share where their tests can import it; one tiny base for all tests of training."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two layers, mean pooling, cosine."""
+    from tiny_model import sentence_base
+
+    return str(sentence_base(tmp_path_factory.mktemp("bases") / "sentence", layers=2))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_bars_of_transformers() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

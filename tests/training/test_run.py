@@ -1,0 +1,265 @@
+"""One run in one folder: what it learns, what it leaves there, and what stops it."""
+
+import errno
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
+from ernie_search.model import load
+from ernie_search.training import TrainSettings, train
+from ernie_search.training.dev import DevEvaluator
+from ernie_search.types import Passage, Query
+from tiny_training import CROPS, TRAIN, collection, settings, weights
+
+QUICK: dict[str, Any] = {"steps": 4, "evaluations": 0, "checkpoints": 1}
+
+
+def log_of(folder: Path, event: str = "log") -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def test_losses_go_down_and_every_part_is_logged_raw(base, tmp_path, capsys):
+    folder = tmp_path / "run"
+    chosen = settings(steps=30, evaluations=1, checkpoints=1, learning_rate=3e-3, interaction_weight=2.0)
+    result = train(collection(), folder, chosen, base=base)
+    assert capsys.readouterr() == ("", "")  # the room itself prints nothing
+    log = log_of(folder)
+    assert [line["step"] for line in log] == list(range(1, 31))
+    for line in log:
+        assert line["loss_interaction"] == pytest.approx(2 * line["raw_interaction"], abs=1e-3)
+        parts = line["loss_dense"] + line["loss_late"] + line["loss_interaction"]
+        assert line["loss"] == pytest.approx(parts, abs=1e-3)
+        assert 0 < line["teacher_entropy"] < math.log(16)
+    for part in ("raw_dense", "raw_late"):
+        first, last = (sum(line[part] for line in lines) / 5 for lines in (log[:5], log[-5:]))
+        assert last < 0.8 * first, part
+    (dev,) = log_of(folder, "dev")
+    assert result.best_metric == dev["eval_dense_mrr"] > 0.5
+    assert result.model == folder / "best"
+
+
+def test_without_dev_the_model_is_that_of_the_last_step(base, tmp_path):
+    no_dev = {"train": collection().qrels("train")}
+    result = train(collection(qrels=no_dev), tmp_path / "run", settings(steps=4, checkpoints=1), base=base)
+    assert result.model == result.last == tmp_path / "run" / "last"
+    assert (result.best_step, result.best_metric) == (0, None)
+    assert load(result.model).encode_joint(["tea"], "query").tokens[0].shape[1] == 128
+
+
+def test_layers_are_cut_and_saved_so(base, tmp_path):
+    result = train(collection(), tmp_path / "run", settings(**QUICK), base=base, layers=1)
+    assert load(result.model).backbone.config.num_hidden_layers == 1
+
+
+def test_the_best_checkpoint_is_kept_where_it_is_not_the_last(base, tmp_path, monkeypatch):
+    figures = iter([0.2, 0.9, 0.9, 0.5])
+    monkeypatch.setattr(DevEvaluator, "measure", lambda self, model: {"dense_mrr": next(figures)})
+    chosen = settings(steps=8, evaluations=4, checkpoints=4, keep_checkpoints=4)
+    result = train(collection(), tmp_path / "run", chosen, base=base)
+    assert (result.best_step, result.best_metric) == (4, 0.9)  # the first of equals
+    assert weights(tmp_path / "run" / "best") == weights(tmp_path / "run" / "checkpoint-4")
+    assert weights(tmp_path / "run" / "last") == weights(tmp_path / "run" / "checkpoint-8")
+
+
+def test_old_checkpoints_go(base, tmp_path):
+    chosen = settings(steps=6, evaluations=0, checkpoints=6, keep_checkpoints=2)
+    train(collection(), tmp_path / "run", chosen, base=base)
+    assert sorted(path.name for path in (tmp_path / "run").glob("check*")) == ["checkpoint-5", "checkpoint-6"]
+
+
+def test_a_finished_run_is_read_and_not_trained_again(base, tmp_path):
+    folder = tmp_path / "run"
+    first = train(collection(), folder, settings(**QUICK), base=base)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    events: list[str] = []
+    again = train(
+        collection(), folder, settings(**QUICK), base=base, observer=lambda name, values: events.append(name)
+    )
+    assert again == first
+    assert events == []
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    moved = folder.rename(tmp_path / "moved")
+    assert train(collection(), moved, settings(**QUICK), base=base).last == moved / "last"
+
+
+def test_another_run_s_folder_is_refused_and_the_difference_named(base, tmp_path):
+    folder = tmp_path / "run"
+    train(collection(), folder, settings(**QUICK), base=base)
+    before = (folder / "run.json").read_bytes()
+    other = collection(
+        queries=[Query(f"q{i}", f"{crop}?") for i, crop in enumerate(CROPS)] + [Query("d0", "x")]
+    )
+    other._qrels["dev"] = {"d0": {"p0": 1}}
+    for what, words in (
+        ({"settings": settings(**QUICK | {"steps": 5}, seed=3)}, "seed 0, now 3; steps 4, now 5"),
+        ({"layers": 1}, "layers None, now 1"),
+        ({"collection": other}, "collection "),
+        ({"base": "another"}, f"base {base}, now another"),
+    ):
+        arguments = {"collection": collection(), "settings": settings(**QUICK), "base": base} | what
+        with pytest.raises(TrainingError) as caught:
+            train(output=folder, **arguments)
+        assert str(caught.value).startswith(f"{folder}: holds another run ({words}")
+        assert str(caught.value).endswith("; choose another output folder or delete this one")
+    assert (folder / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_folder_with_somebody_else_s_model_is_refused(base, tmp_path, name):
+    (tmp_path / "run" / name).mkdir(parents=True)
+    with pytest.raises(TrainingError, match=f"run: has {name} but no run.json"):
+        train(collection(), tmp_path / "run", settings(**QUICK), base=base)
+
+
+def test_a_file_is_no_folder_for_a_run(base, tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(StorageError, match="is a file; choose a folder"):
+        train(collection(), tmp_path / "run", settings(**QUICK), base=base)
+
+
+def without(passage: str) -> list[Passage]:
+    return [one for one in collection().passages() if one.id != passage]
+
+
+def few(number: int) -> dict[str, Any]:
+    return {"train": {f"q{i}": {f"p{i}": 1} for i in range(number)}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "chosen", "error", "words"),
+    [
+        (
+            {},
+            {"questions_per_batch": 1, "negatives": 0},
+            SettingsError,
+            "questions_per_batch=1 with negatives=0",
+        ),
+        ({}, {"negative_first": 9, "negative_last": 9}, SettingsError, "negative_last=9 is not above"),
+        ({}, {"dense_weight": 0, "late_weight": 0}, SettingsError, "so nothing learns"),
+        ({"qrels": few(7)}, {}, TrainingError, "7 training questions are fewer than questions_per_batch=8"),
+        ({"qrels": {"dev": {"d0": {"p0": 1}}}}, {}, DataError, "no split 'train'"),
+        ({"qrels": {"train": {"q0": {"p0": 0}}}}, {}, DataError, "no question with a relevant passage"),
+        ({"passages": without("p3")}, {}, DataError, "question 'q3': its positive 'p3' is not in the corpus"),
+        ({"qrels": few(9) | {"dev": {"d1": {"pX": 1}}}}, {}, DataError, "question 'd1': its positive 'pX'"),
+        ({}, {"negatives": TRAIN}, TrainingError, "lower negatives"),
+        ({}, {"passage_length": 65}, ModelError, "length 65 is more than the base can read"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_and_leaves_nothing(
+    base, tmp_path, changes, chosen, error, words
+):
+    events: list[str] = []
+    with pytest.raises(error) as caught:
+        train(
+            collection(**changes),
+            tmp_path / "run",
+            settings(**chosen),
+            base=base,
+            observer=lambda name, values: events.append(name),
+        )
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "start" not in events
+    assert list(tmp_path.rglob("*.*")) == []
+    # A mended collection may use the same folder.
+    train(collection(), tmp_path / "run", settings(**QUICK), base=base)
+
+
+@pytest.fixture
+def bad_numbers(monkeypatch: pytest.MonkeyPatch):
+    """Make the loss, or only its gradient, no number in a step."""
+
+    def spoil(step: int, *, gradient_only: bool) -> None:
+        from ernie_search.losses import contrastive
+
+        calls = iter(range(1, 1000))
+
+        def spoiled(*args: Any, **kwargs: Any) -> torch.Tensor:
+            loss = contrastive(*args, **kwargs)
+            if (next(calls) + 1) // 2 != step:  # two readings a step
+                return loss
+            # sqrt at zero: its value is 0, its gradient 0 * inf
+            return loss + (loss * 0).sqrt() if gradient_only else loss * math.nan
+
+        monkeypatch.setattr("ernie_search.training.step.contrastive", spoiled)
+
+    return spoil
+
+
+@pytest.mark.parametrize("gradient_only", [False, True])
+def test_a_loss_that_is_no_number_stops_and_keeps_what_there_is(base, tmp_path, bad_numbers, gradient_only):
+    folder, events = tmp_path / "run", []
+    bad_numbers(6, gradient_only=gradient_only)
+    chosen = settings(steps=8, evaluations=2, checkpoints=2, interaction_weight=0.0)
+    with pytest.raises(TrainingError) as caught:
+        train(collection(), folder, chosen, base=base, observer=lambda name, values: events.append(name))
+    what = "norm of the gradient" if gradient_only else "loss"
+    assert str(caught.value).startswith(f"{folder}: the {what} is nan at step 6; checkpoint-4 is kept. ")
+    assert events[-1] == "end"
+    assert weights(folder / "best") == weights(folder / "checkpoint-4")
+    assert all(bool(value.isfinite().all()) for value in load(folder / "best").state_dict().values())
+
+
+def test_a_loss_that_is_no_number_at_once_says_that_there_is_no_checkpoint(base, tmp_path, bad_numbers):
+    bad_numbers(1, gradient_only=False)
+    with pytest.raises(TrainingError, match=r"nan at step 1; there is no checkpoint yet"):
+        train(collection(), tmp_path / "run", settings(**QUICK), base=base)
+
+
+class SerialError(Exception):
+    """As safetensors says that the disk is full: no OSError."""
+
+
+def full_at_rename(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    rename = os.rename
+
+    def refuse(source: Any, target: Any) -> None:
+        if Path(target).name == place:
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+
+
+def full_in_a_library(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    from ernie_search.model import JointEncoder
+
+    save = JointEncoder.save
+
+    def refuse(self: JointEncoder, path: str, *args: Any, **kwargs: Any) -> None:
+        if place in path:
+            raise SerialError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(JointEncoder, "save", refuse)
+
+
+@pytest.mark.parametrize("full", [full_at_rename, full_in_a_library])
+@pytest.mark.parametrize("place", ["checkpoint-8", "last"])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(base, tmp_path, monkeypatch, full, place):
+    folder = tmp_path / "run"
+    chosen = settings(steps=8, evaluations=0, checkpoints=2)
+    with monkeypatch.context() as context:
+        full(context, place)
+        with pytest.raises(StorageError, match="the disk is full; free some space") as caught:
+            train(collection(), folder, chosen, base=base)
+    assert "\n" not in str(caught.value)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"run.json", "log.jsonl", "checkpoint-4" if place == "checkpoint-8" else "checkpoint-8"}
+    result = train(collection(), folder, chosen, base=base)
+    straight = train(collection(), tmp_path / "straight", chosen, base=base)
+    assert weights(result.last) == weights(straight.last)
+
+
+def test_settings_are_those_of_the_call(base, tmp_path):
+    train(collection(), tmp_path / "run", settings(**QUICK), base=base, layers=1)
+    mark = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert TrainSettings(**mark["settings"]) == settings(**QUICK)
+    assert (mark["base"], mark["layers"], mark["collection"]) == (base, 1, collection().fingerprint)
