@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "recipes": {"data", "model", "losses", "mining", "evaluation", "training", "encoding", "index", "search"},
 }
 TOP = {"cli", "api", "__init__"}
-"""What may import everything: the command line, the main job from Python, and the package's own list of public names."""
+"""What may import everything: the command line, the main job from Python, and
+the package's own list of public names."""
 
 
 def room_of(path: Path, source: Path) -> str:

@@ -90,13 +90,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         try:
             yield temporary
+            sync_tree(temporary)
+            if path.exists():
+                os.rename(path, old)
+            os.rename(temporary, path)
         except BaseException:
+            recover_directory(path)
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        sync_tree(temporary)
-        if path.exists():
-            os.rename(path, old)
-        os.rename(temporary, path)
         fsync_directory(path.parent)
         shutil.rmtree(old, ignore_errors=True)
 

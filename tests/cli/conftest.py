@@ -1,6 +1,7 @@
 """A tiny collection and a stub model: the commands are run for real, only the neural network is not there."""
 
 import json
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
+
+sys.path.append(str(Path(__file__).parent.parent))  # for the tiny model, which several rooms share
 
 CORPUS = {
     "tea": ("Tea", "Tea grows on the hills of Assam and needs much rain."),

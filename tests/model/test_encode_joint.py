@@ -133,6 +133,21 @@ def test_micro_batches_hold_every_place_once_within_the_budget(seed):
     assert flat == sorted(lengths, reverse=True)
 
 
+def test_texts_of_one_length_need_no_mask(model):
+    alike = encode_module.padded([[2, 5, 3], [2, 6, 3]], 0, None)
+    assert set(alike) == {"input_ids"}
+    mixed = encode_module.padded([[2, 5, 3], [2, 3]], 0, None)
+    assert mixed["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    with torch.inference_mode():
+        model.eval()
+        without = model.read(alike)
+        masked = {"input_ids": alike["input_ids"], "attention_mask": torch.ones(2, 3, dtype=torch.long)}
+        with_mask = model.read(masked)
+    torch.testing.assert_close(without.cls, with_mask.cls)
+    torch.testing.assert_close(without.tokens, with_mask.tokens)
+    assert torch.equal(without.mask, with_mask.mask)
+
+
 def test_no_lengths_no_micro_batches():
     assert list(micro_batches([], 100)) == []
 

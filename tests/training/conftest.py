@@ -16,6 +16,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(sentence_base(tmp_path_factory.mktemp("bases") / "sentence", layers=2))
 
 
+@pytest.fixture(autouse=True)
+def _no_model_card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling its template takes longer than training the tiny model; slow tests have it."""
+    from sentence_transformers import SentenceTransformer
+
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_bars_of_transformers() -> None:
     from transformers.utils import logging

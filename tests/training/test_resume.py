@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from ernie_search.training import TrainResult, train
-from ernie_search.training.checkpoints import checkpoint_steps
+from ernie_search.training.checkpoints import checkpoint_steps, is_whole
 from tiny_training import collection, settings, weights
 
 CHANGES: dict[str, Any] = {"steps": 10, "evaluations": 3, "checkpoints": 3}
@@ -105,19 +106,31 @@ def test_what_a_kill_leaves_half_written_is_neither_used_nor_kept(base, whole, t
     assert_same_end(folder, result, whole)
 
 
-@pytest.mark.parametrize(
-    "name", ["token_head.safetensors", "model.safetensors", "optimizer.pt", "rng_state.pth"]
-)
-def test_a_checkpoint_that_lost_a_file_is_not_gone_on_from(base, whole, tmp_path, name):
+def test_a_checkpoint_that_lost_a_file_is_not_gone_on_from(base, whole, tmp_path):
     folder = tmp_path / "run"
     chosen = settings(**CHANGES, keep_checkpoints=2)
     with pytest.raises(Killed):
         train(collection(), folder, chosen, base=base, observer=stop_at("checkpoint", 8))
     assert sorted(checkpoint_steps(folder)) == [4, 8]
-    (folder / "checkpoint-8" / name).unlink()
+    (folder / "checkpoint-8" / "token_head.safetensors").unlink()
     assert sorted(checkpoint_steps(folder)) == [4]
     train(collection(), folder, chosen, base=base)
     assert weights(folder / "last") == weights(whole[0] / "last")
+
+
+def test_every_file_of_a_checkpoint_counts(whole, tmp_path):
+    checkpoint = whole[0] / "checkpoint-10"
+    files = sorted(path.relative_to(checkpoint) for path in checkpoint.rglob("*") if path.is_file())
+    assert {"optimizer.pt", "rng_state.pth", "scheduler.pt", "model.safetensors"} <= set(map(str, files))
+    assert is_whole(checkpoint)
+    for name in files:
+        broken = tmp_path / "checkpoint-10"
+        shutil.copytree(checkpoint, broken)
+        (broken / name).unlink()
+        assert not is_whole(broken), name
+        (broken / name).write_bytes(b"")
+        assert not is_whole(broken), name
+        shutil.rmtree(broken)
 
 
 def test_seconds_and_truncated_texts_are_of_all_calls(base, tmp_path):

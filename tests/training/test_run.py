@@ -20,6 +20,14 @@ from tiny_training import CROPS, TRAIN, collection, settings, weights
 QUICK: dict[str, Any] = {"steps": 4, "evaluations": 0, "checkpoints": 1}
 
 
+def without(passage: str) -> list[Passage]:
+    return [one for one in collection().passages() if one.id != passage]
+
+
+def few(number: int) -> dict[str, Any]:
+    return {"train": {f"q{i}": {f"p{i}": 1} for i in range(number)}}
+
+
 def log_of(folder: Path, event: str = "log") -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line["event"] == event]
@@ -27,8 +35,10 @@ def log_of(folder: Path, event: str = "log") -> list[dict[str, Any]]:
 
 def test_losses_go_down_and_every_part_is_logged_raw(base, tmp_path, capsys):
     folder = tmp_path / "run"
-    chosen = settings(steps=30, evaluations=1, checkpoints=1, learning_rate=3e-3, interaction_weight=2.0)
-    result = train(collection(), folder, chosen, base=base)
+    chosen = settings(steps=30, evaluations=1, checkpoints=1, learning_rate=1e-2, interaction_weight=2.0)
+    # Eight questions to learn by heart, and asked again: more than that, two layers do not learn in 30 steps.
+    asked = collection(qrels=few(8) | {"dev": few(8)["train"]})
+    result = train(asked, folder, chosen, base=base)
     assert capsys.readouterr() == ("", "")  # the room itself prints nothing
     log = log_of(folder)
     assert [line["step"] for line in log] == list(range(1, 31))
@@ -41,7 +51,7 @@ def test_losses_go_down_and_every_part_is_logged_raw(base, tmp_path, capsys):
         first, last = (sum(line[part] for line in lines) / 5 for lines in (log[:5], log[-5:]))
         assert last < 0.8 * first, part
     (dev,) = log_of(folder, "dev")
-    assert result.best_metric == dev["eval_dense_mrr"] > 0.5
+    assert result.best_metric == dev["eval_dense_mrr"] > 0.6
     assert result.model == folder / "best"
 
 
@@ -93,10 +103,8 @@ def test_another_run_s_folder_is_refused_and_the_difference_named(base, tmp_path
     folder = tmp_path / "run"
     train(collection(), folder, settings(**QUICK), base=base)
     before = (folder / "run.json").read_bytes()
-    other = collection(
-        queries=[Query(f"q{i}", f"{crop}?") for i, crop in enumerate(CROPS)] + [Query("d0", "x")]
-    )
-    other._qrels["dev"] = {"d0": {"p0": 1}}
+    queries = [Query(f"q{i}", f"{crop}?") for i, crop in enumerate(CROPS)]
+    other = collection(queries=queries, qrels=few(TRAIN))
     for what, words in (
         ({"settings": settings(**QUICK | {"steps": 5}, seed=3)}, "seed 0, now 3; steps 4, now 5"),
         ({"layers": 1}, "layers None, now 1"),
@@ -124,23 +132,10 @@ def test_a_file_is_no_folder_for_a_run(base, tmp_path):
         train(collection(), tmp_path / "run", settings(**QUICK), base=base)
 
 
-def without(passage: str) -> list[Passage]:
-    return [one for one in collection().passages() if one.id != passage]
-
-
-def few(number: int) -> dict[str, Any]:
-    return {"train": {f"q{i}": {f"p{i}": 1} for i in range(number)}}
-
-
 @pytest.mark.parametrize(
     ("changes", "chosen", "error", "words"),
     [
-        (
-            {},
-            {"questions_per_batch": 1, "negatives": 0},
-            SettingsError,
-            "questions_per_batch=1 with negatives=0",
-        ),
+        ({}, {"questions_per_batch": 1, "negatives": 0}, SettingsError, "leaves no negative"),
         ({}, {"negative_first": 9, "negative_last": 9}, SettingsError, "negative_last=9 is not above"),
         ({}, {"dense_weight": 0, "late_weight": 0}, SettingsError, "so nothing learns"),
         ({"qrels": few(7)}, {}, TrainingError, "7 training questions are fewer than questions_per_batch=8"),
@@ -152,9 +147,7 @@ def few(number: int) -> dict[str, Any]:
         ({}, {"passage_length": 65}, ModelError, "length 65 is more than the base can read"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_and_leaves_nothing(
-    base, tmp_path, changes, chosen, error, words
-):
+def test_what_cannot_be_trained_is_refused_before_it_starts(base, tmp_path, changes, chosen, error, words):
     events: list[str] = []
     with pytest.raises(error) as caught:
         train(
@@ -168,8 +161,12 @@ def test_what_cannot_be_trained_is_refused_before_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert "start" not in events
     assert list(tmp_path.rglob("*.*")) == []
-    # A mended collection may use the same folder.
-    train(collection(), tmp_path / "run", settings(**QUICK), base=base)
+
+
+def test_a_mended_collection_may_use_the_folder_of_the_refused_one(base, tmp_path):
+    with pytest.raises(DataError):
+        train(collection(passages=without("p3")), tmp_path / "run", settings(**QUICK), base=base)
+    assert train(collection(), tmp_path / "run", settings(**QUICK), base=base).steps == 4
 
 
 @pytest.fixture
@@ -241,9 +238,20 @@ def full_in_a_library(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     monkeypatch.setattr(JointEncoder, "save", refuse)
 
 
-@pytest.mark.parametrize("full", [full_at_rename, full_in_a_library])
-@pytest.mark.parametrize("place", ["checkpoint-8", "last"])
-def test_a_full_disk_is_one_line_and_the_run_goes_on_later(base, tmp_path, monkeypatch, full, place):
+@pytest.fixture(scope="module")
+def straight(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last model of 8 steps on an endless disk."""
+    chosen = settings(steps=8, evaluations=0, checkpoints=2)
+    return train(collection(), tmp_path_factory.mktemp("straight") / "run", chosen, base=base).last
+
+
+@pytest.mark.parametrize(
+    ("full", "place"),
+    [(full_at_rename, "checkpoint-8"), (full_in_a_library, "checkpoint-8"), (full_at_rename, "last")],
+)
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
+    base, straight, tmp_path, monkeypatch, full, place
+):
     folder = tmp_path / "run"
     chosen = settings(steps=8, evaluations=0, checkpoints=2)
     with monkeypatch.context() as context:
@@ -254,8 +262,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(base, tmp_path, monke
     left = {path.name for path in folder.iterdir()}
     assert left == {"run.json", "log.jsonl", "checkpoint-4" if place == "checkpoint-8" else "checkpoint-8"}
     result = train(collection(), folder, chosen, base=base)
-    straight = train(collection(), tmp_path / "straight", chosen, base=base)
-    assert weights(result.last) == weights(straight.last)
+    assert weights(result.last) == weights(straight)
 
 
 def test_settings_are_those_of_the_call(base, tmp_path):

@@ -87,9 +87,11 @@ def show(result: "TrainResult", source: str, output: Path, *, trained: bool) -> 
         line(f"{output}: trained already; delete the folder to train anew.")
     line(f"model: {result.model} ({result.steps:,} steps in {result.seconds:,.0f} seconds)")
     if result.best_metric is not None:
-        line(f"dev sample: MRR@10 {result.best_metric:.3f} at step {result.best_step:,}, which the model is of")
+        line(
+            f"dev sample: MRR@10 {result.best_metric:.3f} at step {result.best_step:,}, which the model is of"
+        )
     else:
         line("dev sample: none, so the model is that of the last step; a split 'dev' would choose the best")
-    cut = result.truncated
-    line(f"longer than the model reads, so cut: {cut['query']:.1%} of questions, {cut['passage']:.1%} of passages")
+    questions, passages = result.truncated["query"], result.truncated["passage"]
+    line(f"longer than the model reads, so cut: {questions:.1%} of questions, {passages:.1%} of passages")
     line(f"Next: ernie-search index {source} --model {result.model} --output {output / 'index'}")

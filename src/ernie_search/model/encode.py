@@ -85,17 +85,20 @@ def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 def padded(
     ids: Sequence[Sequence[int]], pad: int, prompt_length: int | None, device: torch.device | None = None
 ) -> dict[str, torch.Tensor]:
-    """sentence-transformers' features for one micro-batch, padded to its longest text."""
+    """sentence-transformers' features for one micro-batch, padded to its longest text.
+
+    Where all texts are of one length, as they mostly are after sorting, there is no mask: attention
+    without one is faster.
+    """
     longest = max(map(len, ids))
     matrix = np.full((len(ids), longest), pad, dtype=np.int64)
     mask = np.zeros((len(ids), longest), dtype=np.int64)
     for row, text in enumerate(ids):
         matrix[row, : len(text)] = text
         mask[row, : len(text)] = 1
-    features = {
-        "input_ids": torch.from_numpy(matrix).to(device),
-        "attention_mask": torch.from_numpy(mask).to(device),
-    }
+    features = {"input_ids": torch.from_numpy(matrix).to(device)}
+    if not mask.all():
+        features["attention_mask"] = torch.from_numpy(mask).to(device)
     if prompt_length is not None:
         features["prompt_length"] = torch.tensor(prompt_length)
     return features
