@@ -1,5 +1,6 @@
 """Puts what rooms share where their tests can import it; one tiny base for all tests of training."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,12 +18,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_model_card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling its template takes longer than training the tiny model; slow tests have it."""
+def _quick_saving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model card's template and fsync take longer than training the tiny model; slow tests have them."""
     from sentence_transformers import SentenceTransformer
 
-    if "slow" not in request.keywords:
+    if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,8 +13,8 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a fork after tokenizing warns
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # It tells of mean pooling for a bare encoder, which is not what we then take.
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
 
