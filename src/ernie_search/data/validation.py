@@ -123,8 +123,8 @@ def find_problems(collection: Collection, most: int = MOST) -> list[DataError]:
         queries = check_items(source.located_queries(found), found)
         for split in collection.splits:
             check_split(collection, source, split, passages, queries, found)
-    except TooMany:
-        pass
+    except TooMany:  # as many as were asked for
+        return found.errors
     except DataError as error:  # a missing file, or a collection that can only raise
         found.errors.append(error)
     return found.errors

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ernie_search.model.joint import JointEncoder
 
 CPU_TOKEN_BUDGET = 1024
-"""Tokens a micro-batch on a processor: its activations stay in cache (measured: benchmarks/encode.py)."""
+"""Tokens a micro-batch on a processor: its activations stay in cache."""
 GPU_TOKEN_BUDGET = 65536
 
 
