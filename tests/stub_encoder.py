@@ -36,21 +36,29 @@ class StubEncoding:
 
 
 class StubEncoder:
-    """Token vectors are hashed words; the single vector is their mean, of length one."""
+    """Token vectors are hashed words; the single vector is their mean, of length one.
 
-    def __init__(self, name="stub", fingerprint="f00d", dim=16, longest=12, delay=0.0) -> None:
+    ``bf16`` is what it measures, as it were; in bf16 its vectors are coarser, so that a mixture would show.
+    """
+
+    def __init__(self, name="stub", fingerprint="f00d", dim=16, longest=12, delay=0.0, bf16=False) -> None:
         self.name, self.fingerprint = name, fingerprint
-        self.token_dim, self.longest, self.delay = dim, longest, delay
+        self.token_dim, self.longest, self.delay, self.bf16 = dim, longest, delay, bf16
         self.tokenizer = StubTokenizer()
         self.calls: list[tuple[Task, int]] = []
+
+    def prefers_bf16(self) -> bool:
+        return self.bf16
 
     def encode_joint(
         self,
         texts: Sequence[str],
         task: Task,
+        *,
         tokens: bool = True,
         token_budget: int | None = None,
         progress: Callable[[int], None] | None = None,
+        bf16: bool | None = None,
     ) -> StubEncoding:
         self.calls.append((task, len(texts)))
         time.sleep(self.delay)
@@ -61,6 +69,8 @@ class StubEncoder:
             matrix.sum(0) if len(matrix) else np.zeros(self.token_dim, np.float32) for matrix in matrices
         ]
         dense = np.stack([mean / max(float(np.linalg.norm(mean)), 1e-9) for mean in means]).astype(np.float32)
+        if self.bf16 if bf16 is None else bf16:
+            dense, *matrices = (one.astype(np.float16).astype(np.float32) for one in (dense, *matrices))
         if progress is not None:
             progress(len(texts))
         truncated = sum(len(one) > self.longest for one in whole)

@@ -91,6 +91,28 @@ def test_a_manifest_comes_back(tmp_path):
     assert [len(shard.ids) for shard in read_shards(tmp_path)] == [4]
 
 
+def changed(folder: Path, **values: object) -> None:
+    found = json.loads((folder / "manifest.json").read_text()) | values
+    kept = {key: value for key, value in found.items() if value is not None}
+    (folder / "manifest.json").write_text(json.dumps(kept))
+
+
+def test_a_manifest_of_before_precision_was_noted(tmp_path):
+    manifest = write_folder(tmp_path, made_shard())
+    changed(tmp_path, precision=None)
+    assert read_manifest(tmp_path) == manifest
+    assert read_manifest(tmp_path).precision == ""
+    assert [len(shard.ids) for shard in read_shards(tmp_path)] == [4]
+
+
+@pytest.mark.parametrize("precision", ["bf17", 16, ["bf16"]])
+def test_a_precision_that_is_none_is_refused(tmp_path, precision):
+    write_folder(tmp_path, made_shard())
+    changed(tmp_path, precision=precision)
+    with pytest.raises(IndexStateError, match="which is neither bf16 nor fp32"):
+        read_manifest(tmp_path)
+
+
 def test_flipped_bytes_name_the_file(tmp_path):
     write_folder(tmp_path, made_shard())
     path = tmp_path / shard_name(0)

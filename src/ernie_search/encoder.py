@@ -48,6 +48,9 @@ class Encoder(Protocol):
     def tokenizer(self) -> Any:
         """Its Hugging Face tokenizer (a fast one)."""
 
+    def prefers_bf16(self) -> bool:
+        """Whether bf16 pays where the model runs: measured, so another process may say otherwise."""
+
     def encode_joint(
         self,
         texts: Sequence[str],
@@ -56,5 +59,9 @@ class Encoder(Protocol):
         tokens: bool = True,
         token_budget: int | None = None,
         progress: Callable[[int], None] | None = None,
+        bf16: bool | None = None,
     ) -> Encoding:
-        """Encode ``texts``; ``progress`` is called with the number of texts done since its last call."""
+        """Encode ``texts``; ``progress`` is called with the number of texts done since its last call.
+
+        ``bf16``: whether to compute in bf16; by default what ``prefers_bf16`` says.
+        """

@@ -1,7 +1,8 @@
 """What this machine can do: measured, not assumed.
 
-A processor flag says that an instruction exists, not that it pays: one machine with AVX512-BF16 (no AMX)
-reached 171 GFLOP/s on a 2048^3 product in bf16 and 327 in fp32. So the precision follows a short measurement.
+A processor flag says that an instruction exists, not that it pays: on one machine with AVX512-BF16 (no AMX) a
+2048^3 product is slower in bf16 than in fp32 (benchmarks/RESULTS.md). So the precision follows a short
+measurement.
 """
 
 import ctypes
@@ -156,8 +157,8 @@ def bf16_speedup() -> float:
     """Measured speed of a bf16 linear product over fp32 on this processor (1024 x 384 x 1536: an encoder's
     feed-forward layer), best of several within about 0.1 s. Measured once a process.
 
-    One thread, and its processor time instead of the wall clock: while another program ran on the same two
-    cores, two threads gave anything from 0.6 to 1.0, and this gave the idle machine's 0.55.
+    One thread, and its processor time instead of the wall clock: the ratio of two threads changes with what
+    other programs do on the same cores.
     """
     import torch
 
@@ -238,7 +239,7 @@ def keep_freed_memory() -> bool:
     """Ask glibc to keep freed blocks instead of giving them back to the system at once.
 
     A step frees and takes the same hundreds of megabytes; given back each time, every page is faulted in and
-    cleared again (150,000 page faults a step and 0.4 to 0.9 of its processor seconds, measured on two cores).
+    cleared again. What that costs a training step, ``benchmarks/step_parts.py`` measures.
 
     Returns:
         whether the C library took both settings; elsewhere than on glibc nothing happens.

@@ -20,6 +20,9 @@ from ernie_search.files import MANIFEST, read_json, sha256_file, write_json
 FORMAT = 1
 """Goes up when a folder written by an older version can no longer be read."""
 
+PRECISIONS = ("bf16", "fp32", "")
+"""What a manifest may say of the precision; folders of older versions say nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
@@ -50,6 +53,8 @@ class Manifest:
         shards: the finished shards, in order.
         complete: all passages are there.
         seconds: spent encoding, over all interrupted runs.
+        precision: what the passages were encoded in, decided when the folder was begun: ``bf16`` or ``fp32``;
+            "" if unknown.
         version: of this package, when the folder was begun.
     """
 
@@ -64,6 +69,7 @@ class Manifest:
     shards: list[ShardInfo] = field(default_factory=list)
     complete: bool = False
     seconds: float = 0.0
+    precision: str = ""
     version: str = ""
     format: int = FORMAT
 
@@ -194,6 +200,8 @@ def read_manifest(folder: Path) -> Manifest:
         values.pop("counts", None)
         if values.get("format") != FORMAT:
             raise ValueError(f"format {values.get('format')!r}, this version reads {FORMAT}")
+        if values.get("precision", "") not in PRECISIONS:
+            raise ValueError(f"precision {values['precision']!r}, which is neither bf16 nor fp32")
         shards = [ShardInfo(**shard) for shard in values.pop("shards")]
         return Manifest(shards=shards, **values)
     except (StorageError, TypeError, ValueError, KeyError) as error:

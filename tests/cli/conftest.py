@@ -2,16 +2,15 @@
 
 import json
 import sys
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-sys.path.append(str(Path(__file__).parent.parent))  # for the tiny model, which several rooms share
+sys.path.append(str(Path(__file__).parent.parent))  # for the stub and tiny models that several rooms share
+
+from stub_encoder import StubEncoder
 
 CORPUS = {
     "tea": ("Tea", "Tea grows on the hills of Assam and needs much rain."),
@@ -20,59 +19,6 @@ CORPUS = {
 }
 QUERIES = {"q1": "where tea grows", "q2": "rice in water", "q3": "wheat in summer"}
 RELEVANT = {"q1": "tea", "q2": "rice", "q3": "wheat"}
-
-
-class StubEncoder:
-    """Words as seeded random vectors: the single vector is their sum, the token matrix the words."""
-
-    name = "stub"
-    token_dim = 256  # so wide that different words are nearly orthogonal
-
-    def __init__(self, fingerprint: str = "0123456789abcdef") -> None:
-        self.fingerprint = fingerprint
-
-    def _row(self, word: str) -> np.ndarray:
-        vector = np.random.default_rng(zlib.crc32(word.encode())).normal(size=self.token_dim)
-        return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-    def _words(self, text: str) -> list[str]:
-        return [word.strip(".,;?[]").lower() for word in text.split()]
-
-    def encode_joint(
-        self,
-        texts: Sequence[str],
-        task: str,
-        *,
-        tokens: bool = True,
-        token_budget: int | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> SimpleNamespace:
-        words = [self._words(text) for text in texts]
-        matrices = [np.stack([self._row(word) for word in one]) for one in words]
-        dense = np.stack([matrix.sum(0) / np.linalg.norm(matrix.sum(0)) for matrix in matrices])
-        ids = [np.array([zlib.crc32(word.encode()) % 2**31 for word in one], np.int32) for one in words]
-        if progress is not None:
-            progress(len(texts))
-        return SimpleNamespace(
-            dense=dense, tokens=matrices if tokens else [], token_ids=ids if tokens else [], truncated=1
-        )
-
-    def tokenizer(self, text: str, **options: bool) -> "Words":
-        """As a fast tokenizer answers: offsets and ids of the words."""
-        found, at = [], 0
-        for piece in text.split():
-            at = text.index(piece, at)
-            found.append((at, at + len(piece)))
-            at += len(piece)
-        ids = [zlib.crc32(word.encode()) % 2**31 for word in self._words(text)]
-        return Words(offset_mapping=found, input_ids=ids)
-
-
-class Words(dict):
-    """A tokenizer's answer in which each token is a word."""
-
-    def word_ids(self) -> list[int]:
-        return list(range(len(self["input_ids"])))
 
 
 @pytest.fixture
@@ -109,7 +55,9 @@ def stub_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     folder = tmp_path / "model"
     folder.mkdir()
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: StubEncoder())
+    # So wide that different words are nearly orthogonal; of the corpus one passage is longer.
+    stub = StubEncoder(dim=256, longest=13)
+    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: stub)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -123,6 +124,74 @@ def test_a_stop_between_shard_and_manifest(tmp_path, shards_done, monkeypatch):
             encode(tmp_path / "out")
     assert encode(tmp_path / "out").encoded == 50 - 8 * shards_done
     assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+
+
+def interrupted(output: Path, model: StubEncoder, monkeypatch, shards: int = 2) -> None:
+    """Encode ``shards`` shards into ``output``, and be stopped."""
+    real, calls = encode_module.write_shard, []
+
+    def stop(handle, shard):
+        calls.append(1)
+        if len(calls) > shards:
+            raise KeyboardInterrupt
+        real(handle, shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encode_module, "write_shard", stop)
+        with pytest.raises(KeyboardInterrupt):
+            encode(output, model)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_resumed_run_keeps_the_precision_that_it_began_with(tmp_path, monkeypatch, first):
+    encode(tmp_path / "whole", StubEncoder(bf16=first))
+    encode(tmp_path / "other", StubEncoder(bf16=not first))
+    interrupted(tmp_path / "out", StubEncoder(bf16=first), monkeypatch)
+    assert read_manifest(tmp_path / "out").precision == ("bf16" if first else "fp32")
+    assert encode(tmp_path / "out", StubEncoder(bf16=not first)).encoded == 34
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+    assert shard_bytes(tmp_path / "whole") != shard_bytes(tmp_path / "other")
+    (tmp_path / "out" / "shard-00003.parquet").unlink()  # long after it was finished
+    encode(tmp_path / "out", StubEncoder(bf16=not first))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "whole")
+
+
+def test_a_folder_that_does_not_say_its_precision_is_gone_on_with_and_left_alone_when_finished(
+    tmp_path, monkeypatch
+):
+    def forget() -> bytes:
+        values = json.loads((tmp_path / "manifest.json").read_text())
+        del values["precision"]
+        (tmp_path / "manifest.json").write_text(json.dumps(values))
+        return (tmp_path / "manifest.json").read_bytes()
+
+    interrupted(tmp_path, StubEncoder(), monkeypatch)
+    forget()
+    assert encode(tmp_path, StubEncoder(bf16=True)).encoded == 34
+    assert read_manifest(tmp_path).precision == "bf16"
+    before = forget()
+    assert encode(tmp_path).encoded == 0
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    assert len(list(read_shards(tmp_path))) == 7
+
+
+def test_a_real_model_is_held_to_the_precision_that_the_folder_began_with(tmp_path, monkeypatch):
+    from ernie_search import hardware
+    from ernie_search.model import ScoreSettings, from_base
+    from tiny_model import TEXTS, sentence_base
+
+    settings = ScoreSettings(token_dim=16, query_length=16, passage_length=48)
+    model = from_base(str(sentence_base(tmp_path / "base", layers=2)), settings=settings, device="cpu")
+    passages = [Passage(f"p{number}", text) for number, text in enumerate(TEXTS)]
+    monkeypatch.setattr(hardware, "bf16_speedup", lambda: 2.0)
+    encode(tmp_path / "out", model, passages, shard_size=4)
+    before = shard_bytes(tmp_path / "out")
+    (tmp_path / "out" / "shard-00001.parquet").unlink()
+    monkeypatch.setattr(hardware, "bf16_speedup", lambda: 0.5)
+    encode(tmp_path / "out", model, passages, shard_size=4)
+    assert shard_bytes(tmp_path / "out") == before
+    encode(tmp_path / "other", model, passages, shard_size=4)
+    assert shard_bytes(tmp_path / "other") != before
 
 
 def test_a_damaged_shard_is_encoded_anew(tmp_path):

@@ -1,5 +1,7 @@
 """Question to hits, both modes, against brute force over the passages."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -175,6 +177,10 @@ def test_open_from_disk(tmp_path):
     encode_collection(
         StubEncoder(), PASSAGES, tmp_path / "index", data_fingerprint="d", model_path=tmp_path / "model"
     )
+    assert Searcher.open(tmp_path / "index", StubEncoder()).search("w1")
+    manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
+    del manifest["precision"]  # as folders were before it was noted
+    (tmp_path / "index" / "manifest.json").write_text(json.dumps(manifest))
     assert Searcher.open(tmp_path / "index", StubEncoder()).search("w1")
     with pytest.raises(IndexStateError, match=r"stub \(f00d\), is no longer at .*model; name .* --model"):
         Searcher.open(tmp_path / "index")

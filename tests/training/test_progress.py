@@ -37,13 +37,26 @@ def clock(monkeypatch):
     monkeypatch.setattr("ernie_search.training.progress.time.monotonic", lambda: next(times))
 
 
-def test_a_file_gets_a_line_an_event(clock):
+def test_a_file_gets_a_line_an_event_of_a_short_run(clock):
     assert shown(RUN, terminal=False, width=20).splitlines() == [
         "reading questions and passages, mining negatives, loading the base model",
         "step 2 of 4: loss 1.235, 1:30 left",
         "step 2 of 4: dev sample MRR@10 dense 0.500, late 0.613",
         "step 4 of 4: loss 0.500",
     ]
+
+
+@pytest.mark.parametrize("steps", [1, 9, 10, 34, 39, 45, 59, 100, 400, 12_345])
+@pytest.mark.parametrize("first", [0, 7])
+def test_a_file_gets_about_ten_lines_of_the_loss(steps, first):
+    every = max(1, steps // 20)  # as the trainer logs
+    logs = [step for step in range(first + 1, steps + 1) if step % every == 0 or step == steps]
+    events = [("start", {"step": first, "steps": steps}), *(("log", {"step": s, "loss": 1.0}) for s in logs)]
+    lines = [line for line in shown(events, terminal=False).splitlines() if "loss" in line]
+    assert len(lines) <= 10
+    assert len(lines) >= min(len(logs), 5)
+    if logs:
+        assert lines[-1] == f"step {steps} of {steps}: loss 1.000"
 
 
 def test_a_terminal_gets_one_bar_that_goes_and_the_measurements_that_stay():

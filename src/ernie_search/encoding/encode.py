@@ -116,6 +116,7 @@ def _encode_missing(
             "passage",
             tokens=manifest.with_tokens,
             progress=progress,
+            bf16=manifest.precision == "bf16",
         )
         shard = _shard(batch, encoding, manifest)
         with atomic_write(output / name, "wb") as handle:

@@ -54,8 +54,10 @@ def begin_or_resume(
 ) -> Manifest:
     """The manifest to go on from: a new one, or that of an earlier run with only its sound shards.
 
-    A folder begun with another shard size goes on with its own. The leftovers of a killed writer are removed.
-    A new manifest is not written yet: the first shard does that, so that bad input leaves nothing behind.
+    A folder begun with another shard size goes on with its own, and one begun in another precision with that
+    one: which is faster is a measurement, and may come out otherwise next time. The leftovers of a killed
+    writer are removed. A new manifest is not written yet: the first shard does that, so that bad input leaves
+    nothing behind.
 
     Raises:
         IndexStateError: the folder holds something else, or shards of another model or of other data.
@@ -81,6 +83,7 @@ def begin_or_resume(
             token_dim=model.token_dim,
             with_tokens=with_tokens,
             shard_size=shard_size,
+            precision=_preferred(model),
             version=version("ernie-search"),
         )
     manifest = read_manifest(folder)
@@ -104,4 +107,11 @@ def begin_or_resume(
         manifest.complete = manifest.complete and len(sound) == len(manifest.shards)
         manifest.shards = sound
         manifest.write(folder)
+    if not manifest.precision and not manifest.complete:
+        # Begun by a version that did not say; the next shard's write notes it.
+        manifest.precision = _preferred(model)
     return manifest
+
+
+def _preferred(model: Encoder) -> str:
+    return "bf16" if model.prefers_bf16() else "fp32"

