@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 
@@ -15,6 +16,15 @@ def isolated(function: Callable[..., Any], *arguments: Any, timeout: float = 360
     queue = context.Queue()
     process = context.Process(target=_call, args=(function, arguments, queue))
     process.start()
-    result = queue.get(timeout=timeout)
+    waited = 0
+    while True:
+        try:
+            result = queue.get(timeout=1)
+            break
+        except Empty:
+            waited += 1
+            if waited > timeout or (not process.is_alive() and queue.empty()):
+                process.terminate()
+                raise SystemExit(f"{function.__name__}: ended without a result") from None
     process.join()
     return result

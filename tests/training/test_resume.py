@@ -47,7 +47,16 @@ def assert_same_end(folder: Path, result: TrainResult, whole: tuple[Path, TrainR
     assert log_of(folder) == log_of(expected_folder)
     for name in ("best_step", "best_metric", "steps", "truncated"):
         assert getattr(result, name) == getattr(expected, name)
-    kept = {"best", "last", "run.json", "result.json", "log.jsonl", "checkpoint-10"}
+    kept = {
+        "best",
+        "last",
+        "run.json",
+        "result.json",
+        "log.jsonl",
+        "curves.png",
+        "tensorboard",
+        "checkpoint-10",
+    }
     assert {path.name for path in folder.iterdir()} == kept
 
 

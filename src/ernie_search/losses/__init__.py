@@ -1,8 +1,29 @@
 """The method: pure functions of scores and masks. Weights live in the settings of training."""
 
+from ernie_search.losses.attention import attention_distillation
 from ernie_search.losses.candidates import Candidates, candidates
 from ernie_search.losses.contrastive import contrastive
-from ernie_search.losses.interaction import Distilled, interaction_distillation
+from ernie_search.losses.distributions import Distilled
+from ernie_search.losses.dual import dual_regularization
+from ernie_search.losses.ensemble import Ensembled, ensemble_distillation
+from ernie_search.losses.entropy import entropy_advice
+from ernie_search.losses.interaction import interaction_distillation
 from ernie_search.losses.late_interaction import maxsim
+from ernie_search.losses.listwise import listwise_distillation
+from ernie_search.losses.margin_mse import margin_mse
 
-__all__ = ["Candidates", "Distilled", "candidates", "contrastive", "interaction_distillation", "maxsim"]
+__all__ = [
+    "Candidates",
+    "Distilled",
+    "Ensembled",
+    "attention_distillation",
+    "candidates",
+    "contrastive",
+    "dual_regularization",
+    "ensemble_distillation",
+    "entropy_advice",
+    "interaction_distillation",
+    "listwise_distillation",
+    "margin_mse",
+    "maxsim",
+]

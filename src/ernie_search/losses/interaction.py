@@ -1,20 +1,8 @@
 """Interaction distillation: late interaction teaches the single vector, in the same step."""
 
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
 
-HIDDEN = -1e9
-"""Stands for minus infinity in log-softmax, where a true infinity would make ``0 * inf`` in KL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Distilled:
-    """The loss, and the teacher's mean entropy in nats: flat or one-hot teachers teach nothing."""
-
-    loss: Tensor
-    teacher_entropy: Tensor
+from ernie_search.losses.distributions import Distilled, distil
 
 
 def interaction_distillation(
@@ -38,11 +26,11 @@ def interaction_distillation(
 
     Source: ERNIE-Search (Lu et al. 2022), self on-the-fly distillation.
     """
-    if detach_teacher:
-        teacher = teacher.detach()
-    log_teacher = torch.log_softmax((teacher / teacher_temperature).masked_fill(~allowed, HIDDEN), dim=-1)
-    log_student = torch.log_softmax((student / student_temperature).masked_fill(~allowed, HIDDEN), dim=-1)
-    teacher_p = log_teacher.exp()
-    loss = (teacher_p * (log_teacher - log_student)).sum(dim=-1).mean()
-    entropy = -(teacher_p * log_teacher).sum(dim=-1).mean()
-    return Distilled(loss, entropy.detach())
+    return distil(
+        teacher,
+        student,
+        allowed,
+        teacher_temperature=teacher_temperature,
+        student_temperature=student_temperature,
+        detach_teacher=detach_teacher,
+    )

@@ -4,7 +4,7 @@ Nothing here depends on what was drawn before, so step 137 of a resumed run is s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -14,20 +14,39 @@ from ernie_search.errors import TrainingError
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question, all its known positives, and the negatives it may be shown."""
+    """A question, all its known positives, and the negatives it may be shown.
+
+    Attributes:
+        question: its text.
+        positives, negatives: passage ids.
+        positive_scores, negative_scores: a cross-encoder's logits, one a passage; () where none scored them.
+        id: of the question; what chooses among cross-fitted teachers.
+    """
 
     question: str
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
+    positive_scores: tuple[float, ...] = ()
+    negative_scores: tuple[float, ...] = ()
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StepBatch:
-    """The texts of one step: Q questions, and Q groups of ``1 + n`` passage ids, the positive first."""
+    """The texts of one step: Q questions, and Q groups of ``1 + n`` passage ids, the positive first.
+
+    Attributes:
+        questions, ids: texts and ids.
+        groups: passage ids.
+        positives: all known positives of each question.
+        scores: a cross-encoder's logits for each group; empty lists where none scored them.
+    """
 
     questions: list[str]
     groups: list[list[str]]
     positives: list[frozenset[str]]
+    scores: list[list[float]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
 
 class StepBatches(Dataset[StepBatch]):
@@ -83,9 +102,16 @@ class StepBatches(Dataset[StepBatch]):
         for number in chosen:
             example = self.examples[number]
             draw = np.random.default_rng([self.seed, epoch, int(number)])
-            positive = example.positives[draw.integers(len(example.positives))]
+            positive = int(draw.integers(len(example.positives)))
             picked = draw.permutation(len(example.negatives))[: self.negatives]
             batch.questions.append(example.question)
-            batch.groups.append([positive, *(example.negatives[i] for i in picked)])
+            batch.ids.append(example.id)
+            batch.groups.append([example.positives[positive], *(example.negatives[i] for i in picked)])
             batch.positives.append(frozenset(example.positives))
+            scored = bool(example.positive_scores)
+            batch.scores.append(
+                [example.positive_scores[positive], *(example.negative_scores[i] for i in picked)]
+                if scored
+                else []
+            )
         return batch

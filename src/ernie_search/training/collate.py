@@ -24,11 +24,13 @@ class Collator:
         model: for its tokenizer, prompts and lengths.
         passages: text of every passage id that a step may name.
         token_budget: padded tokens a micro-batch.
+        with_pairs: hand on the texts of each question and its positive, for the cross-encoder's own pass.
     """
 
     model: JointEncoder
     passages: Mapping[str, str]
     token_budget: int
+    with_pairs: bool = False
 
     def __call__(self, items: list[StepBatch]) -> dict[str, Any]:
         """One step (the loader's batch size is one step); ``truncated``: how many texts were cut, by task."""
@@ -41,7 +43,7 @@ class Collator:
         question_parts, question_order, cut_questions = self._parts(step.questions, "query")
         texts = [self.passages[passage] for passage in distinct]
         passage_parts, passage_order, cut_passages = self._parts(texts, "passage")
-        return {
+        features = {
             "questions": question_parts,
             "question_order": question_order,
             "passages": passage_parts,
@@ -52,6 +54,13 @@ class Collator:
             "own": who.own,
             "truncated": {"query": cut_questions, "passage": cut_passages},
         }
+        if step.scores and all(step.scores):
+            features["cross_scores"] = torch.tensor(step.scores)
+        if self.with_pairs:
+            firsts = [group[0] for group in step.groups]
+            named = zip(step.ids, step.questions, firsts, strict=True)
+            features["pairs"] = [(name, text, self.passages[first]) for name, text, first in named]
+        return features
 
     def _parts(self, texts: list[str], task: Task) -> tuple[list[dict[str, Tensor]], Tensor, int]:
         tokenized = tokenize(self.model, texts, task)

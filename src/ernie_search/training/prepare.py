@@ -1,16 +1,17 @@
-"""From a collection to what a run trains on: sampled questions, BM25 negatives, a dev sample."""
+"""From a collection to what a run trains on: sampled questions, their negatives, a dev sample."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ernie_search.data import Collection
 from ernie_search.errors import DataError
 from ernie_search.mining import BM25, mine_negatives
+from ernie_search.mining.lists import Lists
 from ernie_search.training.batches import Example
 from ernie_search.training.dev import DevSample
 from ernie_search.training.settings import TrainSettings
-from ernie_search.types import Qrels, Query
+from ernie_search.types import Passage, Qrels, Query
 
 DISTINCT_NEGATIVES = 8
 """Negatives mined a question, for each step to draw from."""
@@ -21,7 +22,7 @@ class TrainingData:
     """Everything that a run reads of its collection.
 
     Attributes:
-        examples: questions with their positives and mined negatives.
+        examples: questions with their positives and negatives; with scores, where the lists have them.
         passages: texts of all passages that ``examples`` name.
         dev: the sample that is measured on the way; ``None`` without a dev split.
         filled: negatives that BM25 did not find, drawn from the corpus instead.
@@ -44,18 +45,35 @@ def relevant(qrels: Qrels, query: str) -> list[str]:
     return sorted(passage for passage, grade in qrels.get(query, {}).items() if grade > 0)
 
 
-def prepare(collection: Collection, settings: TrainSettings) -> TrainingData:
-    """Sample, mine with BM25, and read the texts that are needed; memory holds those and BM25's index.
+def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None = None) -> TrainingData:
+    """Sample, find the negatives, and read the texts that are needed.
+
+    Memory holds those texts, and BM25's index where it is needed: for the negatives, unless ``lists`` brings
+    them, and for the dev sample.
+
+    Args:
+        collection: with a ``train`` split.
+        settings: of the run.
+        lists: mined lists, with a teacher's scores or without; only their questions are trained on.
 
     Raises:
-        DataError: no training questions, or a positive that the corpus lacks.
+        DataError: no training questions, a positive that the corpus lacks, or lists of another collection.
     """
+    if lists is not None and lists.data_fingerprint != collection.fingerprint:
+        raise DataError(
+            f"{lists.folder}: these lists were mined from another collection than {collection.source}, or it "
+            "has changed since; mine again"
+        )
     qrels = collection.qrels("train")
     questions = [query for query in collection.queries("train") if relevant(qrels, query.id)]
     if not questions:
         raise DataError(
             f"{collection.source}: split 'train' has no question with a relevant passage; add qrels/train.tsv"
         )
+    if lists is not None:
+        # Read twice, so that a sample of many lists is all that memory holds.
+        listed = {one.query for one in lists}
+        questions = [query for query in questions if query.id in listed]
     questions = sample(questions, settings.max_questions, settings.seed if settings.max_questions else 0)
     dev_qrels = collection.qrels("dev") if "dev" in collection.splits else {}
     dev_all = (
@@ -64,31 +82,17 @@ def prepare(collection: Collection, settings: TrainSettings) -> TrainingData:
     dev_questions = sample(dev_all, settings.dev_questions, 0) if settings.evaluations else []
 
     corpus_ids: list[str] = []
-
-    def seen() -> Iterable[object]:
-        for passage in collection.passages():
-            corpus_ids.append(passage.id)
-            yield passage
-
-    bm25 = BM25(seen())  # type: ignore[arg-type]
-    depth = settings.negative_last + 10
-    train_run = bm25.search(questions, k=depth)
-    dev_run = bm25.search(dev_questions, k=20) if dev_questions else {}
-    mined = mine_negatives(
-        train_run,
-        {query.id: qrels[query.id] for query in questions},
-        max(settings.negatives, min(DISTINCT_NEGATIVES, settings.negative_last - settings.negative_first)),
-        first=settings.negative_first,
-        last=settings.negative_last,
-        seed=settings.seed,
-        corpus_ids=corpus_ids,
-    )
-    examples = [
-        Example(query.text, tuple(relevant(qrels, query.id)), tuple(mined.negatives.get(query.id, ())))
-        for query in questions
-    ]
+    bm25 = BM25(_noting(collection, corpus_ids)) if lists is None or dev_questions else None
+    filled = 0
+    if lists is not None:
+        examples = _listed(lists, questions)
+    elif bm25 is not None:
+        examples, filled = _mined(bm25, questions, qrels, corpus_ids, settings)
     wanted = {passage for one in examples for passage in (*one.positives, *one.negatives)}
-    pool = _dev_pool(dev_questions, dev_qrels, dev_run, corpus_ids, settings.dev_passages)
+    pool: set[str] = set()
+    if bm25 is not None and dev_questions:
+        dev_run = bm25.search(dev_questions, k=20)
+        pool = _dev_pool(dev_questions, dev_qrels, dev_run, corpus_ids, settings.dev_passages)
     texts = {p.id: p.full_text for p in collection.passages() if p.id in wanted or p.id in pool}
     for asked, judged in ((questions, qrels), (dev_questions, dev_qrels)):
         for query in asked:
@@ -106,7 +110,57 @@ def prepare(collection: Collection, settings: TrainSettings) -> TrainingData:
         dev = DevSample(
             {q.id: q.text for q in dev_questions}, kept, {p: texts[p] for p in sorted(pool) if p in texts}
         )
-    return TrainingData(examples, {p: text for p, text in texts.items() if p in wanted}, dev, mined.filled)
+    return TrainingData(examples, {p: text for p, text in texts.items() if p in wanted}, dev, filled)
+
+
+def _noting(collection: Collection, ids: list[str]) -> Iterator[Passage]:
+    """The passages; their ids are added to ``ids`` as they pass."""
+    for passage in collection.passages():
+        ids.append(passage.id)
+        yield passage
+
+
+def _mined(
+    bm25: BM25, questions: list[Query], qrels: Qrels, corpus_ids: list[str], settings: TrainSettings
+) -> tuple[list[Example], int]:
+    """Examples with BM25's negatives, and how many of those had to be drawn from the corpus."""
+    mined = mine_negatives(
+        bm25.search(questions, k=settings.negative_last + 10),
+        {query.id: qrels[query.id] for query in questions},
+        max(settings.negatives, min(DISTINCT_NEGATIVES, settings.negative_last - settings.negative_first)),
+        first=settings.negative_first,
+        last=settings.negative_last,
+        seed=settings.seed,
+        corpus_ids=corpus_ids,
+    )
+    examples = [
+        Example(
+            query.text,
+            tuple(relevant(qrels, query.id)),
+            tuple(mined.negatives.get(query.id, ())),
+            id=query.id,
+        )
+        for query in questions
+    ]
+    return examples, mined.filled
+
+
+def _listed(lists: Lists, questions: list[Query]) -> list[Example]:
+    """Examples of mined lists, in the order of the questions."""
+    texts = {query.id: query.text for query in questions}
+    found = {
+        one.query: Example(
+            texts[one.query],
+            one.positives,
+            one.negatives,
+            one.positive_scores,
+            one.negative_scores,
+            one.query,
+        )
+        for one in lists
+        if one.query in texts
+    }
+    return [found[query.id] for query in questions]
 
 
 def _dev_pool(

@@ -1,33 +1,38 @@
 """One training run in one folder: started, gone on with, or found done, by the same call."""
 
 import contextlib
-import math
 from pathlib import Path
 from typing import Any
 
 import sentence_transformers
 import torch
 import transformers
-from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import PrinterCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from ernie_search.data import Collection
+from ernie_search.errors import SettingsError
 from ernie_search.files import (
     atomic_directory,
+    fingerprint,
     read_json,
     recover_directory,
+    sha256_file,
     write_json,
 )
 from ernie_search.hardware import keep_freed_memory
+from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
-from ernie_search.model.dropout import use_byte_dropout
+from ernie_search.model.dropout import active_dropouts, use_byte_dropout
 from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.model.joint import attention_dropouts
+from ernie_search.model.settings import SETTINGS_FILE
 from ernie_search.training import log
+from ernie_search.training.arguments import arguments
 from ernie_search.training.batches import StepBatches
 from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
 from ernie_search.training.collate import Collator
+from ernie_search.training.curves import draw_curves
 from ernie_search.training.dev import DevEvaluator, DevSample
 from ernie_search.training.folder import (
     RUN_FILE,
@@ -40,16 +45,15 @@ from ernie_search.training.prepare import TrainingData, prepare
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.tally import Tally
+from ernie_search.training.teachers import Teachers
+from ernie_search.training.tensorboard import tensorboard_callbacks
 from ernie_search.training.trainer import Events, JointTrainer, Observer
+from ernie_search.training.watch import EntropyWatch
 
 BEST_FILE = "best.json"
 CPU_TRAINING_BUDGET = 2048
 """Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch
 also writes a gradient as large as the whole vocabulary's embedding."""
-
-
-def _at_least_one(value: float) -> int:
-    return max(1, math.ceil(value))
 
 
 def train(
@@ -60,6 +64,8 @@ def train(
     base: str,
     layers: int | None = None,
     data: TrainingData | None = None,
+    lists: Lists | None = None,
+    teachers: Teachers | None = None,
     observer: Observer | None = None,
 ) -> TrainResult:
     """Train a joint encoder, or go on where the same call stopped.
@@ -68,21 +74,34 @@ def train(
         collection: with a ``train`` split; a ``dev`` split chooses the best checkpoint.
         output: folder of the run: checkpoints, ``best/``, ``last/``, ``log.jsonl``, ``result.json``.
         settings: what to train.
-        base: hub name, directory, or the bundled base.
+        base: hub name, directory, or the bundled base; a joint model's directory keeps its token head.
         layers: keep only the first so many layers of the base.
-        data: what :func:`prepare` made of the same collection and settings, to share it between runs.
+        data: what :func:`prepare` made of the same collection, settings and lists, to share it between runs.
+        lists: mined lists to train on in place of BM25's negatives, with scores where a term needs them.
+        teachers: the cross-encoder whose attention teaches, or a frozen joint model.
         observer: told of every event.
 
     Raises:
         TrainingError: the folder holds another run; the loss is no number; a batch has no negative.
-        SettingsError, DataError, ModelError, StorageError: see there.
+        SettingsError: a term has a weight and no teacher.
+        DataError, ModelError, StorageError: see there.
     """
     settings.check()
+    teachers = teachers or Teachers()
+    teachers.check(settings)
+    if settings.cross_terms and not (lists and lists.scored):
+        raise SettingsError(
+            f"{settings.cross_terms[0]}_weight is above 0 and the lists have no teacher's scores; "
+            "score them first, or set it to 0"
+        )
     identity = {
         "settings": settings.model_dump(),
         "base": base,
+        "base_weights": _weights(base),
         "layers": layers,
         "collection": collection.fingerprint,
+        "lists": lists.fingerprint if lists else None,
+        "teachers": teachers.identity(settings),
         "versions": {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
@@ -96,23 +115,35 @@ def train(
     observer = observer or (lambda event, values: None)
     observer("prepare", {})
     if data is None:
-        data = prepare(collection, settings)
+        data = prepare(collection, settings, lists)
     set_seed(settings.seed)
-    model = from_base(base, settings=_scores(settings), layers=layers, seed=settings.seed)
+    model = from_base(base, settings=_scores(settings, base), layers=layers, seed=settings.seed)
+    teachers.fit(model, settings)
     settings = settings.model_copy(update={"precision": precision})
-    run = _Run(output, settings, model, data, observer)
+    run = _Run(output, settings, model, data, observer, teachers)
     # Only now, as nothing was refused: bad input leaves no mark that the mended one would contradict.
     if not (output / RUN_FILE).is_file():
         write_json(output / RUN_FILE, identity | {"precision": precision})
     return run.train()
 
 
-def _scores(settings: TrainSettings) -> ScoreSettings:
-    return ScoreSettings(
-        query_length=settings.query_length,
-        passage_length=settings.passage_length,
-        dense_temperature=settings.dense_temperature,
-        late_temperature=settings.late_temperature,
+def _weights(base: str) -> str | None:
+    """What is in a base's directory, which could be trained anew under the same name; of a hub name, none."""
+    files = sorted(Path(base).rglob("*.safetensors")) if Path(base).is_dir() else []
+    return fingerprint([sha256_file(path) for path in files]) if files else None
+
+
+def _scores(settings: TrainSettings, base: str) -> ScoreSettings:
+    """How the trained model will be scored; prompts, width and origin of a joint model stay its own."""
+    folder = Path(base)
+    before = ScoreSettings.read(folder) if (folder / SETTINGS_FILE).is_file() else ScoreSettings()
+    return before.model_copy(
+        update={
+            "query_length": settings.query_length,
+            "passage_length": settings.passage_length,
+            "dense_temperature": settings.dense_temperature,
+            "late_temperature": settings.late_temperature,
+        }
     )
 
 
@@ -126,17 +157,25 @@ class _Run:
         model: JointEncoder,
         data: TrainingData,
         observer: Observer,
+        teachers: Teachers | None = None,
     ) -> None:
         self.output, self.settings, self.model, self.observer = output, settings, model, observer
         for dropout in attention_dropouts(model):
             dropout.p = settings.attention_dropout
         use_byte_dropout(model)
+        if settings.dual_weight > 0 and not any(active_dropouts(model)):
+            raise SettingsError(
+                f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "
+                "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
+                "hidden_dropout_prob above 0"
+            )
         keep_freed_memory()
         model.attach_tokens = settings.needs_tokens
         budget = settings.token_budget or (
             CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET
         )
         self.tally = Tally()
+        self.watch = EntropyWatch(settings)
         dev = data.dev
         self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
         self.best: dict[str, Any] = {"step": 0, "metric": None}
@@ -149,14 +188,14 @@ class _Run:
         )
         self.trainer = JointTrainer(
             model=model,
-            args=self._arguments(with_dev=dev is not None),
+            args=arguments(output, settings, on_cpu=model.device.type == "cpu", with_dev=dev is not None),
             train_dataset=None,
             batches=batches,
             keep_checkpoints=settings.keep_checkpoints,
-            loss=JointLoss(model, settings),
+            loss=JointLoss(model, settings, teachers),
             tally=self.tally,
             evaluator=self._evaluator(dev) if dev is not None else None,
-            data_collator=Collator(model, data.passages, budget),
+            data_collator=Collator(model, data.passages, budget, with_pairs=settings.attention_weight > 0),
             callbacks=[Events(self._observe)],
         )
         for unwanted in (PrinterCallback, ProgressCallback):
@@ -166,37 +205,12 @@ class _Run:
         settings = self.settings
         return DevEvaluator(dev, late=settings.needs_tokens, bf16=settings.precision == "bf16")
 
-    def _arguments(self, *, with_dev: bool) -> SentenceTransformerTrainingArguments:
-        settings = self.settings
-        return SentenceTransformerTrainingArguments(
-            output_dir=str(self.output),
-            max_steps=settings.steps,
-            per_device_train_batch_size=settings.questions_per_batch,
-            learning_rate=settings.learning_rate,
-            learning_rate_mapping={r"token_head": settings.head_learning_rate},
-            weight_decay=settings.weight_decay,
-            warmup_steps=math.ceil(settings.warmup * settings.steps),
-            lr_scheduler_type="linear",
-            optim="adamw_torch_fused",
-            max_grad_norm=settings.max_grad_norm,
-            bf16=settings.precision == "bf16",
-            use_cpu=self.model.device.type == "cpu",  # without it, bf16 is refused where there is no GPU
-            seed=settings.seed,
-            logging_steps=max(1, settings.steps // 20),
-            logging_nan_inf_filter=False,
-            eval_strategy="steps" if with_dev and settings.evaluations else "no",
-            eval_steps=_at_least_one(settings.steps / max(1, settings.evaluations)),
-            save_strategy="steps",
-            save_steps=_at_least_one(settings.steps / settings.checkpoints),
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-        )
-
     def _observe(self, name: str, values: dict[str, Any]) -> None:
         if name in ("log", "dev"):
             log.append(self.output, name, values)
+        if name == "log":
+            for advice in self.watch.heed(values):
+                self.observer("advice", {"step": values["step"], "text": advice})
         if name == "dev" and f"eval_{self.metric}" in values:
             self._keep_best(values["step"], float(values[f"eval_{self.metric}"]))
         self.observer(name, values)
@@ -220,6 +234,8 @@ class _Run:
         if checkpoint:
             self.tally.go_on_from(checkpoint)
         log.rewind(self.output, step)
+        for callback in tensorboard_callbacks(self.output, step):
+            self.trainer.add_callback(callback)
         try:
             self.observer("start", {"step": step, "steps": self.settings.steps})
             self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -232,6 +248,7 @@ class _Run:
             self.model.save(str(folder))
         with contextlib.suppress(OSError):
             (self.output / "eval").rmdir()  # made for evaluators that write files
+        draw_curves(self.output)
         result = TrainResult(
             model=self.output / ("best" if self.best["metric"] is not None else "last"),
             last=self.output / "last",

@@ -1,4 +1,4 @@
-"""One step: both readings of every text, then the losses, each by its name."""
+"""One step: both readings of every text, then the terms of the loss, each by its name."""
 
 from collections import defaultdict
 from typing import Any
@@ -6,70 +6,90 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ernie_search.losses import Candidates, contrastive, interaction_distillation, maxsim
+from ernie_search.losses import Candidates, maxsim
 from ernie_search.model import EncoderOutput, JointEncoder
+from ernie_search.model.attention import AttentionTargets
 from ernie_search.training.settings import TrainSettings
+from ernie_search.training.teachers import Teachers
+from ernie_search.training.terms import TERMS, StepReadings
 
 
 class JointLoss(nn.Module):
-    """``L = w_DE L_DE + w_LI L_LI + w_i L_LI>DE`` (METHOD, "The losses").
+    """The weighted sum of :data:`~ernie_search.training.terms.TERMS`.
 
     The top-level loss of the trainer: it holds the model under the name that the trainer replaces by the
-    wrapped one, and returns its parts weighted, as the trainer adds them up. The raw parts and the teacher's
-    entropy gather in ``raw`` until :meth:`take_raw`.
+    wrapped one, and returns its parts weighted, as the trainer adds them up. The raw parts and the teachers'
+    entropies gather in ``raw`` until :meth:`take_raw`. Teachers are no submodules: they are not trained,
+    saved or moved with the student.
     """
 
-    def __init__(self, model: JointEncoder, settings: TrainSettings) -> None:
+    def __init__(
+        self, model: JointEncoder, settings: TrainSettings, teachers: Teachers | None = None
+    ) -> None:
         super().__init__()
         self.model = model
+        self._student = (model,)  # as it is, where the trainer wraps the other; a tuple is no submodule
         self.settings = settings
+        self.teachers = teachers or Teachers()
         self.normalise = model.score_settings.similarity == "cosine"
         self.raw: dict[str, list[Tensor]] = defaultdict(list)
 
-    def encode(self, parts: list[dict[str, Tensor]], order: Tensor) -> EncoderOutput:
-        """Micro-batches through the model; rows back in the order of the step."""
-        outputs = [
-            EncoderOutput.from_features(self.model(dict(part)), normalise=self.normalise) for part in parts
-        ]
+    @property
+    def student(self) -> JointEncoder:
+        """The model itself, not the trainer's wrapper."""
+        return self._student[0]
+
+    def encode(self, model: Any, parts: list[dict[str, Tensor]], order: Tensor) -> EncoderOutput:
+        """Micro-batches through a model; rows back in the order of the step."""
+        outputs = [EncoderOutput.from_features(model(dict(part)), normalise=self.normalise) for part in parts]
         return EncoderOutput.stack(outputs, order)
+
+    def _both(self, model: Any, features: dict[str, Any]) -> tuple[EncoderOutput, EncoderOutput]:
+        questions = self.encode(model, features["questions"], features["question_order"])
+        return questions, self.encode(model, features["passages"], features["passage_order"])
 
     def forward(self, features: dict[str, Any], labels: None = None) -> dict[str, Tensor]:
         """Weighted loss parts of one collated step; a part whose weight is zero is not computed."""
         settings = self.settings
-        questions = self.encode(features["questions"], features["question_order"])
-        passages = self.encode(features["passages"], features["passage_order"])
+        questions, passages = self._both(self.model, features)
         columns = features["columns"]
-        who = Candidates(features["positive"], features["allowed"], features["own"])
-        parts: dict[str, Tensor] = {}
-        dense = (questions.cls @ passages.cls.t())[:, columns]
-        if settings.dense_weight:
-            parts["dense"] = contrastive(dense, who, settings.dense_temperature)
-        if settings.needs_tokens:
-            late = maxsim(*questions.late(), *passages.late())[:, columns]
-            if settings.late_weight:
-                parts["late"] = contrastive(late, who, settings.late_temperature)
-            if settings.interaction_weight:
-                distilled = interaction_distillation(
-                    late,
-                    dense,
-                    who.own if settings.distillation_candidates == "own" else who.allowed,
-                    teacher_temperature=settings.teacher_temperature,
-                    student_temperature=settings.student_temperature,
-                    detach_teacher=settings.detach_teacher,
-                )
-                parts["interaction"] = distilled.loss
-                self.raw["teacher_entropy"].append(distilled.teacher_entropy)
-        weights = {
-            "dense": settings.dense_weight,
-            "late": settings.late_weight,
-            "interaction": settings.interaction_weight,
-        }
+
+        def second_pass() -> Tensor:
+            again = self.encode(self.model, features["questions"], features["question_order"])
+            other = passages
+            if settings.dual_passages:
+                other = self.encode(self.model, features["passages"], features["passage_order"])
+            return (again.cls @ other.cls.t())[:, columns]
+
+        def frozen_late() -> Tensor:
+            with torch.no_grad():
+                asked, answers = self._both(self.teachers.frozen_late(), features)
+                return maxsim(*asked.late(), *answers.late())[:, columns]
+
+        def attention(query_length: int, passage_length: int) -> AttentionTargets:
+            return self.teachers.attention(self.student, features["pairs"], query_length, passage_length)
+
+        step = StepReadings(
+            settings,
+            questions,
+            passages,
+            columns,
+            Candidates(features["positive"], features["allowed"], features["own"]),
+            features.get("cross_scores"),
+            second_pass,
+            frozen_late,
+            attention,
+            {},
+        )
+        parts = {name: TERMS[name](step) for name in settings.active_terms}
         for name, value in parts.items():
             self.raw[f"raw_{name}"].append(value.detach())
-        return {f"loss_{name}": value * weights[name] for name, value in parts.items()}
+        for name, value in step.entropies.items():
+            self.raw[name].append(value)
+        return {f"loss_{name}": value * settings.weight(name) for name, value in parts.items()}
 
     def take_raw(self) -> dict[str, float]:
-        """Means of the raw parts and of the teacher's entropy since the last call."""
+        """Means of the raw parts and of the teachers' entropies since the last call."""
         means = {
             name: round(torch.stack(values).mean().item(), 5) for name, values in self.raw.items() if values
         }

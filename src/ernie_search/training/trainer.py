@@ -1,22 +1,21 @@
-"""sentence-transformers' trainer, with the four things that a joint model needs done differently."""
+"""sentence-transformers' trainer, with the four things that our models need done differently."""
 
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from sentence_transformers import SentenceTransformerTrainer
+from sentence_transformers.base.trainer import BaseTrainer
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback
 
 from ernie_search.errors import TrainingError
 from ernie_search.files import storage_errors
-from ernie_search.training.batches import StepBatches
 from ernie_search.training.checkpoints import STAGING, latest_checkpoint, publish
-from ernie_search.training.step import JointLoss
 from ernie_search.training.tally import Tally
 
 Observer = Callable[[str, dict[str, Any]], None]
@@ -24,10 +23,20 @@ Observer = Callable[[str, dict[str, Any]], None]
 ``end``), and what there is to say. ``end`` comes last, also when the run failed."""
 
 
-class JointTrainer(SentenceTransformerTrainer):
-    """Steps as data, loss parts by name, a stop at NaN, and checkpoints that a kill cannot halve."""
+class RawParts(Protocol):
+    """A loss that also gathers what is logged beside its weighted parts."""
 
-    def __init__(self, *, batches: StepBatches, keep_checkpoints: int, tally: Tally, **kwargs: Any) -> None:
+    def take_raw(self) -> dict[str, float]:
+        """Means since the last call."""
+
+
+class StepTrainer(BaseTrainer):
+    """Steps as data, loss parts by name, a stop at NaN, and checkpoints that a kill cannot halve.
+
+    What is the same for every kind of model; the loss is one with :class:`RawParts`.
+    """
+
+    def __init__(self, *, batches: Dataset[Any], keep_checkpoints: int, tally: Tally, **kwargs: Any) -> None:
         self.batches = batches
         self.keep_checkpoints = keep_checkpoints
         self.tally = tally
@@ -72,8 +81,9 @@ class JointTrainer(SentenceTransformerTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add raw loss parts and the teacher's entropy to the weighted parts."""
-        if "loss" in logs and isinstance(self.loss, JointLoss):
-            logs = logs | self.loss.take_raw()
+        if "loss" in logs:
+            parts: RawParts = self.loss
+            logs = logs | parts.take_raw()
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -90,6 +100,10 @@ class JointTrainer(SentenceTransformerTrainer):
         finally:
             self.args.output_dir = str(folder)
             shutil.rmtree(staging, ignore_errors=True)  # what a full disk left is of no use
+
+
+class JointTrainer(StepTrainer, SentenceTransformerTrainer):
+    """For the joint encoder."""
 
 
 class Events(TrainerCallback):

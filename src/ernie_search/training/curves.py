@@ -1,0 +1,77 @@
+"""The curves of a run as one picture: losses, the teachers' entropies, gradient norms, dev."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ernie_search.files import atomic_write
+from ernie_search.training.log import LOG_FILE
+
+CURVES_FILE = "curves.png"
+PANELS = (
+    ("loss terms, unweighted", "raw_"),
+    ("teacher's entropy, nats", "_entropy"),
+    ("norm of the gradient", "grad_norm"),
+    ("dev sample, MRR@10", "eval_"),
+)
+"""Title of each panel, and what the names of its curves have in them."""
+
+
+def draw_curves(folder: Path) -> Path | None:
+    """Draw ``log.jsonl`` of a run into ``curves.png`` beside it.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The picture's path; ``None`` where nothing was logged.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    curves = read_curves(folder)
+    if not curves:
+        return None
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, sign) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS, strict=True):
+        shown = {name: points for name, points in curves.items() if sign in name}
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        for name, points in shown.items():
+            steps, values = zip(*points, strict=True)
+            axes.plot(steps, values, label=label(name), marker="o" if len(points) < 12 else "", markersize=3)
+        if len(shown) > 1 or (shown and sign == "eval_"):
+            axes.legend(fontsize=8, frameon=False)
+        if not shown:
+            axes.text(0.5, 0.5, "none in this run", ha="center", transform=axes.transAxes, color="grey")
+    figure.supxlabel("step", fontsize=10)
+    path = folder / CURVES_FILE
+    with atomic_write(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=110)
+    return path
+
+
+def label(name: str) -> str:
+    """What a curve is called: ``raw_dense`` is ``dense``, ``eval_late_mrr`` is ``late``."""
+    if name == "teacher_entropy":
+        return "late interaction"
+    return name.removeprefix("raw_").removeprefix("eval_").removesuffix("_mrr").removesuffix("_entropy")
+
+
+def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of everything that was logged, by name, in the order of the steps."""
+    path = folder / LOG_FILE
+    curves: dict[str, list[tuple[int, float]]] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        event: dict[str, Any] = json.loads(line)
+        for name, value in event.items():
+            drawn = any(sign in name for _, sign in PANELS) and not name.startswith("loss")
+            if drawn and isinstance(value, (int, float)):
+                curves.setdefault(name, []).append((int(event["step"]), float(value)))
+    return {name: points for name, points in curves.items() if not name.endswith(("runtime", "per_second"))}

@@ -1,0 +1,139 @@
+"""Teachers from outside the student: a cross-encoder's attention, a frozen late interaction.
+
+What a cross-encoder says of a list is not here: its scores come with the lists.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from sentence_transformers import CrossEncoder
+
+from ernie_search.errors import ModelError, SettingsError
+from ernie_search.model import JointEncoder, load
+from ernie_search.model.attention import AttentionTargets, attention_targets, check_attention_teacher
+from ernie_search.training.settings import TrainSettings
+
+Pair = tuple[str, str, str]
+"""Question id, question text, passage text."""
+
+
+class CrossTeachers(Protocol):
+    """One cross-encoder, or the cross-fitted ones of which each teaches the questions it has not seen."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights of any of them."""
+
+    @property
+    def all(self) -> Sequence[CrossEncoder]:
+        """Every one of them."""
+
+    def of(self, question: str) -> int:
+        """Which of :attr:`all` teaches the question with this id."""
+
+
+@dataclass(slots=True)
+class Teachers:
+    """What a run is taught by; nothing of it is trained.
+
+    Attributes:
+        cross: the cross-encoders, where their attention teaches.
+        frozen: directory of a joint model whose late interaction teaches.
+    """
+
+    cross: CrossTeachers | None = None
+    frozen: Path | None = None
+    _frozen_model: JointEncoder | None = None
+
+    def check(self, settings: TrainSettings) -> None:
+        """Refuse settings whose teacher is missing.
+
+        Raises:
+            SettingsError: it names the setting.
+        """
+        if settings.attention_weight > 0 and self.cross is None:
+            raise SettingsError(
+                "attention_weight is above 0 and there is no cross-encoder; give one, or set it to 0"
+            )
+        if (
+            settings.interaction_weight > 0
+            and settings.interaction_teacher == "frozen"
+            and self.frozen is None
+        ):
+            raise SettingsError(
+                "interaction_teacher=frozen needs the directory of a trained joint model; give one, "
+                "or set interaction_teacher=late"
+            )
+
+    def fit(self, student: JointEncoder, settings: TrainSettings) -> None:
+        """Load what the settings need, and refuse teachers that read other tokens than the student.
+
+        Raises:
+            ModelError: another tokenizer; it says why that matters.
+        """
+        if settings.attention_weight > 0 and self.cross is not None:
+            for teacher in self.cross.all:
+                check_attention_teacher(teacher, student)
+                teacher.to(student.device).eval()
+        if settings.interaction_weight > 0 and settings.interaction_teacher == "frozen" and self.frozen:
+            self._frozen_model = load(self.frozen, device=str(student.device)).eval()
+            self._frozen_model.requires_grad_(False)
+            if self._frozen_model.tokenizer.get_vocab() != student.tokenizer.get_vocab():
+                raise ModelError(
+                    f"{self.frozen}: has another tokenizer than the model in training, whose token ids it "
+                    "would misread; choose a teacher made from the same base"
+                )
+
+    def frozen_late(self) -> JointEncoder:
+        """The frozen joint model, loaded by :meth:`fit`."""
+        if self._frozen_model is None:
+            raise ModelError("the frozen teacher is not loaded; call fit first")
+        return self._frozen_model
+
+    def attention(
+        self, student: JointEncoder, pairs: Sequence[Pair], query_length: int, passage_length: int
+    ) -> AttentionTargets:
+        """What the cross-encoder of each question attends to, on the student's token grid.
+
+        Args:
+            student: for its tokenizer, prompts and lengths.
+            pairs: B questions with their passages.
+            query_length, passage_length: padded lengths ``Lq``, ``Lp`` of the student's rows.
+
+        Returns:
+            ``B`` rows, in the order of the pairs.
+        """
+        if self.cross is None:
+            raise ModelError("there is no cross-encoder to take attention from")
+        rows: dict[int, list[int]] = defaultdict(list)
+        for row, (question, _, _) in enumerate(pairs):
+            rows[self.cross.of(question)].append(row)
+        parts = []
+        for number, members in rows.items():
+            texts = [pairs[row][1:] for row in members]
+            teacher = self.cross.all[number]
+            parts.append(attention_targets(teacher, student, texts, query_length, passage_length))
+        order = torch.tensor([row for members in rows.values() for row in members])
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(len(order))
+
+        def joined(name: str) -> Any:
+            whole = torch.cat([getattr(part, name) for part in parts])
+            return whole[inverse.to(whole.device)]
+
+        return AttentionTargets(
+            joined("map"), joined("row_weight"), joined("query_kept"), joined("passage_kept")
+        )
+
+    def identity(self, settings: TrainSettings) -> dict[str, str]:
+        """What makes a run another run: fingerprints of the teachers that the settings use."""
+        used: dict[str, str] = {}
+        if settings.attention_weight > 0 and self.cross is not None:
+            used["cross"] = self.cross.fingerprint
+        if settings.interaction_teacher == "frozen" and settings.interaction_weight > 0 and self.frozen:
+            used["frozen"] = load(self.frozen, device="cpu").fingerprint
+        return used

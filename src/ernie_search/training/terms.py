@@ -1,0 +1,195 @@
+"""The terms of the loss: each one function of what a step read, and one line in :data:`TERMS`.
+
+``L = L_DE + L_LI + w_i L_LI>DE + w_c L_CE>LI + w_d L_CE>DE + w_a L_att + w_r L_dual`` (METHOD, "The losses"),
+and MarginMSE and two other teachers of the single vector for comparison. A term of weight zero is not called,
+so that what only it needs (a second pass, a teacher's pass, the token matrix) is not computed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ernie_search.errors import TrainingError
+from ernie_search.losses import (
+    Candidates,
+    attention_distillation,
+    contrastive,
+    dual_regularization,
+    ensemble_distillation,
+    interaction_distillation,
+    listwise_distillation,
+    margin_mse,
+    maxsim,
+)
+from ernie_search.model import EncoderOutput
+from ernie_search.model.attention import AttentionTargets
+from ernie_search.training.settings import TrainSettings
+
+
+@dataclass
+class StepReadings:
+    """One step as the terms see it: Q questions, P = Q (1 + n) candidate places, B distinct passages.
+
+    Attributes:
+        settings: of the run.
+        questions: Q rows.
+        passages: B rows; a passage that several groups show is one row.
+        columns: ``(P,)`` the row of each candidate place.
+        who: candidates of each question.
+        cross_scores: ``(Q, 1 + n)`` logits of the cross-encoder over each question's own list, the positive
+            first; NaN where it gave none.
+        second_pass: the questions (or both sides) encoded once more: its ``(Q, P)`` dense scores.
+        frozen_late: ``(Q, P)`` scores of a frozen late-interaction teacher.
+        attention: what the cross-encoder attends to, on each question's positive.
+        entropies: mean entropy of each teacher that spoke, in nats, by name; filled by the terms.
+    """
+
+    settings: TrainSettings
+    questions: EncoderOutput
+    passages: EncoderOutput
+    columns: Tensor
+    who: Candidates
+    cross_scores: Tensor | None
+    second_pass: Callable[[], Tensor]
+    frozen_late: Callable[[], Tensor]
+    attention: Callable[[int, int], AttentionTargets]
+    entropies: dict[str, Tensor]
+
+    @cached_property
+    def dense(self) -> Tensor:
+        """``(Q, P)`` scores of the single vectors."""
+        return (self.questions.cls @ self.passages.cls.t())[:, self.columns]
+
+    @cached_property
+    def late(self) -> Tensor:
+        """``(Q, P)`` scores of late interaction."""
+        return maxsim(*self.questions.late(), *self.passages.late())[:, self.columns]
+
+    @property
+    def distilled_over(self) -> Tensor:
+        """``(Q, P)`` bool: the candidates of interaction distillation."""
+        return self.who.own if self.settings.distillation_candidates == "own" else self.who.allowed
+
+    def own(self, scores: Tensor) -> Tensor:
+        """``(Q, P)`` of the batch to ``(Q, 1 + n)`` of each question's own list, the positive first."""
+        count = len(scores)
+        rows = torch.arange(count, device=scores.device)
+        return scores.reshape(count, count, -1)[rows, rows]
+
+    @cached_property
+    def cross(self) -> Tensor:
+        """``(Q, 1 + n)`` logits of the cross-encoder, zero where unknown."""
+        if self.cross_scores is None:
+            raise TrainingError("the batch has no teacher scores; train on lists that a teacher scored")
+        return torch.nan_to_num(self.cross_scores)
+
+    @cached_property
+    def scored(self) -> Tensor:
+        """``(Q, 1 + n)`` bool: places of the own list that are candidates and have a teacher's score."""
+        if self.cross_scores is None:
+            raise TrainingError("the batch has no teacher scores; train on lists that a teacher scored")
+        return self.own(self.who.own) & self.cross_scores.isfinite()
+
+
+def dense(step: StepReadings) -> Tensor:
+    """``L_DE``."""
+    return contrastive(step.dense, step.who, step.settings.dense_temperature)
+
+
+def late(step: StepReadings) -> Tensor:
+    """``L_LI``."""
+    return contrastive(step.late, step.who, step.settings.late_temperature)
+
+
+def interaction(step: StepReadings) -> Tensor:
+    """``L_LI>DE``; or, to compare with, taught by a frozen model or by the sum of both readings."""
+    settings = step.settings
+    if settings.interaction_teacher == "ensemble":
+        both = ensemble_distillation(
+            step.late,
+            step.dense,
+            step.distilled_over,
+            late_temperature=settings.teacher_temperature,
+            dense_temperature=settings.student_temperature,
+        )
+        step.entropies["teacher_entropy"] = both.teacher_entropy
+        return both.dense + both.late
+    teacher = step.frozen_late() if settings.interaction_teacher == "frozen" else step.late
+    distilled = interaction_distillation(
+        teacher,
+        step.dense,
+        step.distilled_over,
+        teacher_temperature=settings.teacher_temperature,
+        student_temperature=settings.student_temperature,
+        detach_teacher=settings.detach_teacher,
+    )
+    step.entropies["teacher_entropy"] = distilled.teacher_entropy
+    return distilled.loss
+
+
+def _from_cross(step: StepReadings, student: Tensor, temperature: float) -> Tensor:
+    distilled = listwise_distillation(
+        step.cross,
+        step.own(student),
+        step.scored,
+        teacher_temperature=step.settings.cross_temperature,
+        student_temperature=temperature,
+    )
+    step.entropies["cross_entropy"] = distilled.teacher_entropy
+    return distilled.loss
+
+
+def cascade(step: StepReadings) -> Tensor:
+    """``L_CE>LI``."""
+    return _from_cross(step, step.late, step.settings.cascade_temperature)
+
+
+def direct(step: StepReadings) -> Tensor:
+    """``L_CE>DE``, the short cut past the late interaction."""
+    return _from_cross(step, step.dense, step.settings.direct_temperature)
+
+
+def margin(step: StepReadings) -> Tensor:
+    """MarginMSE from the cross-encoder to the single vector, for comparison."""
+    scale = step.settings.margin_scale
+    return margin_mse(step.cross, step.own(step.dense), step.scored, student_scale=scale)
+
+
+def attention(step: StepReadings) -> Tensor:
+    """``L_att``, on the positives."""
+    questions, question_mask = step.questions.late()
+    passages, passage_mask = step.passages.late()
+    positives = step.columns[step.who.positive]
+    passages, passage_mask = passages[positives], passage_mask[positives]
+    targets = step.attention(questions.shape[1], passages.shape[1])
+    return attention_distillation(
+        targets.map,
+        targets.row_weight,
+        questions,
+        passages,
+        targets.query_kept & question_mask,
+        targets.passage_kept & passage_mask,
+        temperature=step.settings.attention_temperature,
+    )
+
+
+def dual(step: StepReadings) -> Tensor:
+    """``L_dual``."""
+    temperature = step.settings.dual_temperature
+    return dual_regularization(step.dense, step.second_pass(), step.who.allowed, temperature=temperature)
+
+
+TERMS: dict[str, Callable[[StepReadings], Tensor]] = {
+    "dense": dense,
+    "late": late,
+    "interaction": interaction,
+    "cascade": cascade,
+    "direct": direct,
+    "margin": margin,
+    "attention": attention,
+    "dual": dual,
+}
+"""Every term by its name; its weight is the setting ``NAME_weight``."""
