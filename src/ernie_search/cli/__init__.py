@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from ernie_search import __version__
-from ernie_search.cli import data, demo, doctor, evaluate, export, index, search, train
+from ernie_search.cli import (
+    ablate,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    index,
+    mine,
+    score,
+    search,
+    teacher,
+    train,
+)
 from ernie_search.cli.app import Commands
 
 app = typer.Typer(
@@ -43,9 +56,14 @@ app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.command(epilog=train.EXAMPLE)(train.train)
+app.command(epilog=mine.EXAMPLE)(mine.mine)
+app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)
+app.command(epilog=teacher.EXAMPLE)(teacher.teacher)
+app.command(epilog=score.EXAMPLE)(score.score)
 app.command(epilog=index.EXAMPLE)(index.index)
 app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command(epilog=ablate.EXAMPLE)(ablate.ablate)
 app.command(epilog=export.EXAMPLE)(export.export)
 
 

@@ -1,19 +1,16 @@
 """Runs and qrels as files that other tools read: TREC's columns, and BEIR's tab-separated qrels."""
 
 import gzip
-import math
-import re
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
 from ernie_search.errors import DataError
 from ernie_search.evaluation.ranking import ranked
 from ernie_search.files import atomic_write
+from ernie_search.trec_lines import BLANK, add_score, read_lines, read_run_lines
 from ernie_search.types import Qrels, Run
 
-RUN_COLUMNS = "query Q0 passage rank score tag"
 QRELS_COLUMNS = "query 0 passage grade (TREC) or query, passage and grade between tabs (BEIR)"
 BEIR_HEADER = ("query-id", "corpus-id", "score")
 HEADER_NAMES = (
@@ -21,11 +18,6 @@ HEADER_NAMES = (
     {"score", "relevance", "rel", "label", "grade"},
 )
 """First and last column of a header. Only these make one: "q1 p1 x" is a broken line, not a header."""
-GZIP_MAGIC = b"\x1f\x8b"
-BLANK = re.compile("[ \t]+")
-"""What is between columns. ``str.split`` would also cut ids at a no-break space."""
-BLANK_ENDS = " \t\r\n\ufeff"
-"""What may stand around a line: also Windows' line ends, and the mark that some editors put first."""
 
 
 def read_run(path: Path | str) -> Run:
@@ -39,32 +31,18 @@ def read_run(path: Path | str) -> Run:
     """
     path = Path(path)
     run: Run = {}
-    for number, line in _lines(path):
-        columns = BLANK.split(line)
-        if len(columns) != 6:
-            raise DataError(f"{path}:{number}: {len(columns)} columns, a run has 6: {RUN_COLUMNS}")
-        query_id, _, passage_id, _, score_text, _ = columns
-        try:
-            score = float(score_text)
-        except ValueError:
-            score = math.nan
-        if math.isnan(score):
-            raise DataError(
-                f"{path}:{number}: the score {score_text!r} is not a number; columns are {RUN_COLUMNS}"
-            )
-        scores = run.setdefault(query_id, {})
-        if passage_id in scores:
-            raise DataError(
-                f"{path}:{number}: passage {passage_id!r} is named twice for query {query_id!r}; remove one"
-            )
-        scores[passage_id] = score
-    if not run:
-        raise DataError(f"{path}: holds no line of a run; columns are {RUN_COLUMNS}")
+    for number, query_id, passage_id, score in read_run_lines(path):
+        add_score(run.setdefault(query_id, {}), passage_id, score, path, number, query_id)
     return run
 
 
-def write_run(path: Path | str, run: Run, tag: str = "ernie-search") -> None:
+def write_run(
+    path: Path | str, run: Run | Iterable[tuple[str, Mapping[str, float]]], tag: str = "ernie-search"
+) -> None:
     """Write a TREC run file, best passage first (rank 1), gzip if ``path`` ends in ``.gz``.
+
+    ``run`` may come as pairs of query id and its passages' scores, which are written as they come: a long
+    run need not be held in memory.
 
     Scores are written so that they read back as the same number. A question without passages has no
     line, so it is absent when read back (and counts 0 when measured, as before).
@@ -79,7 +57,7 @@ def write_run(path: Path | str, run: Run, tag: str = "ernie-search") -> None:
         Path(path),
         (
             f"{_writable(query_id)} Q0 {_writable(passage_id)} {rank} {float(scores[passage_id])!r} {tag}"
-            for query_id, scores in run.items()
+            for query_id, scores in (run.items() if isinstance(run, Mapping) else run)
             for rank, passage_id in enumerate(ranked(scores, query_id), start=1)
         ),
     )
@@ -95,7 +73,7 @@ def read_qrels(path: Path | str) -> Qrels:
     path = Path(path)
     qrels: Qrels = {}
     first = True
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         columns = line.split("\t")
         if len(columns) != 3:
             columns = BLANK.split(line)
@@ -141,32 +119,6 @@ def write_qrels(path: Path | str, qrels: Qrels) -> None:
         for passage_id, grade in grades.items()
     )
     _write_lines(path, lines, header="\t".join(BEIR_HEADER) if beir else None)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line that is not blank; DataError for whatever stops the reading."""
-    number = 0
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == GZIP_MAGIC
-            raw.seek(0)
-            binary: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
-            for line in binary:
-                # decoded line by line, so that a wrong byte is blamed on its own line
-                text = line.decode().strip(BLANK_ENDS)
-                number += 1
-                if text:
-                    yield number, text
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{number + 1}: not UTF-8 text; convert the file to UTF-8") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: the gzip data is cut or damaged after line {number}; fetch or write the file again"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _writable(text: str) -> str:

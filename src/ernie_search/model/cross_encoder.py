@@ -92,7 +92,7 @@ def _open(
 ) -> CrossEncoder:
     local = Path(path).is_dir()
     try:
-        model = CrossEncoder(
+        model: CrossEncoder = CrossEncoder(
             path, device=device, activation_fn=nn.Identity(), local_files_only=local, **options
         )
     except UNREADABLE as error:

@@ -4,7 +4,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from sentence_transformers import SentenceTransformerTrainer
@@ -82,8 +82,7 @@ class StepTrainer(BaseTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add raw loss parts and the teacher's entropy to the weighted parts."""
         if "loss" in logs:
-            parts: RawParts = self.loss
-            logs = logs | parts.take_raw()
+            logs = logs | cast(RawParts, self.loss).take_raw()
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -1,0 +1,144 @@
+"""``ernie-search mine`` and ``mine-preview``: hard negatives from any run, and a look at them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ernie_search.cli.output import AsJson, console, print_json, progress, working
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ernie_search.mining import Lists
+    from ernie_search.mining.preview import Preview, PreviewPassage
+
+EXAMPLE = "Example: ernie-search mine bm25.run my-data --output runs/lists --first 5 --number 8"
+PREVIEW_EXAMPLE = "Example: ernie-search mine-preview runs/lists my-data --number 5"
+
+Source = Annotated[str, typer.Argument(help="The collection: a BEIR folder, 'api:', 'api:numpy'.")]
+
+LONGEST_TEXT = 300
+"""Characters of a passage that are shown; the whole text is in --json."""
+
+
+def mine(
+    run: Annotated[Path, typer.Argument(help="A TREC run file of any system: BM25's, ours, another's.")],
+    source: Source,
+    output: Annotated[Path, typer.Option(help="The folder of the lists.")],
+    first: Annotated[int, typer.Option(help="Ranks skipped at the top.")] = 0,
+    last: Annotated[int, typer.Option(help="The rank, from 0, at which the window ends.")] = 100,
+    number: Annotated[int, typer.Option(help="Negatives a question.")] = 16,
+    near_duplicate: Annotated[
+        float, typer.Option(help="Leave out texts that share more of their 4-grams than this; 0: off.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of the passages that fill lists too short.")] = 0,
+    split: Annotated[str, typer.Option(help="Whose questions and judgements: train, ...")] = "train",
+    as_json: AsJson = False,
+) -> None:
+    """Keep each judged question's best-ranked passages that are no positives, nor copies of any."""
+    from ernie_search.data import open_collection
+    from ernie_search.mining import MineSettings, mine_lists
+    from ernie_search.mining.settings import parse_settings
+
+    values = {"first": first, "last": last, "number": number, "near_duplicate": near_duplicate, "seed": seed}
+    settings = parse_settings(MineSettings, values)
+    collection = open_collection(source)
+    with progress("mining", None) as advance:
+        lists = mine_lists(run, collection, output, settings, split=split, progress=advance)
+    if as_json:
+        print_json({"output": str(output), **lists.manifest})
+    else:
+        show_counts(lists, source)
+
+
+def show_counts(lists: "Lists", source: str) -> None:
+    """What went out at which stage, and what to type next."""
+    out, counts = console(), lists.manifest["counts"]
+
+    def line(text: str) -> None:
+        out.print(text, soft_wrap=True)
+
+    line(f"{lists.folder}: {len(lists):,} lists of up to {lists.manifest['settings']['number']} negatives")
+    for name, text in (
+        ("candidates", "passages in the run for these questions"),
+        ("outside_window", "outside the window of ranks"),
+        ("known_positives", "known positives"),
+        ("duplicates_of_positives", "the same text as a positive"),
+        ("near_duplicates", "nearly the text of a positive or of a negative kept before"),
+        ("not_needed", "not needed: the list was full"),
+        ("kept", "kept"),
+        ("filled", "drawn at random instead, where the window gave too few"),
+    ):
+        line(f"{counts[name]:>12,}  {text}")
+    for name, text in (
+        ("short", "lists are shorter than asked: the corpus has no more that fit"),
+        ("unjudged", f"questions of the run have no judgements in split {lists.manifest['split']!r}"),
+        ("without_positives", "questions of the run have no relevant passage"),
+        ("absent", "judged questions are not in the run"),
+    ):
+        if counts[name]:
+            line(f"{counts[name]:>12,}  {text}")
+    line(f"Next: ernie-search mine-preview {lists.folder} {source}")
+
+
+def mine_preview(
+    lists: Annotated[Path, typer.Argument(help="The folder that 'mine' wrote.")],
+    source: Source,
+    number: Annotated[int, typer.Option(help="How many questions.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Show negatives beside their positive: are they hard, or positives that nobody judged?"""
+    from ernie_search.data import open_collection
+    from ernie_search.mining import Lists, preview
+
+    opened = Lists.open(lists)
+    with working("reading the texts"):
+        chosen = preview(opened, open_collection(source), number)
+    if as_json:
+        print_json([preview_json(one) for one in chosen])
+        return
+    out = console()
+    for one in chosen:
+        show_preview(out, one)
+
+
+def preview_json(one: "Preview") -> dict[str, Any]:
+    """One list as plain values, texts whole."""
+
+    def passage(entry: "PreviewPassage") -> dict[str, Any]:
+        found = entry.passage
+        return {"id": found.id, "title": found.title, "text": found.text, "score": entry.score}
+
+    return {
+        "query": one.query.id,
+        "text": one.query.text,
+        "positives": [passage(entry) for entry in one.positives],
+        "negatives": [passage(entry) | {"rank": entry.rank} for entry in one.negatives],
+    }
+
+
+def show_preview(out: "Console", one: "Preview") -> None:
+    """Question, positives, negatives; on a terminal the positives stand out in green."""
+    from rich.text import Text
+
+    out.print(Text.assemble(("? ", "bold"), (one.query.text, "bold"), (f"  [{one.query.id}]", "dim")))
+    for entry in one.positives:
+        _show_passage(out, "+", entry, "green")
+    for entry in one.negatives:
+        _show_passage(out, "-", entry, "")
+    out.print()
+
+
+def _show_passage(out: "Console", sign: str, entry: "PreviewPassage", style: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    rank = {None: "", 0: "random  "}.get(entry.rank, f"rank {entry.rank}  ")
+    score = "" if entry.score is None else f"score {entry.score:.2f}  "
+    found = entry.passage
+    name = f"{found.title}  [{found.id}]" if found.title else f"[{found.id}]"
+    text = Text(" ".join(found.text.split()), style)
+    text.truncate(LONGEST_TEXT, overflow="ellipsis")
+    out.print(Text.assemble((f"  {sign} ", style or "dim"), (f"{rank}{score}", "dim"), (name, style)))
+    out.print(Padding(text, (0, 0, 0, 4)))

@@ -1,0 +1,50 @@
+"""``ernie-search score``: what a cross-encoder says of training lists."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ernie_search.cli.output import AsJson, console, print_json, progress
+from ernie_search.cli.quiet import loading
+
+EXAMPLE = "Example: ernie-search score runs/lists my-data --teacher runs/teacher --output runs/scored"
+
+
+def score(
+    lists: Annotated[Path, typer.Argument(help="The folder of training lists that 'mine' made.")],
+    source: Annotated[str, typer.Argument(help="The collection that they were mined from.")],
+    teacher: Annotated[
+        str, typer.Option(help="A folder that 'teacher' made, or a cross-encoder's directory or hub name.")
+    ],
+    output: Annotated[Path, typer.Option(help="The folder of the scored lists.")],
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens kept of a pair; by default the teacher's own limit.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score each list once with a cross-encoder. Interrupted, the same command goes on where it stopped."""
+    with loading("the teacher"):
+        from ernie_search.data import open_collection
+        from ernie_search.mining.lists import Lists
+        from ernie_search.teacher import Teachers, score_lists
+
+        unscored = Lists.open(lists)
+        teachers = Teachers.open(teacher, max_length=max_length)
+    with progress("scoring lists", len(unscored)) as advance:
+        scored = score_lists(teachers, open_collection(source), unscored, output, progress=advance)
+    about = scored.manifest["scores"]
+    if as_json:
+        print_json({"lists": str(scored.folder), "scores": about})
+        return
+    out = console()
+    out.print(
+        f"{scored.folder}: {len(scored):,} lists, {about['pairs']:,} pairs scored in "
+        f"{about['seconds']:,.0f} seconds ({about['precision']}).",
+        soft_wrap=True,
+    )
+    out.print(
+        f"positive on top: {about['positive_first']:.1%} of lists; "
+        f"entropy of a list's softmax: {about['entropy']:.2f} nats.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,54 @@
+"""``ernie-search teacher``: train cross-encoders on mined lists."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ernie_search.cli.output import AsJson, console, print_json
+from ernie_search.cli.quiet import loading
+from ernie_search.cli.train import parse_changes
+
+EXAMPLE = "Example: ernie-search teacher runs/lists my-data --output runs/teacher --set steps=400"
+
+
+def teacher(
+    lists: Annotated[Path, typer.Argument(help="The folder of training lists that 'mine' made.")],
+    source: Annotated[str, typer.Argument(help="The collection that they were mined from.")],
+    output: Annotated[Path, typer.Option(help="The folder of the teachers.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train cross-encoders that score lists they have not seen. Interrupted, the same command goes on."""
+    with loading("the libraries"):
+        from ernie_search.data import open_collection
+        from ernie_search.mining.lists import Lists
+        from ernie_search.teacher import parse_teacher_settings, train_teachers
+        from ernie_search.training.progress import TrainProgress
+    settings = parse_teacher_settings(parse_changes(changes or []))
+    err = console(stderr=True)
+    show = TrainProgress(err)
+
+    def observer(event: str, values: dict[str, Any]) -> None:
+        if event == "teacher":
+            err.print(f"teacher {values['number'] + 1} of {values['teachers']}", soft_wrap=True)
+        elif event == "held_out":
+            mrr = values["eval_held_out_mrr"]
+            err.print(f"step {values['step']}: MRR on lists it is not trained on {mrr:.3f}", soft_wrap=True)
+        else:
+            show(event, values)
+
+    found = train_teachers(open_collection(source), Lists.open(lists), output, settings, observer)
+    if as_json:
+        print_json({"teachers": found.name, "models": [str(model) for model in found.models]})
+        return
+    out = console()
+    for model in found.models:
+        out.print(f"teacher: {model}", soft_wrap=True)
+    out.print(
+        f"Next: ernie-search score {lists} {source} --teacher {output} --output {output}-scores",
+        soft_wrap=True,
+    )

@@ -1,0 +1,264 @@
+"""From any run to training lists: the best-ranked passages that are neither positives nor copies of any."""
+
+import hashlib
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ernie_search.data import Collection
+from ernie_search.data.near_duplicates import jaccard
+from ernie_search.errors import DataError
+from ernie_search.mining.lists import Lists, TrainingList, write_lists
+from ernie_search.mining.settings import MineSettings
+from ernie_search.mining.store import Known, MiningStore, temporary_file_errors
+from ernie_search.trec_lines import stream_run
+
+FILL_DRAWS = 1000
+"""Random passages looked at to fill one list, beside those that are excluded: where so many do not fit, more
+would hardly do."""
+
+Counts = dict[str, int]
+STAGES = (
+    "candidates",
+    "outside_window",
+    "known_positives",
+    "duplicates_of_positives",
+    "near_duplicates",
+    "not_needed",
+    "kept",
+    "denoised",
+    "filled",
+    "short",
+    "mined",
+    "unjudged",
+    "without_positives",
+    "absent",
+)
+"""What is counted. Passages: the ``candidates`` of the mined questions are ``outside_window``,
+``known_positives``, ``duplicates_of_positives``, ``near_duplicates``, ``not_needed`` (the list was full) or
+``kept``; beside them come ``filled`` (drawn at random) and ``denoised`` (later, by a teacher). Questions:
+``mined``, and those of them that stayed ``short`` even so; left out, ``unjudged`` and ``without_positives``;
+judged, but ``absent`` from the run."""
+
+
+def mine_lists(
+    run: Iterable[tuple[str, Mapping[str, float]]] | Path | str,
+    collection: Collection,
+    output: Path,
+    settings: MineSettings | None = None,
+    *,
+    split: str = "train",
+    about: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Lists:
+    """Write the hard negatives of every judged question of ``run``, beside its positives, as training lists.
+
+    For each question, in this order: ranks outside the window out; known positives out; then, from the best
+    rank down until ``number`` are kept, texts out that equal a positive's (but for case and white space),
+    and texts out that nearly equal a positive's or a kept negative's. A list that the window leaves too
+    short is filled with random other passages that pass the same tests, none of them from a rank above the
+    window's end. Equal scores are ranked by passage id. What a question gets depends on the settings, its
+    id, its own passages and the corpus: not on the other questions.
+
+    Memory: one question's scores and texts, ``store.RECENT`` passages' 4-grams, SQLite's cache, and
+    ``lists.ROW_GROUP`` lists; it grows with neither the corpus nor the questions. Texts, judgements and the
+    ids of the questions that came lie in a temporary file (:class:`MiningStore`).
+
+    Args:
+        run: a TREC run file of any system (plain or gzip, a question's lines together), or pairs of question
+            id and scores (passage id -> score, higher is better) as they come.
+        collection: has the passages, and the judgements that say what is positive.
+        output: the folder of the lists, replaced if it holds lists already.
+        settings: window, number, duplicates; the defaults of ``MineSettings``.
+        split: whose questions are mined.
+        about: what else the manifest is to say (the model that made the run, say).
+        progress: called with the number of questions read since its last call.
+
+    Returns:
+        The lists; ``manifest["counts"]`` has all of ``STAGES``.
+
+    Raises:
+        DataError: a positive, or a passage of the run, that the corpus lacks; a score that is not a number;
+            a question that comes twice; a broken run file; no question that is in both run and judgements.
+        StorageError: the disk is full or not writable; nothing is left behind.
+    """
+    settings = settings or MineSettings()
+    counts = dict.fromkeys(STAGES, 0)
+    rankings: Iterable[tuple[str, Mapping[str, float]]]
+    if isinstance(run, Path | str):
+        where, name, rankings = str(run), Path(run).name, stream_run(Path(run))
+    else:
+        where, name, rankings = "the run", None, run
+    manifest = {
+        **(about or {}),
+        "made_by": "mine",
+        "run": name,
+        "split": split,
+        "settings": settings.model_dump(include=set(MineSettings.model_fields)),
+        "counts": counts,
+    }
+    with temporary_file_errors(), MiningStore(collection, split, grams=settings.near_duplicate > 0) as store:
+        miner = _Miner(store, settings, counts, where, collection.source)
+        lists = miner.lists(rankings, progress or (lambda _: None))
+        return write_lists(Path(output), lists, data_fingerprint=collection.fingerprint, about=manifest)
+
+
+class _Miner:
+    """The stages, question by question, and their counts."""
+
+    def __init__(
+        self, store: MiningStore, settings: MineSettings, counts: Counts, run: str, source: str
+    ) -> None:
+        self._store, self._settings, self._counts = store, settings, counts
+        self._run, self._source = run, source
+
+    def lists(
+        self, rankings: Iterable[tuple[str, Mapping[str, float]]], progress: Callable[[int], None]
+    ) -> Iterator[TrainingList]:
+        """The list of each question that has positives."""
+        judged = 0
+        for query, scores in rankings:
+            if not self._store.first_time(query):
+                raise DataError(
+                    f"{self._run}: question {query!r} comes twice; group the lines of each question "
+                    "(sort -s -k1,1)"
+                )
+            positives = self._store.positives(query)
+            judged += positives is not None
+            if positives:
+                self._counts["mined"] += 1
+                yield self._list(query, positives, scores)
+            else:
+                self._counts["unjudged" if positives is None else "without_positives"] += 1
+            progress(1)
+        self._counts["absent"] = self._store.judged - judged
+
+    def _list(self, query: str, positives: list[str], scores: Mapping[str, float]) -> TrainingList:
+        ranks = {passage: rank for rank, passage in enumerate(self._ranked(query, scores), start=1)}
+        chosen = _Chosen(self._settings.near_duplicate)
+        for passage in positives:
+            known = self._store.passage(passage)
+            if known is None:
+                raise DataError(
+                    f"{self._source}: question {query!r}: its positive {passage!r} is not in the corpus; "
+                    "add it or drop the judgement"
+                )
+            chosen.add_positive(known)
+        negatives = self._from_window(query, list(ranks), set(positives), chosen)
+        self._counts["kept"] += len(negatives)
+        if len(negatives) < self._settings.number:
+            excluded = {*positives, *list(ranks)[: self._settings.last]}
+            filled = self._fill(query, excluded, chosen, self._settings.number - len(negatives))
+            self._counts["filled"] += len(filled)
+            self._counts["short"] += len(negatives) + len(filled) < self._settings.number
+            # A random passage may stand in the run, below the window; it was drawn all the same.
+            ranks.update(dict.fromkeys(filled, 0))
+            negatives += filled
+        return TrainingList(
+            query,
+            tuple(positives),
+            tuple(negatives),
+            negative_ranks=tuple(ranks[passage] for passage in negatives),
+        )
+
+    def _ranked(self, query: str, scores: Mapping[str, float]) -> list[str]:
+        """Best first, equal scores by id, as the evaluation ranks them."""
+        if any(map(math.isnan, scores.values())):
+            raise DataError(f"{self._run}: question {query!r}: a score is NaN; repair the run before mining")
+        return sorted(scores, key=lambda passage: (-scores[passage], passage))
+
+    def _from_window(
+        self, query: str, ranked: list[str], positives: set[str], chosen: "_Chosen"
+    ) -> list[str]:
+        """The best of the window that stay."""
+        counts, number = self._counts, self._settings.number
+        window = ranked[self._settings.first : self._settings.last]
+        candidates = [passage for passage in window if passage not in positives]
+        counts["candidates"] += len(ranked)
+        counts["outside_window"] += len(ranked) - len(window)
+        counts["known_positives"] += len(window) - len(candidates)
+        negatives: list[str] = []
+        for place, passage in enumerate(candidates):
+            if len(negatives) == number:
+                counts["not_needed"] += len(candidates) - place
+                break
+            known = self._store.passage(passage)
+            if known is None:
+                raise DataError(
+                    f"{self._run}: question {query!r}: passage {passage!r} is not in {self._source}; "
+                    "is the run of another corpus?"
+                )
+            problem = chosen.add_negative(known)
+            if problem:
+                counts[problem] += 1
+            else:
+                negatives.append(passage)
+        return negatives
+
+    def _fill(self, query: str, excluded: set[str], chosen: "_Chosen", number: int) -> list[str]:
+        """Up to ``number`` random passages that pass the same tests."""
+        seed = f"{self._settings.seed}\0{query}".encode()
+        # hashed, as ``hash`` of a string changes from process to process
+        generator = random.Random(hashlib.blake2b(seed, digest_size=8).digest())
+        filled: list[str] = []
+        for row in _random_rows(generator, self._store.passages, FILL_DRAWS + len(excluded)):
+            passage = self._store.id_of(row)
+            known = None if passage in excluded else self._store.passage(passage)
+            if known is not None and not chosen.add_negative(known):
+                filled.append(passage)
+                if len(filled) == number:
+                    break
+        return filled
+
+
+def _random_rows(generator: random.Random, total: int, number: int) -> Iterator[int]:
+    """Distinct ones of ``range(total)``, all of them if they are no more than ``number``; drawn as needed."""
+    if total <= number:
+        yield from generator.sample(range(total), total)
+        return
+    seen: set[int] = set()
+    while len(seen) < number:
+        row = generator.randrange(total)
+        if row not in seen:
+            seen.add(row)
+            yield row
+
+
+class _Chosen:
+    """A question's positives and the negatives kept so far, as what the next one is compared with."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._positive_keys: set[bytes] = set()
+        self._keys: set[bytes] = set()
+        self._grams: list[set[int]] = []
+        self._all_grams: set[int] = set()
+
+    def add_positive(self, known: Known) -> None:
+        """Positives are taken as they are."""
+        self._positive_keys.add(known.key)
+        self._add(known)
+
+    def add_negative(self, known: Known) -> str | None:
+        """Take it, or name the stage at which it is out."""
+        if known.key in self._positive_keys:
+            return "duplicates_of_positives"
+        if self._threshold and (known.key in self._keys or self._near(known.grams)):
+            return "near_duplicates"
+        self._add(known)
+        return None
+
+    def _add(self, known: Known) -> None:
+        self._keys.add(known.key)
+        if self._threshold:
+            self._grams.append(known.grams)
+            self._all_grams |= known.grams
+
+    def _near(self, grams: set[int]) -> bool:
+        # More than t of all 4-grams shared with one text is more than t of our own shared with all of them:
+        # one intersection settles most.
+        if len(grams & self._all_grams) <= self._threshold * len(grams):
+            return False
+        return any(jaccard(grams, other) > self._threshold for other in self._grams)

@@ -1,0 +1,112 @@
+"""The teacher's loss, and the collating of lists into length-sorted micro-batches of pairs."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from sentence_transformers import CrossEncoder
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ernie_search.model.cross_encoder import pair_batches
+from ernie_search.teacher.batches import Drawn
+from ernie_search.training.tally import Tally
+
+
+@dataclass(slots=True)
+class PairCollator:
+    """Tokenizes the pairs of some lists, sorted by length, in micro-batches under the token budget.
+
+    Attributes:
+        model: for its tokenizer and length.
+        questions, passages: texts by id.
+        token_budget: padded tokens a micro-batch.
+    """
+
+    model: CrossEncoder
+    questions: Mapping[str, str]
+    passages: Mapping[str, str]
+    token_budget: int
+
+    def __call__(self, items: list[list[Drawn]]) -> dict[str, Any]:
+        """One part of a step (the loader's batch size is one part): Q lists with N pairs in all.
+
+        Returns:
+            ``parts``: the micro-batches; ``order (N,)``: the place of each of their rows among the pairs;
+            ``sizes``: passages of each list; ``truncated``: how many pairs were cut.
+        """
+        (lists,) = items
+        pairs = [(self.questions[one.question], self.passages[p]) for one in lists for p in one.passages]
+        batches = pair_batches(self.model, pairs, self.token_budget)
+        return {
+            "parts": batches.features,
+            "order": torch.tensor([place for places in batches.places for place in places]),
+            "sizes": [len(one.passages) for one in lists],
+            "truncated": {"pair": batches.truncated},
+        }
+
+
+class PairTally(Tally):
+    """Counts pairs."""
+
+    def __init__(self) -> None:
+        super().__init__(texts={"pair": 0}, truncated={"pair": 0})
+
+    def add(self, batch: Mapping[str, Any]) -> None:
+        """Count one collated part of a step."""
+        self.texts["pair"] += len(batch["order"])
+        self.truncated["pair"] += int(batch["truncated"]["pair"])
+
+
+class ListwiseLoss(nn.Module):
+    """``-log softmax over the list of s_CE / tau`` at the positive (METHOD, "Three interactions").
+
+    How often the positive comes first, and the entropy of the softmax in nats, gather until
+    :meth:`take_raw`.
+    """
+
+    def __init__(self, model: CrossEncoder, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        self.raw: dict[str, list[Tensor]] = defaultdict(list)
+
+    def forward(
+        self, features: dict[str, Any], labels: None = None, prompt: None = None, task: None = None
+    ) -> dict[str, Tensor]:
+        """``{"loss_listwise": ..}``, the mean over the lists; the other arguments are the trainer's."""
+        rows = torch.cat([self.model(dict(part))["scores"].float().reshape(-1) for part in features["parts"]])
+        flat = torch.empty_like(rows).index_copy(0, features["order"].to(rows.device), rows)
+        loss = listwise(flat, features["sizes"], self.temperature, self.raw)
+        return {"loss_listwise": loss}
+
+    def take_raw(self) -> dict[str, float]:
+        """Means since the last call."""
+        means = {name: round(torch.stack(v).mean().item(), 5) for name, v in self.raw.items() if v}
+        self.raw.clear()
+        return means
+
+
+def listwise(
+    logits: Tensor, sizes: list[int], temperature: float, raw: dict[str, list[Tensor]] | None = None
+) -> Tensor:
+    """Mean over Q lists of the cross entropy of the first place.
+
+    Args:
+        logits: ``(N,)``, the lists one after the other, each with its positive first.
+        sizes: passages of each list; they sum to N.
+        temperature: divides the logits.
+        raw: takes the share of lists whose first is on top, and the mean entropy in nats.
+    """
+    grid = (
+        pad_sequence(list(torch.split(logits, sizes)), batch_first=True, padding_value=-torch.inf)
+        / temperature
+    )
+    first = torch.zeros(len(sizes), dtype=torch.long, device=grid.device)
+    if raw is not None:
+        still = grid.detach()
+        raw["positive_first"].append((still.argmax(dim=1) == 0).float().mean())
+        raw["entropy"].append(torch.special.entr(still.softmax(dim=1)).sum(dim=1).mean())
+    return nn.functional.cross_entropy(grid, first)

@@ -1,0 +1,216 @@
+"""One teacher's training run in its own folder, started or gone on with."""
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from transformers import PrinterCallback, set_seed
+from transformers.trainer_callback import ProgressCallback
+
+from ernie_search.data import Collection
+from ernie_search.errors import ModelError
+from ernie_search.files import atomic_directory, recover_directory, write_json
+from ernie_search.hardware import keep_freed_memory
+from ernie_search.mining.lists import Lists, TrainingList
+from ernie_search.model.cross_encoder import (
+    cross_encoder_fingerprint,
+    new_cross_encoder,
+    reads_plain_pairs,
+)
+from ernie_search.model.dropout import use_byte_dropout
+from ernie_search.model.encode import GPU_TOKEN_BUDGET
+from ernie_search.model.joint import attention_dropouts
+from ernie_search.teacher.batches import ListBatches
+from ernie_search.teacher.folds import trains_on
+from ernie_search.teacher.held_out import HeldOut, HeldOutEvaluator, sample_lists
+from ernie_search.teacher.loss import ListwiseLoss, PairCollator, PairTally
+from ernie_search.teacher.settings import TeacherSettings
+from ernie_search.teacher.texts import passage_texts, question_texts
+from ernie_search.training import log
+from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
+from ernie_search.training.folder import RESULT_FILE
+from ernie_search.training.trainer import Events, Observer, StepTrainer
+
+MODEL_FOLDER = "model"
+CPU_TRAINING_BUDGET = 2048
+"""Padded tokens a micro-batch on a processor; see ``training/run.py``."""
+
+
+class TeacherTrainer(StepTrainer, CrossEncoderTrainer):
+    """For cross-encoders."""
+
+
+class TeacherRun:
+    """The parts of one teacher's training, put together."""
+
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        settings: TeacherSettings,
+        collection: Collection,
+        lists: Lists,
+        split: str,
+        observer: Observer,
+    ) -> None:
+        self.folder, self.settings, self.observer = folder, settings, observer
+        mine: list[TrainingList] = []
+        others: list[TrainingList] = []
+        for one in lists:
+            (mine if trains_on(number, one.query, settings.folds) else others).append(one)
+        self.lists = len(mine)
+        batches = ListBatches(
+            [one for one in mine if one.negatives],  # nothing is learnt from the others
+            steps=settings.steps,
+            questions=settings.questions_per_batch,
+            negatives=settings.negatives,
+            backwards=settings.backwards,
+            seed=settings.seed,
+        )
+        set_seed(settings.seed)
+        self.model = new_cross_encoder(
+            settings.base, layers=settings.layers, max_length=settings.max_length, seed=settings.seed
+        )
+        if not reads_plain_pairs(self.model):
+            raise ModelError(
+                f"{settings.base}: no plain encoder with a fast tokenizer, which training a teacher needs; "
+                "choose such a base, or use this one as a ready teacher"
+            )
+        for dropout in attention_dropouts(self.model):
+            dropout.p = settings.attention_dropout
+        use_byte_dropout(self.model)
+        keep_freed_memory()
+        on_cpu = self.model.device.type == "cpu"
+        budget = settings.token_budget or (CPU_TRAINING_BUDGET if on_cpu else GPU_TOKEN_BUDGET)
+        watched = sample_lists(others, settings.held_out) if settings.evaluations else []
+        questions, passages = _texts(collection, batches, watched, split)
+        self.tally = PairTally()
+        evaluator = None
+        if watched:
+            evaluator = HeldOutEvaluator(
+                _held_out(watched, questions, passages),
+                bf16=settings.precision == "bf16",
+                token_budget=settings.token_budget or None,
+            )
+        self.trainer = TeacherTrainer(
+            model=self.model,
+            args=self._arguments(on_cpu=on_cpu, watched=bool(watched)),
+            train_dataset=None,
+            batches=batches,
+            keep_checkpoints=settings.keep_checkpoints,
+            loss=ListwiseLoss(self.model, settings.temperature),
+            tally=self.tally,
+            evaluator=evaluator,
+            data_collator=PairCollator(self.model, questions, passages, budget),
+            callbacks=[Events(self._observe)],
+        )
+        for unwanted in (PrinterCallback, ProgressCallback):
+            self.trainer.remove_callback(unwanted)
+
+    def _arguments(self, *, on_cpu: bool, watched: bool) -> CrossEncoderTrainingArguments:
+        settings = self.settings
+        return CrossEncoderTrainingArguments(
+            output_dir=str(self.folder),
+            max_steps=settings.steps,
+            per_device_train_batch_size=settings.questions_per_batch // settings.backwards,
+            gradient_accumulation_steps=settings.backwards,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=math.ceil(settings.warmup * settings.steps),
+            lr_scheduler_type="linear",
+            optim="adamw_torch_fused",
+            max_grad_norm=settings.max_grad_norm,
+            bf16=settings.precision == "bf16",
+            use_cpu=on_cpu,  # without it, bf16 is refused where there is no GPU
+            seed=settings.seed,
+            logging_steps=max(1, settings.steps // 20),
+            logging_nan_inf_filter=False,
+            eval_strategy="steps" if watched else "no",
+            eval_steps=max(1, math.ceil(settings.steps / max(1, settings.evaluations))),
+            save_strategy="steps",
+            save_steps=max(1, math.ceil(settings.steps / settings.checkpoints)),
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+        )
+
+    def _observe(self, name: str, values: dict[str, Any]) -> None:
+        if name == "dev":
+            name = "held_out"
+        if name in ("log", "held_out"):
+            log.append(self.folder, name, values)
+        self.observer(name, values)
+
+    def train(self) -> None:
+        """All steps that are left; then the model and the result, written last."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(self.folder)
+        recover_directory(self.folder / MODEL_FOLDER)
+        checkpoint = latest_checkpoint(self.folder)
+        step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+        if checkpoint:
+            self.tally.go_on_from(checkpoint)
+        log.rewind(self.folder, step)
+        try:
+            self.observer("start", {"step": step, "steps": self.settings.steps})
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            self._finish()
+        finally:
+            self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})
+
+    def _finish(self) -> None:
+        # The last model: the rate has fallen to zero by then, and nothing independent could choose another.
+        with atomic_directory(self.folder / MODEL_FOLDER) as folder:
+            self.model.save(str(folder))
+        with contextlib.suppress(OSError):
+            (self.folder / "eval").rmdir()  # made for evaluators that write files
+        result = {
+            "fingerprint": cross_encoder_fingerprint(self.model),
+            "lists": self.lists,
+            "steps": self.settings.steps,
+            "seconds": round(self.tally.seconds, 2),
+            "truncated": self.tally.shares()["pair"],
+            "held_out_mrr": _last_held_out(self.folder),
+        }
+        write_json(self.folder / RESULT_FILE, result)
+
+
+def _last_held_out(folder: Path) -> float | None:
+    """From the log, as the last measurement may be of a call that was killed right after it."""
+    path, found = folder / log.LOG_FILE, None
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        values = json.loads(line)
+        if values["event"] == "held_out":
+            found = float(values["eval_held_out_mrr"])
+    return found
+
+
+def _texts(
+    collection: Collection, batches: ListBatches, watched: list[TrainingList], split: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Texts of the questions and passages that the steps and the watching will show, and of no others."""
+    shown = {one.query for one in watched}
+    wanted: dict[str, str] = {}
+    for question, passage in batches.drawn_passages():
+        shown.add(question)
+        wanted.setdefault(passage, f"question {question!r}: its passage")
+    for one in watched:
+        for passage in (one.positives[0], *one.negatives):
+            wanted.setdefault(passage, f"question {one.query!r}: its passage")
+    return question_texts(collection, shown, split), passage_texts(collection, wanted)
+
+
+def _held_out(
+    watched: list[TrainingList], questions: Mapping[str, str], passages: Mapping[str, str]
+) -> HeldOut:
+    return HeldOut(
+        [
+            [(questions[one.query], passages[name]) for name in (one.positives[0], *one.negatives)]
+            for one in watched
+        ]
+    )

@@ -1,0 +1,170 @@
+"""One cross-encoder, or the cross-fitted ones of which each speaks for the questions that it has not seen."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder
+
+from ernie_search.errors import ModelError
+from ernie_search.files import fingerprint, read_json
+from ernie_search.model.cross_encoder import (
+    Pair,
+    cross_encoder_fingerprint,
+    load_cross_encoder,
+    score_pairs,
+)
+from ernie_search.teacher.folds import fold_of
+
+TEACHERS_FILE = "teachers.json"
+"""In the folder of trained teachers, written last: what they are."""
+STARTED_FILE = "run.json"
+
+
+class Teachers:
+    """Teachers that can be asked; their models load on first use.
+
+    Attributes:
+        name: what messages call them: the folder, or the name on the hub.
+        models: directory or hub name of each; teacher ``k`` has not seen the questions of fold ``k``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        models: Sequence[str | Path],
+        *,
+        expected: Sequence[str] = (),
+        max_length: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Args: see the attributes; ``expected`` fingerprints at the models' own length; see :meth:`open`."""
+        self.name = name
+        self.models = list(models)
+        self._expected, self._max_length, self._device = list(expected), max_length, device
+
+    @staticmethod
+    def open(
+        path_or_name: str | Path, *, max_length: int | None = None, device: str | None = None
+    ) -> "Teachers":
+        """The teachers of a folder that ``train_teachers`` made, or one ready cross-encoder.
+
+        Args:
+            path_or_name: that folder, a cross-encoder's directory, or a name on the hub.
+            max_length: tokens kept of a pair; by default each model's own.
+            device: where to; by default a GPU where there is one.
+
+        Raises:
+            ModelError: a folder whose teachers are not finished. What else is wrong shows on first use.
+        """
+        folder = Path(path_or_name)
+        name = str(path_or_name)
+        if (folder / TEACHERS_FILE).is_file():
+            found = read_json(folder / TEACHERS_FILE)
+            return Teachers(
+                name,
+                [folder / one["model"] for one in found["teachers"]],
+                expected=[one["fingerprint"] for one in found["teachers"]],
+                max_length=max_length,
+                device=device,
+            )
+        if (folder / STARTED_FILE).is_file():
+            raise ModelError(
+                f"{folder}: its teachers are not finished; run the same teacher command again to go on"
+            )
+        return Teachers(name, [path_or_name], max_length=max_length, device=device)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.models)
+
+    @cached_property
+    def all(self) -> Sequence[CrossEncoder]:
+        """Every one of them, in eval mode.
+
+        Raises:
+            ModelError: one cannot be loaded, or its files changed since it was trained.
+        """
+        loaded = []
+        for place, path in enumerate(self.models):
+            model = load_cross_encoder(path, device=self._device).eval()
+            if self._expected and cross_encoder_fingerprint(model) != self._expected[place]:
+                raise ModelError(
+                    f"{path}: not the model that was trained here (its fingerprint differs); "
+                    f"delete {self.name} and train the teachers again"
+                )
+            if self._max_length is not None:
+                model = load_cross_encoder(path, max_length=self._max_length, device=self._device).eval()
+            loaded.append(model)
+        return loaded
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """Of each; they change with weights, tokenizer and length."""
+        return [cross_encoder_fingerprint(model) for model in self.all]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any of them."""
+        return fingerprint(self.fingerprints)
+
+    def fold_of(self, question: str) -> int:
+        """Which of :attr:`all` speaks for the question with this id: the one that has not seen it."""
+        return fold_of(question, len(self.models))
+
+    of = fold_of
+
+    def scores(
+        self,
+        questions: Sequence[str],
+        pairs: Sequence[Pair],
+        *,
+        token_budget: int | None = None,
+        bf16: bool | None = None,
+    ) -> NDArray[np.float32]:
+        """Raw logits of training questions, each by the teacher that has not seen it.
+
+        Args:
+            questions: the id of each pair's question.
+            pairs: N question and passage texts.
+            token_budget, bf16: see :func:`~ernie_search.model.cross_encoder.score_pairs`.
+
+        Returns:
+            ``(N,)`` float32.
+        """
+        found = np.zeros(len(pairs), dtype=np.float32)
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, question in enumerate(questions):
+            places[self.fold_of(question)].append(place)
+        for number in sorted(places):
+            chosen = [pairs[place] for place in places[number]]
+            found[places[number]] = score_pairs(
+                self.all[number], chosen, token_budget=token_budget, bf16=bf16
+            )
+        return found
+
+    def mean_scores(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        token_budget: int | None = None,
+        bf16: bool | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Mean of all teachers' raw logits, for questions that none of them was trained on (dev, test).
+
+        Args:
+            pairs: N question and passage texts.
+            token_budget, bf16: see :func:`~ernie_search.model.cross_encoder.score_pairs`.
+            progress: called with the number of pairs that one teacher has done since its last call.
+
+        Returns:
+            ``(N,)`` float32.
+        """
+        total = np.zeros(len(pairs), dtype=np.float64)
+        for model in self.all:
+            total += score_pairs(model, pairs, token_budget=token_budget, bf16=bf16, progress=progress)
+        return (total / len(self.models)).astype(np.float32)

@@ -1,0 +1,202 @@
+"""Training of teachers: it learns, keeps apart what each may see, and goes on bit for bit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+
+from ernie_search.errors import DataError, ModelError, SettingsError, TrainingError
+from ernie_search.mining.lists import TrainingList, write_lists
+from ernie_search.teacher import Teachers, train_teachers
+from ernie_search.teacher.folds import fold_of
+from ernie_search.training.checkpoints import checkpoint_steps
+from tiny_teacher import TRAIN, collection, lists, settings, training_lists
+
+
+class Killed(Exception):  # noqa: N818 - not an error, a stop
+    """Raised by an observer in the middle of a run."""
+
+
+def stop_at(teacher: int, event: str, step: int):
+    current = -1
+
+    def observer(name: str, values: dict[str, Any]) -> None:
+        nonlocal current
+        current = values["number"] if name == "teacher" else current
+        if (current, name, values.get("step")) == (teacher, event, step):
+            raise Killed
+
+    return observer
+
+
+def weights(folder: Path) -> list[bytes]:
+    return [(folder / f"teacher-{k}" / "model" / "model.safetensors").read_bytes() for k in range(2)]
+
+
+def logs(folder: Path) -> list[Any]:
+    """What a run says of itself, without what the clock says."""
+    clock = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "seconds")
+    found = []
+    for k in range(2):
+        lines = (folder / f"teacher-{k}" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        lines.append((folder / f"teacher-{k}" / "result.json").read_text(encoding="utf-8"))
+        found += [{n: v for n, v in json.loads(line).items() if n not in clock} for line in lines]
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(base, tmp_path_factory) -> Path:
+    """Two teachers that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_teachers(collection(), lists(folder / "lists"), folder / "run", settings(base))
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        [(0, "step", 1)],  # before any checkpoint
+        [(0, "step", 3), (0, "checkpoint", 4), (1, "step", 5)],
+        [(0, "checkpoint", 6), (1, "checkpoint", 2)],  # all steps done, but no result
+        [(1, "teacher", None)],  # between the two
+    ],
+)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(base, whole, tmp_path, stops):
+    mined = lists(tmp_path / "lists")
+    for stop in stops:
+        with pytest.raises(Killed):
+            train_teachers(collection(), mined, tmp_path / "run", settings(base), stop_at(*stop))
+        with pytest.raises(ModelError, match="not finished"):
+            Teachers.open(tmp_path / "run")
+    train_teachers(collection(), mined, tmp_path / "run", settings(base))
+    assert weights(tmp_path / "run") == weights(whole)
+    assert logs(tmp_path / "run") == logs(whole)
+    assert Teachers.open(tmp_path / "run").fingerprint == Teachers.open(whole).fingerprint
+
+
+def test_a_finished_run_is_left_alone_and_another_is_refused(base, whole):
+    mined = lists(whole.parent / "lists")
+    events: list[str] = []
+    train_teachers(collection(), mined, whole, settings(base), lambda name, values: events.append(name))
+    assert events == []
+    with pytest.raises(TrainingError, match=r"holds another run \(steps 6, now 7\)"):
+        train_teachers(collection(), mined, whole, settings(base, steps=7))
+
+
+def test_each_teacher_is_trained_on_the_other_folds(base, whole):
+    found = json.loads((whole / "teachers.json").read_text(encoding="utf-8"))
+    counts = [sum(fold_of(f"q{i}", 2) != k for i in range(TRAIN)) for k in range(2)]
+    assert [one["lists"] for one in found["teachers"]] == counts
+    assert sum(counts) == TRAIN
+    assert sorted(checkpoint_steps(whole / "teacher-0")) == [6]
+
+
+def test_a_teacher_never_sees_a_question_of_its_fold(base, tmp_path, monkeypatch):
+    seen: dict[int, set[str]] = {}
+    from ernie_search.teacher import loss as loss_module
+
+    plain = loss_module.PairCollator.__call__
+
+    def watched(self, items):
+        seen.setdefault(len(runs), set()).update(one.question for one in items[0])
+        return plain(self, items)
+
+    runs: list[int] = []
+    monkeypatch.setattr(loss_module.PairCollator, "__call__", watched)
+    train_teachers(
+        collection(),
+        lists(tmp_path / "lists"),
+        tmp_path / "run",
+        settings(base, checkpoints=1, evaluations=0),
+        lambda name, values: runs.append(1) if name == "teacher" else None,
+    )
+    for k in range(2):
+        assert seen[k + 1]
+        assert all(fold_of(question, 2) != k for question in seen[k + 1])
+
+
+def test_it_learns_what_tells_the_positives_apart(base, tmp_path):
+    chosen = settings(base, steps=40, learning_rate=3e-3, evaluations=1, checkpoints=1)
+    teachers = train_teachers(collection(), lists(tmp_path / "lists"), tmp_path / "run", chosen)
+    for k in range(2):
+        result = json.loads((tmp_path / "run" / f"teacher-{k}" / "result.json").read_text(encoding="utf-8"))
+        assert result["held_out_mrr"] > 0.9  # on questions that it never saw; by chance 0.38
+        assert result["truncated"] == 0
+    scores = teachers.mean_scores(
+        [("where is z?", "the rain in z is long"), ("where is z?", "the rice in z")]
+    )
+    assert scores[0] > scores[1]
+
+
+def test_the_parts_of_a_step_add_up_to_the_whole_step(base, tmp_path, monkeypatch):
+    # Dropout would draw otherwise in parts.
+    monkeypatch.setattr("ernie_search.model.dropout.ByteDropout.forward", lambda self, values: values)
+    mined = lists(tmp_path / "lists")
+    first_steps = []
+    for backwards in (1, 2):
+        folder = tmp_path / f"run-{backwards}"
+        chosen = settings(base, folds=1, steps=2, checkpoints=1, backwards=backwards)
+        train_teachers(collection(), mined, folder, chosen)
+        line = (folder / "teacher-0" / "log.jsonl").read_text(encoding="utf-8").splitlines()[0]
+        first_steps.append(json.loads(line))
+    for name in ("loss", "loss_listwise", "grad_norm", "entropy", "positive_first"):
+        assert first_steps[0][name] == pytest.approx(first_steps[1][name], abs=2e-4), name
+    assert first_steps[0]["grad_norm"] > 0.01
+
+
+def test_the_model_directory_is_a_plain_cross_encoder_with_raw_logits(whole):
+    plain = CrossEncoder(str(whole / "teacher-0" / "model"), device="cpu", local_files_only=True)
+    assert isinstance(plain.activation_fn, torch.nn.Identity)
+    assert plain.max_seq_length == 60
+    pair = ("where is z?", "the rain in z is long")
+    ours = Teachers.open(whole).all[0]
+    assert plain.predict([pair])[0] == pytest.approx(float(ours.predict([pair])[0]), abs=1e-6)
+
+
+def test_a_teacher_altered_by_hand_is_noticed(base, whole, tmp_path):
+    import shutil
+
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.copytree(
+        whole / "teacher-1" / "model", tmp_path / "run" / "teacher-0" / "model", dirs_exist_ok=True
+    )
+    with pytest.raises(ModelError, match=r"teacher-0/model: not the model that was trained here"):
+        _ = Teachers.open(tmp_path / "run").all
+
+
+def test_lists_that_do_not_fit_the_collection_are_refused(base, tmp_path):
+    mined = lists(tmp_path / "lists")
+    other = collection(queries=[*collection().queries("train"), *collection().queries("dev")][::-1])
+    with pytest.raises(DataError, match=r"lists of data .* mine again"):
+        train_teachers(other, mined, tmp_path / "run", settings(base))
+    for wrong, message in (
+        (TrainingList("q0", ("p0",), ("gone",)), "question 'q0': its passage 'gone' is not in the corpus"),
+        (TrainingList("nobody", ("p0",), ("n0",)), "question 'nobody' is not in split 'train'"),
+    ):
+        kept = [one for one in training_lists() if one.query != "q0"][:3]
+        broken = write_lists(
+            tmp_path / "broken", [wrong, *kept], data_fingerprint=collection().fingerprint, about={}
+        )
+        with pytest.raises(DataError, match=message):
+            train_teachers(collection(), broken, tmp_path / "run", settings(base, folds=1, evaluations=0))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(base, tmp_path):
+    with pytest.raises(TrainingError, match="at step"):
+        train_teachers(
+            collection(),
+            lists(tmp_path / "lists"),
+            tmp_path / "run",
+            settings(base, learning_rate=1e12, evaluations=0),
+        )
+
+
+def test_settings_are_checked_before_anything_is_loaded(tmp_path):
+    with pytest.raises(SettingsError, match="does not divide"):
+        train_teachers(
+            collection(), lists(tmp_path / "lists"), tmp_path / "run", settings("nowhere", backwards=3)
+        )
