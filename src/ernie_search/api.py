@@ -9,10 +9,10 @@ from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.encoding import EncodedCollection, encode_collection
 from ernie_search.files import fingerprint
 from ernie_search.hardware import keep_freed_memory
+from ernie_search.recipes.engine import Observer
 from ernie_search.recipes.recipe import load_recipe
+from ernie_search.recipes.run import train_recipe
 from ernie_search.training import TrainResult
-from ernie_search.training import train as train_run
-from ernie_search.training.trainer import Observer
 from ernie_search.types import Passage
 
 
@@ -28,20 +28,20 @@ def train(
 
     Args:
         source: BEIR folder, ``api:``, ...; with a ``train`` split; ``dev`` chooses the best checkpoint.
-        output: folder of the run.
+        output: folder of the run: with one stage, its ``best`` and ``last``; with several, a folder each, and
+            ``model``.
         recipe: a shipped one's name, or a YAML file.
         observer: told of every event.
-        **settings: ``base``, ``layers``, and any training setting, over the recipe's.
+        **settings: ``base``, ``layers``, ``seed``, and the settings of the stage, over the recipe's; with
+            several stages say whose: ``**{"cascade.steps": 200}``.
 
     Raises:
-        ErnieSearchError: see :func:`ernie_search.training.train`.
+        ErnieSearchError: see :func:`ernie_search.recipes.run_recipe`.
     """
     chosen = load_recipe(recipe, settings)
     collection = open_collection(source)
     validate(collection)
-    return train_run(
-        collection, Path(output), chosen.train, base=chosen.base, layers=chosen.layers, observer=observer
-    )
+    return train_recipe(chosen, collection, Path(output), observer)
 
 
 def build_index(

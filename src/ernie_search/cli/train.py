@@ -11,46 +11,136 @@ from ernie_search.cli.quiet import loading
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ernie_search.recipes import Plan
     from ernie_search.training import TrainResult
 
-EXAMPLE = "Example: ernie-search train my-data --output runs/mine --set steps=200 --set learning_rate=1e-4"
+EXAMPLE = (
+    "Example: ernie-search train my-data --output runs/mine --set steps=200. Or a recipe of several stages: "
+    "ernie-search train squad --source my-data --output runs/squad --set cascade.steps=300 --dry-run"
+)
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe, with several stages STAGE.KEY=VALUE; may be repeated.",
+    ),
+]
+Base = Annotated[str | None, typer.Option(help="Model to start from: a directory, or a name on the hub.")]
+Layers = Annotated[int | None, typer.Option(help="Keep only so many layers of the base.")]
 
 
 def train(
-    source: Annotated[str, typer.Argument(help="A BEIR folder with qrels/train.tsv, 'api:', 'api:numpy'.")],
-    output: Annotated[Path, typer.Option(help="The folder of the run: model, checkpoints, log.")],
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or your own .yaml file.")] = "default",
-    base: Annotated[
-        str | None, typer.Option(help="Model to start from: a directory, or a name on the hub.")
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|SOURCE",
+            help="A recipe (a shipped one's name, or a .yaml file); or a collection: a BEIR folder, 'api:'.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The folder of the run: models, checkpoints, logs.")
     ] = None,
-    layers: Annotated[int | None, typer.Option(help="Keep only so many layers of the base.")] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+    source: Annotated[
+        str | None, typer.Option(help="The collection for RECIPE, where it names none.")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe for SOURCE: a name or a .yaml file; default: 'default'.")
+    ] = None,
+    base: Base = None,
+    layers: Layers = None,
+    changes: Changes = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the plan, with sizes and an estimate of the time.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a joint model on a collection. Interrupted, the same command goes on where it stopped."""
-    settings = parse_changes(changes or [])
-    settings |= {key: value for key, value in (("base", base), ("layers", layers)) if value is not None}
+    settings = overrides(changes, base, layers)
     with loading("the libraries"):
-        from ernie_search import api
-        from ernie_search.training.progress import TrainProgress
+        from ernie_search.data import open_collection, validate
+        from ernie_search.recipes import estimate, load_recipe, make_plan, plan_table, train_recipe
+        from ernie_search.recipes.progress import RecipeProgress
 
-    show_progress = TrainProgress(console(stderr=True))
-    trained = False
-
-    def observer(event: str, values: dict[str, Any]) -> None:
-        nonlocal trained
-        trained = True
-        show_progress(event, values)
-
-    result = api.train(source, output, recipe, observer=observer, **settings)
+    name, given = recipe_and_source(what, source, recipe)
+    chosen = load_recipe(name, settings)
+    place = given or chosen.source
+    if place is None:
+        raise SettingsError(f"recipe {name} names no collection; give one with --source")
+    if output is None and not dry_run:
+        raise SettingsError("train needs a folder for the run; give one with --output")
+    collection = open_collection(place)
+    validate(collection)
+    if dry_run or not chosen.single:
+        plan = make_plan(chosen, collection, output)
+        if dry_run:
+            plan = estimate(plan, chosen, collection)
+        if dry_run and as_json:
+            print_json(plan_json(plan))
+        else:
+            title = f"{chosen.name}: {plan.passages:,} passages, {plan.questions:,} training questions"
+            console(stderr=not dry_run).print(plan_table(plan, title))
+    if dry_run or output is None:
+        return
+    show_progress = RecipeProgress(console(stderr=True), stages=not chosen.single)
+    result = train_recipe(chosen, collection, output, show_progress)
+    trained = show_progress.worked
     if as_json:
         paths = {"model": str(result.model), "last": str(result.last)}
         print_json(asdict(result) | paths | {"trained_now": trained})
     else:
-        show(result, source, output, trained=trained)
+        show(result, place, output, trained=trained)
+
+
+def overrides(changes: list[str] | None, base: str | None, layers: int | None) -> dict[str, Any]:
+    """What the options change of a recipe."""
+    given = {key: value for key, value in (("base", base), ("layers", layers)) if value is not None}
+    return parse_changes(changes or []) | given
+
+
+def recipe_and_source(what: str, source: str | None, recipe: str | None) -> tuple[str, str | None]:
+    """The recipe's name and the collection (``None``: the recipe's own) that the arguments mean.
+
+    Raises:
+        SettingsError: a recipe or a collection is named twice.
+    """
+    from ernie_search.recipes import is_recipe
+
+    if not is_recipe(what):
+        if source is not None:
+            raise SettingsError(
+                f"{what} is no recipe's name, so it is the collection, and --source {source} is another; "
+                "name one of them"
+            )
+        return recipe or "default", what
+    if recipe is not None:
+        raise SettingsError(
+            f"{what} is a recipe, and --recipe {recipe} is another; name one, and the collection with "
+            f"--source (a folder of that name is ./{what})"
+        )
+    return what, source
+
+
+def plan_json(plan: "Plan") -> dict[str, Any]:
+    """A plan with estimates as plain values."""
+    return {
+        "passages": plan.passages,
+        "questions": plan.questions,
+        "stages": [
+            {
+                "stage": one.stage.name,
+                "kind": one.stage.kind,
+                "state": one.state,
+                "settings": one.stage.settings.model_dump(mode="json"),
+                "steps": one.sizes.steps,
+                "pairs": one.sizes.pairs,
+                "seconds": plan.seconds.get(one.stage.name),
+            }
+            for one in plan.stages
+        ],
+        "seconds": round(sum(plan.seconds.values()), 1),
+    }
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:

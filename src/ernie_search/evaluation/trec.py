@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from ernie_search.errors import DataError
+from ernie_search.evaluation.quick_run import read_quickly
 from ernie_search.evaluation.ranking import ranked
 from ernie_search.files import atomic_write
 from ernie_search.trec_lines import BLANK, add_score, read_lines, read_run_lines
@@ -23,13 +24,18 @@ HEADER_NAMES = (
 def read_run(path: Path | str) -> Run:
     """Read a TREC run file: ``query Q0 passage rank score tag``, plain or gzip.
 
-    As in trec_eval the score decides the order; the rank column is not read.
+    As in trec_eval the score decides the order. Plain files go through a reader of columns; any other, and
+    any with a fault, line by line.
 
     Raises:
         DataError: missing, unreadable or cut file, an empty one, or, with the line: a wrong number of
-            columns, a score that is no number, a passage named twice for a question.
+            columns, a score that is no number, a rank that contradicts the score, a passage named twice
+            for a question.
     """
     path = Path(path)
+    found = read_quickly(path)
+    if found is not None:
+        return found
     run: Run = {}
     for number, query_id, passage_id, score in read_run_lines(path):
         add_score(run.setdefault(query_id, {}), passage_id, score, path, number, query_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ernie_search.model import JointEncoder
+from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.model.encode import autocast
 from ernie_search.training import TrainingData, TrainSettings
 from ernie_search.training.batches import StepBatches
@@ -68,6 +69,17 @@ def passages_a_second(model: JointEncoder, texts: list[str]) -> float:
     started = time.perf_counter()
     model.encode_joint(texts, "passage")
     return len(texts) / (time.perf_counter() - started)
+
+
+def pairs_a_second(
+    base: str, layers: int | None, pairs: list[tuple[str, str]], max_length: int | None = None
+) -> float:
+    """Rate at which a fresh cross-encoder over ``base`` scores pairs of question and passage."""
+    model = new_cross_encoder(base, layers=layers, max_length=max_length)
+    score_pairs(model, pairs[:8])
+    started = time.perf_counter()
+    score_pairs(model, pairs)
+    return len(pairs) / (time.perf_counter() - started)
 
 
 def budget(seconds: float, rate: float, step: float, *, passages: int, models: int, trainings: int) -> Budget:

@@ -1,0 +1,71 @@
+"""``ernie-search ablate``: what each part of the method brings, row by row, under one recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ernie_search.cli.output import AsJson, console, print_json
+from ernie_search.cli.quiet import loading
+from ernie_search.cli.train import Base, Changes, Layers, overrides
+from ernie_search.errors import SettingsError
+
+EXAMPLE = "Example: ernie-search ablate squad --source my-squad --output runs/table --rows alone,both,full"
+
+
+def ablate(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or your own .yaml file.")],
+    output: Annotated[Path, typer.Option(help="Folder of the shared stages, the rows and the table.")],
+    source: Annotated[str | None, typer.Option(help="The collection, where the recipe names none.")] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Names between commas; by default all that the recipe allows.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Of the rows' training, between commas.")] = "0,1,2",
+    split: Annotated[str, typer.Option(help="Whose questions are measured.")] = "dev",
+    base: Base = None,
+    layers: Layers = None,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train rows that differ in their losses alone, and compare them. The same command goes on later."""
+    numbers = parse_seeds(seeds)
+    settings = overrides(changes, base, layers)
+    with loading("the libraries"):
+        from ernie_search import recipes
+        from ernie_search.data import open_collection, validate
+        from ernie_search.recipes.progress import RecipeProgress
+
+    chosen = recipes.load_recipe(recipe, settings)
+    place = source or chosen.source
+    if place is None:
+        raise SettingsError(f"recipe {recipe} names no collection; give one with --source")
+    collection = open_collection(place)
+    validate(collection)
+    names = None if rows is None else [name.strip() for name in rows.split(",") if name.strip()]
+    done = recipes.ablate(
+        chosen,
+        collection,
+        output,
+        rows=names,
+        seeds=numbers,
+        split=split,
+        observer=RecipeProgress(console(stderr=True)),
+    )
+    if as_json:
+        print_json(done.table)
+    else:
+        out = console()
+        out.print(done.markdown.read_text(encoding="utf-8"), soft_wrap=True, end="")
+        out.print(f"\nwritten: {done.markdown}, {done.json}", soft_wrap=True)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"0,1,2"`` as numbers.
+
+    Raises:
+        SettingsError: not whole numbers between commas, or none, or one twice.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise SettingsError(f"--seeds {text}: not different whole numbers between commas; write, say, 0,1,2")
+    return [int(part) for part in parts]

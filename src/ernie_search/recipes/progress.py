@@ -1,0 +1,60 @@
+"""A whole recipe to look at: each stage's name as it begins, its training, and what is encoded or scored."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+
+from ernie_search.training.progress import TrainProgress
+
+EVERY = 10.0
+"""Seconds between two lines about the same count, so that a long stage does not fill a file."""
+
+
+class RecipeProgress:
+    """An observer for :func:`~ernie_search.recipes.run.run_recipe` and the ablation.
+
+    Args:
+        console: where to.
+        stages: say which stage begins and how long it took; without, only trainings are shown.
+
+    Attributes:
+        worked: whether anything was done, and not only found done.
+    """
+
+    def __init__(self, console: Console, *, stages: bool = True) -> None:
+        self.console, self.stages, self.worked = console, stages, False
+        self._training = TrainProgress(console)
+        self._said = 0.0
+
+    def __call__(self, event: str, values: dict[str, Any]) -> None:
+        """Show one event."""
+        self.worked = self.worked or event != "row"
+        if event == "row":
+            seed = "" if values["seed"] is None else f", seed {values['seed']}"
+            self._line(f"row {values['name']}{seed}")
+        elif event == "stage":
+            going_on = ", goes on" if values["state"] == "goes on" else ""
+            self._stage(f"stage {values['name']}{going_on}")
+        elif event == "stage-done":
+            self._stage(f"stage {values['name']}: done in {values['seconds']:,.0f} seconds")
+        elif event == "teacher":
+            self._line(f"teacher {values['number'] + 1} of {values['teachers']}")
+        elif event == "progress":
+            self._count(values["what"], values["done"], values["total"])
+        else:
+            self._training(event, values)
+
+    def _stage(self, text: str) -> None:
+        if self.stages:
+            self._line(text)
+
+    def _count(self, what: str, done: int, total: int | None) -> None:
+        last = total is not None and done >= total
+        if time.monotonic() - self._said < EVERY and not last:
+            return
+        self._said = time.monotonic()
+        self._line(f"{what}: {done:,}" + (f" of {total:,}" if total is not None else ""))
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,149 @@
+"""The rows of an ablation: declared changes of a recipe's last training, and rows that train nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ernie_search.errors import SettingsError
+from ernie_search.files import did_you_mean
+from ernie_search.recipes.order import wire
+from ernie_search.recipes.recipe import Recipe
+from ernie_search.recipes.stage import Stage, parse_stage
+from ernie_search.recipes.yaml_file import packaged, parse_yaml
+
+UNTRAINED = {
+    "bm25": "BM25",
+    "base": "the base model, as it comes",
+    "ceiling-late": "late interaction of full re-ranks the top 100 of alone",
+    "ceiling-cross": "the cross-encoder re-ranks the top 100 of alone",
+}
+"""Rows that no training belongs to, and what they are."""
+RERANKED, LATE_OF = "alone", "full"
+"""The row that the ceilings re-rank, and the one whose late interaction does it."""
+NEEDED = {"ceiling-late": (RERANKED, LATE_OF), "ceiling-cross": (RERANKED,)}
+"""Rows that another row is made from."""
+FIXED = ("steps", "seed", "questions_per_batch", "negatives", "max_questions")
+"""What a row must leave alone, or the rows could not be compared."""
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Attributes:
+        name: in ``--rows`` and in the table.
+        what: in words.
+        stage: the training; ``None`` for a row that trains nothing.
+        teacher: the training of its frozen teacher, for the row that has one.
+    """
+
+    name: str
+    what: str
+    stage: Stage | None = None
+    teacher: Stage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A row as it is written in ``rows.yaml``."""
+
+    what: str
+    changes: Values
+    teacher: Values | None
+
+
+def declared_rows(recipe: Recipe) -> dict[str, Row]:
+    """Every row that the recipe allows, by name, in the order of the table.
+
+    A row that needs scores or a teacher is left out where the recipe has none before its last training.
+    """
+    last = recipe.stages[-1]
+    if last.training is None:
+        raise SettingsError(
+            f"{recipe.name}: its last stage is {last.name!r}, and rows are changes of a training; "
+            "end the recipe with one"
+        )
+    rows = {name: Row(name, UNTRAINED[name]) for name in ("bm25", "base")}
+    for name, one in _read(last).items():
+        stage = _changed(name, last, one.changes)
+        teacher = None if one.teacher is None else _changed(f"{name}-teacher", last, one.teacher)
+        try:
+            for tried in (stage, *([teacher] if teacher else [])):
+                wire([*recipe.stages[:-1], _without_frozen(tried)])
+        except SettingsError:
+            continue
+        rows[name] = Row(name, one.what, stage, teacher)
+    rows["ceiling-late"] = Row("ceiling-late", UNTRAINED["ceiling-late"])
+    if any(stage.kind == "teacher" for stage in recipe.stages):
+        rows["ceiling-cross"] = Row("ceiling-cross", UNTRAINED["ceiling-cross"])
+    return rows
+
+
+def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
+    """The rows of that names, or all; with those that they are made from, in the order of the table.
+
+    Raises:
+        SettingsError: an unknown row (with the nearest known one), or one that the recipe does not allow.
+    """
+    rows = declared_rows(recipe)
+    if names is None:
+        return list(rows.values())
+    known = [*_read(recipe.stages[-1]), *UNTRAINED]
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"unknown row {name!r}{did_you_mean(name, known)}")
+        if name not in rows:
+            raise SettingsError(
+                f"row {name!r} needs a teacher's scores, and {recipe.name} has no score before its last "
+                "training; leave the row out, or take a recipe with all stages, such as squad"
+            )
+    wanted = {other for name in names for other in (name, *NEEDED.get(name, ()))}
+    return [row for name, row in rows.items() if name in wanted]
+
+
+def _read(last: Stage) -> dict[str, Declared]:
+    """``rows.yaml``, its words put in figures for the recipe's last stage."""
+    written = parse_yaml("rows.yaml", packaged("rows"))
+    own = last.settings.model_dump()
+    zero = dict.fromkeys(written["weights"], 0.0)
+
+    def figures(values: Mapping[str, Any]) -> Values:
+        return {key: _figure(value, own[key]) for key, value in values.items()}
+
+    return {
+        name: Declared(
+            row["what"],
+            {} if row.get("whole") else zero | {"interaction_teacher": "late"} | figures(row.get("set", {})),
+            zero | figures(row["teacher"]) if "teacher" in row else None,
+        )
+        for name, row in written["rows"].items()
+    }
+
+
+def _figure(value: Any, own: Any) -> Any:
+    """``recipe 3`` is the recipe's own value, or 3 where that is 0."""
+    if isinstance(value, str) and value.startswith("recipe "):
+        return own or float(value.removeprefix("recipe "))
+    return value
+
+
+def _changed(name: str, last: Stage, changes: Values) -> Stage:
+    fixed = [key for key in changes if key in FIXED]
+    if fixed:
+        raise SettingsError(
+            f"row {name!r} changes {fixed[0]}, which all rows must share; change it in the recipe"
+        )
+    return Stage(last.name, last.kind, parse_stage(last.kind, last.settings.model_dump() | changes))
+
+
+def _without_frozen(stage: Stage) -> Stage:
+    """For the check of the order: a row brings its frozen teacher with it."""
+    values = stage.settings.model_dump() | {"interaction_teacher": "late"}
+    return Stage(stage.name, stage.kind, parse_stage(stage.kind, values))
+
+
+def with_seed(stage: Stage, seed: int) -> Stage:
+    """The same stage under another seed."""
+    return Stage(stage.name, stage.kind, stage.settings.model_copy(update={"seed": seed}))

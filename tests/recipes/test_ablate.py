@@ -1,0 +1,123 @@
+"""Rows over shared stages: run once, resumed row by row, and never changed in what all must share."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ernie_search.errors import SettingsError, StorageError
+from ernie_search.recipes import ablate, load_recipe
+from ernie_search.recipes.rows import chosen_rows, declared_rows
+from tiny_training import collection
+
+
+class Killed(BaseException):
+    """As a kill: nothing may catch it."""
+
+
+def changes(recipe: Any, name: str) -> dict[str, Any]:
+    """What a row sets otherwise than the recipe."""
+    own, row = recipe.stages[-1].settings.model_dump(), declared_rows(recipe)[name]
+    assert row.stage is not None
+    return {key: value for key, value in row.stage.settings.model_dump().items() if value != own[key]}
+
+
+def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
+    recipe = load_recipe("squad", {"cascade.interaction_weight": 5.0, "cascade.steps": 77})
+    rows = declared_rows(recipe)
+    assert list(rows) == [
+        *("bm25", "base", "alone", "both", "kl", "marginmse", "frozen-late", "ensemble", "interaction"),
+        *("cascade", "cascade-direct", "attention", "dual", "full", "ceiling-late", "ceiling-cross"),
+    ]
+    zero = {"late_weight": 0.0, "interaction_weight": 0.0, "cascade_weight": 0.0}
+    off = {"interaction_weight": 0.0, "cascade_weight": 0.0}
+    assert changes(recipe, "alone") == zero
+    assert changes(recipe, "both") == off
+    assert changes(recipe, "kl") == {**zero, "direct_weight": 1.0}
+    assert changes(recipe, "marginmse") == {**zero, "margin_weight": 1.0}
+    frozen = {"late_weight": 0.0, "cascade_weight": 0.0, "interaction_teacher": "frozen"}
+    assert changes(recipe, "frozen-late") == frozen
+    assert changes(recipe, "ensemble") == {"cascade_weight": 0.0, "interaction_teacher": "ensemble"}
+    assert changes(recipe, "interaction") == {"cascade_weight": 0.0}
+    assert changes(recipe, "cascade") == changes(recipe, "full") == {}
+    assert changes(recipe, "attention") == {"attention_weight": 1.0}
+    assert changes(recipe, "dual") == {"dual_weight": 1.0}
+    steps = {row.stage.settings.steps for row in rows.values() if row.stage is not None}  # type: ignore[attr-defined]
+    assert steps == {77}
+    teacher = rows["frozen-late"].teacher
+    assert teacher is not None
+    assert teacher.training is not None
+    assert teacher.training.active_terms == ["late"]
+
+
+def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
+    recipe = load_recipe("squad-small")
+    names = ["bm25", "base", "alone", "both", "frozen-late", "ensemble", "interaction", "dual", "full"]
+    found = [row.name for row in chosen_rows(recipe, None)]
+    assert found == [name for name in names if name in found] + ["ceiling-late"]
+    assert {"alone", "both", "frozen-late", "ensemble", "interaction", "full"} <= set(found)
+    with pytest.raises(
+        SettingsError, match="row 'kl' needs a teacher's scores, and squad-small has no score"
+    ):
+        chosen_rows(recipe, ["kl"])
+    with pytest.raises(SettingsError, match="unknown row 'allone'; did you mean 'alone'"):
+        chosen_rows(recipe, ["allone"])
+    assert [row.name for row in chosen_rows(recipe, ["ceiling-late"])] == ["alone", "full", "ceiling-late"]
+
+
+def test_a_table_goes_on_row_by_row_and_done_rows_cost_nothing(
+    tiny_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe, output = load_recipe(str(tiny_recipe(1))), tmp_path / "table"
+    rows = ["bm25", "base", "alone", "both", "full", "ceiling-late"]
+
+    def run(kill_at: int = -1) -> tuple[Any, list[str]]:
+        events: list[str] = []
+
+        def observer(event: str, values: dict[str, Any]) -> None:
+            events.append(event)
+            if len(events) - 1 == kill_at:
+                raise Killed
+
+        return ablate(recipe, collection(), output, rows=rows, seeds=[0, 1], observer=observer), events
+
+    with pytest.raises(Killed):
+        run(20)
+    done, _ = run()
+    table = json.loads(done.json.read_text())
+    assert table == done.table
+    assert [row["row"] for row in table["rows"]] == rows
+    by_name = {row["row"]: row for row in table["rows"]}
+    assert [by_name[name]["seeds"] for name in ("bm25", "alone", "full")] == [[], [0, 1], [0, 1]]
+    assert by_name["alone"]["over_alone"] is None
+    over = by_name["full"]["over_alone"]
+    assert over["difference"] == pytest.approx(by_name["full"]["MRR@10"] - by_name["alone"]["MRR@10"])
+    assert [one["seed"] for one in over["seeds"]] == [0, 1]
+    assert by_name["bm25"]["over_both"]["p"] <= 1
+    assert table["ceiling"]["valid"] is False
+    assert "row ceiling-cross was not run" in done.markdown.read_text()
+    assert not list(output.rglob("checkpoint-*"))
+    assert not list(output.rglob("shards"))
+    again, events = run()
+    assert again.table == done.table
+    assert set(events) == {"row"}
+    changed = output / "rows" / "alone" / "seed-0" / "dev.trec"
+    changed.write_text(changed.read_text().replace("p1 ", "p2 "))
+    with pytest.raises(StorageError, match=r"dev\.trec was altered since it was measured"):
+        run()
+
+
+@pytest.mark.slow  # all stages, then five trainings
+def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = load_recipe(str(tiny_recipe()))
+    rows = ["marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
+    done = ablate(recipe, collection(), tmp_path / "table", rows=rows, seeds=[0])
+    names = [row["row"] for row in done.table["rows"]]
+    assert names == ["alone", "marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
+    assert (tmp_path / "table" / "rows" / "frozen-late" / "seed-0" / "teacher" / "stage.json").is_file()
+    assert set(done.table["ceiling"]) >= {"late", "cross", "alone", "value", "valid", "why"}
+    assert {path.name for path in (tmp_path / "table" / "shared").iterdir()} == {
+        *("warm-up", "mine", "teacher", "score")
+    }
