@@ -8,7 +8,8 @@ from rich.console import Console
 from ernie_search.training.progress import TrainProgress
 
 EVERY = 10.0
-"""Seconds between two lines about the same count, so that a long stage does not fill a file."""
+"""Seconds until a line about a count; the next ones wait for a quarter of the time since its first, so that a
+long stage does not fill a file."""
 
 
 class RecipeProgress:
@@ -25,7 +26,7 @@ class RecipeProgress:
     def __init__(self, console: Console, *, stages: bool = True) -> None:
         self.console, self.stages, self.worked = console, stages, False
         self._training = TrainProgress(console)
-        self._said = 0.0
+        self._what, self._began, self._said = "", 0.0, 0.0
 
     def __call__(self, event: str, values: dict[str, Any]) -> None:
         """Show one event."""
@@ -50,10 +51,13 @@ class RecipeProgress:
             self._line(text)
 
     def _count(self, what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began, self._said = what, now, now
         last = total is not None and done >= total
-        if time.monotonic() - self._said < EVERY and not last:
+        if now - self._said < max(EVERY, (now - self._began) / 4) and not last:
             return
-        self._said = time.monotonic()
+        self._said = now
         self._line(f"{what}: {done:,}" + (f" of {total:,}" if total is not None else ""))
 
     def _line(self, text: str) -> None:
