@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from ernie_search.data import open_collection
 
 
@@ -41,3 +43,56 @@ def test_convert_refuses_a_broken_collection_and_writes_nothing(run_cli, collect
     assert result.exit_code == 2
     assert "test.tsv:2" in result.stderr
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.fixture
+def faq(tmp_path):
+    path = tmp_path / "faq.csv"
+    path.write_text("question,reply\nWhere does tea grow?,In Assam.\nWhere is rice?,In water.\n")
+    return path
+
+
+def test_convert_a_table(run_cli, faq, tmp_path):
+    result = run_cli("data", "convert", f"csv:{faq}?positive=reply", tmp_path / "faq")
+    assert result.exit_code == 0, result.output
+    assert open_collection(str(tmp_path / "faq")).describe().queries == {"train": 2}
+
+
+def test_a_wrong_column_is_one_line(run_cli, faq, tmp_path):
+    result = run_cli("data", "convert", f"csv:{faq}?positive=replay", tmp_path / "faq")
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {faq}:1: no column 'replay'; did you mean 'reply'?\n"
+
+
+def test_skip_faulty_says_what_was_left_out(run_cli, faq, tmp_path):
+    with open(faq, "a", encoding="utf-8") as handle:
+        handle.write("Why?,\n")
+    source = f"csv:{faq}?positive=reply"
+    assert run_cli("data", "convert", source, tmp_path / "faq").exit_code == 2
+    result = run_cli("data", "convert", source, tmp_path / "faq", "--skip-faulty")
+    assert result.exit_code == 0
+    assert "left out: 1 faulty items" in result.stdout
+    assert "faq.csv:4: empty 'reply'" in result.stdout
+
+
+def test_stats(run_cli, collection):
+    result = run_cli("data", "stats", collection, "--passage-length", "10")
+    assert result.exit_code == 0, result.output
+    assert "lengths in words" in result.stdout
+    report = json.loads(run_cli("data", "stats", collection, "--passage-length", "10", "--json").stdout)
+    assert (report["passages"], report["unit"], report["splits"]["test"]["queries"]) == (3, "words", 3)
+    assert report["lengths"]["truncated"] == 2 / 3
+    assert report["overlaps"] == []
+
+
+def test_stats_in_tokens_of_a_model(run_cli, collection, tmp_path):
+    from tiny_model import tokenizer
+
+    tokenizer().save_pretrained(tmp_path / "model")
+    report = json.loads(run_cli("data", "stats", collection, "--model", tmp_path / "model", "--json").stdout)
+    assert (report["unit"], report["lengths"]["limit"]) == ("tokens", 256)
+    (tmp_path / "empty").mkdir()
+    result = run_cli("data", "stats", collection, "--model", tmp_path / "empty")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "no tokenizer" in result.stderr

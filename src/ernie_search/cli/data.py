@@ -1,39 +1,46 @@
 """``ernie-search data``: look at a collection, check it, convert it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ernie_search.cli.app import BAD_INPUT, Commands, fail
-from ernie_search.cli.output import AsJson, console, print_json, working
+from ernie_search.cli.output import AsJson, console, print_json, progress, working
 
 if TYPE_CHECKING:
-    from ernie_search.data import CollectionInfo
+    from ernie_search.data import CollectionInfo, Stats
+    from ernie_search.data.stats import Lengths, Measure
+    from ernie_search.types import Task
 
 VALIDATE_EXAMPLE = "Example: ernie-search data validate my-data"
-CONVERT_EXAMPLE = "Example: ernie-search data convert api:numpy runs/numpy"
+CONVERT_EXAMPLE = "Example: ernie-search data convert 'csv:faq.csv?query=question&positive=answer' runs/faq"
+STATS_EXAMPLE = "Example: ernie-search data stats marco:msmarco --model runs/demo/model"
 
 app = typer.Typer(
     cls=Commands, help="Check a collection, or write it as a BEIR folder.", rich_markup_mode="rich"
 )
 
-Source = Annotated[str, typer.Argument(help="A BEIR folder, 'api:', or 'api:numpy,scipy'.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A BEIR folder, or api:, irds:ID, hf:NAME, dpr:FILE, marco:DIR, csv:FILE, jsonl:FILE."
+    ),
+]
 
 
 @app.command(epilog=VALIDATE_EXAMPLE)
 def validate(source: Source, as_json: AsJson = False) -> None:
     """Say what a collection holds, or what is wrong with it and where. Exit code 2 if anything is."""
-    from ernie_search.data import find_problems, open_collection
+    from ernie_search.data import inspect_collection, open_collection
 
     collection = open_collection(source)
     with working(f"reading {source}"):
-        problems = find_problems(collection)
-    if problems:
-        for problem in problems:
-            fail(str(problem))
+        problems, info = inspect_collection(collection)
+    for problem in problems:
+        fail(str(problem))
+    if info is None:
         raise typer.Exit(BAD_INPUT)
-    info = collection.describe()
     if as_json:
         figures = {"queries": dict(info.queries), "positives": dict(info.positives)}
         print_json(
@@ -45,16 +52,86 @@ def validate(source: Source, as_json: AsJson = False) -> None:
 
 @app.command(epilog=CONVERT_EXAMPLE)
 def convert(
-    source: Source, output: Annotated[Path, typer.Argument(help="The BEIR folder to write.")]
+    source: Source,
+    output: Annotated[Path, typer.Argument(help="The BEIR folder to write.")],
+    skip_faulty: Annotated[
+        bool, typer.Option(help="Leave out what is wrong, and say how much, instead of refusing.")
+    ] = False,
 ) -> None:
-    """Write any collection as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), after checking it."""
-    from ernie_search.data import open_collection, validate, write_beir
+    """Write any collection as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), checked on the way."""
+    from ernie_search.data import convert as convert_collection
+    from ernie_search.data import open_collection
 
     collection = open_collection(source)
-    with working(f"converting {source}"):
-        validate(collection)
-        written = write_beir(collection, output)
-    show(written.describe())
+    with progress(f"converting {source}", None) as advance:
+        done = convert_collection(collection, output, skip_faulty=skip_faulty, progress=advance)
+    show(done.info)
+    if done.skipped:
+        console().print(f"left out: {done.skipped:,} faulty items, the first: {done.first}", soft_wrap=True)
+
+
+@app.command(epilog=STATS_EXAMPLE)
+def stats(
+    source: Source,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Count this model's tokens, by its limits: a model directory or a base. Else words."
+        ),
+    ] = None,
+    query_length: Annotated[int | None, typer.Option(min=1, help="Another limit for questions.")] = None,
+    passage_length: Annotated[int | None, typer.Option(min=1, help="Another limit for passages.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Counts, lengths, the share that a model would cut, repetitions, and what the splits share."""
+    from dataclasses import asdict
+
+    from ernie_search.data import collection_stats, open_collection
+
+    collection = open_collection(source)
+    measure, unit, limits = ruler(model)
+    if query_length:
+        limits["query"] = query_length
+    if passage_length:
+        limits["passage"] = passage_length
+    with working(f"reading {source}"):
+        found = collection_stats(collection, measure, unit, limits)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        show_stats(found)
+
+
+def ruler(model: str | None) -> "tuple[Measure, str, dict[Task, int]]":
+    """How lengths are counted, in which unit, and how much the model reads; words without limits for none.
+
+    Raises:
+        ModelError: no tokenizer there.
+    """
+    from ernie_search.data.stats import token_lengths, word_lengths
+
+    if model is None:
+        return word_lengths, "words", {}
+    from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
+
+    folder = Path(model)
+    settings = ScoreSettings.read(folder) if (folder / SETTINGS_FILE).is_file() else ScoreSettings()
+    measure = token_lengths(tokenizer_of(model), settings.query_prompt, settings.passage_prompt)
+    return measure, "tokens", {"query": settings.query_length, "passage": settings.passage_length}
+
+
+def tokenizer_of(model: str) -> Any:
+    """The tokenizer of a model directory or a base; ModelError where there is none."""
+    from transformers import AutoTokenizer
+
+    from ernie_search.errors import ModelError
+    from ernie_search.model.base import resolve_base
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve_base(model))
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"{model}: no tokenizer ({first}); give a model directory or a base") from error
 
 
 def show(info: "CollectionInfo") -> None:
@@ -71,3 +148,36 @@ def show(info: "CollectionInfo") -> None:
         grades = ", ".join(map(str, info.grades[split]))
         table.add_row(Text(split), f"{count:,}", f"{info.positives[split]:.2f}", grades)
     console().print(table)
+
+
+def show_stats(stats: "Stats") -> None:
+    """Print the figures as one table of texts, and a line for what is not in it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    def row(name: str, count: int, again: int, lengths: "Lengths") -> None:
+        cut = "" if lengths.truncated is None else f"{lengths.truncated:.1%} over {lengths.limit}"
+        figures = (f"{lengths.mean:.1f}", lengths.median, lengths.p95, lengths.longest)
+        table.add_row(Text(name), f"{count:,}", f"{again:,}", *map(str, figures), cut)
+
+    table = Table(title=Text(f"{stats.source}, lengths in {stats.unit}"), title_justify="left")
+    table.add_column("texts")
+    for name in ("count", "repeated", "mean", "median", "95 %", "longest", "truncated"):
+        table.add_column(name, justify="right")
+    row("passages", stats.passages, stats.duplicates, stats.lengths)
+    for name, split in stats.splits.items():
+        row(f"questions, {name}", split.queries, split.repeated, split.lengths)
+    out = console()
+    out.print(table)
+    out.print(f"with a title: {stats.titled:.1%} of the passages")
+    for name, split in stats.splits.items():
+        grades = ", ".join(map(str, split.grades))
+        out.print(
+            f"{name}: {split.judgements:,} judgements (grades {grades}), {split.positives:.2f} relevant "
+            f"passages a question, {split.relevant_passages:,} different ones"
+        )
+    for pair in stats.overlaps:
+        both = f"{pair.queries:,} wordings of questions, {pair.passages:,} relevant passages"
+        out.print(f"{pair.first} and {pair.second} share: {both}")
+    if stats.unjudged:
+        out.print(f"judged in no split: {stats.unjudged:,} questions")

@@ -1,19 +1,27 @@
 """What goes in: collections of passages and judged questions, their formats and their validation."""
 
-from ernie_search.data.beir import BeirCollection, write_beir
+from ernie_search.data.beir import BeirCollection
 from ernie_search.data.chunking import chunk_passages
 from ernie_search.data.collection import Collection, CollectionInfo, MemoryCollection
+from ernie_search.data.convert import Conversion, convert, write_beir
 from ernie_search.data.sources import open_collection
-from ernie_search.data.validation import find_problems, validate
+from ernie_search.data.stats import Stats, collection_stats, token_lengths
+from ernie_search.data.validation import find_problems, inspect_collection, validate
 
 __all__ = [
     "BeirCollection",
     "Collection",
     "CollectionInfo",
+    "Conversion",
     "MemoryCollection",
+    "Stats",
     "chunk_passages",
+    "collection_stats",
+    "convert",
     "find_problems",
+    "inspect_collection",
     "open_collection",
+    "token_lengths",
     "validate",
     "write_beir",
 ]

@@ -1,12 +1,10 @@
-"""The BEIR folder: corpus.jsonl[.gz], queries.jsonl[.gz], qrels/SPLIT.tsv. Read as a stream, and written."""
+"""The BEIR folder: corpus.jsonl[.gz], queries.jsonl[.gz], qrels/SPLIT.tsv. Read as a stream."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ernie_search.data.collection import (
-    Collection,
     CollectionInfo,
     Judgement,
     Report,
@@ -18,7 +16,7 @@ from ernie_search.data.collection import (
 from ernie_search.data.jsonl import json_name, read_objects
 from ernie_search.data.qrels import read_judgements, read_qrels
 from ernie_search.errors import DataError
-from ernie_search.files import atomic_directory, fingerprint, sha256_file
+from ernie_search.files import fingerprint, sha256_file
 from ernie_search.types import Passage, Qrels, Query
 
 
@@ -168,40 +166,3 @@ class BeirCollection:
         if split not in self.splits:
             raise unknown_split(self.source, split, self.splits)
         return self.folder / "qrels" / f"{split}.tsv"
-
-
-def json_line(identifier: str, text: str, fields: dict[str, Any], **more: str) -> str:
-    """One line of a BEIR file."""
-    row = {"_id": identifier, **more, "text": text, **({"metadata": fields} if fields else {})}
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def write_beir(collection: Collection, path: Path) -> BeirCollection:
-    """Write a collection as a BEIR folder that is whole or absent, and open it.
-
-    Raises:
-        DataError: ``path`` holds something that is not a BEIR folder, which is left alone.
-        StorageError: the disk is full or not writable.
-    """
-    if path.exists() and not (path.is_dir() and (find_jsonl(path, "corpus") or not any(path.iterdir()))):
-        raise DataError(f"{path}: is there and is no BEIR folder; choose another place")
-    with atomic_directory(path) as folder:
-        (folder / "qrels").mkdir()
-        with open(folder / "corpus.jsonl", "w", encoding="utf-8", newline="\n") as corpus:
-            for passage in collection.passages():
-                corpus.write(json_line(passage.id, passage.text, dict(passage.fields), title=passage.title))
-        written: set[str] = set()
-        with open(folder / "queries.jsonl", "w", encoding="utf-8", newline="\n") as queries:
-            for split in collection.splits:
-                for query in collection.queries(split):
-                    if query.id not in written:
-                        written.add(query.id)
-                        queries.write(json_line(query.id, query.text, dict(query.fields)))
-        for split in collection.splits:
-            with open(folder / "qrels" / f"{split}.tsv", "w", encoding="utf-8", newline="\n") as judgements:
-                judgements.write("query-id\tcorpus-id\tscore\n")
-                for query_id, row in collection.qrels(split).items():
-                    judgements.writelines(
-                        f"{query_id}\t{passage}\t{grade}\n" for passage, grade in row.items()
-                    )
-    return BeirCollection(path)

@@ -78,6 +78,10 @@ class Judgement:
     grade: int
 
 
+class BrokenOffError(DataError):
+    """A fault after which nothing more of the file can be read: a cut .gz, broken JSON in the middle."""
+
+
 Report = Callable[[DataError], None]
 """Told of each item that cannot be read. One that returns makes the reader skip the item and go on."""
 

@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-from ernie_search.data.collection import Report, stop
+from ernie_search.data.collection import BrokenOffError, Report, stop
 from ernie_search.errors import DataError
 
 Item = TypeVar("Item")
+
+BOM = b"\xef\xbb\xbf"
+"""What some editors put before UTF-8 text."""
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""What UTF-16 text begins with."""
 
 JSON_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
 
@@ -30,8 +35,25 @@ def open_bytes(path: Path) -> IO[bytes]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def damaged(path: Path, line: int, error: Exception) -> BrokenOffError:
+    """The error for a file that stopped giving bytes at a line."""
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        return BrokenOffError(f"{path}:{line}: cannot be read further ({error.strerror or error})")
+    what = "ends in the middle (truncated)" if isinstance(error, EOFError) else f"is damaged ({error})"
+    return BrokenOffError(f"{path}:{line}: the compressed file {what}; get the file again")
+
+
 def read_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
     """Each line that is not blank, with its number from 1; tolerates a UTF-8 BOM and CRLF.
+
+    Raises:
+        DataError: as ``read_all_lines``.
+    """
+    return ((number, line) for number, line in read_all_lines(path, report) if line.strip())
+
+
+def read_all_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
+    """Each line without its end, blank ones too, with its number from 1; tolerates a UTF-8 BOM and CRLF.
 
     Raises:
         DataError: missing file, damaged or truncated .gz, a line that is not UTF-8.
@@ -43,17 +65,15 @@ def read_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
             try:
                 raw = handle.readline()
             except (EOFError, zlib.error, OSError) as error:
-                what = (
-                    "ends in the middle (truncated)"
-                    if isinstance(error, EOFError)
-                    else f"is damaged ({error})"
-                )
-                report(DataError(f"{path}:{number}: the compressed file {what}; get the file again"))
+                report(damaged(path, number, error))
                 return
             if not raw:
                 return
             if number == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
+                if raw.startswith(UTF16):
+                    report(BrokenOffError(f"{path}:1: UTF-16 text; save the file as UTF-8"))
+                    return
+                raw = raw.removeprefix(BOM)
             try:
                 line = raw.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
@@ -64,8 +84,7 @@ def read_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
                     )
                 )
                 continue
-            if line.strip():
-                yield number, line
+            yield number, line
 
 
 def read_objects(

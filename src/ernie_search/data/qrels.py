@@ -1,6 +1,6 @@
 """Judgement files: BEIR's three columns with or without header, and TREC's four."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ernie_search.data.collection import Judgement, Report, stop
@@ -105,17 +105,22 @@ def contradiction(where: str, row: Judgement, earlier: int) -> DataError:
     )
 
 
+def gather(rows: Iterable[tuple[str, Judgement]], what: str) -> Qrels:
+    """Located judgements as one mapping; DataError for two grades of one pair, or for no rows of ``what``."""
+    qrels: Qrels = {}
+    for where, row in rows:
+        grades = qrels.setdefault(row.query, {})
+        if grades.setdefault(row.passage, row.grade) != row.grade:
+            raise contradiction(where, row, grades[row.passage])
+    if not qrels:
+        raise DataError(f"{what} has no questions; add judgements or leave the split out")
+    return qrels
+
+
 def read_qrels(path: Path) -> Qrels:
     """The whole file, in its order.
 
     Raises:
         DataError: what ``read_judgements`` raises, two grades for one pair, a file without judgements.
     """
-    qrels: Qrels = {}
-    for where, row in read_judgements(path):
-        grades = qrels.setdefault(row.query, {})
-        if grades.setdefault(row.passage, row.grade) != row.grade:
-            raise contradiction(where, row, grades[row.passage])
-    if not qrels:
-        raise DataError(f"{path}: the split has no questions; add judgements or delete the file")
-    return qrels
+    return gather(read_judgements(path), f"{path}: the split")

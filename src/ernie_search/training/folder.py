@@ -8,6 +8,7 @@ from ernie_search.errors import StorageError, TrainingError
 from ernie_search.files import fingerprint, read_json, write_json
 from ernie_search.hardware import default_device, prefers_bf16
 from ernie_search.training.log import LOG_FILE
+from ernie_search.training.settings import TrainSettings
 
 RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
@@ -55,6 +56,8 @@ def claimed_precision(output: Path, identity: dict[str, Any], asked: str) -> str
     if mark.is_file():
         before = read_json(mark)
         precision = str(before.pop("precision", asked))
+        # A setting that is younger than the run had its default's effect then.
+        before["settings"] = TrainSettings().model_dump() | before.get("settings", {})
         if fingerprint(before) != fingerprint(identity):
             raise TrainingError(
                 f"{output}: holds another run ({_differences(before, identity)}); "

@@ -1,0 +1,187 @@
+"""Named columns: which one of a table is the text, the question, its positives, whatever they are called."""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ernie_search.data.beir import parse_passage, parse_query
+from ernie_search.data.examples import Example, text_id
+from ernie_search.data.jsonl import json_name
+from ernie_search.errors import DataError
+from ernie_search.files import did_you_mean
+from ernie_search.types import Passage, Query
+
+IDS = ("_id", "id", "docid", "doc_id", "docno", "pid", "passage_id", "psg_id")
+TITLES = ("title",)
+TEXTS = ("text", "passage", "body", "content", "contents", "document")
+QUERIES = ("query", "question", "anchor")
+POSITIVES = ("positive", "positives", "pos", "positive_passages", "answer", *TEXTS)
+NEGATIVE = re.compile(r"neg(ative)?(s|_passages)?(_?\d+)?")
+ANSWERS = ("answers",)
+
+OPTIONS = ("id", "title", "text", "query", "positive", "negative", "answers")
+"""The roles that a source's options give to columns (``?text=body``)."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column plays which role; "" where none does. Without ``query`` each row is a passage."""
+
+    id: str = ""
+    title: str = ""
+    text: str = ""
+    query: str = ""
+    positive: str = ""
+    negatives: tuple[str, ...] = ()
+    answers: str = ""
+
+
+def choose_columns(where: str, names: Sequence[str], options: Mapping[str, str]) -> Columns:
+    """The roles of a table's columns: what the options say, else what the usual names say.
+
+    Args:
+        where: place of the header, for messages.
+        names: the table's columns.
+        options: role -> column, of ``OPTIONS``; negatives may be several, separated by commas.
+
+    Raises:
+        DataError: an option names a column that is not there (the nearest is named); no column is the text.
+    """
+
+    def first(role: str, usual: Collection[str]) -> str:
+        wanted = options.get(role)
+        if wanted is not None:
+            return known(wanted)
+        return next((name for name in usual if name in names), "")
+
+    def known(name: str) -> str:
+        if name not in names:
+            raise DataError(f"{where}: no column {name!r}{did_you_mean(name, names)}")
+        return name
+
+    has_examples = "text" not in options or "query" in options or "positive" in options
+    query = first("query", QUERIES) if has_examples else ""
+    positive = first("positive", POSITIVES) if query or "positive" in options else ""
+    text = first("text", TEXTS)
+    if query and positive:
+        wanted = options.get("negative")
+        negatives = wanted.split(",") if wanted else [name for name in names if NEGATIVE.fullmatch(name)]
+        chosen = tuple(known(name) for name in negatives if name != positive)
+        return Columns("", first("title", TITLES), "", query, positive, chosen, first("answers", ANSWERS))
+    if query or positive:
+        lacking, usual = ("positive", "positive") if query else ("query", "query")
+    elif text:
+        return Columns(id=first("id", IDS), title=first("title", TITLES), text=text)
+    else:
+        lacking, usual = "text", "text"
+    raise DataError(
+        f"{where}: no column {usual!r}{did_you_mean(usual, names)}; say which it is with ?{lacking}=COLUMN"
+    )
+
+
+def cell(row: Row, name: str) -> str:
+    """A text of the row; numbers become strings. ValueError if it is missing, empty, or no text."""
+    value = row.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name!r} is {json_name(value)} where a string belongs")
+    if value is None or not value.strip():
+        what = "empty" if name in row else "no"
+        raise ValueError(f"{what} {name!r}; fill it in or remove the line")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: what JSON does not know (dates, decimals) becomes a string."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items() if one is not None}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
+        return None  # JSON has no such numbers
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def make_passage(identifier: str, text: str, title: str = "", fields: Row | None = None) -> Passage:
+    """A checked passage. One that has a title alone, as some collections have, is its title.
+
+    Raises:
+        ValueError: no text, white space in the id.
+    """
+    if title and not text.strip():
+        text, title = title, ""
+    row = {"_id": identifier or text_id(title, text), "text": text, "title": title.strip()}
+    return parse_passage({**row, "metadata": plain(fields or {})})
+
+
+def make_query(identifier: str, text: str, fields: Row | None = None) -> Query:
+    """A checked question; ValueError says what is wrong with it."""
+    row = {"_id": identifier or text_id(text), "text": text}
+    return parse_query({**row, "metadata": plain(fields or {})})
+
+
+def passage_of_object(row: Row, columns: Columns | None = None) -> Passage:
+    """A passage with its own id, title and text, under their usual names if no columns are given."""
+    if columns is None:
+        own_id, own_title, own_text = (
+            next((name for name in usual if name in row), "") for usual in (IDS, TITLES, TEXTS)
+        )
+        columns = Columns(own_id, own_title, own_text or TEXTS[0])
+    title = (row.get(columns.title) if columns.title else "") or ""
+    if not isinstance(title, str):
+        raise ValueError(f"{columns.title!r} is {json_name(title)} where a string belongs")
+    text = row.get(columns.text) if title.strip() else None
+    own = {columns.id, columns.title, columns.text, "metadata"}
+    nested = row.get("metadata")
+    fields = {name: value for name, value in row.items() if name not in own and value not in (None, "")}
+    return make_passage(
+        cell(row, columns.id) if columns.id else "",
+        "" if title.strip() and not text else cell(row, columns.text),
+        title,
+        {**fields, **(nested if isinstance(nested, Mapping) else {})},
+    )
+
+
+def passages_of(value: Any, name: str, title: str = "") -> list[Passage]:
+    """The passages of a cell: a text, an object with id, title and text, or a list of these."""
+    if isinstance(value, list):
+        return [passage for one in value for passage in passages_of(one, name)]
+    if isinstance(value, Mapping):
+        found = passage_of_object(value)
+        return [
+            Passage(found.id, found.text, found.title)
+        ]  # its score for another question is none of its own
+    return [make_passage("", cell({name: value}, name), title)]
+
+
+def answers_of(value: Any) -> list[Any]:
+    """The answers of a cell: a list, a list as JSON, or one answer."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return list(json.loads(value))
+        except ValueError:
+            return [value]
+    return value if isinstance(value, list) else [value]
+
+
+def example_of(row: Row, columns: Columns) -> Example:
+    """A row with a question, its positives and its negatives; ValueError says what is wrong.
+
+    An empty negative is none: tables with several columns of them have rows with fewer.
+    """
+    title = row.get(columns.title) if columns.title else ""
+    answers = row.get(columns.answers) if columns.answers else None
+    fields = {"answers": answers_of(answers)} if answers not in (None, "") else None
+    negatives = [(name, row.get(name)) for name in columns.negatives]
+    return Example(
+        make_query("", cell(row, columns.query), fields),
+        tuple(passages_of(row.get(columns.positive), columns.positive, str(title or ""))),
+        tuple(
+            one for name, value in negatives if value not in (None, "") for one in passages_of(value, name)
+        ),
+    )

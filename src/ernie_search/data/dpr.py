@@ -1,0 +1,134 @@
+"""DPR's files (Karpukhin et al. 2020): questions with contexts as one JSON array, and the passages as TSV."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ernie_search.data.collection import Report, stop
+from ernie_search.data.columns import cell, make_passage, make_query, passages_of
+from ernie_search.data.delimited import read_rows
+from ernie_search.data.examples import Example, ExampleCollection, ReadExamples
+from ernie_search.data.json_array import read_array
+from ernie_search.data.jsonl import json_name
+from ernie_search.data.locator import files_fingerprint, parse_locator, parse_paths, split_of, stem_of
+from ernie_search.errors import DataError
+from ernie_search.files import did_you_mean
+from ernie_search.types import Passage
+
+OPTIONS = ("negatives", "split")
+HEADER = ("id", "text", "title")
+"""Columns of psgs_w100.tsv; the text stands in quotes where it holds any."""
+JSON_ENDINGS, TSV_ENDINGS = (".json", ".json.gz"), (".tsv", ".tsv.gz")
+POSITIVES, HARD, RANDOM = "positive_ctxs", "hard_negative_ctxs", "negative_ctxs"
+
+
+def contexts(row: Mapping[str, Any], name: str) -> tuple[Passage, ...]:
+    """The passages of one of a question's lists, with DPR's own ids where they stand there."""
+    value = row.get(name) or []
+    if not isinstance(value, list):
+        raise ValueError(f"{name!r} is {json_name(value)} where a list of passages belongs")
+    return tuple(passages_of(value, name))
+
+
+def parse_question(row: Mapping[str, Any], *, negatives: bool) -> Example:
+    """An element of the array; ValueError says what is wrong.
+
+    Args:
+        negatives: whether hard negatives are judged irrelevant, or only stand in the corpus.
+    """
+    if POSITIVES not in row:
+        raise ValueError(
+            f"no {POSITIVES!r}{did_you_mean(POSITIVES, list(row))}; is this DPR's retriever data?"
+        )
+    answers = row.get("answers")
+    query = make_query("", cell(row, "question"), {"answers": answers} if answers else None)
+    hard, random = contexts(row, HARD), contexts(row, RANDOM)
+    if negatives:
+        return Example(query, contexts(row, POSITIVES), hard, random)
+    return Example(query, contexts(row, POSITIVES), others=(*hard, *random))
+
+
+def read_questions(path: Path, negatives: bool, report: Report = stop) -> Iterator[tuple[str, Example]]:
+    """Each question of a file, with its place."""
+    return read_array(path, partial(parse_question, negatives=negatives), report)
+
+
+def read_passages(path: Path, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+    """Each passage of psgs_w100.tsv, with its place.
+
+    Raises:
+        DataError: another header, a row that has not three columns, an empty text.
+    """
+    order: list[int] | None = None
+    for number, cells in read_rows(path, "\t", report=report):
+        where = f"{path}:{number}"
+        if order is None:
+            lacking = [name for name in HEADER if name not in cells]
+            if lacking:
+                hint = did_you_mean(lacking[0], cells)
+                raise DataError(
+                    f"{where}: no column {lacking[0]!r}{hint}; DPR's passages have id, text, title"
+                )
+            order = [cells.index(name) for name in HEADER]
+            width = len(cells)
+            continue
+        if len(cells) != width:
+            report(DataError(f"{where}: {len(cells)} columns where the header has {width}; mend the row"))
+            continue
+        identifier, text, title = (cells[place] for place in order)
+        try:
+            if not identifier.strip():
+                raise ValueError("empty 'id'; fill it in or remove the line")
+            passage = make_passage(identifier, text, title)
+        except ValueError as error:
+            report(DataError(f"{where}: {error}"))
+            continue
+        yield where, passage
+
+
+def expand(paths: list[Path]) -> list[Path]:
+    """The files themselves: of a folder, those that have one of DPR's endings."""
+    files: list[Path] = []
+    for path in paths:
+        inside = [path] if path.is_file() else sorted(path.iterdir())
+        files += [one for one in inside if one.name.endswith((*JSON_ENDINGS, *TSV_ENDINGS))]
+    return files
+
+
+def open_dpr(rest: str) -> ExampleCollection:
+    """``dpr:FILE[,FILE...]``: question files (.json), the passages (.tsv), or a folder of both.
+
+    With a passage file that is the corpus, and the questions' contexts have to be in it; without, the corpus
+    is the contexts of all questions. A file's split is told by its name (``nq-train.json``).
+
+    Args:
+        rest: what stands after ``dpr:``; options ``negatives`` (``hard`` are judged irrelevant, the default;
+            ``none`` judges the positives alone) and ``split`` (of a single file).
+
+    Raises:
+        DataError: no such file, several passage files or several files of one split, an unknown option.
+    """
+    source = f"dpr:{rest}"
+    place, options = parse_locator(source, rest, OPTIONS)
+    kept = options.get("negatives", "hard")
+    if kept not in ("hard", "none"):
+        raise DataError(f"{source}: negatives is {kept!r}; give 'hard' or 'none'")
+    files = expand(parse_paths(source, place))
+    corpora = [path for path in files if path.name.endswith(TSV_ENDINGS)]
+    if not files:
+        raise DataError(f"{source}: no .json or .tsv file; name DPR's questions or passages")
+    if len(corpora) > 1:
+        raise DataError(f"{source}: both {corpora[0].name} and {corpora[1].name}; name one passage file")
+    splits: dict[str, ReadExamples] = {}
+    for path in files:
+        if path in corpora:
+            continue
+        split = options.get("split") or split_of(stem_of(path))
+        if split in splits:
+            raise DataError(f"{path}: a second file of split {split!r}; name one file a split")
+        splits[split] = partial(read_questions, path, kept == "hard")
+    corpus = partial(read_passages, corpora[0]) if corpora else None
+    return ExampleCollection(
+        stem_of(files[0]), source, splits, lambda: files_fingerprint(files, "dpr", options), corpus
+    )
