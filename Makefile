@@ -8,7 +8,7 @@ STAMP := $(VENV)/.stamp
 UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format bench clean
+.PHONY: help setup demo test faults check lint types format bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: setup  ## train, index, search and measure on this machine's own API docum
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest
+
+faults: setup  ## kill a writer to a store 200 times: make faults ARGS="--rounds 50 --seed 7"
+	$(BIN)/python tests/faults/kill_rounds.py $(ARGS)
 
 check: lint types test  ## what CI runs: format, lint, types, tests
 

@@ -1,6 +1,7 @@
 """The main job in a few calls: what the commands do, from Python."""
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.encoding import EncodedCollection, encode_collection
 from ernie_search.files import fingerprint
 from ernie_search.hardware import keep_freed_memory
+from ernie_search.index import Store, open_index, passage_batch
+from ernie_search.index.spec import check_same_model
 from ernie_search.recipes.engine import Observer
 from ernie_search.recipes.recipe import load_recipe
 from ernie_search.recipes.run import train_recipe
@@ -88,3 +91,55 @@ def build_index(
         model_path=model,
         progress=progress,
     )
+
+
+def add_to_index(
+    source: str,
+    index: str | Path,
+    model: str | Path,
+    *,
+    chunk_words: int | None = None,
+    chunk_overlap: int = 0,
+    block: int = 1024,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Encode a collection's passages into a store that is there; those of the same id are replaced.
+
+    Committed block by block, so that an interruption loses one at most; the same call again is no harm.
+
+    Args:
+        source: BEIR folder, ``api:``, ...
+        index: the store's folder or address.
+        model: directory of the model that made the store.
+        chunk_words, chunk_overlap: as for ``build_index``.
+        block: passages encoded and committed together.
+        progress: called with the number of passages done since its last call.
+
+    Returns:
+        Passages written.
+
+    Raises:
+        IndexStateError: no such store, another model, or another writer at work.
+        DataError: a collection that does not hold what it should.
+    """
+    keep_freed_memory()
+    collection = open_collection(source)
+    validate(collection)
+    passages: Iterable[Passage] = collection.passages()
+    if chunk_words is not None:
+        passages = chunk_passages(passages, chunk_words, chunk_overlap)
+    store: Store = open_index(index, mode="w")
+    written, stream = 0, iter(passages)
+    try:
+        encoder = ernie_search.model.load(model)
+        check_same_model(store.spec, encoder.name, encoder.fingerprint)
+        while some := list(islice(stream, block)):
+            texts = [one.full_text for one in some]
+            encoding = encoder.encode_joint(texts, "passage", tokens=store.has_tokens)
+            written += store.upsert(passage_batch(some, encoding, encoder))
+            store.commit()
+            if progress is not None:
+                progress(len(some))
+    finally:
+        store.close()
+    return written

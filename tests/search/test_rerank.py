@@ -5,7 +5,7 @@ import pytest
 
 from ernie_search.errors import ModelError
 from ernie_search.search import maxsim, maxsim_scores
-from ernie_search.search.rerank import EMPTY_SCORE
+from ernie_search.search.kernels import EMPTY_SCORE
 
 
 def unit_rows(random, count, dim=8):
@@ -34,12 +34,14 @@ def test_it_is_the_definition(seed):
     np.testing.assert_allclose(maxsim(question, passages), by_definition(question, passages), atol=1e-6)
 
 
-def test_fp16_is_computed_in_fp32():
+def test_fp16_sums_in_fp32_and_rounds_the_question_too():
     random = np.random.default_rng(0)
     question, passages = unit_rows(random, 5), [unit_rows(random, 7).astype(np.float16) for _ in range(3)]
     scores = maxsim(question, passages)
     assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, by_definition(question, passages), atol=1e-6)
+    rounded = question.astype(np.float16)
+    np.testing.assert_allclose(scores, by_definition(rounded, passages), atol=1e-6)
+    np.testing.assert_allclose(scores, by_definition(question, passages), atol=3e-4)
 
 
 def test_empty_passages_come_last_wherever_they_stand():

@@ -1,49 +1,65 @@
-"""``ernie-search index``: encode a collection so that it can be searched."""
+"""``ernie-search index``: encode a collection, put it into a store, and keep the store in order."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ernie_search.cli import store
+from ernie_search.cli.app import Commands
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
-from ernie_search.errors import SettingsError
+from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.files import MANIFEST
 
 EXAMPLE = "Example: ernie-search index my-data --model runs/mine/best --output runs/index"
+BUILD_EXAMPLE = "Example: ernie-search index build my-data --model runs/mine/best --output runs/store"
+ADD_EXAMPLE = "Example: ernie-search index add runs/store more-data --model runs/mine/best"
+
+ENCODE = "encode"
+"""What ``index`` does where no other word follows: the form of the first versions."""
+
+Source = Annotated[str, typer.Argument(help="A BEIR folder, 'api:', or 'api:numpy,scipy'.")]
+ChunkWords = Annotated[int | None, typer.Option(help="Cut longer passages into pieces of so many words.")]
+ChunkOverlap = Annotated[int, typer.Option(help="Words that neighbouring pieces share.")]
+WithTokens = Annotated[
+    bool, typer.Option("--tokens/--no-tokens", help="Store token matrices, which late interaction needs.")
+]
+ShardSize = Annotated[int, typer.Option(help="Passages a file; a crash loses one file at most.")]
 
 
-def index(
-    source: Annotated[str, typer.Argument(help="A BEIR folder, 'api:', or 'api:numpy,scipy'.")],
+class IndexCommands(Commands):
+    """The group: ``index SOURCE`` without another command encodes, as it always did."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command before arguments that name none."""
+        if args and args[0] not in (*self.commands, "--help", "-h"):
+            args = [ENCODE, *args]
+        return list(super().parse_args(ctx, args))
+
+
+app = typer.Typer(
+    cls=IndexCommands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Make a collection searchable: [bold]index SOURCE[/bold] encodes it into shards, "
+    "[bold]index build[/bold] makes a store; the others keep the store in order.",
+)
+
+
+@app.command(ENCODE, epilog=EXAMPLE)
+def encode(
+    source: Source,
     model: Annotated[Path, typer.Option(help="A model directory that 'train' made.")],
     output: Annotated[Path, typer.Option(help="The folder of the index.")],
-    chunk_words: Annotated[
-        int | None, typer.Option(help="Cut longer passages into pieces of so many words.")
-    ] = None,
-    chunk_overlap: Annotated[int, typer.Option(help="Words that neighbouring pieces share.")] = 0,
-    tokens: Annotated[
-        bool, typer.Option("--tokens/--no-tokens", help="Store token matrices, which late interaction needs.")
-    ] = True,
-    shard_size: Annotated[int, typer.Option(help="Passages a file; a crash loses one file at most.")] = 4096,
+    chunk_words: ChunkWords = None,
+    chunk_overlap: ChunkOverlap = 0,
+    tokens: WithTokens = True,
+    shard_size: ShardSize = 4096,
     as_json: AsJson = False,
 ) -> None:
-    """Encode a collection into an index. Interrupted, the same command goes on where it stopped."""
-    if chunk_words is None and chunk_overlap:
-        raise SettingsError(
-            f"--chunk-overlap {chunk_overlap} without --chunk-words; say how long a piece may be"
-        )
-    with loading("the model"):
-        from ernie_search.api import build_index
-    with progress("encoding", None) as advance:
-        done = build_index(
-            source,
-            model,
-            output,
-            chunk_words=chunk_words,
-            chunk_overlap=chunk_overlap,
-            tokens=tokens,
-            shard_size=shard_size,
-            progress=advance,
-        )
+    """Encode a collection into shards, searched in memory. Interrupted, the same command goes on."""
+    done = _encoded(source, model, output, chunk_words, chunk_overlap, tokens, shard_size)
     if as_json:
         print_json(
             {
@@ -68,3 +84,121 @@ def index(
             soft_wrap=True,
         )
     out.print(f'Next: ernie-search search "your question" --index {done.path}', soft_wrap=True)
+
+
+@app.command(epilog=BUILD_EXAMPLE)
+def build(
+    source: Annotated[
+        str, typer.Argument(help="A BEIR folder, 'api:', ..., or a folder of shards that is there already.")
+    ],
+    output: Annotated[str, typer.Option(help="The store: a folder, or qdrant+http://host:6333/name.")],
+    model: Annotated[Path | None, typer.Option(help="A model directory that 'train' made.")] = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="Where the encoded shards go; beside the store if not said.")
+    ] = None,
+    chunk_words: ChunkWords = None,
+    chunk_overlap: ChunkOverlap = 0,
+    tokens: Annotated[
+        str, typer.Option(help="Token matrices as fp32, fp16, int8, 2bit, or none (dense only).")
+    ] = "fp16",
+    field: Annotated[
+        list[str] | None,
+        typer.Option(help="A field to filter by, NAME:str|int|float|bool; repeat. By default all that are."),
+    ] = None,
+    ann: Annotated[
+        str, typer.Option(help="Approximate index of a large store: ivf_hnsw_sq, ivf_sq, ivf_pq or none.")
+    ] = "ivf_hnsw_sq",
+    exact_below: Annotated[int, typer.Option(help="Passages up to which every vector is compared.")] = 50_000,
+    shard_size: ShardSize = 4096,
+    as_json: AsJson = False,
+) -> None:
+    """Make a store: vectors, tokens, words and fields, durable and checked. Interrupted, it goes on."""
+    folder = Path(source)
+    if not (folder / MANIFEST).is_file():
+        if model is None:
+            raise SettingsError("--model: needed to encode a collection; shards that are there need none")
+        folder = shards or _beside(output)
+        _encoded(source, model, folder, chunk_words, chunk_overlap, tokens != "none", shard_size)
+    with loading("the store"):
+        from ernie_search.index import build_store
+    fields = None if field is None else dict(store.field_type(one) for one in field)
+    with progress("storing", None) as advance:
+        made = build_store(
+            folder, output, fields=fields, progress=advance, tokens=tokens, ann=ann, exact_below=exact_below
+        )
+    try:
+        store.show_stats(output, made.stats(), as_json)
+    finally:
+        made.close()
+    if not as_json:
+        console().print(f'Next: ernie-search search "your question" --index {output}', soft_wrap=True)
+
+
+@app.command(epilog=ADD_EXAMPLE)
+def add(
+    index: store.Where,
+    source: Source,
+    model: Annotated[Path, typer.Option(help="The model that made the store.")],
+    chunk_words: ChunkWords = None,
+    chunk_overlap: ChunkOverlap = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Encode a collection's passages and put them into a store; those of the same id are replaced."""
+    _check_cut(chunk_words, chunk_overlap)
+    with loading("the model"):
+        from ernie_search.api import add_to_index
+    with progress("adding", None) as advance:
+        written = add_to_index(
+            source, index, model, chunk_words=chunk_words, chunk_overlap=chunk_overlap, progress=advance
+        )
+    if as_json:
+        print_json({"index": index, "written": written})
+    else:
+        console().print(f"{index}: {written:,} passages added or replaced.", soft_wrap=True)
+
+
+app.command(epilog=store.DELETE_EXAMPLE)(store.delete)
+app.command(epilog=store.STATS_EXAMPLE)(store.stats)
+app.command(epilog=store.OPTIMIZE_EXAMPLE)(store.optimize)
+app.command(epilog=store.VERIFY_EXAMPLE)(store.verify)
+
+
+def _check_cut(chunk_words: int | None, chunk_overlap: int) -> None:
+    if chunk_words is None and chunk_overlap:
+        raise SettingsError(
+            f"--chunk-overlap {chunk_overlap} without --chunk-words; say how long a piece may be"
+        )
+
+
+def _encoded(
+    source: str,
+    model: Path,
+    output: Path,
+    chunk_words: int | None,
+    chunk_overlap: int,
+    tokens: bool,
+    shard_size: int,
+) -> Any:
+    """The collection, encoded into shards."""
+    _check_cut(chunk_words, chunk_overlap)
+    with loading("the model"):
+        from ernie_search.api import build_index
+    with progress("encoding", None) as advance:
+        return build_index(
+            source,
+            model,
+            output,
+            chunk_words=chunk_words,
+            chunk_overlap=chunk_overlap,
+            tokens=tokens,
+            shard_size=shard_size,
+            progress=advance,
+        )
+
+
+def _beside(output: str) -> Path:
+    """The shards' folder that follows from the store's."""
+    if "://" in output and not output.startswith("lance://"):
+        raise IndexStateError(f"{output}: say where the encoded shards go, with --shards")
+    folder = Path(output.removeprefix("lance://"))
+    return folder.with_name(f"{folder.name}-shards")

@@ -1,17 +1,19 @@
 """``ernie-search search``: ask an index."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ernie_search.cli.explained import explanation_lines
 from ernie_search.cli.output import AsJson, console, print_json
 from ernie_search.cli.quiet import loading
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ernie_search.search import WordMatch
+    from ernie_search.search import Explanation, WordMatch
     from ernie_search.types import Hit
 
 EXAMPLE = 'Example: ernie-search search "join two arrays" --index runs/index -k 3'
@@ -22,27 +24,53 @@ LONGEST_TEXT = 1_000
 
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
-    index: Annotated[Path, typer.Option(help="The folder that 'index' made.")],
+    index: Annotated[str, typer.Option(help="The folder that 'index' made, or a store's address.")],
     mode: Annotated[
-        Literal["late", "dense"], typer.Option(help="Re-rank by late interaction, or single vectors alone.")
+        Literal["late", "dense", "hybrid", "cross"],
+        typer.Option(
+            help="Re-rank by late interaction; single vectors alone; words and vectors fused, then "
+            "re-ranked; or the best read by a cross-encoder."
+        ),
     ] = "late",
     k: Annotated[int, typer.Option("-k", "--top", help="How many hits.")] = 10,
     candidates: Annotated[int, typer.Option(help="How many passages late interaction re-ranks.")] = 100,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only passages with such fields: 'lang = \"en\" and year > 1999'."),
+    ] = None,
+    fusion: Annotated[
+        str, typer.Option(help="For hybrid: rrf, or weights: dense=0.3,bm25=0.3,late=0.4.")
+    ] = "rrf",
+    rerank: Annotated[bool, typer.Option(help="For hybrid: re-rank by late interaction.")] = True,
+    cross: Annotated[str | None, typer.Option(help="The cross-encoder of mode cross.")] = None,
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say which tokens matched, how strongly, and each stage's score."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the best passages for a question, the words that matched marked."""
     with loading("the index and its model"):
-        from ernie_search.search import Searcher
+        from ernie_search.index import parse_filter
+        from ernie_search.search import Fusion, Searcher
+        from ernie_search.search import explain as explained
 
-        searcher = Searcher.open(index, model)
-    hits = searcher.search(question, k, mode=mode, candidates=candidates)
+        fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
+        searcher = Searcher.open(index, model, cross=cross)
+    hits = searcher.search(
+        question, k, mode=mode, candidates=candidates, where=condition, fusion=fused, rerank=rerank
+    )
     matches = searcher.matches(question, hits)
+    reasons = explained(searcher, question, hits) if explain else []
     if as_json:
         pairs = zip(hits, matches, strict=True)
-        print_json([hit_json(rank, hit, found) for rank, (hit, found) in enumerate(pairs, 1)])
+        shown = [hit_json(rank, hit, found) for rank, (hit, found) in enumerate(pairs, 1)]
+        for one, reason in zip(shown, reasons, strict=False):
+            one["explanation"] = reason.as_json()
+        print_json(shown)
     else:
-        show_hits(hits, matches)
+        show_hits(hits, matches, reasons)
 
 
 def hit_json(rank: int, hit: "Hit", matches: "list[WordMatch]") -> dict[str, Any]:
@@ -59,8 +87,10 @@ def hit_json(rank: int, hit: "Hit", matches: "list[WordMatch]") -> dict[str, Any
     }
 
 
-def show_hits(hits: "list[Hit]", matches: "list[list[WordMatch]]") -> None:
-    """Print hits for people: styled on a terminal, ``*marked*`` in a file or pipe."""
+def show_hits(
+    hits: "list[Hit]", matches: "list[list[WordMatch]]", reasons: "Sequence[Explanation]" = ()
+) -> None:
+    """Print hits for people: styled on a terminal, ``*marked*`` in a file or pipe; each with its reason."""
     from rich.padding import Padding
 
     from ernie_search.search import mark_hit
@@ -73,7 +103,11 @@ def show_hits(hits: "list[Hit]", matches: "list[list[WordMatch]]") -> None:
             title, text = with_stars(title), with_stars(text)
         head = f"{rank:>3}  {hit.score:.3f}  "
         out.print(head, title if hit.title else hit.id, sep="", soft_wrap=True)
-        out.print(Padding(text, (0, 0, 1, 5)))
+        out.print(Padding(text, (0, 0, 0 if reasons else 1, 5)))
+        for line in explanation_lines(reasons[rank - 1]) if reasons else ():
+            out.print(Padding(line, (0, 0, 0, 5)))
+        if reasons:
+            out.print()
 
 
 def with_stars(text: "Text") -> "Text":

@@ -1,6 +1,47 @@
-"""Stores that find passages by vector and hand out what re-ranking and display need."""
+"""Stores that find passages by vector, words and fields, and hand out what re-ranking and display need."""
 
+from ernie_search.index.batch import infer_fields, make_batch, passage_batch, shard_batch, shard_batches
+from ernie_search.index.filter_text import parse_filter
+from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Range
+from ernie_search.index.fuse import reciprocal_rank
+from ernie_search.index.ingest import build_store
 from ernie_search.index.memory import MemoryIndex
+from ernie_search.index.memory_store import MemoryStore
+from ernie_search.index.opening import open_index
 from ernie_search.index.protocol import Index, IndexStats, Ranking, TokenMatrices
+from ernie_search.index.spec import IndexSpec, QdrantSettings, make_spec, spec_for
+from ernie_search.index.store import Store, StoreStats
+from ernie_search.index.verify import Verification, verify
 
-__all__ = ["Index", "IndexStats", "MemoryIndex", "Ranking", "TokenMatrices"]
+__all__ = [
+    "And",
+    "Eq",
+    "Filter",
+    "In",
+    "Index",
+    "IndexSpec",
+    "IndexStats",
+    "MemoryIndex",
+    "MemoryStore",
+    "Not",
+    "Or",
+    "QdrantSettings",
+    "Range",
+    "Ranking",
+    "Store",
+    "StoreStats",
+    "TokenMatrices",
+    "Verification",
+    "build_store",
+    "infer_fields",
+    "make_batch",
+    "make_spec",
+    "open_index",
+    "parse_filter",
+    "passage_batch",
+    "reciprocal_rank",
+    "shard_batch",
+    "shard_batches",
+    "spec_for",
+    "verify",
+]

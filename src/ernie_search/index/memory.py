@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from ernie_search.errors import IndexStateError
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices, check_vectors
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Hit, Passage
+from ernie_search.words import words
+
+if TYPE_CHECKING:
+    from ernie_search.index.bm25 import WordIndex
 
 QUERY_BLOCK = 16
 """Question vectors a matrix product, always padded to this number. BLAS rounds products of other shapes
@@ -20,6 +25,9 @@ many, smaller ones for a lone question (16: 3 ms over 21,000 x 384 on two cores;
 
 class MemoryIndex:
     """All vectors and token matrices in memory; search is exact. For corpora to about 50,000 passages."""
+
+    capabilities = frozenset({"bm25"})
+    """As of a ``Store``; filters need its typed fields."""
 
     def __init__(self, manifest: Manifest, shards: Iterable[Shard]) -> None:
         """Fill from shards; ``open`` is the usual way here."""
@@ -45,6 +53,7 @@ class MemoryIndex:
             self._texts += shard.texts
             self._fields += shard.fields
             row, token = stop, token_stop
+        self._words: WordIndex | None = None
         self._rows = {passage: place for place, passage in enumerate(self._ids)}
         # The plain word test first: most corpora have no pieces, and JSON takes its time.
         pieces = (json.loads(text) for text in self._fields if '"parent"' in text)
@@ -106,6 +115,21 @@ class MemoryIndex:
                 rows = top_rows(scores, k)
                 rankings.append(Ranking([self._ids[row] for row in rows.tolist()], scores[rows]))
         return rankings
+
+    def bm25(self, texts: Sequence[str], k: int = 10) -> list[Ranking]:
+        """The ``k`` best passages that share a word with each text; the words are counted at the first call.
+
+        Raises:
+            SettingsError, DataError: see ``check_texts``.
+        """
+        from ernie_search.index.bm25 import WordIndex, check_texts  # which uses ``top_rows``
+
+        check_texts(texts, k)
+        if self._words is None:
+            pairs = zip(self._titles, self._texts, strict=True)
+            counted = (" ".join(words(f"{title} {text}" if title else text)) for title, text in pairs)
+            self._words = WordIndex(self._ids, list(counted))
+        return [self._words.best(text, k) for text in texts]
 
     def search(self, dense: NDArray[np.float32], k: int = 10) -> list[list[Hit]]:
         """As ``nearest``, with text, title and fields."""

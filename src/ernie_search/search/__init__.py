@@ -1,7 +1,29 @@
-"""Question to hits: dense first stage, late-interaction re-rank, and why a passage was found."""
+"""Question to hits: vectors and words, late interaction, a cross-encoder, and why a passage was found."""
 
+from ernie_search.search.cross import PairScorer, open_cross_encoder
+from ernie_search.search.explain import Explanation, TokenMatch, explain
+from ernie_search.search.fusion import Fusion, tune_weights
 from ernie_search.search.highlight import WordMatch, mark, mark_hit, matching_words
 from ernie_search.search.rerank import maxsim, maxsim_scores
-from ernie_search.search.searcher import Mode, Searcher
+from ernie_search.search.searcher import Searcher
+from ernie_search.search.settings import Mode, SearchOptions, SearchSettings
 
-__all__ = ["Mode", "Searcher", "WordMatch", "mark", "mark_hit", "matching_words", "maxsim", "maxsim_scores"]
+__all__ = [
+    "Explanation",
+    "Fusion",
+    "Mode",
+    "PairScorer",
+    "SearchOptions",
+    "SearchSettings",
+    "Searcher",
+    "TokenMatch",
+    "WordMatch",
+    "explain",
+    "mark",
+    "mark_hit",
+    "matching_words",
+    "maxsim",
+    "maxsim_scores",
+    "open_cross_encoder",
+    "tune_weights",
+]

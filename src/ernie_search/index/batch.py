@@ -1,0 +1,145 @@
+"""What goes into a store: Arrow record batches of passages with their vectors, marked with their model."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ernie_search.encoder import Encoder, Encoding
+from ernie_search.errors import DataError
+from ernie_search.index.spec import FieldType
+from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
+from ernie_search.types import Passage
+
+
+def make_batch(
+    *,
+    model_name: str,
+    model_fingerprint: str,
+    ids: Sequence[str],
+    titles: Sequence[str],
+    texts: Sequence[str],
+    fields: Sequence[str],
+    dense: NDArray[np.float32],
+    tokens: Sequence[NDArray[np.float16]] = (),
+    token_ids: Sequence[NDArray[np.int32]] = (),
+    token_dim: int = 0,
+) -> pa.RecordBatch:
+    """n passages as ``Store.upsert`` takes them.
+
+    Args:
+        model_name, model_fingerprint: of the model that made the vectors.
+        ids, titles, texts: n strings each.
+        fields: n JSON objects, as text.
+        dense: ``(n, D)``.
+        tokens, token_ids: n matrices ``(L_i, d)`` and arrays ``(L_i,)``; none for dense search alone.
+        token_dim: ``d``.
+
+    Raises:
+        DataError: the parts are not of one length, or ``dense`` is no matrix.
+    """
+    count = len(ids)
+    matrices = list(tokens) or [np.zeros((0, token_dim), np.float16)] * count
+    vocabulary = list(token_ids) or [np.zeros(0, np.int32)] * count
+    vectors = np.ascontiguousarray(dense, dtype=np.float32)
+    parts = {len(titles), len(texts), len(fields), len(vectors), len(matrices), len(vocabulary)}
+    if vectors.ndim != 2 or parts != {count}:
+        raise DataError(
+            f"{count} ids with vectors of shape {vectors.shape}: every passage needs all its parts"
+        )
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "title": pa.array(titles, pa.string()),
+        "text": pa.array(texts, pa.string()),
+        "fields": pa.array(fields, pa.string()),
+        "dense": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
+        "tokens": pa.array([np.asarray(one, np.float16).tobytes() for one in matrices], pa.large_binary()),
+        "token_ids": pa.array([np.asarray(one, np.int32).tobytes() for one in vocabulary], pa.large_binary()),
+        "token_count": pa.array([len(one) for one in matrices], pa.int32()),
+    }
+    marks = {
+        "model_name": model_name,
+        "model_fingerprint": model_fingerprint,
+        "token_dim": str(token_dim),
+    }
+    schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()], marks)
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+
+
+def passage_batch(passages: Sequence[Passage], encoding: Encoding, model: Encoder) -> pa.RecordBatch:
+    """Passages and what ``model`` made of them (``model.encode_joint(..., "passage")``).
+
+    Raises:
+        DataError: fields that JSON cannot hold, or see ``make_batch``.
+    """
+    try:
+        fields = [json.dumps(dict(one.fields), ensure_ascii=False) for one in passages]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"passage fields cannot be written as JSON ({error})") from error
+    return make_batch(
+        model_name=model.name,
+        model_fingerprint=model.fingerprint,
+        ids=[one.id for one in passages],
+        titles=[one.title for one in passages],
+        texts=[one.text for one in passages],
+        fields=fields,
+        dense=encoding.dense,
+        tokens=[np.asarray(one, np.float16) for one in encoding.tokens],
+        token_ids=encoding.token_ids,
+        token_dim=model.token_dim,
+    )
+
+
+def shard_batch(shard: Shard, manifest: Manifest) -> pa.RecordBatch:
+    """One shard as a batch; a shard without token matrices gives none."""
+    bounds = list(zip(shard.offsets[:-1].tolist(), shard.offsets[1:].tolist(), strict=True))
+    held = manifest.with_tokens
+    return make_batch(
+        model_name=manifest.model_name,
+        model_fingerprint=manifest.model_fingerprint,
+        ids=shard.ids,
+        titles=shard.titles,
+        texts=shard.texts,
+        fields=shard.fields,
+        dense=shard.dense,
+        tokens=[shard.tokens[start:stop] for start, stop in bounds] if held else (),
+        token_ids=[shard.token_ids[start:stop] for start, stop in bounds] if held else (),
+        token_dim=manifest.token_dim if held else 0,
+    )
+
+
+def shard_batches(folder: Path) -> Iterator[pa.RecordBatch]:
+    """All passages of a folder of shards, a shard at a time: memory holds one.
+
+    Raises:
+        IndexStateError: the folder is missing, unfinished or damaged; see ``read_shards``.
+    """
+    manifest = read_manifest(folder)
+    for shard in read_shards(folder):
+        yield shard_batch(shard, manifest)
+
+
+def infer_fields(batch: pa.RecordBatch) -> dict[str, FieldType]:
+    """The fields of a batch that filters could ask for: those with plain values of one type, or of numbers.
+
+    Lists, objects and fields of mixed types are left out: they are stored with the passage, as all are, but a
+    filter has no meaning for them. ``parent`` is left out as well: it has a column of its own.
+    """
+    seen: dict[str, set[str]] = {}
+    for text in batch.column("fields").to_pylist():
+        if text == "{}":
+            continue
+        for name, value in json.loads(text).items():
+            if value is not None:
+                seen.setdefault(name, set()).add(type(value).__name__)
+    known: dict[str, FieldType] = {"str": "str", "int": "int", "float": "float", "bool": "bool"}
+    found: dict[str, FieldType] = {}
+    for name, types in sorted(seen.items()):
+        one = next(iter(types)) if len(types) == 1 else "float" if types == {"int", "float"} else ""
+        usable = name.isidentifier() and name.isascii() and name not in ("parent", *batch.schema.names)
+        if one in known and usable:
+            found[name] = known[one]
+    return found

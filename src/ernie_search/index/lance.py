@@ -1,0 +1,349 @@
+"""The default store: one LanceDB table in a folder, with commits that survive a crash."""
+
+import os
+import shutil
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.index import lance_files as on_disk
+from ernie_search.index.bm25 import check_texts
+from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.filters import Filter, check_filter
+from ernie_search.index.id_map import Seen
+from ernie_search.index.lance_parts import MARGIN_S, Change, read_codec, vector_index, word_index, write_codec
+from ernie_search.index.lance_reader import LanceReader, lance_errors
+from ernie_search.index.lance_sql import one_of, to_sql
+from ernie_search.index.memory_store import check_delete
+from ernie_search.index.protocol import Ranking, check_vectors
+from ernie_search.index.rows import row_schema, to_rows
+from ernie_search.index.spec import IndexSpec, make_spec
+from ernie_search.index.store import Store, StoreMode, StoreStats
+
+NEVER = timedelta(days=36_500)
+"""LanceDB prunes by age whenever it optimizes; the version that a commit names may be of any age."""
+SMALLEST_TRAINED = 256
+"""LanceDB trains product codes on at least so many vectors."""
+
+
+class LanceStore(Store):
+    """A folder with a LanceDB table and the commits that make it trustworthy; see ``lance_files``.
+
+    A reader stays at the commit that it opened, whatever a writer does, and writers do not prune it away.
+    Open again to see what is new. A writer sees its own changes before it commits them.
+    """
+
+    capabilities = frozenset({"bm25", "hybrid", "filters", "multiprocess", "persistent"})
+
+    def __init__(self, folder: Path, mode: StoreMode, commit: on_disk.Commit, lock: int) -> None:
+        """For ``open`` and ``create``."""
+        spec = make_spec(**commit.spec)
+        super().__init__(spec, read_codec(folder, spec))
+        self.folder, self.mode, self.commit_read = folder, mode, commit
+        self._watch = on_disk.Watch(folder, commit.files)
+        self._seen: Seen | None = None
+        self.written_at = commit.written_at
+        self._open_table()
+        # A store that nobody closed must not keep writers out, or files from being pruned.
+        self._release = weakref.finalize(self, os.close, lock)
+
+    @classmethod
+    def open(cls, folder: Path, mode: StoreMode = "r", *, check: bool = True) -> "LanceStore":
+        """Open a store.
+
+        Args:
+            folder: of the store.
+            mode: "r" or "w".
+            check: read every file and compare its SHA-256; without it, damage may go unnoticed.
+
+        Raises:
+            IndexStateError: no store, a damaged one, or another writer is at work.
+        """
+        if mode == "r":
+            commit, lock = on_disk.hold_for_reading(folder)
+        else:
+            if not on_disk.is_store(folder):
+                on_disk.read_commit(folder)  # says what is missing
+            lock = on_disk.lock_for_writing(folder)
+        store: LanceStore | None = None
+        try:
+            if mode == "w":
+                commit = on_disk.read_commit(folder)
+            problems = on_disk.damaged_files(folder, commit) if check else []
+            if not problems:
+                if mode == "w":
+                    on_disk.roll_back(folder, commit)
+                store = cls._opened(folder, mode, commit, lock)
+            elif mode == "w" or on_disk.read_commit(folder).number == commit.number:
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                raise IndexStateError(f"{problems[0]}{more}; restore the store from a copy or build it again")
+        except BaseException:
+            os.close(lock)
+            raise
+        if store is None:  # a writer pruned between our two looks: begin again, at its commit
+            os.close(lock)
+            return cls.open(folder, mode, check=check)
+        if mode == "w" and commit.pruning:
+            store._prune()
+        return store
+
+    @classmethod
+    def _opened(cls, folder: Path, mode: StoreMode, commit: on_disk.Commit, lock: int) -> "LanceStore":
+        """The store; where LanceDB cannot read it, the error names the broken file, if that is why."""
+        try:
+            return cls(folder, mode, commit, lock)
+        except IndexStateError as error:
+            problems = on_disk.damaged_files(folder, commit)
+            if problems:
+                raise IndexStateError(f"{problems[0]}; restore the store from a copy") from error
+            raise
+
+    @classmethod
+    def create(cls, folder: Path, spec: IndexSpec, trained: TokenCodec | None = None) -> "LanceStore":
+        """Make an empty store, and open it for writing.
+
+        Args:
+            folder: new, empty, or left by a writer that was killed before its first commit.
+            spec: what it will hold.
+            trained: the token codec where it had to be trained ("2bit").
+
+        Raises:
+            IndexStateError: the folder holds something else, or another writer is at work.
+            SettingsError: a codec that must be trained was not given.
+        """
+        import lancedb
+
+        own = {on_disk.LOCK, on_disk.DATA, on_disk.COMMITS, on_disk.CODEC}
+        if folder.exists() and not folder.is_dir():
+            raise IndexStateError(f"{folder}: is a file; choose a folder for the store")
+        strangers = [
+            one.name
+            for one in (folder.iterdir() if folder.is_dir() else ())
+            if one.name not in own | {on_disk.STORE}
+        ]
+        strangers = sorted(name for name in strangers if not name.endswith(".tmp"))
+        if strangers:
+            raise IndexStateError(f"{folder}: holds {strangers[0]!r}; choose an empty or new folder")
+        chosen = trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
+        lock = on_disk.lock_for_writing(folder)
+        try:
+            if on_disk.is_store(folder):
+                raise IndexStateError(
+                    f"{folder}: a store is there already; open it, or choose another folder"
+                )
+            for leftover in (on_disk.DATA, on_disk.COMMITS):
+                shutil.rmtree(folder / leftover, ignore_errors=True)
+            (folder / on_disk.CODEC).unlink(missing_ok=True)
+            now = time.time()
+            if chosen is not None:
+                write_codec(folder, chosen)
+            with lance_errors(folder):
+                table = lancedb.connect(str(folder)).create_table(on_disk.TABLE, schema=row_schema(spec))
+            files = on_disk.checksums(folder, {})
+            commit = on_disk.Commit(1, table.version, 0, 0, now, False, spec.model_dump(mode="json"), files)
+            on_disk.write_commit(folder, commit)
+            return cls(folder, "w", commit, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    # Writing
+
+    def upsert(self, batch: pa.RecordBatch) -> int:
+        """See ``Store``. Passages with new ids are appended without reading what is there."""
+        self._writing()
+        rows = to_rows(batch, self.spec, self.codec)
+        if not rows.num_rows:
+            return 0
+        ids = rows["id"].to_pylist()
+        with Change(self):
+            if self._seen_ids().any_of(ids):
+                merge = self._table.merge_insert("id").when_matched_update_all()
+                merge.when_not_matched_insert_all().execute(rows)
+            else:
+                self._table.add(rows)
+        self._seen_ids().add(ids)
+        return int(rows.num_rows)
+
+    def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
+        """See ``Store``."""
+        self._writing()
+        check_delete(ids, where)
+        if where is not None:
+            check_filter(where, self.spec.fields)
+            condition = to_sql(where)
+        elif ids:
+            condition = one_of(list(ids))
+        else:
+            return 0
+        with Change(self):
+            return int(self._table.delete(condition).num_deleted_rows)
+
+    def commit(self) -> None:
+        """See ``Store``: new files are made durable, then the commit's own; a crash leaves the last one."""
+        self._writing()
+        if len(self) and "words" not in self._reader.indexes:
+            with Change(self):
+                self._table.create_index("words", config=word_index())
+        if self._table.version != self.commit_read.version:
+            self._commit(pruning=False)
+        on_disk.held_since(self.folder, self.commit_read)
+
+    def optimize(self) -> None:
+        """See ``Store``. Takes as much disk again while it runs, and until no reader needs the old files."""
+        self._writing()
+        self.commit()
+        with Change(self):
+            self._table.optimize(cleanup_older_than=NEVER)
+        missing = self.spec.ann != "none" and "dense" not in self._reader.indexes
+        if missing and len(self) >= max(self.spec.exact_below, SMALLEST_TRAINED):
+            with Change(self):
+                self._table.create_index("dense", config=vector_index(self.spec, len(self)))
+        self._commit(pruning=True)
+        self._prune()
+
+    # Reading
+
+    def __len__(self) -> int:
+        """Passages held."""
+        return self._reader.passages
+
+    def nearest(
+        self, dense: NDArray[np.float32], k: int = 10, *, where: Filter | None = None, exact: bool = False
+    ) -> list[Ranking]:
+        """See ``Store``."""
+        vectors = check_vectors(dense, self.spec.dim, k)
+        self._reading(where)
+        return self._reader.nearest(vectors, k, where, exact)
+
+    def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
+        """See ``Store``."""
+        check_texts(texts, k)
+        self._reading(where)
+        return [self._reader.bm25(text, k, where) for text in texts]
+
+    def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """See ``Store``."""
+        self._reading(None)
+        return self._reader.fetch(ids, self.columns(columns))
+
+    def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
+        """See ``Store``."""
+        self._reading(where)
+        yield from self._reader.scan(self.columns(columns), where)
+
+    def count(self, where: Filter | None = None) -> int:
+        """See ``Store``."""
+        self._reading(where)
+        return self._reader.count(where)
+
+    def stats(self) -> StoreStats:
+        """See ``Store``."""
+        tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
+        index = self._reader.indexes.get("dense")
+        return StoreStats(
+            kind="lance",
+            passages=len(self),
+            dim=self.spec.dim,
+            tokens=tokens,
+            token_dim=self.spec.token_dim,
+            memory_bytes=4 * self.spec.dim * len(self) if not self._reader.approximate else 16 * len(self),
+            model_name=self.model_name,
+            model_fingerprint=self.model_fingerprint,
+            search=index.index_type if index is not None and self._reader.approximate else "exact",
+            unindexed=index.num_unindexed_rows if index is not None else 0,
+            disk_bytes=sum(size for size, _ in self.commit_read.files.values()),
+            token_format=self.spec.tokens,
+            fields=dict(self.spec.fields),
+            commit=self.commit_read.number,
+        )
+
+    def damage(self) -> list[str]:
+        """See ``Store``."""
+        return on_disk.damaged_files(self.folder, self.commit_read)
+
+    def close(self) -> None:
+        """See ``Store``."""
+        self._release()
+
+    # Inside the room
+
+    def reread(self) -> None:
+        """After a change: what was read before no longer holds."""
+        self._has_parents = None
+        self._reader = LanceReader(self.folder, self._table, self.spec)
+
+    def forget(self) -> None:
+        """After a change that failed: nobody knows which ids are there."""
+        self._seen = None
+
+    def _open_table(self) -> None:
+        import lancedb
+
+        pinned = self.commit_read.version if self.mode == "r" else None
+        with lance_errors(self.folder):
+            self._table: Any = lancedb.connect(str(self.folder)).open_table(on_disk.TABLE, version=pinned)
+        if self._table.version != self.commit_read.version:
+            raise IndexStateError(
+                f"{self.folder}: its table is at version {self._table.version}, its commit names "
+                f"{self.commit_read.version}; restore the store from a copy"
+            )
+        self._reader = LanceReader(self.folder, self._table, self.spec)
+
+    def _writing(self) -> None:
+        if not self._release.alive:
+            raise IndexStateError(f"{self.folder}: this store is closed; open it again")
+        if self.mode != "w":
+            raise SettingsError(f'{self.folder}: opened for reading; open it with mode "w" to change it')
+
+    def _reading(self, where: Filter | None) -> None:
+        if not self._release.alive:
+            raise IndexStateError(f"{self.folder}: this store is closed; open it again")
+        if where is not None:
+            check_filter(where, self.spec.fields)
+        self._watch.check()
+
+    def _seen_ids(self) -> Seen:
+        if self._seen is None:
+            self._seen = Seen()
+            for part in self._reader.scan(["id"], None):
+                self._seen.add(part.column("id").to_pylist())
+        return self._seen
+
+    def _commit(self, *, pruning: bool) -> None:
+        """Write a commit of the table as it is."""
+        last = self.commit_read
+        known = last.files
+        files = on_disk.checksums(self.folder, known)
+        tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
+        commit = on_disk.Commit(
+            last.number + 1,
+            self._table.version,
+            len(self),
+            tokens,
+            self.written_at,
+            pruning,
+            last.spec,
+            files,
+        )
+        on_disk.write_commit(self.folder, commit)
+        self.commit_read = commit
+        self._watch = on_disk.Watch(self.folder, files)
+
+    def _prune(self) -> None:
+        """Remove the files that neither this commit nor a reader needs, and commit what is left."""
+        held = on_disk.held_since(self.folder, self.commit_read)
+        age = timedelta(milliseconds=1) if held is None else timedelta(seconds=time.time() - held + MARGIN_S)
+        time.sleep(0.002)  # so that even a version written just now is older than that
+        with Change(self):
+            self._table.optimize(cleanup_older_than=age, delete_unverified=True)
+        self._commit(pruning=False)
+        on_disk.held_since(self.folder, self.commit_read)

@@ -1,0 +1,277 @@
+"""Commits of a store on disk: which files, with which checksums, and who may write, read or remove them.
+
+LanceDB writes new files beside old ones and never fsyncs. A commit here is one small JSON file that names a
+version of its table and every file's SHA-256; ``store.json`` says which commit counts, and is replaced
+atomically after everything that it needs is on the disk. Whatever no commit names is a killed writer's, and
+the next writer removes it.
+
+    store.json   commits/00000007.json   passages.lance/...   codec.npz   writer.lock
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ernie_search.errors import IndexStateError
+from ernie_search.files import atomic_write, fingerprint, fsync_directory, sha256_file, storage_errors
+
+FORMAT = 1
+"""Goes up when a store written by an older version can no longer be read."""
+STORE, COMMITS, LOCK, CODEC = "store.json", "commits", "writer.lock", "codec.npz"
+TABLE = "passages"
+DATA = f"{TABLE}.lance"
+HINT = "latest_version_hint.json"
+"""LanceDB's note of its newest version: changes in place, and nothing is lost without it."""
+HASH_THREADS = 4
+"""SHA-256 lets go of the GIL; more threads than this wait for the disk."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """One durable state of a store.
+
+    Attributes:
+        number: counts up.
+        version: of LanceDB's table.
+        passages, tokens: counts, to verify.
+        written_at: seconds since 1970, before the version was written; what is younger is not pruned.
+        pruning: files of older versions are being removed, so some of ``files`` may be missing.
+        spec: the store's, as JSON.
+        files: path below the store -> size in bytes and SHA-256.
+    """
+
+    number: int
+    version: int
+    passages: int
+    tokens: int
+    written_at: float
+    pruning: bool
+    spec: dict[str, Any]
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a store was made here."""
+    return (folder / STORE).is_file()
+
+
+def read_commit(folder: Path) -> Commit:
+    """The commit that counts.
+
+    Raises:
+        IndexStateError: there is no store, or its own files are damaged.
+    """
+    pointer = folder / STORE
+    if not pointer.is_file():
+        raise IndexStateError(
+            f"{folder}: no {STORE}, so not a store; make one with: ernie-search index build"
+        )
+    value = _whole_json(pointer)
+    if value.get("format") != FORMAT:
+        raise IndexStateError(f"{pointer}: format {value.get('format')!r}, this version reads {FORMAT}")
+    if value.pop("check", "") != fingerprint(value):
+        raise IndexStateError(
+            f"{pointer}: its bytes changed since it was written; restore the store from a copy"
+        )
+    path = commit_path(folder, int(value["commit"]))
+    if not path.is_file() or sha256_file(path) != value["sha256"]:
+        if int(_whole_json(pointer).get("commit", 0)) != int(value["commit"]):
+            return read_commit(folder)  # a writer committed between our two looks
+        raise IndexStateError(f"{path}: missing, or its bytes changed; restore the store from a copy")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    files = {name: (int(size), str(digest)) for name, (size, digest) in content.pop("files").items()}
+    return Commit(**content, files=files)
+
+
+def write_commit(folder: Path, commit: Commit) -> None:
+    """Make ``commit`` the one that counts; its files must be on the disk already."""
+    path = commit_path(folder, commit.number)
+    with atomic_write(path) as handle:
+        handle.write(_canonical(asdict(commit)))
+    pointer = {"format": FORMAT, "commit": commit.number, "sha256": sha256_file(path)}
+    with atomic_write(folder / STORE) as handle:
+        handle.write(_canonical(pointer | {"check": fingerprint(pointer)}))
+
+
+def commit_path(folder: Path, number: int) -> Path:
+    """``commits/00000007.json``."""
+    return folder / COMMITS / f"{number:08d}.json"
+
+
+def checksums(folder: Path, known: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 of every file that a commit now would need; new ones are made durable first.
+
+    LanceDB never changes a file that it finished, so what ``known`` has is not read again.
+    """
+    with storage_errors(folder):
+        (folder / DATA / "_versions" / HINT).unlink(missing_ok=True)
+        names = sorted(_data_files(folder))
+        new = [name for name in names if name not in known]
+        for name in new:
+            _fsync(folder / name)
+        for directory in sorted({(folder / name).parent for name in new}):
+            fsync_directory(directory)
+            fsync_directory(directory.parent)
+        fsync_directory(folder)
+        found = {name: known[name] for name in names if name in known}
+        with ThreadPoolExecutor(HASH_THREADS) as threads:
+            sizes = [(folder / name).stat().st_size for name in new]
+            digests = threads.map(lambda name: sha256_file(folder / name), new)
+            found |= dict(zip(new, zip(sizes, digests, strict=True), strict=True))
+    return found
+
+
+def damaged_files(folder: Path, commit: Commit) -> list[str]:
+    """A line for every file of a commit that is missing or has other bytes than were written."""
+    with ThreadPoolExecutor(HASH_THREADS) as threads:
+        problems = threads.map(
+            lambda item: _problem(folder, item[0], item[1], commit.pruning), commit.files.items()
+        )
+        return [one for one in problems if one is not None]
+
+
+def roll_back(folder: Path, commit: Commit) -> None:
+    """Remove every file that the commit does not name: the remains of a writer that was killed."""
+    with storage_errors(folder):
+        for name in _data_files(folder):
+            if name not in commit.files:
+                (folder / name).unlink()
+        for place in (folder, folder / COMMITS):
+            for leftover in place.glob(".*.tmp"):
+                leftover.unlink()
+
+
+def held_since(folder: Path, current: Commit) -> float | None:
+    """Remove the files of older commits that no reader holds; when the oldest still held was written.
+
+    A reader holds a shared lock on its commit's file, and the kernel lets go of it even after kill -9.
+    """
+    oldest: float | None = None
+    for path in sorted((folder / COMMITS).glob("*.json")):
+        if path == commit_path(folder, current.number):
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        except BlockingIOError:
+            written = float(json.loads(path.read_text(encoding="utf-8"))["written_at"])
+            oldest = written if oldest is None else min(oldest, written)
+        finally:
+            os.close(descriptor)
+    return oldest
+
+
+def lock_for_writing(folder: Path) -> int:
+    """The descriptor that keeps other writers out until it is closed.
+
+    Raises:
+        IndexStateError: another writer is at work.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise IndexStateError(
+            f"{folder}: another process is writing to this store; wait for it, or open it for reading"
+        ) from None
+    return descriptor
+
+
+def hold_for_reading(folder: Path) -> tuple[Commit, int]:
+    """The commit that counts, and the descriptor that keeps its files from being pruned until closed."""
+    while True:
+        commit = read_commit(folder)
+        try:
+            descriptor = os.open(commit_path(folder, commit.number), os.O_RDONLY)
+        except FileNotFoundError:  # a writer committed and removed it since
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if commit_path(folder, commit.number).is_file():
+            return commit, descriptor
+        os.close(descriptor)
+        time.sleep(0.01)
+
+
+class Watch:
+    """Notices files that changed since they were checked, at the price of one ``stat`` each."""
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        """Remember how they look now."""
+        self._folder = folder
+        self._looks = {name: self._look(name) for name in names}
+
+    def check(self) -> None:
+        """Refuse to read on where a file was overwritten; one that was pruned is LanceDB's to miss.
+
+        Raises:
+            IndexStateError: naming the file.
+        """
+        for name, before in self._looks.items():
+            now = self._look(name)
+            if now is not None and before is not None and now != before:
+                raise IndexStateError(
+                    f"{self._folder / name}: was overwritten while the store was open; "
+                    "close it and run: ernie-search index verify"
+                )
+
+    def _look(self, name: str) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._folder / name)
+        except FileNotFoundError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _data_files(folder: Path) -> list[str]:
+    found = [CODEC] if (folder / CODEC).is_file() else []
+    for root, _, names in os.walk(folder / DATA):
+        found += [os.path.relpath(os.path.join(root, name), folder) for name in names]
+    return found
+
+
+def _problem(folder: Path, name: str, expected: tuple[int, str], pruning: bool) -> str | None:
+    path = folder / name
+    if not path.is_file():
+        return None if pruning else f"{path}: this file is missing"
+    if path.stat().st_size != expected[0]:
+        return f"{path}: holds {path.stat().st_size} bytes, {expected[0]} were written"
+    if sha256_file(path) != expected[1]:
+        return f"{path}: its bytes changed since it was written (SHA-256 differs)"
+    return None
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def _whole_json(path: Path) -> dict[str, Any]:
+    """A JSON object that is byte for byte as this file writes them."""
+    raw = path.read_bytes()
+    try:
+        value = json.loads(raw)
+        whole = isinstance(value, dict) and _canonical(value).encode() == raw
+    except ValueError:
+        whole = False
+    if not whole:
+        raise IndexStateError(
+            f"{path}: its bytes changed since it was written; restore the store from a copy"
+        )
+    return dict(value)

@@ -1,0 +1,197 @@
+"""Reading one version of a LanceDB table: vectors, words, rows."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ernie_search.errors import ErnieSearchError, IndexStateError
+from ernie_search.files import storage_errors
+from ernie_search.index.exact import Best, ExactVectors
+from ernie_search.index.filters import Filter
+from ernie_search.index.id_map import IdMap, hashes
+from ernie_search.index.lance_sql import to_sql
+from ernie_search.index.memory import QUERY_BLOCK
+from ernie_search.index.protocol import Ranking
+from ernie_search.index.spec import IndexSpec
+from ernie_search.index.store import in_order, until_settled
+from ernie_search.words import words
+
+SCAN_ROWS = 8_192
+"""Rows a batch when all are read; with 100 fp16 tokens of 128 dimensions a row, 200 MB."""
+
+GRAPH_PASSAGES = 250_000
+"""Passages a graph of the approximate index: more graphs are built faster and in less memory, but each one
+that is searched costs the same again."""
+
+LIST_PASSAGES = 256
+"""LanceDB trains no more lists than one for so many passages."""
+
+LEAST_PROBES, PROBE_SHARE = 16, 12
+LEAST_EF, EF_SHARE = 150, 10
+"""Defaults of an approximate search, see ``IndexSpec``: guesses until ``index_scale`` has measured them."""
+
+
+class LanceReader:
+    """What a table holds at the version it was opened at; made anew after a change."""
+
+    def __init__(self, folder: Path, table: Any, spec: IndexSpec) -> None:
+        """Read ``table`` of the store in ``folder``."""
+        self.folder, self.table, self.spec = folder, table, spec
+        with lance_errors(folder):
+            self.passages: int = table.count_rows()
+            self.indexes = {one.columns[0]: one for one in table.list_indices()}
+        self._vectors: ExactVectors | None = None
+        self._map: IdMap | None = None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether questions are answered from the approximate index, if nothing else is asked for."""
+        return "dense" in self.indexes and self.passages >= self.spec.exact_below
+
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, where: Filter | None, exact: bool
+    ) -> list[Ranking]:
+        """The ``k`` best for each of the ``(Q, D)`` vectors."""
+        if self.approximate and not exact:
+            return [self._approximate(vector, k, where) for vector in vectors]
+        if self.passages < max(self.spec.exact_below, 1):
+            if self._vectors is None:
+                parts = list(self.scan(["id", "dense"], None))
+                ids = [one for part in parts for one in part.column("id").to_pylist()]
+                self._vectors = ExactVectors(ids, _stacked(parts, self.spec.dim))
+            allowed = None
+            if where is not None:
+                allowed = [one for part in self.scan(["id"], where) for one in part.column("id").to_pylist()]
+            return self._vectors.nearest(vectors, k, allowed)
+        return self._streamed(vectors, k, where)
+
+    def bm25(self, text: str, k: int, where: Filter | None) -> Ranking:
+        """The ``k`` best by words."""
+        from lancedb.query import MatchQuery
+
+        found = words(text)
+        if not found or not self.passages:
+            return Ranking([], np.zeros(0, np.float32))
+        query = MatchQuery(" ".join(found), "words")  # type: ignore[call-arg]  # mypy misses its defaults
+
+        def ask(limit: int) -> tuple[list[str], list[float]]:
+            search = self.table.search(query, query_type="fts").select(["id", "_score"]).limit(limit)
+            if where is not None:
+                search = search.where(to_sql(where), prefilter=True)
+            with lance_errors(self.folder):
+                table = search.to_arrow()
+            return table["id"].to_pylist(), table["_score"].to_pylist()
+
+        return until_settled(ask, k, self.passages)
+
+    def fetch(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        """Rows by id, in the order asked for."""
+        names = list(dict.fromkeys(["id", *columns]))
+        if self._map is None:
+            parts = list(self.scan(["id", "_rowid"], None))
+            keys = [hashes(part.column("id").to_pylist()) for part in parts]
+            rows = [part.column("_rowid").to_numpy() for part in parts]
+            self._map = IdMap(
+                np.concatenate([np.zeros(0, np.int64), *keys]),
+                np.concatenate([np.zeros(0, np.uint64), *rows]),
+            )
+        addresses = self._map.rows(ids)
+        with lance_errors(self.folder):
+            found = (
+                self.table.take_row_ids(addresses).select(names).to_arrow()
+                if addresses
+                else self.table.schema.empty_table().select(names)
+            )
+        return in_order(found, ids, columns, self.passages)
+
+    def scan(self, columns: Sequence[str], where: Filter | None) -> Iterator[pa.RecordBatch]:
+        """Those columns of all rows (that meet the filter)."""
+        query = self.table.search().select([one for one in columns if one != "_rowid"])
+        if "_rowid" in columns:
+            query = query.with_row_id(True)
+        if where is not None:
+            query = query.where(to_sql(where))
+        with lance_errors(self.folder):
+            for batch in query.to_batches(SCAN_ROWS):
+                yield batch.select(list(columns))
+
+    def count(self, where: Filter | None) -> int:
+        """Rows that meet the filter."""
+        if where is None:
+            return self.passages
+        with lance_errors(self.folder):
+            return int(self.table.count_rows(to_sql(where)))
+
+    def _approximate(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
+        """From the index, the best of its candidates scored again with the full vectors."""
+        spec, limit = self.spec, min(k, self.passages)
+        query = self.table.search(vector, vector_column_name="dense", query_type="vector").distance_type(
+            "dot"
+        )
+        query = query.select(["id", "_distance"]).limit(limit).refine_factor(spec.refine)
+        partitions = partitions_for(spec, self.passages)
+        if spec.ann == "ivf_hnsw_sq":
+            query = query.ef(spec.ef or max(LEAST_EF, EF_SHARE * limit)).nprobes(spec.probes or partitions)
+        else:
+            query = query.nprobes(spec.probes or max(LEAST_PROBES, partitions // PROBE_SHARE))
+        if where is not None:
+            query = query.where(to_sql(where), prefilter=True)
+        with lance_errors(self.folder):
+            table = query.to_arrow()
+        ids, scores = table["id"].to_pylist(), (1.0 - table["_distance"].to_numpy()).astype(np.float32)
+        order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))
+        return Ranking([ids[row] for row in order], scores[order])
+
+    def _streamed(self, vectors: NDArray[np.float32], k: int, where: Filter | None) -> list[Ranking]:
+        """Every vector compared, a batch of rows at a time."""
+        best = [Best(k) for _ in vectors]
+        block = np.zeros((QUERY_BLOCK, self.spec.dim), np.float32)
+        for part in self.scan(["id", "dense"], where):
+            if not part.num_rows:
+                continue
+            ids, dense = part.column("id").to_pylist(), _stacked([part], self.spec.dim)
+            for start in range(0, len(vectors), QUERY_BLOCK):
+                some = vectors[start : start + QUERY_BLOCK]
+                block[: len(some)] = some
+                for one, scores in zip(best[start:], (block @ dense.T)[: len(some)], strict=False):
+                    one.add(ids, scores)
+        return [one.ranking() for one in best]
+
+
+def partitions_for(spec: IndexSpec, passages: int) -> int:
+    """Lists of an approximate index over so many passages."""
+    if spec.partitions:
+        return spec.partitions
+    if spec.ann == "ivf_hnsw_sq":
+        return max(1, passages // GRAPH_PASSAGES)
+    return int(max(1, min(round(passages**0.5), passages // LIST_PASSAGES)))
+
+
+@contextlib.contextmanager
+def lance_errors(folder: Path) -> Iterator[None]:
+    """Turn what LanceDB raises for broken or missing files into one line that names the store.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+        IndexStateError: anything else that it could not do.
+    """
+    try:
+        with storage_errors(folder):
+            yield
+    except (ErnieSearchError, GeneratorExit):
+        raise
+    except (RuntimeError, OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0][:300]
+        raise IndexStateError(
+            f"{folder}: LanceDB could not go on ({reason}); run: ernie-search index verify {folder}"
+        ) from error
+
+
+def _stacked(parts: Sequence[pa.RecordBatch], dim: int) -> NDArray[np.float32]:
+    arrays = [np.asarray(part.column("dense").flatten(), np.float32).reshape(-1, dim) for part in parts]
+    return np.concatenate([np.zeros((0, dim), np.float32), *arrays])

@@ -1,0 +1,138 @@
+"""A store in memory: everything exact, nothing kept after the process; for tests and small collections."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ernie_search.errors import SettingsError
+from ernie_search.index.bm25 import WordIndex, check_texts
+from ernie_search.index.codecs import TokenCodec
+from ernie_search.index.exact import ExactVectors
+from ernie_search.index.filters import Filter, check_filter, meets
+from ernie_search.index.protocol import Ranking, check_vectors
+from ernie_search.index.rows import column_of, row_schema, to_rows
+from ernie_search.index.spec import IndexSpec
+from ernie_search.index.store import Store, StoreStats, in_order
+
+
+class MemoryStore(Store):
+    """All rows in one Arrow table; indexes are made anew when something is asked after a change."""
+
+    capabilities = frozenset({"bm25", "hybrid", "filters"})
+
+    def __init__(self, spec: IndexSpec, codec: TokenCodec | None) -> None:
+        """An empty store."""
+        super().__init__(spec, codec)
+        self._table = row_schema(spec).empty_table()
+        self._vectors: ExactVectors | None = None
+        self._words: WordIndex | None = None
+
+    def upsert(self, batch: pa.RecordBatch) -> int:
+        """See ``Store``."""
+        rows = to_rows(batch, self.spec, self.codec)
+        new = set(rows["id"].to_pylist())
+        kept = [one not in new for one in self._table["id"].to_pylist()]
+        self._replace(pa.concat_tables([self._table.filter(pa.array(kept, pa.bool_())), rows]))
+        return int(rows.num_rows)
+
+    def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
+        """See ``Store``."""
+        check_delete(ids, where)
+        gone = set(ids or ()) if where is None else set(self._allowed(where))
+        kept = [one not in gone for one in self._table["id"].to_pylist()]
+        self._replace(self._table.filter(pa.array(kept, pa.bool_())))
+        return len(kept) - sum(kept)
+
+    def commit(self) -> None:
+        """Nothing to do: there is one process, and it sees what it wrote."""
+
+    def optimize(self) -> None:
+        """Nothing to do: indexes are exact, and made when they are needed."""
+
+    def __len__(self) -> int:
+        """Passages held."""
+        return int(self._table.num_rows)
+
+    def nearest(
+        self, dense: NDArray[np.float32], k: int = 10, *, where: Filter | None = None, exact: bool = False
+    ) -> list[Ranking]:
+        """See ``Store``; always exact."""
+        vectors = check_vectors(dense, self.spec.dim, k)
+        if self._vectors is None:
+            column = self._table["dense"].combine_chunks()
+            matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.spec.dim)
+            self._vectors = ExactVectors(self._table["id"].to_pylist(), matrix)
+        return self._vectors.nearest(vectors, k, None if where is None else self._allowed(where))
+
+    def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
+        """See ``Store``."""
+        check_texts(texts, k)
+        if self._words is None:
+            ordered = self._table.select(["id", "words"]).sort_by("id")
+            pairs = sorted(zip(ordered["id"].to_pylist(), ordered["words"].to_pylist(), strict=True))
+            self._words = WordIndex([one for one, _ in pairs], [text for _, text in pairs])
+        allowed = None
+        if where is not None:
+            met = set(self._allowed(where))
+            allowed = np.asarray([one in met for one in self._words.ids], dtype=np.bool_)
+        return [self._words.best(text, k, allowed) for text in texts]
+
+    def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """See ``Store``."""
+        return in_order(self._table, ids, self.columns(columns), len(self))
+
+    def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
+        """See ``Store``."""
+        table = self._table
+        if where is not None:
+            met = set(self._allowed(where))
+            table = table.filter(pa.array([one in met for one in table["id"].to_pylist()], pa.bool_()))
+        yield from table.select(self.columns(columns)).to_batches()
+
+    def count(self, where: Filter | None = None) -> int:
+        """See ``Store``."""
+        return len(self) if where is None else len(self._allowed(where))
+
+    def stats(self) -> StoreStats:
+        """See ``Store``."""
+        counts = self._table["token_count"].to_numpy()
+        return StoreStats(
+            kind="memory",
+            passages=len(self),
+            dim=self.spec.dim,
+            tokens=int(counts.sum()),
+            token_dim=self.spec.token_dim,
+            memory_bytes=int(self._table.nbytes),
+            model_name=self.model_name,
+            model_fingerprint=self.model_fingerprint,
+            token_format=self.spec.tokens,
+            fields=dict(self.spec.fields),
+        )
+
+    def damage(self) -> list[str]:
+        """There are no files."""
+        return []
+
+    def _replace(self, table: pa.Table) -> None:
+        self._table = table.combine_chunks()
+        self._vectors = self._words = self._has_parents = None
+
+    def _allowed(self, where: Filter) -> list[str]:
+        check_filter(where, self.spec.fields)
+        names = ["id", *self.spec.fields]
+        rows = zip(*(self._table[column_of(name)].to_pylist() for name in names), strict=True)
+        return [row[0] for row in rows if meets(where, dict(zip(names, row, strict=True)))]
+
+
+def check_delete(ids: Sequence[str] | None, where: Filter | None) -> None:
+    """Refuse a deletion of nothing in particular.
+
+    Raises:
+        SettingsError: both or neither are given, or one string where a list belongs.
+    """
+    if (ids is None) == (where is None):
+        raise SettingsError("delete takes ids or a filter, one of them")
+    if isinstance(ids, str):
+        raise SettingsError(f"delete takes a list of ids, not the string {ids!r}; put it in brackets")

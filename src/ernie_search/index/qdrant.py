@@ -1,0 +1,336 @@
+"""A store in a Qdrant cluster: one collection with dense, sparse and token vectors, searched on the server.
+
+Needs the extra ``qdrant``. What differs from the other stores: each point is durable and visible when
+``upsert`` returns, so ``commit`` has nothing to do; a batch goes over in pieces, so a failure on the way
+leaves the pieces that were sent (send it again: it is idempotent); and writers are not kept apart, the last
+one wins.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ernie_search.errors import IndexStateError, SettingsError
+
+try:
+    from qdrant_client import QdrantClient, models
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+except ModuleNotFoundError as error:
+    raise SettingsError("Qdrant needs its client; install it: pip install 'ernie-search[qdrant]'") from error
+
+from ernie_search.index.bm25 import check_texts
+from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.filters import Filter, check_filter
+from ernie_search.index.memory_store import check_delete
+from ernie_search.index.protocol import Ranking, check_vectors
+from ernie_search.index.qdrant_collection import in_memory, make_collection, three_stages
+from ernie_search.index.qdrant_points import (
+    DENSE,
+    TOKENS,
+    WORDS,
+    point_id,
+    question_words,
+    to_filter,
+    to_points,
+    to_rows_back,
+)
+from ernie_search.index.rows import to_rows
+from ernie_search.index.spec import IndexSpec, make_spec
+from ernie_search.index.store import FUSED_DEPTH, Store, StoreMode, StoreStats, in_order, until_settled
+from ernie_search.words import words
+
+NOTE = "ernie_search"
+"""Where a collection's metadata hold the spec."""
+
+PIECE = 128
+"""Points a request: with 100 tokens of 128 dimensions about 20 MB of JSON, of 32 that a server takes."""
+
+T = TypeVar("T")
+
+
+class QdrantStore(Store):
+    """One collection of a Qdrant server or cluster."""
+
+    capabilities = frozenset({"bm25", "hybrid", "maxsim", "filters", "multiprocess", "persistent"})
+
+    def __init__(self, client: QdrantClient, name: str, spec: IndexSpec, mode: StoreMode) -> None:
+        """For ``open`` and ``create``."""
+        super().__init__(spec, codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
+        self._client, self._name, self._mode = client, name, mode
+
+    @classmethod
+    def open(
+        cls, url: str, spec: IndexSpec | None, mode: StoreMode, *, trained: TokenCodec | None = None
+    ) -> "QdrantStore":
+        """Connect to ``http://host:6333/collection``; with ``spec``, make it if there is none.
+
+        Raises:
+            SettingsError: no collection in the address.
+            IndexStateError: no server answers, no such collection, or it is another's.
+        """
+        parts = urlsplit(url)
+        name = parts.path.strip("/")
+        if not name:
+            raise SettingsError(f"{url}: names no collection; say qdrant+http://host:6333/my-collection")
+        client = QdrantClient(url=f"{parts.scheme}://{parts.netloc}")
+        if spec is not None and mode == "w" and not _answer(lambda: client.collection_exists(name), url):
+            return cls.create(client, name, spec)
+        return cls.connect(client, name, spec, mode)
+
+    @classmethod
+    def connect(
+        cls, client: QdrantClient, name: str, spec: IndexSpec | None = None, mode: StoreMode = "r"
+    ) -> "QdrantStore":
+        """Open a collection that is there.
+
+        Raises:
+            IndexStateError: it is not there, not one of ours, or made with another spec.
+        """
+        if not _answer(lambda: client.collection_exists(name), name):
+            raise IndexStateError(f"{name}: no such collection; make one with: ernie-search index build")
+        noted = (_answer(lambda: client.get_collection(name), name).config.metadata or {}).get(NOTE)
+        if noted is None:
+            raise IndexStateError(f"{name}: this collection was not made by ernie-search; choose another")
+        found = make_spec(**noted)
+        if spec is not None and spec.model_fingerprint != found.model_fingerprint:
+            raise IndexStateError(
+                f"{name}: made by model {found.model_name} ({found.model_fingerprint}), not "
+                f"{spec.model_name} ({spec.model_fingerprint}); choose another collection or use that model"
+            )
+        return cls(client, name, found, mode)
+
+    @classmethod
+    def create(cls, client: QdrantClient, name: str, spec: IndexSpec) -> "QdrantStore":
+        """Make a collection, spread and copied as ``spec.qdrant`` says, and open it for writing.
+
+        Raises:
+            SettingsError: a token format that Qdrant does not have.
+        """
+        if spec.tokens not in ("none", "fp16", "fp32"):
+            raise SettingsError(f"tokens={spec.tokens!r}: Qdrant keeps token matrices as fp16 or fp32")
+        _answer(lambda: make_collection(client, name, spec, NOTE), name)
+        return cls(client, name, spec, "w")
+
+    def upsert(self, batch: pa.RecordBatch) -> int:
+        """See ``Store``, and above what differs."""
+        self._writing()
+        rows = to_rows(batch, self.spec, self.codec)
+        points = to_points(rows, self.codec, self.spec.qdrant.average_words)
+        for start in range(0, len(points), PIECE):
+            piece = points[start : start + PIECE]
+            self._ask(lambda piece=piece: self._client.upsert(self._name, piece, wait=True))  # type: ignore[misc]
+        self._has_parents = None
+        return int(rows.num_rows)
+
+    def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
+        """See ``Store``."""
+        self._writing()
+        check_delete(ids, where)
+        selector: Any
+        if where is not None:
+            count, selector = self.count(where), models.FilterSelector(filter=to_filter(where))
+        else:
+            points = [point_id(one) for one in dict.fromkeys(ids or ())]
+            if not points:
+                return 0
+            count = len(self._ask(lambda: self._client.retrieve(self._name, points, with_payload=False)))
+            selector = models.PointIdsList(points=list(points))
+        self._ask(lambda: self._client.delete(self._name, selector, wait=True))
+        self._has_parents = None
+        return count
+
+    def commit(self) -> None:
+        """Nothing to do: the server logs every request before it answers."""
+
+    def optimize(self) -> None:
+        """Nothing to do: the server optimizes by itself."""
+
+    def __len__(self) -> int:
+        """Passages held."""
+        return int(self.count())
+
+    def nearest(
+        self, dense: NDArray[np.float32], k: int = 10, *, where: Filter | None = None, exact: bool = False
+    ) -> list[Ranking]:
+        """See ``Store``."""
+        vectors = check_vectors(dense, self.spec.dim, k)
+        total = len(self)
+        params = None
+        if not in_memory(self._client):  # which is exact always, and warns
+            params = models.SearchParams(exact=exact or total < self.spec.exact_below)
+        return [self._ranked(vector.tolist(), DENSE, k, where, total, params) for vector in vectors]
+
+    def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
+        """See ``Store``."""
+        check_texts(texts, k)
+        if where is not None:
+            check_filter(where, self.spec.fields)
+        total = len(self)
+        none = Ranking([], np.zeros(0, np.float32))
+        return [
+            self._ranked(question_words(text), WORDS, k, where, total, None) if words(text) else none
+            for text in texts
+        ]
+
+    def one_query(
+        self,
+        dense: NDArray[np.float32],
+        text: str,
+        tokens: NDArray[np.float32],
+        k: int = 10,
+        *,
+        candidates: int = FUSED_DEPTH,
+        where: Filter | None = None,
+    ) -> Ranking:
+        """Dense and words, fused by rank, then MaxSim over the fused: one request, all on the server.
+
+        Args:
+            dense: ``(D,)``.
+            text: the question.
+            tokens: ``(Lq, d)``.
+            k: hits.
+            candidates: passages that each ranking gives, and that MaxSim scores.
+            where: only passages that meet it.
+
+        Returns:
+            Ids with MaxSim as a mean over the question's tokens.
+
+        Raises:
+            IndexStateError: no token matrices are stored; and as ``nearest``.
+        """
+        vectors = check_vectors(dense, self.spec.dim, k)
+        if not self.has_tokens:
+            raise IndexStateError(f"{self._name}: holds no token matrices; index again with tokens")
+        if where is not None:
+            check_filter(where, self.spec.fields)
+        condition = None if where is None else to_filter(where)
+        found = self._ask(
+            lambda: three_stages(self._client, self._name, vectors[0], text, tokens, k, candidates, condition)
+        )
+        scores = np.asarray([one.score / max(len(tokens), 1) for one in found], np.float32)
+        ids = [str((one.payload or {})["id"]) for one in found]
+        order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))
+        return Ranking([ids[row] for row in order], scores[order])
+
+    def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """See ``Store``."""
+        names = self.columns(columns)
+        points = [point_id(one) for one in dict.fromkeys(ids)]
+        found = []
+        for start in range(0, len(points), PIECE):
+            piece = points[start : start + PIECE]
+            found += self._ask(
+                lambda piece=piece: self._client.retrieve(  # type: ignore[misc]
+                    self._name, piece, with_payload=True, with_vectors=self._vectors_of(names)
+                )
+            )
+        table = to_rows_back(found, list(dict.fromkeys(["id", *names])), self.spec, self.codec)
+        return in_order(table, ids, names, len(self))
+
+    def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
+        """See ``Store``."""
+        names = self.columns(columns)
+        if where is not None:
+            check_filter(where, self.spec.fields)
+        condition = None if where is None else to_filter(where)
+        offset: Any = None
+        while True:
+            points, offset = self._ask(
+                lambda offset=offset: self._client.scroll(  # type: ignore[misc]
+                    self._name,
+                    scroll_filter=condition,
+                    limit=PIECE,
+                    offset=offset,
+                    with_payload=True,
+                    with_vectors=self._vectors_of(names),
+                )
+            )
+            if points:
+                yield from to_rows_back(points, names, self.spec, self.codec).to_batches()
+            if offset is None:
+                return
+
+    def count(self, where: Filter | None = None) -> int:
+        """See ``Store``."""
+        if where is not None:
+            check_filter(where, self.spec.fields)
+        condition = None if where is None else to_filter(where)
+        return self._ask(lambda: self._client.count(self._name, condition, exact=True)).count
+
+    def stats(self) -> StoreStats:
+        """See ``Store``. Counts tokens by reading every payload."""
+        total = len(self)
+        tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
+        return StoreStats(
+            kind="qdrant",
+            passages=total,
+            dim=self.spec.dim,
+            tokens=tokens,
+            token_dim=self.spec.token_dim,
+            memory_bytes=0,
+            model_name=self.model_name,
+            model_fingerprint=self.model_fingerprint,
+            search="exact" if total < self.spec.exact_below else "HNSW on the server",
+            token_format=self.spec.tokens,
+            fields=dict(self.spec.fields),
+        )
+
+    def damage(self) -> list[str]:
+        """The server guards its own files."""
+        return []
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _ranked(
+        self,
+        query: Any,
+        using: str,
+        k: int,
+        where: Filter | None,
+        total: int,
+        params: models.SearchParams | None,
+    ) -> Ranking:
+        if where is not None:
+            check_filter(where, self.spec.fields)
+        condition = None if where is None else to_filter(where)
+
+        def ask(limit: int) -> tuple[list[str], list[float]]:
+            points = self._ask(
+                lambda: self._client.query_points(
+                    self._name,
+                    query=query,
+                    using=using,
+                    limit=limit,
+                    query_filter=condition,
+                    search_params=params,
+                    with_payload=["id"],
+                )
+            ).points
+            return [str((one.payload or {})["id"]) for one in points], [one.score for one in points]
+
+        return until_settled(ask, k, total)
+
+    def _vectors_of(self, names: Sequence[str]) -> list[str] | bool:
+        return [name for name in (DENSE, TOKENS) if name in names] or False
+
+    def _writing(self) -> None:
+        if self._mode != "w":
+            raise SettingsError(f'{self._name}: opened for reading; open it with mode "w" to change it')
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        return _answer(request, self._name)
+
+
+def _answer(request: Callable[[], T], place: str) -> T:
+    """Ask the server; what it or the way to it says becomes one line."""
+    try:
+        return request()
+    except (ResponseHandlingException, UnexpectedResponse) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise IndexStateError(f"{place}: Qdrant did not answer as it should ({reason})") from error

@@ -1,0 +1,132 @@
+"""Passages as Qdrant's points, filters as its filters, words as its sparse vectors, and back."""
+
+import base64
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from qdrant_client import models
+
+from ernie_search.index.bm25 import K1, B
+from ernie_search.index.codecs import TokenCodec
+from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
+from ernie_search.index.rows import column_of, row_schema
+from ernie_search.index.spec import IndexSpec
+from ernie_search.words import words
+
+DENSE, TOKENS, WORDS = "dense", "tokens", "words"
+"""Names of a point's vectors."""
+
+
+def point_id(one: str) -> str:
+    """Qdrant takes numbers and UUIDs only: the UUID that follows from a passage's id."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"ernie-search:{one}"))
+
+
+def passage_words(text: str, average: int) -> models.SparseVector:
+    """BM25's term weights; the server multiplies by the inverse document frequency, which it knows."""
+    counts = Counter(text.split())
+    length = sum(counts.values())
+    scale = K1 * (1 - B + B * length / average)
+    return _sparse({word: count * (K1 + 1) / (count + scale) for word, count in counts.items()})
+
+
+def question_words(text: str) -> models.SparseVector:
+    """How often each word is asked for."""
+    return _sparse({word: float(count) for word, count in Counter(words(text)).items()})
+
+
+def to_points(rows: pa.Table, codec: TokenCodec | None, average_words: int) -> list[models.PointStruct]:
+    """Rows of ``to_rows`` as points; token matrices are unpacked into multivectors."""
+    names = [name for name in rows.column_names if name not in (DENSE, TOKENS, WORDS, "token_ids")]
+    columns = {name: rows[name].to_pylist() for name in names}
+    dense = rows[DENSE].to_pylist()
+    texts = rows[WORDS].to_pylist()
+    blobs = rows[TOKENS].to_pylist() if codec is not None else []
+    matrices = codec.decode(blobs) if codec is not None else []
+    points = []
+    for place, one in enumerate(columns["id"]):
+        payload = {name: values[place] for name, values in columns.items() if values[place] is not None}
+        vectors: dict[str, Any] = {DENSE: dense[place], WORDS: passage_words(texts[place], average_words)}
+        if codec is not None:
+            payload["token_ids"] = base64.b64encode(rows["token_ids"][place].as_py()).decode()
+            if len(matrices[place]):  # a multivector of no rows is refused
+                vectors[TOKENS] = matrices[place].tolist()
+        points.append(models.PointStruct(id=point_id(one), payload=payload, vector=vectors))
+    return points
+
+
+def to_rows_back(
+    points: Sequence[Any], names: Sequence[str], spec: IndexSpec, codec: TokenCodec | None
+) -> pa.Table:
+    """Points as the stored columns ``names``."""
+    schema = row_schema(spec)
+    columns = []
+    values: Any
+    for name in names:
+        kind = schema.field(name).type
+        if name == DENSE:
+            values = np.asarray([one.vector[DENSE] for one in points], np.float32).reshape(-1)
+            columns.append(pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), spec.dim))
+            continue
+        if name == TOKENS and codec is not None:
+            empty = np.zeros((0, spec.token_dim), np.float32)
+            matrices = [
+                np.asarray(found, np.float32) if (found := one.vector.get(TOKENS)) is not None else empty
+                for one in points
+            ]
+            columns.append(pa.array(codec.encode(matrices), kind))
+            continue
+        if name == "token_ids":
+            values = [base64.b64decode(one.payload["token_ids"]) for one in points]
+        elif name == WORDS:
+            values = [" ".join(words(f"{one.payload['title']} {one.payload['text']}")) for one in points]
+        else:
+            values = [one.payload.get(name) for one in points]
+        columns.append(pa.array(values, kind))
+    return pa.Table.from_arrays(columns, schema=pa.schema([schema.field(name) for name in names]))
+
+
+def to_filter(where: Filter) -> models.Filter:
+    """The condition in Qdrant's terms."""
+    if isinstance(where, And):
+        return models.Filter(must=[to_filter(part) for part in where.parts])
+    if isinstance(where, Or):
+        return models.Filter(should=[to_filter(part) for part in where.parts]) if where.parts else _nothing()
+    if isinstance(where, Not):
+        return models.Filter(must_not=[to_filter(where.part)])
+    key = column_of(where.field)
+    if isinstance(where, Eq):
+        return models.Filter(must=[_equal(key, where.value)])
+    if isinstance(where, In):
+        return (
+            models.Filter(should=[_equal(key, one) for one in where.values]) if where.values else _nothing()
+        )
+    bounds = models.Range(gt=where.above, gte=where.at_least, lt=where.below, lte=where.at_most)
+    if all(one is None for one in (where.above, where.at_least, where.below, where.at_most)):
+        # A range without bounds asks only that the number is there.
+        return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key))])
+    return models.Filter(must=[models.FieldCondition(key=key, range=bounds)])
+
+
+def _equal(key: str, value: Value) -> models.FieldCondition:
+    if isinstance(value, float):  # matches are for whole values only
+        return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def _nothing() -> models.Filter:
+    return models.Filter(must=[models.HasIdCondition(has_id=[])])
+
+
+def _sparse(weights: dict[str, float]) -> models.SparseVector:
+    """Words by their checksum: two of a million words share one of four billion about 100 times."""
+    summed: dict[int, float] = {}
+    for word, weight in weights.items():
+        place = zlib.crc32(word.encode())
+        summed[place] = summed.get(place, 0.0) + weight
+    return models.SparseVector(indices=list(summed), values=list(summed.values()))

@@ -1,0 +1,146 @@
+"""What a store holds and how: decided when it is made, written into it, and never guessed afterwards."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.shards import Manifest
+
+FieldType = Literal["str", "int", "float", "bool"]
+"""What a field that filters can ask for may be."""
+
+TokenFormat = Literal["none", "fp32", "fp16", "int8", "2bit"]
+"""How token matrices are stored; see ``codecs``."""
+
+AnnKind = Literal["ivf_hnsw_sq", "ivf_sq", "ivf_pq", "none"]
+"""LanceDB's approximate indexes: graphs over 8-bit vectors; lists of 8-bit vectors, or of product codes."""
+
+FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+RESERVED = ("id", "title", "text", "dense", "tokens")
+"""Columns of every passage; a field of such a name would be ambiguous in a filter."""
+
+
+class QdrantSettings(BaseModel):
+    """How a cluster spreads and keeps the collection.
+
+    Attributes:
+        shards: pieces of the collection, spread over the nodes.
+        replicas: copies of each piece.
+        on_disk: keep vectors and payload on disk, not in memory.
+        token_vectors_on_disk: the same for the token matrices, much the largest part.
+        average_words: BM25's average length of a passage. A point is weighed when it is written, before
+            the others are known, so it is said beforehand; without spaces, count pairs of characters.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shards: int = Field(1, ge=1)
+    replicas: int = Field(1, ge=1)
+    on_disk: bool = False
+    token_vectors_on_disk: bool = True
+    average_words: int = Field(100, ge=1)
+
+
+class IndexSpec(BaseModel):
+    """What a store holds.
+
+    Attributes:
+        model_name, model_fingerprint: the model that makes the vectors; another's are refused.
+        model_path: its directory as seen from the store's folder; "" if unknown.
+        dim: ``D`` of the single vectors.
+        token_dim: ``d`` of the token vectors.
+        tokens: how token matrices are stored; "none" leaves them out.
+        fields: the passages' fields that filters can ask for, with their types. All others are kept, too.
+        ann: the approximate index of a large collection; "none" searches every vector always.
+        exact_below: a collection of fewer passages is searched exactly. 50,000 x 384 are 77 MB in memory and
+            about 5 ms a question; approximation saves little below that.
+        partitions: lists of the approximate index; 0 takes the square root of the number of passages (for
+            graphs: one graph for every 250,000).
+        probes: lists that a search reads; 0 takes 1 in 12, at least 16 (for graphs: all).
+        ef: candidates that a graph search keeps; 0 takes 10 for every hit asked for, at least 150.
+        refine: candidates for every hit asked for that are scored again with the full vectors.
+        qdrant: settings of a Qdrant collection alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_name: str
+    model_fingerprint: str = Field(min_length=1)
+    model_path: str = ""
+    dim: int = Field(ge=1)
+    token_dim: int = Field(0, ge=0)
+    tokens: TokenFormat = "none"
+    fields: dict[str, FieldType] = Field(default_factory=dict)
+    ann: AnnKind = "ivf_hnsw_sq"
+    exact_below: int = Field(50_000, ge=0)
+    partitions: int = Field(0, ge=0)
+    probes: int = Field(0, ge=0)
+    ef: int = Field(0, ge=0)
+    refine: int = Field(4, ge=1)
+    qdrant: QdrantSettings = QdrantSettings()
+
+    @field_validator("fields")
+    @classmethod
+    def _usable(cls, value: dict[str, FieldType]) -> dict[str, FieldType]:
+        for name in value:
+            if not FIELD_NAME.fullmatch(name):
+                raise ValueError(f"field {name!r}: letters, digits and _ only")
+            if name in RESERVED:
+                raise ValueError(f"field {name!r}: every passage has a column of that name already")
+        return value
+
+    @property
+    def with_tokens(self) -> bool:
+        """Whether token matrices are stored."""
+        return self.tokens != "none"
+
+
+def make_spec(**values: Any) -> IndexSpec:
+    """An ``IndexSpec``, with what is wrong said in one line.
+
+    Raises:
+        SettingsError: an unknown setting or an impossible value.
+    """
+    try:
+        return IndexSpec(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"index settings: {place}: {first['msg']}") from None
+
+
+def spec_for(manifest: Manifest, fields: Mapping[str, FieldType] | None = None, **settings: Any) -> IndexSpec:
+    """The spec of a store for a folder of shards; fp16 tokens, as shards have them, if nothing else is said.
+
+    Raises:
+        SettingsError: see ``make_spec``, or tokens asked for that the shards do not hold.
+    """
+    wanted = settings.pop("tokens", "fp16" if manifest.with_tokens else "none")
+    if wanted != "none" and not manifest.with_tokens:
+        raise SettingsError(f"tokens={wanted!r}: the shards hold no token matrices; encode again with tokens")
+    return make_spec(
+        model_name=manifest.model_name,
+        model_fingerprint=manifest.model_fingerprint,
+        dim=manifest.dim,
+        token_dim=manifest.token_dim if wanted != "none" else 0,
+        tokens=wanted,
+        fields=dict(fields or {}),
+        **settings,
+    )
+
+
+def check_same_model(spec: IndexSpec, name: str, fingerprint: str) -> None:
+    """Refuse vectors that another model made.
+
+    Raises:
+        IndexStateError: the fingerprints differ; the message says both names.
+    """
+    if fingerprint != spec.model_fingerprint:
+        raise IndexStateError(
+            f"the index was made by model {spec.model_name} ({spec.model_fingerprint}), these vectors by "
+            f"{name} ({fingerprint}); use that model, or index again with this one"
+        )

@@ -1,0 +1,339 @@
+"""The interface of a store, and what follows from its few readings whatever the backend."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ernie_search.errors import DataError, IndexStateError, SettingsError
+from ernie_search.files import did_you_mean
+from ernie_search.index.codecs import TokenCodec
+from ernie_search.index.filters import Filter
+from ernie_search.index.fuse import reciprocal_rank
+from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices
+from ernie_search.index.rows import row_schema
+from ernie_search.index.spec import IndexSpec
+from ernie_search.types import Hit, Passage
+
+StoreMode = Literal["r", "w"]
+"""``r``: what was committed when it was opened. ``w``: may change it; one at a time."""
+
+FUSED_DEPTH = 100
+"""Passages that each of both rankings gives to a fusion, if nothing else is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats(IndexStats):
+    """What a store holds; see ``IndexStats``.
+
+    Attributes:
+        search: how a question is answered: "exact" or the approximate index's kind.
+        unindexed: passages that the approximate index lacks; they are searched exactly beside it.
+        disk_bytes: of all files; 0 where there are none, or they are elsewhere.
+        token_format: how token matrices are stored.
+        fields: what filters can ask for.
+        commit: the number of the commit that is read; 0 where there are none.
+    """
+
+    search: str = "exact"
+    unindexed: int = 0
+    disk_bytes: int = 0
+    token_format: str = "none"
+    fields: dict[str, str] = field(default_factory=dict)
+    commit: int = 0
+
+
+class Store(ABC):
+    """Passages with vectors, token matrices, words and typed fields. All scores: higher is better.
+
+    Equal scores are in the order of the passages' ids. A question's list does not depend on the others that
+    are asked with it. ``k`` above the number of passages gives all of them. A zero vector is a passage or
+    question like any other, whose scores are all 0.
+    """
+
+    capabilities: frozenset[str]
+    """Of "bm25", "hybrid", "maxsim" (the backend scores token matrices itself), "filters", "multiprocess",
+    "persistent" (a commit outlives the process)."""
+
+    def __init__(self, spec: IndexSpec, codec: TokenCodec | None) -> None:
+        """For backends: what is stored and how its tokens are written."""
+        self.spec = spec
+        self.codec = codec
+        self._has_parents: bool | None = None
+
+    # Writing
+
+    @abstractmethod
+    def upsert(self, batch: pa.RecordBatch) -> int:
+        """Add passages, or replace those with the same ids; the whole batch or nothing of it.
+
+        Args:
+            batch: see ``make_batch``.
+
+        Returns:
+            Passages written.
+
+        Raises:
+            DataError, IndexStateError: see ``to_rows``.
+            StorageError: the disk is full or read-only; nothing of the batch was kept.
+        """
+
+    @abstractmethod
+    def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
+        """Remove passages by id (unknown ones are no error) or by filter; the number removed.
+
+        Raises:
+            SettingsError: both or neither are given, or see ``check_filter``.
+        """
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make everything since the last commit durable and visible to readers that open from now on."""
+
+    @abstractmethod
+    def optimize(self) -> None:
+        """Merge small files, bring indexes up to date, drop what no reader uses; commits, too."""
+
+    # Reading
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Passages held."""
+
+    @abstractmethod
+    def nearest(
+        self, dense: NDArray[np.float32], k: int = 10, *, where: Filter | None = None, exact: bool = False
+    ) -> list[Ranking]:
+        """Ids and scores of the ``k`` best for each of the ``(Q, D)`` vectors (or one ``(D,)``).
+
+        Args:
+            dense: question vectors.
+            k: hits for each; fewer if there are not as many.
+            where: only passages that meet it.
+            exact: compare with every vector, also where there is an approximate index.
+
+        Raises:
+            SettingsError, DataError, IndexStateError: see ``check_vectors`` and ``check_filter``.
+        """
+
+    @abstractmethod
+    def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
+        """Ids and BM25 scores of the ``k`` best for each text; only passages that share a word with it.
+
+        Raises:
+            SettingsError: ``k`` below 1, or see ``check_filter``.
+            DataError: an empty text.
+        """
+
+    @abstractmethod
+    def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Stored columns (see ``row_schema``; all if None) of passages, a row for each id, in that order.
+
+        ``tokens`` are bytes of the store's ``codec``.
+
+        Raises:
+            IndexStateError: an id is unknown.
+            SettingsError: a column is unknown.
+        """
+
+    @abstractmethod
+    def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
+        """Those columns of all passages (that meet the filter), in batches, in no particular order."""
+
+    @abstractmethod
+    def count(self, where: Filter | None = None) -> int:
+        """Passages that meet the filter."""
+
+    @abstractmethod
+    def stats(self) -> StoreStats:
+        """Counts, sizes, and how questions are answered."""
+
+    @abstractmethod
+    def damage(self) -> list[str]:
+        """What is wrong with the backend's files: a line each, naming the file. Rows are ``verify``'s."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to release
+        """Release files and locks; what was not committed is gone."""
+
+    # What follows
+
+    def __enter__(self) -> "Store":
+        """``with open_index(...) as store:`` closes it."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """See ``close``."""
+        self.close()
+
+    @property
+    def model_name(self) -> str:
+        """The model that made the vectors."""
+        return self.spec.model_name
+
+    @property
+    def model_fingerprint(self) -> str:
+        """That model's fingerprint; no other model's vectors are taken or compared."""
+        return self.spec.model_fingerprint
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether token matrices are stored."""
+        return self.spec.with_tokens
+
+    @property
+    def has_parents(self) -> bool:
+        """Whether any passage is a piece of a longer document."""
+        if self._has_parents is None:
+            self._has_parents = any(
+                batch.column("parent").null_count < batch.num_rows for batch in self.scan(["parent"])
+            )
+        return self._has_parents
+
+    def search(
+        self,
+        dense: NDArray[np.float32] | None = None,
+        k: int = 10,
+        *,
+        text: Sequence[str] | None = None,
+        where: Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The ``k`` best passages by vector, by words, or by both fused by their ranks (reciprocal rank).
+
+        Args:
+            dense: ``(Q, D)`` question vectors.
+            k: hits for each.
+            text: Q questions.
+            where: only passages that meet it.
+            candidates: how deep each ranking goes into the fusion; ``FUSED_DEPTH`` or ``k`` if None.
+            exact: as for ``nearest``.
+
+        Returns:
+            Hits with text, title and fields; ``stages`` has "dense" and "bm25" where they looked.
+
+        Raises:
+            SettingsError: neither ``dense`` nor ``text``; and as ``nearest`` and ``bm25``.
+            DataError: another number of vectors than of texts.
+        """
+        if isinstance(text, str):
+            text = [text]
+        if dense is None and text is None:
+            raise SettingsError("search needs question vectors (dense), questions (text), or both")
+        depth = k if dense is None or text is None else max(k, candidates or FUSED_DEPTH)
+        named: dict[str, list[Ranking]] = {}
+        if dense is not None:
+            named["dense"] = self.nearest(dense, depth, where=where, exact=exact)
+        if text is not None:
+            named["bm25"] = self.bm25(text, depth, where=where)
+        if len({len(rankings) for rankings in named.values()}) > 1:
+            raise DataError(f"{len(named['dense'])} question vectors, but {len(named['bm25'])} texts")
+        results = []
+        for place in range(len(next(iter(named.values())))):
+            stages = {name: rankings[place] for name, rankings in named.items()}
+            best = (
+                reciprocal_rank(list(stages.values()), k) if len(stages) > 1 else next(iter(stages.values()))
+            )
+            scored = {
+                name: dict(zip(one.ids, one.scores.tolist(), strict=True)) for name, one in stages.items()
+            }
+            pairs = zip(self.get(best.ids), best.scores.tolist(), strict=True)
+            results.append([_hit(passage, score, scored) for passage, score in pairs])
+        return results
+
+    def get(self, ids: Sequence[str]) -> list[Passage]:
+        """Passages by id, in the order asked for.
+
+        Raises:
+            IndexStateError: an id is unknown.
+        """
+        found = self.fetch(ids, ["id", "title", "text", "fields"])
+        columns = [found[name].to_pylist() for name in ("id", "text", "title", "fields")]
+        return [
+            Passage(one, text, title, json.loads(fields))
+            for one, text, title, fields in zip(*columns, strict=True)
+        ]
+
+    def parents(self, ids: Sequence[str]) -> list[str]:
+        """The document that each passage is a piece of; its own id where it stands alone."""
+        if not self.has_parents:
+            return list(ids)
+        parents = self.fetch(ids, ["parent"])["parent"].to_pylist()
+        return [one if parent is None else parent for one, parent in zip(ids, parents, strict=True)]
+
+    def fetch_tokens(self, ids: Sequence[str]) -> TokenMatrices:
+        """The token matrices of passages as fp16, in the order asked for.
+
+        Raises:
+            IndexStateError: an id is unknown, or no token matrices are stored.
+        """
+        if self.codec is None:
+            raise IndexStateError(
+                "this index holds no token matrices, so late interaction is not possible; "
+                "use mode dense or index again with tokens"
+            )
+        found = self.fetch(ids, ["tokens", "token_ids"])
+        stored = self.codec.join(found["tokens"].to_pylist())
+        if stored.scales is not None or stored.values.dtype not in (np.float16, np.float32):
+            values = np.concatenate([np.zeros((0, self.codec.dim), np.float32), *stored.matrices()])
+        else:
+            values = stored.values
+        numbers = np.frombuffer(b"".join(found["token_ids"].to_pylist()), np.int32)
+        return TokenMatrices(values.astype(np.float16), numbers, stored.offsets)
+
+    def columns(self, names: Sequence[str] | None) -> list[str]:
+        """Stored columns by name; fields go by their own names.
+
+        Raises:
+            SettingsError: an unknown one.
+        """
+        known = {
+            (one.removeprefix("field_") if one.startswith("field_") else one): one
+            for one in row_schema(self.spec).names
+        }
+        if names is None:
+            return list(known.values())
+        unknown = [one for one in names if one not in known]
+        if unknown:
+            raise SettingsError(f"no column {unknown[0]!r}{did_you_mean(unknown[0], list(known))}")
+        return [known[one] for one in names]
+
+
+def in_order(table: pa.Table, ids: Sequence[str], wanted: Sequence[str], total: int) -> pa.Table:
+    """Rows of ``table``, which has a column ``id``, for each of ``ids``, with only the columns ``wanted``.
+
+    Raises:
+        IndexStateError: an id is not there.
+    """
+    place = {one: row for row, one in enumerate(table["id"].to_pylist())}
+    try:
+        rows = [place[one] for one in ids]
+    except KeyError as error:
+        raise IndexStateError(f"no passage {error.args[0]!r} in this index of {total}") from None
+    return table.select(list(wanted)).take(pa.array(rows, pa.int64()))
+
+
+def until_settled(ask: Callable[[int], tuple[list[str], list[float]]], k: int, total: int) -> Ranking:
+    """The ``k`` best of a backend that breaks ties as it likes, with ties broken by id.
+
+    ``ask(limit)`` gives ids and scores, best first. It is asked for more while the last score that came
+    equals the k-th: any of those that tie there might be the one to keep.
+    """
+    limit = min(k + 1, total)
+    while True:
+        ids, scores = ask(limit) if limit else ([], [])
+        if len(ids) < limit or limit >= total or scores[-1] < scores[k - 1]:
+            break
+        limit = min(limit * 4, total)
+    order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))[:k]
+    return Ranking([ids[row] for row in order], np.asarray([scores[row] for row in order], np.float32))
+
+
+def _hit(passage: Passage, score: float, scored: dict[str, dict[str, float]]) -> Hit:
+    stages = {name: values[passage.id] for name, values in scored.items() if passage.id in values}
+    return Hit(passage.id, score, passage.text, passage.title, passage.fields, stages)

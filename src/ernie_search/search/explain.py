@@ -1,0 +1,127 @@
+"""Why a hit was found: which question token matched which passage token, and how strongly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_search.search.highlight import best_matches, full_text, token_spans
+from ernie_search.search.searcher import Searcher
+from ernie_search.types import Hit
+from ernie_search.words import words
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatch:
+    """One question token and the passage token that MaxSim picks for it.
+
+    Attributes:
+        question: its characters ``start:stop`` of the question; None if the tokenizer cannot say.
+        passage: likewise, of the hit's full text (title, a space, text).
+        question_text, passage_text: the tokens as text.
+        strength: their cosine. The mean over all question tokens is the late stage's score.
+    """
+
+    question: tuple[int, int] | None
+    passage: tuple[int, int] | None
+    question_text: str
+    passage_text: str
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A hit, why.
+
+    Attributes:
+        hit: with its ``stages``.
+        tokens: a match for each question token, in the question's order; none where the index has no token
+            matrices.
+        shared_words: what question and passage have in common for BM25, in the question's order.
+    """
+
+    hit: Hit
+    tokens: list[TokenMatch]
+    shared_words: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, without the hit itself: ``tokens``, ``shared_words``."""
+        return {
+            "tokens": [
+                {
+                    "question": _place(one.question, one.question_text),
+                    "passage": _place(one.passage, one.passage_text),
+                    "strength": one.strength,
+                }
+                for one in self.tokens
+            ],
+            "shared_words": self.shared_words,
+        }
+
+
+def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Explanation]:
+    """Say of each hit why it was found.
+
+    The question is encoded once; the passages' stored token matrices are used, none is encoded again.
+
+    Args:
+        searcher: that found them.
+        question: as asked.
+        hits: of its ``search``.
+
+    Raises:
+        IndexStateError: a hit is no longer in the index.
+    """
+    asked = list(dict.fromkeys(words(question)))
+    shared = []
+    for hit in hits:
+        there = set(words(full_text(hit)))
+        shared.append([word for word in asked if word in there])
+    if not searcher.index.has_tokens or not hits:
+        return [Explanation(hit, [], one) for hit, one in zip(hits, shared, strict=True)]
+    encoding = searcher.model.encode_joint([question], "query")
+    tokenizer, query, ids = searcher.model.tokenizer, encoding.tokens[0], encoding.token_ids[0]
+    own = _pieces(tokenizer, question, ids)
+    stored = searcher.index.fetch_tokens([str(hit.fields.get("passage", hit.id)) for hit in hits])
+    found = []
+    for hit, start, stop, common in zip(hits, stored.offsets[:-1], stored.offsets[1:], shared, strict=True):
+        rows = stored.values[start:stop]
+        theirs = _pieces(tokenizer, full_text(hit), stored.token_ids[start:stop])
+        found.append(Explanation(hit, _matches(query, rows, own, theirs), common))
+    return found
+
+
+Piece = tuple[tuple[int, int] | None, str]
+"""Where a token stands, and its text."""
+
+
+def _pieces(tokenizer: Any, text: str, token_ids: NDArray[np.int32]) -> list[Piece]:
+    """Each token's place in ``text`` and its characters; without places, the vocabulary's word for it."""
+    spans = token_spans(tokenizer, text, token_ids, widen=False)
+    if spans is not None:
+        return [(span, text[span[0] : span[1]]) for span in spans]
+    numbers = token_ids.tolist()
+    convert = getattr(tokenizer, "convert_ids_to_tokens", None)
+    names = [str(one) for one in convert(numbers)] if convert is not None else [f"#{one}" for one in numbers]
+    return [(None, name) for name in names]
+
+
+def _matches(
+    query: NDArray[np.floating[Any]],
+    passage: NDArray[np.floating[Any]],
+    own: Sequence[Piece],
+    theirs: Sequence[Piece],
+) -> list[TokenMatch]:
+    if len(query) == 0 or len(passage) == 0:
+        return []
+    places, cosines = best_matches(query, passage)
+    return [
+        TokenMatch(own[row][0], theirs[place][0], own[row][1], theirs[place][1], strength)
+        for row, (place, strength) in enumerate(zip(places.tolist(), cosines.tolist(), strict=True))
+    ]
+
+
+def _place(span: tuple[int, int] | None, text: str) -> dict[str, Any]:
+    return {"text": text} if span is None else {"text": text, "start": span[0], "stop": span[1]}

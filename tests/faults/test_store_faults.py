@@ -1,0 +1,265 @@
+"""Kills, flipped bytes, a full disk, two writers, readers beside one: the store on disk loses nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kill_rounds import kill_rounds
+
+from ernie_search.errors import IndexStateError, SettingsError, StorageError
+from ernie_search.index import Eq, make_spec, open_index, verify
+from ernie_search.index.lance_files import STORE, read_commit
+from store_helpers import MODEL, batch, new_store, passage, spec
+
+PASSAGES = [passage(number) for number in range(40)]
+
+
+def filled(folder: Path, **changes):
+    store = new_store("lance", folder, **changes)
+    store.upsert(batch(PASSAGES[:30]))
+    store.commit()
+    return store
+
+
+def what_verify_says(folder: Path) -> str:
+    try:
+        damaged = open_index(folder, check=False)
+    except IndexStateError as error:  # so broken that it cannot even be opened
+        return str(error)
+    try:
+        return verify(damaged).problems[0]
+    finally:
+        damaged.close()
+
+
+def question():
+    return MODEL.encode_joint(["word3 common"], "query").dense
+
+
+def test_three_rounds_of_kill(tmp_path):
+    assert kill_rounds(tmp_path / "store", 3, seed=1) == 4
+
+
+def test_it_is_there_after_reopening(tmp_path):
+    store = filled(tmp_path / "s")
+    store.delete(["p003"])
+    store.commit()
+    expected = store.nearest(question(), 40)[0].ids
+    store.close()
+    again = open_index(tmp_path / "s")
+    assert len(again) == 29
+    assert again.nearest(question(), 40)[0].ids == expected
+    assert again.spec == spec()
+    with pytest.raises(SettingsError, match='mode "w"'):
+        again.delete(["p001"])
+    again.close()
+    with pytest.raises(IndexStateError, match="closed"):
+        again.nearest(question(), 1)
+
+
+def test_what_was_not_committed_is_gone(tmp_path):
+    store = filled(tmp_path / "s")
+    store.upsert(batch(PASSAGES[30:]))
+    store.delete(["p001"])
+    assert len(store) == 39
+    store.close()
+    again = open_index(tmp_path / "s", mode="w")
+    assert len(again) == 30
+    named = {tmp_path / "s" / name for name in read_commit(tmp_path / "s").files}
+    there = {path for path in (tmp_path / "s" / "passages.lance").rglob("*") if path.is_file()}
+    assert there == named
+    again.close()
+
+
+def test_a_flipped_byte_anywhere_is_named_and_refused(tmp_path):
+    store = filled(tmp_path / "s")
+    store.delete(["p002"])
+    store.optimize()
+    store.close()
+    files = [path for path in (tmp_path / "s").rglob("*") if path.is_file() and path.stat().st_size]
+    assert len(files) > 6
+    for path in files:
+        whole = path.read_bytes()
+        for place in {0, len(whole) // 2, len(whole) - 1}:
+            broken = bytearray(whole)
+            broken[place] ^= 1
+            path.write_bytes(broken)
+            with pytest.raises(IndexStateError, match=path.name):
+                open_index(tmp_path / "s")
+            assert path.name in what_verify_says(tmp_path / "s")
+        path.write_bytes(whole)
+    sound = open_index(tmp_path / "s")
+    assert verify(sound, MODEL).problems == []
+    sound.close()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    filled(tmp_path / "s").close()
+    data = next((tmp_path / "s" / "passages.lance" / "data").iterdir())
+    data.unlink()
+    with pytest.raises(IndexStateError, match=f"{data.name}: this file is missing"):
+        open_index(tmp_path / "s")
+
+
+def test_a_file_overwritten_under_an_open_store_is_noticed(tmp_path):
+    store = filled(tmp_path / "s")
+    store.close()
+    reader = open_index(tmp_path / "s")
+    path = next((tmp_path / "s" / "passages.lance" / "data").iterdir())
+    broken = bytearray(path.read_bytes())
+    broken[200] ^= 255
+    path.write_bytes(broken)
+    with pytest.raises(IndexStateError, match=f"{path.name}: was overwritten"):
+        reader.nearest(question(), 3)
+    reader.close()
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    store = filled(tmp_path / "s")
+    with pytest.raises(IndexStateError, match="another process is writing"):
+        open_index(tmp_path / "s", mode="w")
+    store.close()
+    open_index(tmp_path / "s", mode="w").close()
+
+
+READER = """
+import sys
+from ernie_search.index import open_index
+store = open_index(sys.argv[1])
+print(len(store), flush=True)
+sys.stdin.readline()
+print(len(store), len(store.get(["p000", "p029"])), len(list(store.scan(["dense", "tokens"]))), flush=True)
+"""
+
+
+def test_a_reader_process_goes_on_undisturbed(tmp_path):
+    store = filled(tmp_path / "s")
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", READER, str(tmp_path / "s")]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as reader:
+        assert reader.stdout.readline().strip() == "30"
+        store.delete(where=Eq("lang", "en"))
+        store.upsert(batch(PASSAGES[30:]))
+        store.optimize()
+        with open_index(tmp_path / "s") as now:
+            assert len(now) == 30
+        held = len(list((tmp_path / "s" / "passages.lance" / "data").iterdir()))
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        assert reader.stdout.readline().split()[:2] == ["30", "2"]
+    assert reader.returncode == 0
+    store.optimize()  # nobody holds the old version now
+    assert len(list((tmp_path / "s" / "passages.lance" / "data").iterdir())) < held
+    assert verify(store).problems == []
+    store.close()
+
+
+def test_a_reader_sees_whole_commits_only(tmp_path):
+    store = filled(tmp_path / "s")
+    store.upsert(batch(PASSAGES[30:]))
+    between = open_index(tmp_path / "s")
+    assert len(between) == 30
+    store.commit()
+    assert len(between) == 30
+    after = open_index(tmp_path / "s")
+    assert len(after) == 40
+    for one in (between, after, store):
+        one.close()
+
+
+def test_a_killed_prune_is_finished(tmp_path, monkeypatch):
+    from ernie_search.index.lance import LanceStore
+
+    store = filled(tmp_path / "s")
+    store.delete(["p001"])
+    monkeypatch.setattr(LanceStore, "_prune", lambda self: None)
+    store.optimize()
+    store.close()
+    assert read_commit(tmp_path / "s").pruning
+    monkeypatch.undo()
+    # As far as the killed one got: a file of an older version is gone.
+    reader = open_index(tmp_path / "s")
+    assert len(reader) == 29
+    reader.close()
+    again = open_index(tmp_path / "s", mode="w")
+    assert not read_commit(tmp_path / "s").pruning
+    assert verify(again).problems == []
+    again.close()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "thesis.txt").write_text("mine")
+    with pytest.raises(IndexStateError, match=r"holds 'thesis\.txt'"):
+        open_index(tmp_path / "s", spec(), "w")
+    with pytest.raises(IndexStateError, match="not a store"):
+        open_index(tmp_path / "s")
+    with pytest.raises(SettingsError, match="no store there"):
+        open_index(tmp_path / "nowhere", spec())
+
+
+def test_another_spec_is_refused(tmp_path):
+    filled(tmp_path / "s").close()
+    with pytest.raises(IndexStateError, match=r"made by model stub \(f00d\), not other \(beef\)"):
+        open_index(tmp_path / "s", spec(model_name="other", model_fingerprint="beef"), "w")
+    with pytest.raises(IndexStateError, match="made with tokens='fp16', not 'int8'"):
+        open_index(tmp_path / "s", spec(tokens="int8"), "w")
+    open_index(tmp_path / "s", spec(model_path="elsewhere"), "w").close()
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("a small file system is mounted for this, which only root may do")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        store = filled(small / "s")
+        big = make_spec(**(spec().model_dump()))
+        assert big == store.spec
+        long = [passage(number, "w" * 30_000 + str(number)) for number in range(100, 300)]
+        with pytest.raises(StorageError, match="disk is full"):
+            for _ in range(20):
+                store.upsert(batch(long))
+                store.commit()
+        before = read_commit(small / "s").passages
+        store.close()
+        again = open_index(small / "s", mode="w")
+        assert len(again) == before
+        assert verify(again, MODEL).problems == []
+        again.close()
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_large_store_searches_approximately_and_says_so(tmp_path):
+    store = new_store("lance", tmp_path / "s", exact_below=256, ann="ivf_sq", partitions=2, probes=2)
+    many = [passage(number) for number in range(300)]
+    store.upsert(batch(many))
+    store.commit()
+    assert store.stats().search == "exact"  # until it is optimized
+    (streamed,) = store.nearest(question(), 10)
+    store.optimize()
+    stats = store.stats()
+    assert (stats.search, stats.unindexed) == ("IvfSq", 0)
+    (exact,) = store.nearest(question(), 10, exact=True)
+    assert exact.ids == streamed.ids
+    (found,) = store.nearest(question(), 10)
+    assert len(set(found.ids) & set(exact.ids)) >= 9
+    np.testing.assert_allclose(found.scores[:3], exact.scores[:3], atol=1e-4)
+    (met,) = store.nearest(question(), 300, where=Eq("lang", "de"))
+    assert {many[int(one[1:])].fields["lang"] for one in met.ids} == {"de"}
+    store.upsert(batch([passage(300, "word3 common")]))
+    store.commit()
+    assert store.stats().unindexed == 1
+    assert store.nearest(question(), 1)[0].ids == ["p300"]
+    store.close()
+    assert json.loads((tmp_path / "s" / STORE).read_text())["format"] == 1

@@ -1,0 +1,211 @@
+"""The parts of the stores that no backend shows by itself: ids, ties, streams, ingest, the optional extra."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from ernie_search.encoding import encode_collection
+from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.index import (
+    Eq,
+    Ranking,
+    build_store,
+    infer_fields,
+    make_spec,
+    open_index,
+    reciprocal_rank,
+    shard_batches,
+    verify,
+)
+from ernie_search.index.exact import Best
+from ernie_search.index.id_map import IdMap, Seen, hashes
+from ernie_search.index.store import until_settled
+from ernie_search.types import Passage
+from store_helpers import MODEL, batch, new_store, passage, spec
+from stub_encoder import StubEncoder
+
+
+def test_seen_ids():
+    seen = Seen()
+    assert not seen.any_of(["a"])
+    for start in range(0, 1000, 50):
+        ids = [f"p{number}" for number in range(start, start + 50)]
+        assert not seen.any_of(ids)
+        seen.add(ids)
+        assert seen.any_of([ids[7], "other"])
+    assert not seen.any_of([f"q{number}" for number in range(1000)])
+    assert seen.any_of(["p0"])
+    assert len(seen._runs) < 10
+
+
+def test_rows_of_ids():
+    ids = [f"p{number}" for number in range(100)]
+    places = np.arange(100, dtype=np.uint64) * 3
+    order = np.random.default_rng(0).permutation(100)
+    found = IdMap(hashes([ids[row] for row in order]), places[order])
+    assert sorted(found.rows(["p5", "p99", "p5", "absent"])) == [15, 297]
+    assert found.rows([]) == []
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 50])
+def test_the_best_of_a_stream(k):
+    random = np.random.default_rng(k)
+    scores = random.integers(0, 6, 200).astype(np.float32)
+    ids = [f"p{number:03}" for number in random.permutation(200)]
+    best = Best(k)
+    for start in range(0, 200, 23):
+        best.add(ids[start : start + 23], scores[start : start + 23])
+    order = sorted(range(200), key=lambda row: (-scores[row], ids[row]))[:k]
+    assert best.ranking().ids == [ids[row] for row in order]
+    assert best.ranking().scores.tolist() == scores[order].tolist()
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 20])
+def test_ties_of_a_careless_backend(k):
+    scores = [3.0, *[2.0] * 9, 1.0]
+    ids = list("kjihgfedcba")  # the backend's order among ties is the wrong one
+    asked = []
+
+    def ask(limit):
+        asked.append(limit)
+        return ids[:limit], scores[:limit]
+
+    ranking = until_settled(ask, k, len(ids))
+    assert ranking.ids == sorted(ids, key=lambda one: (-scores[ids.index(one)], one))[:k]
+    assert len(asked) <= 3
+
+
+def test_reciprocal_ranks():
+    first = Ranking(["a", "b", "c"], np.float32([3, 2, 1]))
+    second = Ranking(["c", "b"], np.float32([9, 8]))
+    fused = reciprocal_rank([first, second], 5)
+    assert fused.ids == ["c", "b", "a"]
+    np.testing.assert_allclose(fused.scores, [1 / 63 + 1 / 61, 2 / 62, 1 / 61], rtol=1e-6)
+
+
+def test_fields_to_filter_by():
+    rows = [
+        Passage(
+            "a", "x", fields={"year": 1, "price": 1, "tags": ["x"], "mixed": 1, "parent": "d", "text": "t"}
+        ),
+        Passage(
+            "b", "y", fields={"year": None, "price": 1.5, "mixed": "one", "on": True, "lang": "en", "a b": 1}
+        ),
+    ]
+    assert infer_fields(batch(rows)) == {"lang": "str", "on": "bool", "price": "float", "year": "int"}
+
+
+@pytest.mark.parametrize("tokens", ["fp32", "int8", "2bit"])
+def test_shards_become_a_store_again_and_again(tmp_path, tokens):
+    passages = [passage(number) for number in range(30)]
+    encode_collection(MODEL, passages, tmp_path / "shards", data_fingerprint="d", shard_size=8)
+    done = []
+    for _ in range(2):
+        with build_store(tmp_path / "shards", tmp_path / "s", tokens=tokens, progress=done.append) as store:
+            assert len(store) == 30
+            assert store.spec.fields == {"lang": "str", "open": "bool", "price": "float", "year": "int"}
+    assert sum(done) == 60
+    with open_index(f"lance://{tmp_path / 's'}") as store:
+        assert store.codec.name == tokens
+        assert store.count(Eq("lang", "en")) == 10
+        assert verify(store, MODEL).problems == []
+        expected = MODEL.encode_joint([passages[4].full_text], "passage").tokens[0]
+        found = store.fetch_tokens(["p004"]).values
+        assert found.shape == expected.shape
+        if tokens != "2bit":
+            np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_shards_without_tokens(tmp_path):
+    encode_collection(MODEL, [passage(1)], tmp_path / "x", data_fingerprint="d", with_tokens=False)
+    with pytest.raises(SettingsError, match="hold no token matrices"):
+        build_store(tmp_path / "x", tmp_path / "s", tokens="fp16")
+    with build_store(tmp_path / "x", "memory://") as store:
+        assert not store.has_tokens
+    assert len(list(shard_batches(tmp_path / "x"))) == 1
+
+
+def test_a_store_without_tokens_refuses_nothing_and_one_with_them_does(tmp_path):
+    store = new_store("memory", tmp_path)
+    bare = batch([passage(1)]).drop_columns(["tokens"])
+    with pytest.raises(IndexStateError, match="the batch has none"):
+        store.upsert(bare)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        ("chroma://x", {}, "unknown kind of index 'chroma'"),
+        ("memory://", {}, "say what it holds"),
+        ("qdrant+http://host:6333", {}, "names no collection"),
+    ],
+)
+def test_addresses(url, options, message):
+    with pytest.raises(SettingsError, match=message):
+        open_index(url, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dim": 0}, "dim: "),
+        ({"fields": {"a b": "int"}}, "letters, digits"),
+        ({"fields": {"text": "str"}}, "column of that name"),
+        ({"fields": {"year": "date"}}, r"fields\.year"),
+        ({"tokens": "4bit"}, "tokens: "),
+        ({"colour": 1}, "colour: "),
+    ],
+)
+def test_impossible_specs(change, message):
+    with pytest.raises(SettingsError, match=message):
+        make_spec(**(spec().model_dump() | change))
+
+
+def test_qdrant_without_its_client(monkeypatch):
+    for name in [one for one in sys.modules if one.startswith("ernie_search.index.qdrant")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    with pytest.raises(SettingsError, match="pip install"):
+        open_index("qdrant+http://localhost:6333/x")
+
+
+def test_qdrant_does_three_stages_in_one_query(tmp_path):
+    pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
+    store = new_store("qdrant", tmp_path)
+    passages = [passage(number) for number in range(40)]
+    store.upsert(batch(passages))
+    text = "word30 common group2"
+    query = MODEL.encode_joint([text], "query")
+    ranking = store.one_query(query.dense[0], text, query.tokens[0], 5, candidates=40)
+    late = []
+    for one, matrix in zip(
+        passages, MODEL.encode_joint([p.full_text for p in passages], "passage").tokens, strict=True
+    ):
+        late.append((-float((query.tokens[0] @ matrix.T).max(1).mean()), one.id))
+    assert ranking.ids[0] == sorted(late)[0][1] == "p030"
+    np.testing.assert_allclose(ranking.scores, [-score for score, _ in sorted(late)[:5]], atol=2e-3)
+    few = store.one_query(query.dense[0], text, query.tokens[0], 5, where=Eq("lang", "de"))
+    assert {passages[int(one[1:])].fields["lang"] for one in few.ids} == {"de"}
+    store.close()
+
+
+def test_another_qdrant_collection_is_refused():
+    qdrant_client = pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
+    from ernie_search.index.qdrant import QdrantStore
+
+    client = qdrant_client.QdrantClient(":memory:")
+    with pytest.raises(IndexStateError, match="no such collection"):
+        QdrantStore.connect(client, "x")
+    vectors = qdrant_client.models.VectorParams(size=4, distance=qdrant_client.models.Distance.DOT)
+    client.create_collection("x", vectors_config=vectors)
+    with pytest.raises(IndexStateError, match="was not made by ernie-search"):
+        QdrantStore.connect(client, "x")
+    QdrantStore.create(client, "mine", spec())
+    other = StubEncoder(name="other", fingerprint="beef")
+    with pytest.raises(IndexStateError, match=r"stub \(f00d\), not other \(beef\)"):
+        QdrantStore.connect(client, "mine", spec(model_name=other.name, model_fingerprint=other.fingerprint))
+    reader = QdrantStore.connect(client, "mine")
+    with pytest.raises(SettingsError, match='mode "w"'):
+        reader.upsert(batch([passage(1)]))
+    client.close()
