@@ -48,18 +48,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_run_lines(path: Path) -> Iterator[tuple[int, str, str, float]]:
-    """Line number, query id, passage id and score of each line of a run. The rank column is not read.
+    """Line number, query id, passage id and score of each line of a run.
+
+    The score decides; a rank that is a whole number is compared with that of the question's line before.
 
     Raises:
         DataError: as ``read_lines``; a file without lines; or, with the line: a wrong number of columns, a
-            score that is no number.
+            score that is no number, a rank that contradicts the score.
     """
     empty = True
+    before: tuple[str, str, float] = ("", "", math.nan)
     for number, line in read_lines(path):
         columns = BLANK.split(line)
         if len(columns) != 6:
             raise DataError(f"{path}:{number}: {len(columns)} columns, a run has 6: {RUN_COLUMNS}")
-        query_id, _, passage_id, _, score_text, _ = columns
+        query_id, _, passage_id, rank, score_text, _ = columns
         try:
             score = float(score_text)
         except ValueError:
@@ -68,10 +71,24 @@ def read_run_lines(path: Path) -> Iterator[tuple[int, str, str, float]]:
             raise DataError(
                 f"{path}:{number}: the score {score_text!r} is not a number; columns are {RUN_COLUMNS}"
             )
+        if query_id == before[0] and _contradict(rank, score, *before[1:]):
+            raise DataError(
+                f"{path}:{number}: rank {rank} with score {score:g} contradicts rank {before[1]} with score "
+                f"{before[2]:g} of query {query_id!r}; a higher score is better: negate distances, or write "
+                "the ranks anew"
+            )
+        before = (query_id, rank, score)
         empty = False
         yield number, query_id, passage_id, score
     if empty:
         raise DataError(f"{path}: holds no line of a run; columns are {RUN_COLUMNS}")
+
+
+def _contradict(rank: str, score: float, other_rank: str, other: float) -> bool:
+    """Whether the better score has the worse rank. Equal scores, equal ranks and other marks say nothing."""
+    if score == other or not (rank.isdecimal() and other_rank.isdecimal()):
+        return False
+    return (int(rank) - int(other_rank)) * (1 if score > other else -1) > 0
 
 
 def add_score(

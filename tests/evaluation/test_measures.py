@@ -126,7 +126,9 @@ def test_other_measures_of_ir_measures_pass_through() -> None:
 
 @pytest.mark.parametrize("name", ["recal@10", "MRR@0", "nDCG@x", "recall", "", "R", "P", "os.getcwd()"])
 def test_unknown_measures_are_refused(name: str) -> None:
-    with pytest.raises(EvaluationError, match=r"is unknown|not installed|cutoff of at least 1"):
+    with pytest.raises(
+        EvaluationError, match=r"is unknown|not installed|cutoff of at least 1|needs a cutoff"
+    ):
         parse_measure(name)
 
 
@@ -156,3 +158,37 @@ def test_interval_holds_the_mean() -> None:
     measured = evaluate_run(QRELS, RUN)
     low, high = measured.interval("MRR@10")
     assert 0 <= low <= measured.mean("MRR@10") <= high <= 0.5
+
+
+def test_map_and_success() -> None:
+    run: Run = {"q": {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}}
+    measured = evaluate_run({"q": {"b": 1, "d": 2, "x": 1}}, run, ["MAP", "MAP@2", "success@1", "success@2"])
+    assert measured.mean("MAP") == pytest.approx((1 / 2 + 2 / 4) / 3)
+    assert measured.mean("MAP@2") == pytest.approx(1 / 2 / 3)
+    assert [measured.mean("success@1"), measured.mean("success@2")] == [0, 1]
+
+
+def test_grades_from_two() -> None:
+    run: Run = {"q": {"a": 3.0, "b": 2.0, "c": 1.0}}
+    qrels: Qrels = {"q": {"a": 1, "b": 2, "c": 3}}
+    names = ["MRR@10", "MRR(rel=2)@10", "recall(rel=2)@2", "MAP(rel=3)", "success(rel=2)@1"]
+    measured = evaluate_run(qrels, run, names)
+    assert [measured.mean(name) for name in names] == pytest.approx([1, 1 / 2, 1 / 2, 1 / 3, 0])
+    with pytest.raises(EvaluationError, match="gain is the grade itself"):
+        parse_measure("nDCG(rel=2)@10")
+
+
+def test_a_cut_list_gives_the_same_shallow_measures() -> None:
+    generator = np.random.default_rng(1)
+    run: Run = {f"q{i}": {f"p{j}": float(s) for j, s in enumerate(generator.random(400))} for i in range(20)}
+    qrels: Qrels = {
+        query: {f"p{j}": int(generator.integers(0, 3)) for j in range(0, 400, 9)} | {"p1": 1} for query in run
+    }
+    names = ["MRR@10", "nDCG@10", "recall@100", "success@5", "MAP@100", "P(judged_only=True)@5", "recall@200"]
+    together = evaluate_run(qrels, run, names)
+    for name in names:
+        whole = dict.fromkeys(run, 0.0) | {
+            metric.query_id: metric.value
+            for metric in ir_measures.iter_calc([parse_measure(name)], qrels, run)
+        }
+        assert together.of(name) == pytest.approx([whole[query] for query in together.query_ids], abs=1e-12)

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ernie_search.cli.evidence import AnswersFile, SelfHitsOption, all_questions
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
-    from ernie_search.types import Run
+    from ernie_search.evaluation import SystemResult
+    from ernie_search.types import Qrels, Run
 
 EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index"
 
@@ -31,23 +33,26 @@ def evaluate(
     baseline: Annotated[Path | None, typer.Option(help="Compare with this TREC run file.")] = None,
     measure: Annotated[
         list[str] | None,
-        typer.Option("--measure", "-m", help="MRR@k, nDCG@k, recall@k, ...; may be repeated."),
+        typer.Option(
+            "--measure",
+            "-m",
+            help="MRR@k, nDCG@k, recall@k, MAP, success@k, answer_recall@k, ...; may be repeated.",
+        ),
     ] = None,
+    answers: AnswersFile = None,
+    self_hits: SelfHitsOption = "drop",
+    check: Annotated[
+        bool, typer.Option(help="Refuse a run file with questions or passages that the collection lacks.")
+    ] = True,
     save_run: Annotated[Path | None, typer.Option(help="Write the index's run as a TREC file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
     from ernie_search.data import open_collection
-    from ernie_search.evaluation import (
-        DEFAULT_MEASURES,
-        SystemResult,
-        evaluate_run,
-        read_run,
-        results_json,
-        results_table,
-        write_run,
-    )
-    from ernie_search.evaluation.measures import parse_measure
+    from ernie_search.evaluation import DEFAULT_MEASURES, results_json, results_table, write_run
+    from ernie_search.evaluation.answers import parse_answer_measure
+    from ernie_search.evaluation.comparison import check_measures
+    from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
     from ernie_search.evaluation.table import TABLE_MEASURES
 
     if (index is None) == (run is None):
@@ -59,32 +64,103 @@ def evaluate(
     collection = open_collection(source)
     qrels = collection.qrels(split)
     names = tuple(measure or DEFAULT_MEASURES)
-    for name in names:
-        parse_measure(name)  # a typing error shows before minutes are spent searching
-    systems = []
-    if baseline is not None:
-        systems.append(SystemResult(baseline.name, evaluate_run(qrels, read_run(baseline), names)))
+    check_measures(names, qrels=True, answers=True)  # a typing error shows before minutes are spent searching
+    runs: dict[str, Run] = {}
+    seconds: dict[str, float] = {}
+    files = {} if baseline is None else {baseline.name: baseline}
+    if run is not None:
+        files[_label(run, baseline)] = run
+    for name, path in files.items():
+        runs[name] = _read(path, collection, check)
     if index is not None:
-        found, seconds = _search(collection, split, index, model, mode, k, candidates)
+        name = f"{index.name} ({mode})"
+        runs[name], seconds[name] = _search(collection, split, index, model, mode, k, candidates)
         if save_run is not None:
-            write_run(save_run, found, tag=f"ernie-search-{mode}")
-        systems.append(SystemResult(f"{index.name} ({mode})", evaluate_run(qrels, found, names), seconds))
-    elif run is not None:
-        systems.append(SystemResult(_label(run, baseline), evaluate_run(qrels, read_run(run), names)))
+            write_run(save_run, runs[name], tag=f"ernie-search-{mode}")
+    notes = []
+    for name, found in runs.items() if self_hits == "drop" else ():
+        runs[name], dropped = drop_self_hits(found, qrels)
+        notes.append(self_hits_note(name, dropped))
     against = baseline.name if baseline is not None else None
+    plain = tuple(name for name in names if parse_answer_measure(name) is None)
+    of_answers = tuple(name for name in names if name not in plain)
+    systems = _measured(runs, seconds, plain, qrels)
+    answered = _answered(runs, seconds, of_answers, collection, split, answers)
+    notes += [
+        f"{one.name}: judged questions that are not in the run and count 0: {one.measured.missing:,}"
+        for one in systems
+        if one.measured.missing
+    ]
     if as_json:
-        figures = results_json(systems, baseline=against)
-        print_json(
-            {"source": collection.source, "split": split, "data": collection.fingerprint, "systems": figures}
-        )
+        figures = {
+            "source": collection.source,
+            "split": split,
+            "data": collection.fingerprint,
+            "systems": results_json(systems, baseline=against) if systems else [],
+            "notes": [note for note in notes if note],
+        }
+        if answered:
+            figures["answers"] = results_json(answered, baseline=against)
+        print_json(figures)
         return
     out = console()
     out.print(f"{collection.source}, {split}: {len(qrels):,} questions", soft_wrap=True)
-    out.print(results_table(systems, tuple(measure or TABLE_MEASURES), baseline=against))
-    for system in systems:
-        missing = system.measured.missing
-        if missing:
-            out.print(f"{system.name}: judged questions that are not in the run and count 0: {missing:,}")
+    if systems:
+        out.print(results_table(systems, plain if measure else TABLE_MEASURES, baseline=against))
+    if answered:
+        of = len(answered[0].measured.query_ids)
+        out.print(
+            results_table(answered, of_answers, baseline=against, title=f"{of:,} questions with answers")
+        )
+    for note in notes:
+        if note:
+            out.print(note, soft_wrap=True)
+
+
+def _read(path: Path, collection: "Collection", check: bool) -> "Run":
+    """A run file, checked against the collection."""
+    from ernie_search.evaluation import read_run
+    from ernie_search.evaluation.faults import check_passages, check_questions
+
+    run = read_run(path)
+    if check:
+        check_questions(path, run, {query.id for query in all_questions(collection)})
+        check_passages(path, run, (passage.id for passage in collection.passages()))
+    return run
+
+
+def _measured(
+    runs: "dict[str, Run]", seconds: dict[str, float], names: tuple[str, ...], qrels: "Qrels"
+) -> "list[SystemResult]":
+    from ernie_search.evaluation import SystemResult, evaluate_run
+
+    if not names:
+        return []
+    return [
+        SystemResult(name, evaluate_run(qrels, run, names), seconds.get(name)) for name, run in runs.items()
+    ]
+
+
+def _answered(
+    runs: "dict[str, Run]",
+    seconds: dict[str, float],
+    names: tuple[str, ...],
+    collection: "Collection",
+    split: str,
+    answers: Path | None,
+) -> "list[SystemResult]":
+    from ernie_search.evaluation import SystemResult
+    from ernie_search.evaluation.answers import answer_recall, answers_of, parse_answer_measure
+    from ernie_search.evaluation.texts import read_answers
+
+    cutoffs = [depth for name in names if (depth := parse_answer_measure(name)) is not None]
+    if not cutoffs:
+        return []
+    found = read_answers(answers) if answers is not None else answers_of(collection.queries(split))
+    return [
+        SystemResult(name, answer_recall(run, found, collection.passages(), cutoffs), seconds.get(name))
+        for name, run in runs.items()
+    ]
 
 
 def _label(run: Path, baseline: Path | None) -> str:

@@ -1,9 +1,14 @@
 """What a run is worth: measures with intervals, tests between two runs, TREC files, a table."""
 
+from ernie_search.evaluation.answers import answer_recall, answers_of, holds_answer
+from ernie_search.evaluation.comparison import RunComparison, compare_runs, gap_closed
+from ernie_search.evaluation.holm import holm
 from ernie_search.evaluation.intervals import Interval, bootstrap_interval
 from ernie_search.evaluation.measures import DEFAULT_MEASURES, Measured, evaluate_run
+from ernie_search.evaluation.self_hits import drop_self_hits
 from ernie_search.evaluation.significance import Comparison, compare, randomisation_test
 from ernie_search.evaluation.table import SystemResult, results_json, results_table
+from ernie_search.evaluation.texts import read_answers, read_queries
 from ernie_search.evaluation.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
@@ -11,12 +16,22 @@ __all__ = [
     "Comparison",
     "Interval",
     "Measured",
+    "RunComparison",
     "SystemResult",
+    "answer_recall",
+    "answers_of",
     "bootstrap_interval",
     "compare",
+    "compare_runs",
+    "drop_self_hits",
     "evaluate_run",
+    "gap_closed",
+    "holds_answer",
+    "holm",
     "randomisation_test",
+    "read_answers",
     "read_qrels",
+    "read_queries",
     "read_run",
     "results_json",
     "results_table",

@@ -1,8 +1,10 @@
-"""MRR, nDCG and recall of a run, question by question, computed by ir_measures."""
+"""MRR, nDCG, recall, MAP and success of a run, question by question, computed by ir_measures."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import ir_measures
 import numpy as np
@@ -26,10 +28,21 @@ DEFAULT_MEASURES = (
     "recall@1000",
 )
 
-FAMILIES = {"MRR": ir_measures.RR, "nDCG": ir_measures.nDCG, "recall": ir_measures.R}
-"""Our names for those of ir_measures. A passage is relevant from grade 1; nDCG's gain is the grade."""
+FAMILIES = {
+    "MRR": ir_measures.RR,
+    "MAP": ir_measures.AP,
+    "nDCG": ir_measures.nDCG,
+    "recall": ir_measures.R,
+    "success": ir_measures.Success,
+}
+"""Our names for those of ir_measures. A passage is relevant from grade 1, or from the grade that the name
+says, as MS MARCO's ``MRR(rel=2)@10``; nDCG's gain is the grade."""
+SHALLOW = 100
+"""Measures with cutoffs up to here get only so many passages: most of a long run's time is spent below."""
+WHOLE = ("MRR", "MAP", "nDCG")
+"""Families that also make sense over the whole list, without ``@k``."""
 
-NAME = re.compile(r"(MRR|nDCG|recall)@([1-9][0-9]*)")
+NAME = re.compile(r"(MRR|MAP|nDCG|recall|success)(?:\(rel=([1-9][0-9]*)\))?(?:@([1-9][0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +81,7 @@ class Measured:
 
 
 def parse_measure(name: str) -> ir_measures.Measure:
-    """The measure of a name: ``MRR@k``, ``nDCG@k``, ``recall@k``, or any name that ir_measures knows.
+    """The measure of a name: one of ``FAMILIES`` with ``@k``, or any name that ir_measures knows.
 
     Raises:
         EvaluationError: no such measure, a measure without the cutoff that it needs, or one that needs
@@ -76,7 +89,13 @@ def parse_measure(name: str) -> ir_measures.Measure:
     """
     match = NAME.fullmatch(name)
     if match:
-        return FAMILIES[match[1]] @ int(match[2])
+        family, relevant, cutoff = match.groups()
+        if cutoff is None and family not in WHOLE:
+            raise EvaluationError(f"measure {name!r} needs a cutoff; write {name}@10, say")
+        if relevant is not None and family == "nDCG":
+            raise EvaluationError(f"measure {name!r}: nDCG's gain is the grade itself; leave (rel=...) out")
+        found = FAMILIES[family] if relevant is None else FAMILIES[family](rel=int(relevant))
+        return found if cutoff is None else found @ int(cutoff)
     try:
         measure = ir_measures.parse_measure(name)
         supported = ir_measures.DefaultPipeline.supports(measure)  # type: ignore[no-untyped-call]
@@ -97,6 +116,11 @@ def parse_measure(name: str) -> ir_measures.Measure:
             f"measure {name!r} needs a tool that is not installed; see ir_measures' documentation"
         )
     return measure
+
+
+def _looks_no_deeper(measure: ir_measures.Measure, depth: int) -> bool:
+    """Whether only the top ``depth`` passages count. Other parameters (``judged_only``) may look below."""
+    return set(measure.params) <= {"cutoff", "rel"} and measure.params.get("cutoff", math.inf) <= depth
 
 
 def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASURES) -> Measured:
@@ -132,7 +156,8 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
     by_rank: Run = {}
     for query_id, scores in judged.items():
         if scores:  # an empty list has no measures of its own: its question counts as missing
-            by_rank[query_id] = {pid: float(-rank) for rank, pid in enumerate(ranked(scores, query_id))}
+            order = ranked(scores, query_id)
+            by_rank[query_id] = dict(zip(order, map(float, range(0, -len(order), -1)), strict=True))
     # ir_measures' tools expect at least one judgement a question, and none below 0
     grades = {
         query_id: {pid: max(0, g) for pid, g in judged.items()}
@@ -141,8 +166,12 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
     }
     row = {query_id: number for number, query_id in enumerate(query_ids)}
     columns = {measure: np.zeros(len(query_ids)) for measure in parsed.values()}
-    for metric in ir_measures.iter_calc(list(columns), grades, by_rank):
-        columns[metric.measure][row[metric.query_id]] = metric.value
+    shallow = [measure for measure in columns if _looks_no_deeper(measure, SHALLOW)]
+    deep = [measure for measure in columns if measure not in shallow]
+    for group, depth in ((shallow, SHALLOW), (deep, None)):
+        cut = {query: dict(islice(scores.items(), depth)) for query, scores in by_rank.items()}
+        for metric in ir_measures.iter_calc(group, grades, cut) if group else ():
+            columns[metric.measure][row[metric.query_id]] = metric.value
     return Measured(
         query_ids=query_ids,
         values={name: columns[measure] for name, measure in parsed.items()},

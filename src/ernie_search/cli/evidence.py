@@ -1,0 +1,153 @@
+"""What ``compare`` and ``report`` share: run files with their judgements, questions, answers and passages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ernie_search.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ernie_search.data import Collection
+    from ernie_search.types import Passage, Qrels, Run
+
+QrelsFile = Annotated[Path | None, typer.Option(help="Judgements: TREC's or BEIR's columns, any grades.")]
+QueriesFile = Annotated[
+    Path | None, typer.Option(help="Questions: JSON lines with _id and text, or id<TAB>text.")
+]
+Corpus = Annotated[
+    str | None,
+    typer.Option(help="The collection: texts, answers, judgements of --split, and a check of every id."),
+]
+Split = Annotated[str, typer.Option(help="Of the collection, where no --qrels is given.")]
+AnswersFile = Annotated[
+    Path | None, typer.Option(help='JSON lines {"_id", "answers": [...]}, for answer_recall@k.')
+]
+Bm25File = Annotated[Path | None, typer.Option("--bm25", help="A run of BM25, to see where others win.")]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--measure",
+        "-m",
+        help="MRR@k, nDCG@k, recall@k, MAP, success@k, answer_recall@k; the first decides; may be repeated.",
+    ),
+]
+SelfHitsOption = Annotated[
+    Literal["drop", "keep"],
+    typer.Option(help="A hit whose id is the question's own, unless it is judged relevant (ArguAna)."),
+]
+Intersect = Annotated[
+    bool,
+    typer.Option("--intersect", help="Where the runs' questions differ: compare over those that all have."),
+]
+ZeroMissing = Annotated[
+    bool,
+    typer.Option("--zero-missing", help="Where the runs' questions differ: a missing question counts 0."),
+]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Runs by name, and what is known of their questions.
+
+    Attributes:
+        runs: by name, in the order given.
+        qrels: ``None`` where only answers are given.
+        texts: of the questions.
+        answers: of the questions.
+        collection: whose passages were searched.
+        notes: what a reader has to know.
+    """
+
+    runs: "dict[str, Run]"
+    qrels: "Qrels | None"
+    texts: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    collection: "Collection | None" = None
+    bm25: "Run | None" = None
+    notes: list[str] = field(default_factory=list)
+
+    def passages(self) -> "Iterator[Passage]":
+        """The collection's passages, as a stream."""
+        if self.collection is None:
+            raise SettingsError("answer_recall@k reads the passages; name the collection with --corpus")
+        return self.collection.passages()
+
+
+def load_evidence(
+    paths: list[Path],
+    *,
+    qrels: Path | None,
+    queries: Path | None,
+    corpus: str | None,
+    split: str,
+    answers: Path | None,
+    bm25: Path | None,
+    self_hits: Literal["drop", "keep"],
+) -> Evidence:
+    """Read everything, and check the runs against it: a fault is one line with file and line number."""
+    from ernie_search.data import open_collection
+    from ernie_search.evaluation import read_qrels, read_run
+    from ernie_search.evaluation.answers import answers_of
+    from ernie_search.evaluation.faults import check_passages, check_questions
+    from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
+    from ernie_search.evaluation.texts import read_answers, read_queries
+
+    collection = open_collection(corpus) if corpus is not None else None
+    names = run_names(paths)
+    found = Evidence({}, None, collection=collection)
+    if qrels is not None:
+        found.qrels = read_qrels(qrels)
+    elif collection is not None:
+        found.qrels = collection.qrels(split)
+    asked = all_questions(collection) if collection is not None else []
+    if queries is not None:
+        asked = read_queries(queries)
+    found.texts = {query.id: query.text for query in asked}
+    found.answers = read_answers(answers) if answers is not None else answers_of(asked)
+    everything = {**dict(zip(names, paths, strict=True)), **({} if bm25 is None else {"BM25": bm25})}
+    for name, path in everything.items():
+        run = read_run(path)
+        if asked:
+            check_questions(path, run, found.texts)
+        if collection is not None:
+            check_passages(path, run, (passage.id for passage in collection.passages()))
+        if self_hits == "drop":
+            run, dropped = drop_self_hits(run, found.qrels)
+            note = self_hits_note(name, dropped)
+            found.notes += [note] if note else []
+        if path is bm25 and name not in names:
+            found.bm25 = run
+        else:
+            found.runs[name] = run
+    return found
+
+
+def all_questions(collection: "Collection") -> list:  # type: ignore[type-arg]
+    """Every question of a collection, judged or not."""
+    from ernie_search.data.collection import Located
+
+    if isinstance(collection, Located):
+        return [query for _, query in collection.located_queries()]
+    return [query for split in collection.splits for query in collection.queries(split)]
+
+
+def run_names(paths: list[Path]) -> list[str]:
+    """What to call each run: its file's name, or its whole path where two files have one name."""
+    short = [path.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".run") for path in paths]
+    names = [
+        name if short.count(name) == 1 and name else str(path)
+        for name, path in zip(short, paths, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"the same run is given twice: {max(names, key=names.count)}")
+    return names
+
+
+def missing_rule(intersect: bool, zero_missing: bool) -> Literal["refuse", "intersect", "zero"]:
+    """The rule that the two options ask for."""
+    if intersect and zero_missing:
+        raise SettingsError("--intersect and --zero-missing are two answers to one question; give one")
+    return "intersect" if intersect else "zero" if zero_missing else "refuse"

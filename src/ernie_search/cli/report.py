@@ -1,0 +1,156 @@
+"""``ernie-search report``: folders and run files as one HTML page."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ernie_search.cli.evidence import (
+    AnswersFile,
+    Bm25File,
+    Corpus,
+    Evidence,
+    Intersect,
+    Measures,
+    QrelsFile,
+    QueriesFile,
+    SelfHitsOption,
+    Split,
+    ZeroMissing,
+    load_evidence,
+    missing_rule,
+    run_names,
+)
+from ernie_search.cli.output import working
+from ernie_search.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ernie_search.report import Report
+
+EXAMPLE = "Example: ernie-search report runs/squad bm25.trec ours.trec --corpus my-data --output report.html"
+MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
+
+
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of a training, a recipe or an ablation, and TREC run files, in any number."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Its heading.")] = None,
+    qrels: QrelsFile = None,
+    queries: QueriesFile = None,
+    corpus: Corpus = None,
+    split: Split = "test",
+    answers: AnswersFile = None,
+    bm25: Bm25File = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A teacher's run, for the scatter of scores and the gap closed.")
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(help="Examples with matches or token similarities, as search --json prints."),
+    ] = None,
+    measure: Measures = None,
+    intersect: Intersect = False,
+    zero_missing: ZeroMissing = False,
+    self_hits: SelfHitsOption = "drop",
+) -> None:
+    """Make one self-contained HTML page: tables, curves, questions, settings; it asks nobody for anything."""
+    from ernie_search.evaluation.comparison import check_measures
+    from ernie_search.report import Report, examples_section, write_report
+
+    rule = missing_rule(intersect, zero_missing)
+    names = tuple(measure or MEASURES)
+    check_measures(names, qrels=True, answers=True)
+    folders, files = [one for one in sources if one.is_dir()], [one for one in sources if not one.is_dir()]
+    if files and qrels is None and corpus is None and answers is None:
+        raise SettingsError(
+            "a report of runs needs judgements: --qrels FILE, or --corpus SOURCE with --split"
+        )
+    if teacher is not None and not files:
+        raise SettingsError("--teacher is compared with run files; name some")
+    page = Report(title or ", ".join([one.name or str(one) for one in folders] + run_names(files)))
+    with working("reading and measuring"):
+        if files:
+            given = [*files, *([teacher] if teacher is not None else [])]
+            found = load_evidence(
+                given,
+                qrels=qrels,
+                queries=queries,
+                corpus=corpus,
+                split=split,
+                answers=answers,
+                bm25=bm25,
+                self_hits=self_hits,
+            )
+            _runs(page, found, names, rule, teacher is not None)
+        for folder in folders:
+            _folder(page, folder, f"{folder.name}: " if len(sources) > 1 else "")
+        if examples is not None:
+            page.sections.append(examples_section(examples))
+        write_report(page, output)
+    typer.echo(str(output))
+
+
+def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, with_teacher: bool) -> None:
+    """The sections of the run files; the teacher is the last of them."""
+    from ernie_search.evaluation.comparison import compare_runs
+    from ernie_search.evaluation.findings import pair_findings
+    from ernie_search.report import comparison_sections, comparison_tiles, scatter_section
+
+    teacher = list(found.runs)[-1] if with_teacher else None
+    runs = {name: run for name, run in found.runs.items() if name != teacher}
+    result = compare_runs(
+        runs,
+        names,
+        qrels=found.qrels,
+        answers=found.answers or None,
+        passages=found.passages,
+        missing=rule,  # type: ignore[arg-type]
+    )
+    pairs = pair_findings(
+        result, runs, qrels=found.qrels, texts=found.texts, answers=found.answers, bm25=found.bm25
+    )
+    ceiling = None
+    if teacher is not None:
+        kept = {query: found.runs[teacher].get(query, {}) for query in result.questions.ids}
+        judged = {query: grades for query, grades in (found.qrels or {}).items() if query in kept}
+        top = compare_runs(
+            {teacher: kept},
+            names[:1],
+            qrels=judged or None,
+            answers={query: one for query, one in found.answers.items() if query in kept} or None,
+            passages=found.passages,
+        )
+        ceiling = (teacher, top.measured(teacher))
+    page.tiles += comparison_tiles(result)
+    page.notes += found.notes + result.questions.notes()
+    page.sections += comparison_sections(
+        result, pairs, runs, qrels=found.qrels, texts=found.texts, ceiling=ceiling
+    )
+    if teacher is not None:
+        last = list(runs)[-1]
+        page.sections.append(scatter_section(last, runs[last], teacher, found.runs[teacher], found.qrels))
+
+
+def _folder(page: "Report", folder: Path, prefix: str) -> None:
+    """The sections of one folder; ``prefix`` tells them from another's."""
+    from ernie_search.report import (
+        ablation_sections,
+        is_ablation,
+        read_folder,
+        training_sections,
+        training_tiles,
+    )
+
+    if is_ablation(folder):
+        sections, tiles = ablation_sections(folder)
+    else:
+        stages = read_folder(folder)
+        sections, tiles = training_sections(stages), training_tiles(stages)
+    page.sections += [replace(one, title=f"{prefix}{one.title}") for one in sections]
+    page.tiles += [replace(one, what=f"{prefix}{one.what}") for one in tiles]

@@ -1,0 +1,169 @@
+"""Several runs side by side: each against a baseline (or each against each), with corrected p values."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from ernie_search.errors import EvaluationError
+from ernie_search.evaluation.answers import Answers, answer_recall, parse_answer_measure
+from ernie_search.evaluation.holm import holm
+from ernie_search.evaluation.measures import Measured, evaluate_run, parse_measure
+from ernie_search.evaluation.question_sets import Missing, QuestionSet, question_set
+from ernie_search.evaluation.significance import Comparison, compare
+from ernie_search.evaluation.table import SystemResult
+from ernie_search.types import Passage, Qrels, Run
+
+SMALLEST_GAP = 0.05
+"""Of ceiling over baseline, for the gap closed to mean anything (METHOD, "What it must be compared with")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One run over another in one measure.
+
+    Attributes:
+        name, over: the two runs; differences are ``name`` minus ``over``.
+        found: difference, interval, p, questions won and lost.
+        p_holm: p after Holm's correction over the pairs of this measure.
+    """
+
+    name: str
+    over: str
+    found: Comparison
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunComparison:
+    """Runs measured over the same questions.
+
+    Attributes:
+        systems: in the order given.
+        measures: names, the deciding one first.
+        pairs: for each measure, every pair that was compared.
+        questions: over which questions, and what was left out.
+    """
+
+    systems: tuple[SystemResult, ...]
+    measures: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    questions: QuestionSet
+
+    def measured(self, name: str) -> Measured:
+        """What was measured of one run."""
+        return next(one.measured for one in self.systems if one.name == name)
+
+    def pairs_of(self, measure: str) -> list[Pair]:
+        """The pairs in one measure."""
+        return [pair for pair in self.pairs if pair.found.measure == measure]
+
+
+def check_measures(measures: Sequence[str], *, qrels: bool, answers: bool) -> None:
+    """EvaluationError for an unknown measure, or one for which judgements or answers are missing."""
+    for name in measures:
+        if parse_answer_measure(name) is not None:
+            if not answers:
+                raise EvaluationError(
+                    f"measure {name!r} needs answers; give a file of them, or a collection that has them"
+                )
+        else:
+            parse_measure(name)
+            if not qrels:
+                raise EvaluationError(
+                    f"measure {name!r} needs judgements; give qrels, or ask for answer_recall@k"
+                )
+
+
+def compare_runs(
+    runs: Mapping[str, Run],
+    measures: Sequence[str],
+    *,
+    qrels: Qrels | None = None,
+    answers: Answers | None = None,
+    passages: Callable[[], Iterable[Passage]] | None = None,
+    missing: Missing = "refuse",
+    all_pairs: bool = False,
+    seed: int = 0,
+) -> RunComparison:
+    """Measure runs over one set of questions, and compare each with the first.
+
+    Args:
+        runs: by name; the first is what the others are compared with.
+        measures: names, see ``parse_measure``; ``answer_recall@k`` too. The first decides.
+        qrels: judgements; needed but for answer recall.
+        answers: of the questions; needed for answer recall. With both kinds of measures only questions that
+            have judgements *and* answers count, so that every column is about the same ones.
+        passages: gives the collection's, as a stream, once a run; needed for answer recall.
+        missing: what to do where a run lacks a question that another has.
+        all_pairs: compare each run with each.
+        seed: of the tests and intervals.
+
+    Raises:
+        EvaluationError: no run, different questions, an unknown measure, or what measuring raises.
+    """
+    if not runs or not measures:
+        raise EvaluationError("a comparison needs at least one run and one measure")
+    check_measures(measures, qrels=qrels is not None, answers=answers is not None)
+    depths = {name: depth for name in measures if (depth := parse_answer_measure(name)) is not None}
+    judged: set[str] | None = set(qrels or ()) if len(depths) < len(measures) else None
+    if depths:
+        answered = set(answers or ())
+        judged = answered if judged is None else judged & answered
+    questions = question_set(runs, judged or set(), missing)
+    kept = set(questions.ids)
+    systems = []
+    for name, run in runs.items():
+        parts: list[Measured] = []
+        of_run = {query: scores for query, scores in run.items() if query in kept}
+        plain = [measure for measure in measures if measure not in depths]
+        if plain:
+            rows = {query: grades for query, grades in (qrels or {}).items() if query in kept}
+            parts.append(evaluate_run(rows, of_run, plain))
+        if depths:
+            strings = {query: (answers or {})[query] for query in questions.ids}
+            texts = passages() if passages is not None else ()
+            parts.append(answer_recall(of_run, strings, texts, sorted(set(depths.values()))))
+        systems.append(SystemResult(name, _joined(parts, measures, len(run) - len(of_run))))
+    pairs = [
+        pair for measure in measures for pair in _pairs(systems, measure, all_pairs=all_pairs, seed=seed)
+    ]
+    return RunComparison(tuple(systems), tuple(measures), tuple(pairs), questions)
+
+
+def _joined(parts: Sequence[Measured], measures: Sequence[str], unjudged: int) -> Measured:
+    """The measures of both kinds as one, in the order asked for."""
+    values = {name: column for part in parts for name, column in part.values.items()}
+    return Measured(
+        query_ids=parts[0].query_ids,
+        values={name: values[name] for name in measures},
+        missing=parts[0].missing,
+        unjudged=unjudged,
+        without_relevant=parts[0].without_relevant,
+    )
+
+
+def _pairs(systems: Sequence[SystemResult], measure: str, *, all_pairs: bool, seed: int) -> list[Pair]:
+    """Later runs over earlier ones; one family of hypotheses."""
+    first = systems[0]
+    chosen = list(combinations(systems, 2)) if all_pairs else [(first, other) for other in systems[1:]]
+    found = [compare(other.measured, one.measured, measure, seed=seed) for one, other in chosen]
+    adjusted = holm([result.p for result in found])
+    return [
+        Pair(other.name, one.name, result, p)
+        for (one, other), result, p in zip(chosen, found, adjusted, strict=True)
+    ]
+
+
+def gap_closed(alone: Measured, ceiling: Measured, own: Measured, measure: str) -> float | None:
+    """The share of the way from ``alone`` to ``ceiling`` that ``own`` has gone; ``None`` where it is short.
+
+    Args:
+        alone, ceiling, own: measured over the same questions.
+        measure: which.
+    """
+    gap = float(np.mean(ceiling.of(measure) - alone.of(measure)))
+    if gap < SMALLEST_GAP:
+        return None
+    return float(np.mean(own.of(measure) - alone.of(measure))) / gap

@@ -1,0 +1,242 @@
+"""The model card: ``README.md`` of a saved model, as the hub expects it, from what the files say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ernie_search import __version__
+from ernie_search.errors import DataError, ModelError
+from ernie_search.files import atomic_write, read_json
+from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
+
+CARD_FILE = "README.md"
+PAPER = "https://arxiv.org/abs/2205.09153"
+TERMS = {
+    "dense_weight": "contrastive loss of the single vectors",
+    "late_weight": "contrastive loss of the late interaction",
+    "interaction_weight": "interaction distillation: the late interaction teaches the single vector",
+    "cascade_weight": "cascade distillation: a cross-encoder teaches the late interaction",
+    "direct_weight": "direct distillation: a cross-encoder teaches the single vector",
+    "margin_weight": "MarginMSE from a cross-encoder's scores",
+    "attention_weight": "token-level attention distillation from a cross-encoder",
+    "dual_weight": "dual regularization: two passes with different dropout agree",
+}
+"""Settings that are the weight of a loss term, and what the term is."""
+TOLD = (
+    "steps",
+    "questions_per_batch",
+    "negatives",
+    "learning_rate",
+    "teacher_temperature",
+    "student_temperature",
+    "seed",
+    "precision",
+)
+"""Settings worth a line in the card."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What the files do not say.
+
+    Attributes:
+        name: of the model, in the heading.
+        data: what it was trained on, in words.
+        dataset: its id on the hub, if it has one.
+        language: codes, as ``en``.
+        license: of the weights, as the hub writes it. Whoever publishes a model has to know it; those of the
+            base and the data decide.
+        limits: sentences beside those that always hold.
+    """
+
+    name: str = ""
+    data: str = ""
+    dataset: str = ""
+    language: tuple[str, ...] = ()
+    license: str = ""
+    limits: tuple[str, ...] = ()
+
+
+def write_card(
+    model: Path,
+    *,
+    run_folder: Path | None = None,
+    measures: Sequence[Path] = (),
+    facts: CardFacts | None = None,
+) -> Path:
+    """Write ``README.md`` into a model directory, in place of the one that is there.
+
+    Args:
+        model: a saved joint model.
+        run_folder: of its training (``run.json``, ``result.json``); absent: the folder above the model, if it
+            has a ``run.json``.
+        measures: files of ``evaluate --json``.
+        facts: what only a person knows.
+
+    Raises:
+        ModelError: no joint model there.
+        DataError: a file of measures is not one.
+        StorageError: a file is not JSON, or the disk refused.
+    """
+    if not (model / SETTINGS_FILE).is_file():
+        raise ModelError(
+            f"{model}: no joint model ({SETTINGS_FILE} is not there); name the model's directory"
+        )
+    settings = ScoreSettings.read(model)
+    folder = run_folder if run_folder is not None else model.resolve().parent
+    if run_folder is not None and not (folder / "run.json").is_file():
+        raise DataError(f"{folder}: no run.json; name the folder of one training")
+    run = _read(folder / "run.json")
+    result = _read(folder / "result.json") if run else {}
+    reports = [_report(path) for path in measures]
+    facts = facts or CardFacts()
+    name = facts.name or model.resolve().name
+    header = _header(name, settings, reports, facts)
+    body = "\n\n".join(_body(name, settings, run, result, reports, facts))
+    path = model / CARD_FILE
+    with atomic_write(path) as handle:
+        handle.write(f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{body}\n")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """A file of ``evaluate --json``; the last system is the model (a baseline comes before it)."""
+    found = read_json(path)
+    try:
+        system = found["systems"][-1]
+        for one in system["measures"].values():
+            float(one["mean"]), float(one["low"]), float(one["high"])
+        return {"source": str(found["source"]), "split": str(found["split"]), **system}
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{path}: not of evaluate --json ({error}); write it with: ernie-search evaluate --json"
+        ) from error
+
+
+def _header(
+    name: str, settings: ScoreSettings, reports: Sequence[Mapping[str, Any]], facts: CardFacts
+) -> dict[str, Any]:
+    """What the hub reads. Only what is known: an invented licence is worse than none."""
+    header: dict[str, Any] = {}
+    if facts.language:
+        header["language"] = list(facts.language)
+    if facts.license:
+        header["license"] = facts.license
+    base = settings.base.partition(":")[0]
+    if base and not Path(base).is_absolute():  # a folder of this machine says nothing to others
+        header["base_model"] = base
+    if facts.dataset:
+        header["datasets"] = [facts.dataset]
+    header |= {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": [
+            "sentence-transformers",
+            "feature-extraction",
+            "dense-retrieval",
+            "late-interaction",
+            "ernie-search",
+        ],
+    }
+    if reports:
+        header["model-index"] = [{"name": name, "results": [_index_entry(one) for one in reports]}]
+    return header
+
+
+def _index_entry(report: Mapping[str, Any]) -> dict[str, Any]:
+    data = Path(report["source"]).name
+    return {
+        "task": {"type": "information-retrieval", "name": "Information Retrieval"},
+        "dataset": {"name": f"{data} ({report['split']})", "type": data, "split": report["split"]},
+        "metrics": [
+            {"type": measure.lower().replace("@", "_at_"), "name": measure, "value": round(found["mean"], 4)}
+            for measure, found in report["measures"].items()
+        ],
+    }
+
+
+def _body(
+    name: str,
+    settings: ScoreSettings,
+    run: Mapping[str, Any],
+    result: Mapping[str, Any],
+    reports: Sequence[Mapping[str, Any]],
+    facts: CardFacts,
+) -> list[str]:
+    base = f" from `{settings.base}`" if settings.base and not Path(settings.base).is_absolute() else ""
+    parts = [
+        f"# {name}",
+        f"A dense retriever trained{base} with [ERNIE-Search's method]({PAPER}), by ernie-search "
+        f"{__version__}. One Transformer gives two readings of a text in one pass: a single vector (this "
+        "directory is a plain sentence-transformers model), and "
+        f"{settings.token_dim} numbers a token for late interaction.",
+        "## Use",
+        "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
+        'model = SentenceTransformer("path/to/this/model")\n'
+        'questions = model.encode_query(["..."])\npassages = model.encode_document(["..."])\n'
+        "scores = model.similarity(questions, passages)\n```",
+        "Both readings, with an index and re-ranking: "
+        "`ernie-search index COLLECTION --model PATH --output INDEX`.",
+        "| | |\n|---|---|\n"
+        f"| similarity | {settings.similarity} |\n"
+        f"| tokens read of a question / passage | {settings.query_length} / {settings.passage_length} |\n"
+        f"| prompts | {_code(settings.query_prompt)} / {_code(settings.passage_prompt)} |",
+        "## Method",
+    ]
+    asked: Mapping[str, Any] = run.get("settings") or {}
+    terms = [f"- {what} (weight {asked[key]:g})" for key, what in TERMS.items() if asked.get(key)]
+    if terms:
+        parts += ["The loss of each step is the weighted sum of:", "\n".join(terms)]
+        rows = [f"| {key.replace('_', ' ')} | {asked[key]} |" for key in TOLD if key in asked]
+        parts.append("| setting | value |\n|---|---|\n" + "\n".join(rows))
+    else:
+        parts.append("The settings of the training are not beside this model.")
+    parts += ["## Data", facts.data or "Not said by whoever made this card."]
+    if run.get("collection"):
+        parts.append(f"Fingerprint of the collection: `{run['collection']}`.")
+    parts += ["## Measures", *(_measures(one) for one in reports)]
+    if not reports:
+        parts.append("None were given to this card.")
+    parts += ["## Limits", "\n".join(f"- {one}" for one in _limits(settings, result, facts))]
+    if facts.license:
+        parts += ["## Licence", f"{facts.license}, as said by whoever made this card."]
+    else:
+        parts += ["## Licence", "Not said. The licences of the base model and of the training data decide."]
+    if run.get("versions"):
+        told = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in run["versions"].items())
+        parts += ["## Versions", f"ernie-search {__version__}, {told}."]
+    return parts
+
+
+def _measures(report: Mapping[str, Any]) -> str:
+    rows = [
+        f"| {name} | {one['mean']:.4f} | {one['low']:.4f} to {one['high']:.4f} |"
+        for name, one in report["measures"].items()
+    ]
+    data = f"`{Path(report['source']).name}`, split {report['split']}"
+    head = f"{data}, {report['queries']:,} questions, {report['system']}:"
+    return "\n".join([head, "", "| measure | mean | 95 % bootstrap interval |", "|---|---|---|", *rows])
+
+
+def _limits(settings: ScoreSettings, result: Mapping[str, Any], facts: CardFacts) -> list[str]:
+    found = [
+        f"What stands after the first {settings.passage_length} tokens of a passage is not read.",
+        "Measures hold for the collections they were taken on; elsewhere they have to be taken again.",
+        "A retriever finds what is like the question, true or not, and carries the biases of base and data.",
+    ]
+    cut: Mapping[str, float] = result.get("truncated") or {}
+    if cut.get("passage"):
+        found.insert(1, f"In training {100 * cut['passage']:.1f} % of the passages were longer than that.")
+    return found + list(facts.limits)
+
+
+def _code(prompt: str) -> str:
+    return f"`{prompt}`" if prompt else "none"

@@ -1,0 +1,26 @@
+"""One self-contained HTML file for a run folder, an ablation or a comparison: no model, no data needed."""
+
+from ernie_search.report.ablation import ablation_sections
+from ernie_search.report.comparison import comparison_sections, comparison_tiles
+from ernie_search.report.examples import examples_section
+from ernie_search.report.folder import is_ablation, read_folder
+from ernie_search.report.page import Report, Section, Tile, render, write_report
+from ernie_search.report.scatter import scatter_section
+from ernie_search.report.training import training_sections, training_tiles
+
+__all__ = [
+    "Report",
+    "Section",
+    "Tile",
+    "ablation_sections",
+    "comparison_sections",
+    "comparison_tiles",
+    "examples_section",
+    "is_ablation",
+    "read_folder",
+    "render",
+    "scatter_section",
+    "training_sections",
+    "training_tiles",
+    "write_report",
+]

@@ -1,0 +1,219 @@
+"""Sections of a comparison: the table, recall curves, every question's difference, where, won and lost."""
+
+from collections.abc import Mapping, Sequence
+
+from ernie_search.evaluation.breakdown import Bucket
+from ernie_search.evaluation.comparison import RunComparison, gap_closed
+from ernie_search.evaluation.comparison_table import shown_p, shown_rank
+from ernie_search.evaluation.effects import Effect, lost, won
+from ernie_search.evaluation.findings import PairFindings
+from ernie_search.evaluation.intervals import bootstrap_interval
+from ernie_search.evaluation.measures import Measured, evaluate_run
+from ernie_search.report.chart import Series, difference_chart, line_chart
+from ernie_search.report.html import Content, Html, join, pairs, table, tag
+from ernie_search.report.page import Section, Tile
+from ernie_search.types import Qrels, Run
+
+CUTOFFS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Where recall is measured for its curve."""
+SHOWN_QUESTIONS = 8
+"""Won and lost, of each pair."""
+
+
+def comparison_tiles(found: RunComparison) -> list[Tile]:
+    """The figures at the top: the best run, and the first pair."""
+    measure = found.measures[0]
+    best = max(found.systems, key=lambda one: one.measured.mean(measure))
+    tiles = [
+        Tile(f"{best.measured.mean(measure):.3f}", f"{measure}, {best.name}"),
+        Tile(f"{len(found.questions.ids):,}", "questions"),
+    ]
+    for pair in found.pairs_of(measure)[:2]:
+        tiles.append(
+            Tile(
+                f"{pair.found.difference:+.3f}",
+                f"{measure}, {pair.name} over {pair.over}, p {_p(pair.p_holm)}",
+            )
+        )
+    return tiles
+
+
+def comparison_sections(
+    found: RunComparison,
+    by_question: Sequence[PairFindings],
+    runs: Mapping[str, Run],
+    *,
+    qrels: Qrels | None = None,
+    texts: Mapping[str, str] | None = None,
+    ceiling: tuple[str, Measured] | None = None,
+) -> list[Section]:
+    """Sections of a comparison of runs.
+
+    Args:
+        found: the comparison.
+        by_question: each pair, question by question.
+        runs: by name, for the recall curves.
+        qrels: judgements; without them no recall curves.
+        texts: of the questions.
+        ceiling: name and measures of a teacher, for the gap closed.
+    """
+    lead = f"{len(found.questions.ids):,} questions; small: 95 % bootstrap intervals; bold: the highest."
+    sections = [Section("Summary", join([_summary(found), *_gap(found, ceiling)]), lead)]
+    if found.pairs:
+        sections.append(
+            Section(
+                "Significance",
+                _pairs(found),
+                f"{_who(found)}. Paired randomisation test; p after Holm's correction over the pairs of each "
+                "measure.",
+            )
+        )
+    if qrels is not None:
+        curve = _recall(found, runs, qrels)
+        sections.append(Section("Recall at k", curve, "Bands: 95 % bootstrap intervals."))
+    measure = found.measures[0]
+    for pair in by_question:
+        title = f"{pair.name} over {pair.over}"
+        sections.append(Section(f"{title}: question by question", _questions(pair, measure, texts or {})))
+        if any(pair.where.values()):
+            lead = (
+                f"Before: {pair.over}; now: {pair.name}. Intervals for looking, neither tested nor corrected."
+            )
+            sections.append(Section(f"{title}: where", _where(pair), lead))
+    return sections
+
+
+def _summary(found: RunComparison) -> Html:
+    rows: list[list[Content]] = []
+    best = {name: max(one.measured.mean(name) for one in found.systems) for name in found.measures}
+    for one in found.systems:
+        cells: list[Content] = [one.name]
+        for name in found.measures:
+            mean, (low, high) = one.measured.mean(name), one.measured.interval(name)
+            shown = f"{mean:.3f}"
+            top = mean >= best[name] and len(found.systems) > 1
+            cells.append([tag("b", shown) if top else shown, tag("small", f"{low:.3f} to {high:.3f}")])
+        rows.append(cells)
+    return table(("run", *found.measures), rows)
+
+
+def _gap(found: RunComparison, ceiling: tuple[str, Measured] | None) -> list[Html]:
+    if ceiling is None:
+        return []
+    measure, alone = found.measures[0], found.systems[0]
+    name, top = ceiling
+    rows: list[tuple[Content, Content]] = []
+    for one in found.systems[1:]:
+        share = gap_closed(alone.measured, top, one.measured, measure)
+        rows.append((one.name, "the gap is under 0.05" if share is None else f"{100 * share:.0f} %"))
+    if not rows:
+        return []
+    ends = f"{alone.name} ({alone.measured.mean(measure):.3f}) to {name} ({top.mean(measure):.3f})"
+    about = f"From {ends}, {measure}."
+    return [tag("h3", "Gap closed"), tag("p", about, class_="lead"), pairs(rows)]
+
+
+def _pairs(found: RunComparison) -> Html:
+    rows: list[list[Content]] = []
+    several = len(found.pairs_of(found.measures[0])) > 1
+    for pair in found.pairs:
+        one = pair.found
+        rows.append(
+            [
+                [
+                    one.measure,
+                    tag("small", f"{pair.name} over {pair.over}", class_="soft below") if several else None,
+                ],
+                [signed(one.difference), tag("small", f"{one.low:+.3f} to {one.high:+.3f}")],
+                tag("b", shown_p(pair.p_holm)),
+                shown_p(one.p),
+                f"{one.wins:,}",
+                f"{one.losses:,}",
+                f"{one.ties:,}",
+            ]
+        )
+    return table(("measure", "difference", "p (Holm)", "p alone", "won", "lost", "equal"), rows)
+
+
+def _who(found: RunComparison) -> str:
+    first = found.pairs[0]
+    several = len(found.pairs_of(found.measures[0])) > 1
+    return "Each pair that was compared" if several else f"{first.name} over {first.over}"
+
+
+def _recall(found: RunComparison, runs: Mapping[str, Run], qrels: Qrels) -> Html:
+    judged = {query: qrels[query] for query in found.questions.ids if query in qrels}
+    depth = max(len(scores) for run in runs.values() for scores in run.values())
+    cutoffs = [k for k in CUTOFFS if k <= depth] or [1]
+    series, columns = [], []
+    for one in found.systems:
+        measured = evaluate_run(judged, runs[one.name], [f"recall@{k}" for k in cutoffs])
+        means = [measured.mean(f"recall@{k}") for k in cutoffs]
+        bands = [bootstrap_interval(measured.of(f"recall@{k}"), resamples=1000) for k in cutoffs]
+        points = [(float(k), mean) for k, mean in zip(cutoffs, means, strict=True)]
+        series.append(Series(one.name, points, [(low, high) for low, high in bands]))
+        columns.append(means)
+    chart = line_chart(series, "Share of the relevant passages found", x_label="k", log_x=True, wide=True)
+    rows = [[f"{k:,}", *(f"{means[place]:.3f}" for means in columns)] for place, k in enumerate(cutoffs)]
+    return tag("div", chart, table(("k", *(one.name for one in found.systems)), rows), class_="split")
+
+
+def _questions(pair: PairFindings, measure: str, texts: Mapping[str, str]) -> Html:
+    differences = [one.difference for one in pair.effects]
+    wins, losses = sum(one > 0 for one in differences), sum(one < 0 for one in differences)
+    note = f"{wins:,} won, {losses:,} lost, {len(differences) - wins - losses:,} equal"
+    parts: list[Content] = [difference_chart(differences, f"Difference in {measure}", note=note, wide=True)]
+    columns = [
+        tag("div", tag("h3", title), tag("div", [_question(one, texts) for one in chosen]))
+        for title, chosen in (
+            ("Won by most", won(pair.effects, SHOWN_QUESTIONS)),
+            ("Lost by most", lost(pair.effects, SHOWN_QUESTIONS)),
+        )
+        if chosen
+    ]
+    return join([*parts, tag("div", columns, class_="grid")])
+
+
+def _question(one: Effect, texts: Mapping[str, str]) -> Html:
+    place = f"first relevant passage at rank {shown_rank(one.other_rank)}, now {shown_rank(one.rank)}"
+    return tag(
+        "div",
+        tag("p", texts.get(one.query, one.query)),
+        tag("b", signed(one.difference)),
+        tag("span", f"{place} ({one.query})"),
+        class_="question",
+    )
+
+
+def _where(pair: PairFindings) -> Html:
+    head = ("questions", "difference", "number", "won", "lost", "before", "now")
+    return join(
+        [
+            [tag("h3", title[0].upper() + title[1:]), table(head, [_bucket(one) for one in buckets])]
+            for title, buckets in pair.where.items()
+            if buckets
+        ]
+    )
+
+
+def _bucket(one: Bucket) -> list[Content]:
+    return [
+        one.label,
+        [signed(one.difference), tag("small", f"{one.low:+.3f} to {one.high:+.3f}")],
+        f"{one.questions:,}",
+        f"{one.wins:,}",
+        f"{one.losses:,}",
+        f"{one.other:.3f}",
+        f"{one.value:.3f}",
+    ]
+
+
+def signed(value: float) -> Html:
+    """A difference with its sign, green or red."""
+    colour = "up" if value > 0 else "down" if value < 0 else None
+    return tag("span", f"{value:+.3f}", class_=colour)
+
+
+def _p(p: float) -> str:
+    shown = shown_p(p)
+    return shown if shown.startswith("<") else f"= {shown}"

@@ -1,0 +1,84 @@
+"""The model card: its header is what the hub reads, and its body says only what is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from ernie_search.errors import DataError, ModelError
+from ernie_search.model.card import CardFacts, write_card
+from ernie_search.model.settings import ScoreSettings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder with a model in it, and measures beside."""
+    (tmp_path / "run" / "best").mkdir(parents=True)
+    ScoreSettings(base="some/base:3", query_prompt="query: ").write(tmp_path / "run" / "best")
+    settings = {"steps": 80, "dense_weight": 1.0, "interaction_weight": 3.0, "cascade_weight": 0.0, "seed": 7}
+    run = {"settings": settings, "collection": "abc123", "versions": {"sentence_transformers": "6.2"}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    (tmp_path / "run" / "result.json").write_text(json.dumps({"truncated": {"query": 0.0, "passage": 0.125}}))
+    measures = {"MRR@10": {"mean": 0.51234, "low": 0.5, "high": 0.525}}
+    systems = [
+        {"system": "BM25", "queries": 9, "measures": {}},
+        {"system": "x", "queries": 9158, "measures": measures},
+    ]
+    (tmp_path / "test.json").write_text(
+        json.dumps({"source": "data/squad", "split": "test", "systems": systems})
+    )
+    return tmp_path
+
+
+def test_the_hub_reads_it_and_it_says_what_is_known(folder: Path) -> None:
+    facts = CardFacts("my-model", "SQuAD: train", "org/set", ("en",), "cc-by-sa-4.0", ("Only English.",))
+    path = write_card(folder / "run" / "best", measures=[folder / "test.json"], facts=facts)
+    card = ModelCard.load(path)
+    assert card.data.license == "cc-by-sa-4.0"
+    assert card.data.base_model == "some/base"
+    assert card.data.library_name == "sentence-transformers"
+    result = card.data.eval_results[0]
+    assert (result.dataset_name, result.metric_name, result.metric_value) == (
+        "squad (test)",
+        "MRR@10",
+        0.5123,
+    )
+    for words in (
+        "# my-model",
+        "(weight 3)",
+        "| steps | 80 |",
+        "SQuAD: train",
+        "`abc123`",
+        "0.5000 to 0.5250",
+        "9,158 questions",
+        "12.5 % of the passages",
+        "Only English.",
+        "sentence-transformers 6.2",
+        "`query: `",
+    ):
+        assert words in card.text
+    assert "cascade" not in card.text  # a weight of zero is no part of the method
+
+
+def test_what_is_not_known_is_not_said(folder: Path) -> None:
+    model = folder / "alone"
+    model.mkdir()
+    ScoreSettings(base="/somewhere/on/this/machine").write(model)
+    text = write_card(model).read_text(encoding="utf-8")
+    header = yaml.safe_load(text.split("---")[1])
+    assert set(header) == {"library_name", "pipeline_tag", "tags"}
+    assert "/somewhere" not in text
+    for words in ("None were given", "Not said. The licences", "are not beside this model"):
+        assert words in text
+
+
+def test_what_is_wrong_is_refused(folder: Path) -> None:
+    with pytest.raises(ModelError, match="no joint model"):
+        write_card(folder)
+    with pytest.raises(DataError, match=r"no run\.json"):
+        write_card(folder / "run" / "best", run_folder=folder)
+    (folder / "other.json").write_text('{"systems": []}')
+    with pytest.raises(DataError, match=r"other\.json: not of evaluate --json"):
+        write_card(folder / "run" / "best", measures=[folder / "other.json"])

@@ -1,0 +1,105 @@
+"""Several processes that train together, started as a person would start them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import CrossEncoder
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
+
+import tiny_model
+from ernie_search.model import JointEncoder, ScoreSettings, from_base
+from ernie_search.training import TrainingData, TrainSettings
+from ernie_search.training.batches import StepBatch, StepBatches
+from ernie_search.training.collate import Collator
+from ernie_search.training.step import JointLoss
+from ernie_search.training.teachers import StepTeachers
+from ernie_search.training.world import World
+
+TESTS = Path(__file__).parent
+
+
+def launch(
+    ranks: int, code: str, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Python source in ``ranks`` processes under torchrun; ``sys.argv[1:]`` are the arguments."""
+    script = Path(arguments[0]).parent / f"child-{ranks}.py"
+    script.write_text(code, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(port)]
+    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    inherited = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *start, str(script), *arguments],
+        env=os.environ | inherited | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+class OneTeacher:
+    """A cross-encoder of the tiny vocabulary, for all questions."""
+
+    fingerprint = "one"
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            torch.manual_seed(1)
+            config = BertConfig(
+                vocab_size=len(tiny_model.VOCABULARY),
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                intermediate_size=48,
+                max_position_embeddings=128,
+                num_labels=1,
+                initializer_range=0.2,
+            )
+            BertForSequenceClassification(config).save_pretrained(folder)
+            tiny_model.tokenizer().save_pretrained(folder)
+        self.all = [CrossEncoder(str(folder), device="cpu")]
+
+    def of(self, question: str) -> int:
+        return 0
+
+
+def tiny_student(base: str) -> JointEncoder:
+    """In eval mode, so that dropout is off, and equal in every process."""
+    lengths = ScoreSettings(token_dim=16, query_length=32, passage_length=60)
+    return from_base(base, settings=lengths, device="cpu").eval()
+
+
+def joined_step(data: TrainingData, chosen: TrainSettings) -> StepBatch:
+    """A step of seven questions; a positive of the first one is the passage of the last one."""
+    batches = StepBatches(data.examples, steps=1, questions=7, negatives=chosen.negatives, seed=0)
+    step = batches[0]
+    step.positives[0] = step.positives[0] | {step.groups[-1][0]}
+    return step
+
+
+def loss_and_gradients(
+    model: JointEncoder, data: TrainingData, chosen: TrainSettings, teachers: StepTeachers, world: World
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Of one step, as the trainer computes it on this rank; raw parts too."""
+    model.attach_tokens = chosen.needs_tokens
+    model.zero_grad()
+    loss = JointLoss(model, chosen, teachers, world)
+    if world.size > 1:
+        loss.model = nn.parallel.DistributedDataParallel(
+            model, find_unused_parameters=True, broadcast_buffers=False
+        )
+    collator = Collator(model, data.passages, 100, with_pairs=chosen.attention_weight > 0, world=world)
+    parts: dict[str, Tensor] = loss(collator([joined_step(data, chosen)]))
+    torch.stack(list(parts.values())).sum().backward()
+    values: dict[str, Any] = {name: value.item() for name, value in parts.items()}
+    grads = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    return values | loss.take_raw(), grads

@@ -1,0 +1,150 @@
+"""What the sections say: read from folders, and drawn."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ernie_search.errors import DataError, StorageError
+from ernie_search.report import ablation_sections, examples_section, is_ablation, read_folder, scatter_section
+from ernie_search.report.chart import Series, difference_chart, line_chart, nice_ticks, scatter_chart, short
+from ernie_search.report.training import duration, label, plain, training_sections
+
+
+def test_a_run_folder_is_read(run_folder: Path) -> None:
+    stages = {one.name: one for one in read_folder(run_folder)}
+    assert set(stages) == {"warm-up", "mine", "cascade"}
+    warm = stages["warm-up"]
+    assert (warm.done, warm.seconds, warm.best_step, warm.best_metric, warm.seed) == (
+        True,
+        4000.0,
+        300,
+        0.4,
+        1,
+    )
+    assert warm.truncated == {"query": 0.0, "passage": 0.125}
+    assert len(warm.curves["loss"]) == 400  # the half-written line is left out
+    assert warm.curves["eval_dense_mrr"] == [(100, 0.1), (200, 0.2), (300, 0.3), (400, 0.4)]
+    assert warm.inputs["collection"] == "abc123"
+    assert (stages["mine"].kind, stages["mine"].peak_bytes) == ("mine", 2**30)
+    assert not stages["cascade"].done
+    page = "".join(section.body for section in training_sections(list(stages.values())))
+    for words in ("1 h 06 min", "12.50 %", "1,024 MiB", "not recorded", "not finished", "abc123"):
+        assert words in page
+
+
+def test_a_single_run_folder_and_what_is_none(run_folder: Path, tmp_path: Path) -> None:
+    assert [one.name for one in read_folder(run_folder / "warm-up")] == ["warm-up"]
+    with pytest.raises(DataError, match="no such folder"):
+        read_folder(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no run"):
+        read_folder(tmp_path / "empty")
+    (run_folder / "warm-up" / "run.json").write_text("[1]")
+    with pytest.raises(DataError, match="not a JSON object"):
+        read_folder(run_folder)
+
+
+def test_an_ablation(ablation_folder: Path, run_folder: Path) -> None:
+    assert is_ablation(ablation_folder)
+    assert not is_ablation(run_folder)
+    (section,), tiles = ablation_sections(ablation_folder)
+    for words in ("0.5200", "0.510 to 0.530", "+0.030", "p &lt;0.001", "12 %", "cross-encoder 0.7500"):
+        assert words in section.body
+    assert tiles[0].value == "0.520"
+    (ablation_folder / "table.json").write_text('{"rows": [{"row": "x"}]}')
+    with pytest.raises(DataError, match=r"table\.json: a row lacks"):
+        ablation_sections(ablation_folder)
+    (ablation_folder / "table.json").write_text("{")
+    with pytest.raises(StorageError, match="not readable as JSON"):
+        ablation_sections(ablation_folder)
+
+
+def test_examples_of_search_json(tmp_path: Path, examples_file: Path) -> None:
+    body = examples_section(examples_file).body
+    assert '<mark style="--v:1.00" title="0.900">Ada</mark>' in body
+    assert body.count("<td") == 2 * 3 + 1
+    assert ">.90</td>" in body  # a row's best cell has its value
+    hits = {"query": "who?", "hits": [{"text": "x", "matches": []}]}
+    (tmp_path / "hits.json").write_text(json.dumps(hits))
+    assert "who?" in examples_section(tmp_path / "hits.json").body
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": 1}, "not a list of examples"),
+        ([{"id": "x"}], "example 1 has neither"),
+        ([{"text": "x", "matches": [{"start": 0}]}], "example 1 has neither"),
+        ([{"query_tokens": ["a"], "passage_tokens": ["b"], "similarity": [[0.1, 0.2]]}], "is not 1 x 1"),
+    ],
+)
+def test_examples_of_another_form_are_refused(tmp_path: Path, content: object, message: str) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        examples_section(tmp_path / "x.json")
+
+
+def test_scatter_says_how_alike_the_orders_are() -> None:
+    student = {"q": {"a": 1.0, "b": 2.0, "c": 3.0}}
+    body = scatter_section(
+        "s", student, "t", {"q": {"a": 10.0, "b": 20.0, "c": 30.0, "d": 1.0}}, {"q": {"c": 1}}
+    ).body
+    assert "3 pairs, Spearman 1.000" in body
+    assert body.count("<circle") == 3
+    assert "judged relevant" in body
+    assert "share no" in scatter_section("s", student, "t", {"r": {"a": 1.0}}, None).body
+    flat = scatter_section("s", student, "t", {"q": {"a": 1.0, "b": 1.0, "c": 1.0}}, None).body
+    assert "Spearman" not in flat
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0.1, 0.42, [0.1, 0.2, 0.3, 0.4, 0.5]),
+        (-3, 7, [-4, -2, 0, 2, 4, 6, 8]),
+        (2, 2, [1.8, 1.9, 2.0, 2.1, 2.2]),
+    ],
+)
+def test_round_ticks(low: float, high: float, ticks: list[float]) -> None:
+    assert nice_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_texts_of_numbers() -> None:
+    assert [short(one) for one in (0, 0.25, 1500, 2e-5, -0.5)] == ["0", "0.25", "1,500", "2e-5", "-0.5"]
+    assert [duration(one) for one in (0.42, 42, 200, 7500)] == ["0.4 s", "42 s", "3 min 20 s", "2 h 05 min"]
+    assert plain({"a": True, "b": None, "c": [1, 2.5]}) == "a yes, b none, c 1, 2.5"
+    assert [label(one) for one in ("raw_dense", "eval_late_mrr", "teacher_entropy")] == [
+        "dense",
+        "late mrr",
+        "late interaction",
+    ]
+
+
+def places(chart: str) -> list[tuple[float, float]]:
+    found = re.search(r'<path d="M([^"Z]*)"', chart)
+    assert found is not None
+    return [tuple(map(float, one.split(","))) for one in found[1].split("L")]  # type: ignore[misc]
+
+
+def test_a_curve_goes_from_left_to_right_and_up_is_more() -> None:
+    chart = line_chart([Series("x", [(1, 0.0), (2, 1.0)])], "t", x_label="k")
+    (left, low), (right, high) = places(chart)
+    assert left < right
+    assert low > high
+    assert line_chart([Series("x", [])], "t", x_label="k") == ""
+    assert line_chart([Series("x", [(3, 1.0)])], "t", x_label="k").count("<circle") == 1
+
+
+def test_long_curves_are_thinned_and_keep_their_mean() -> None:
+    points = [(float(step), float(step % 2)) for step in range(10_000)]
+    assert len(places(line_chart([Series("x", points)], "t", x_label="step"))) == 300
+
+
+def test_odd_values_are_left_out_of_charts() -> None:
+    nan = float("nan")
+    assert "nan" not in line_chart([Series("x", [(1, 1.0), (2, nan), (3, 2.0)])], "t", x_label="k")
+    assert difference_chart([], "t") == scatter_chart([], "t", x_label="x", y_label="y") == ""
+    assert "nan" not in difference_chart([0.0, 0.0], "t")
