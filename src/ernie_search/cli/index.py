@@ -44,6 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Make a collection searchable: [bold]index SOURCE[/bold] encodes it into shards, "
     "[bold]index build[/bold] makes a store; the others keep the store in order.",
+    epilog=EXAMPLE,
 )
 
 
