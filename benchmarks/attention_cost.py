@@ -36,7 +36,7 @@ def seconds_a_step(length: int, steps: int, weight: float) -> float:
     from ernie_search.mining.lists import TrainingList, write_lists
     from ernie_search.model.cross_encoder import new_cross_encoder
     from ernie_search.training import parse_settings, prepare, train
-    from ernie_search.training.teachers import Teachers
+    from ernie_search.training.teachers import StepTeachers
 
     times: list[float] = []
 
@@ -67,7 +67,7 @@ def seconds_a_step(length: int, steps: int, weight: float) -> float:
         )
         lists = write_lists(Path(folder) / "lists", made, data_fingerprint=collection.fingerprint, about={})
         settings = parse_settings({**common, "cascade_weight": 1.0, "attention_weight": weight})
-        teachers = Teachers(OneTeacher(new_cross_encoder(BASE, max_length=64 + length)))
+        teachers = StepTeachers(OneTeacher(new_cross_encoder(BASE, max_length=64 + length)))
         train(
             collection,
             Path(folder) / "run",

@@ -46,6 +46,11 @@ def test_a_file_gets_a_line_an_event_of_a_short_run(clock):
     ]
 
 
+def test_with_lists_nothing_is_mined():
+    text = shown([("prepare", {"lists": True})], terminal=False)
+    assert text == "reading questions and passages, loading the base model\n"
+
+
 @pytest.mark.parametrize("steps", [1, 9, 10, 34, 39, 45, 59, 100, 400, 12_345])
 @pytest.mark.parametrize("first", [0, 7])
 def test_a_file_gets_about_ten_lines_of_the_loss(steps, first):

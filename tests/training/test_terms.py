@@ -20,7 +20,7 @@ from ernie_search.training import TrainingData, prepare, train
 from ernie_search.training.batches import StepBatch, StepBatches
 from ernie_search.training.collate import Collator
 from ernie_search.training.step import JointLoss
-from ernie_search.training.teachers import Teachers
+from ernie_search.training.teachers import StepTeachers
 from tiny_training import collection, settings
 
 WHOLE: dict[str, Any] = {
@@ -108,7 +108,7 @@ def step_of(data: TrainingData, chosen: Any) -> StepBatch:
 
 
 def computed(
-    model: JointEncoder, data: TrainingData, chosen: Any, teachers: Teachers
+    model: JointEncoder, data: TrainingData, chosen: Any, teachers: StepTeachers
 ) -> tuple[dict[str, Tensor], JointLoss]:
     loss = JointLoss(model, chosen, teachers)
     collator = Collator(model, data.passages, 100, with_pairs=chosen.attention_weight > 0)
@@ -143,7 +143,7 @@ def test_a_group_has_the_scores_of_its_passages(data):
 
 def test_cascade_direct_and_margin_equal_their_definition(model, data):
     chosen = settings(**WHOLE | {"attention_weight": 0.0, "dual_weight": 0.0})
-    parts, loss = computed(model, data, chosen, Teachers())
+    parts, loss = computed(model, data, chosen, StepTeachers())
     step = step_of(data, chosen)
     with torch.no_grad():
         dense, late = own_scores(model, data, step)
@@ -170,7 +170,7 @@ def test_cascade_direct_and_margin_equal_their_definition(model, data):
 
 def test_attention_comes_from_the_teacher_of_each_question(model, data, teachers):
     chosen = settings(**WHOLE | {"dual_weight": 0.0})
-    together = Teachers(teachers)
+    together = StepTeachers(teachers)
     together.fit(model, chosen)
     parts, _ = computed(model, data, chosen, together)
     assert parts["loss_attention"].item() > 0
@@ -202,13 +202,13 @@ def test_attention_comes_from_the_teacher_of_each_question(model, data, teachers
 
 def test_dual_compares_two_passes_that_drop_different_units(model, data):
     chosen = settings(**WHOLE | {"attention_weight": 0.0})
-    without_dropout, _ = computed(model, data, chosen, Teachers())
+    without_dropout, _ = computed(model, data, chosen, StepTeachers())
     assert without_dropout["loss_dual"].item() == pytest.approx(0, abs=1e-6)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.3
     model.train()
-    dropped, _ = computed(model, data, chosen, Teachers())
+    dropped, _ = computed(model, data, chosen, StepTeachers())
     assert dropped["loss_dual"].item() > 1e-4
 
 
@@ -220,7 +220,7 @@ def test_a_frozen_teacher_gets_no_gradient_and_its_scores_are_its_own(model, dat
     other.save(str(tmp_path / "frozen"))
     chosen = settings(interaction_teacher="frozen", late_weight=0.0, negatives=3)
     assert not chosen.needs_tokens
-    frozen = Teachers(frozen=tmp_path / "frozen")
+    frozen = StepTeachers(frozen=tmp_path / "frozen")
     frozen.fit(model, chosen)
     model.attach_tokens = chosen.needs_tokens
     parts, _ = computed(model, data, chosen, frozen)
@@ -246,7 +246,7 @@ def test_a_frozen_teacher_gets_no_gradient_and_its_scores_are_its_own(model, dat
 
 def test_the_ensemble_teaches_both_readings(model, data):
     chosen = settings(interaction_teacher="ensemble", late_weight=0.0, dense_weight=1e-9, negatives=3)
-    parts, _ = computed(model, data, chosen, Teachers())
+    parts, _ = computed(model, data, chosen, StepTeachers())
     parts["loss_interaction"].backward()
     assert model.token_head.linear.weight.grad.abs().sum() > 0
 
@@ -255,11 +255,11 @@ def test_terms_without_weight_need_nothing(model, data, monkeypatch):
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("computed")
 
-    for name in ("listwise_distillation", "margin_mse", "attention_distillation", "dual_regularization"):
+    for name in ("listwise_distillation", "margin_mse", "attention_sums", "dual_regularization"):
         monkeypatch.setattr(f"ernie_search.training.terms.{name}", refuse)
     chosen = settings(late_weight=0.0, interaction_weight=0.0, negatives=3)
     monkeypatch.setattr("ernie_search.training.terms.maxsim", refuse)
-    parts, _ = computed(model, data, chosen, Teachers())
+    parts, _ = computed(model, data, chosen, StepTeachers())
     assert set(parts) == {"loss_dense"}
 
 
@@ -278,7 +278,7 @@ def test_the_whole_method_trains_and_goes_on_bit_for_bit(base, lists, teachers, 
             raise StopError
 
     chosen = settings(**WHOLE | {"dual_passages": True})
-    how: dict[str, Any] = {"base": base, "lists": lists, "teachers": Teachers(teachers)}
+    how: dict[str, Any] = {"base": base, "lists": lists, "teachers": StepTeachers(teachers)}
     whole = train(collection(), tmp_path / "whole", chosen, **how)
     with pytest.raises(StopError):
         train(collection(), tmp_path / "cut", chosen, **how, observer=stop)

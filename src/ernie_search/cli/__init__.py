@@ -11,6 +11,8 @@ import typer
 from ernie_search import __version__
 from ernie_search.cli import (
     ablate,
+    card,
+    compare,
     data,
     demo,
     doctor,
@@ -18,8 +20,10 @@ from ernie_search.cli import (
     export,
     index,
     mine,
+    report,
     score,
     search,
+    serve,
     teacher,
     train,
 )
@@ -60,11 +64,15 @@ app.command(epilog=mine.EXAMPLE)(mine.mine)
 app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)
 app.command(epilog=teacher.EXAMPLE)(teacher.teacher)
 app.command(epilog=score.EXAMPLE)(score.score)
-app.command(epilog=index.EXAMPLE)(index.index)
+app.add_typer(index.app, name="index")
 app.command(epilog=search.EXAMPLE)(search.search)
+app.command(epilog=serve.EXAMPLE)(serve.serve)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.command(epilog=ablate.EXAMPLE)(ablate.ablate)
+app.command(epilog=report.EXAMPLE)(report.report)
 app.command(epilog=export.EXAMPLE)(export.export)
+app.command(epilog=card.EXAMPLE)(card.card)
 
 
 def main() -> None:

@@ -22,10 +22,15 @@ EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index
 def evaluate(
     source: Annotated[str, typer.Argument(help="The collection whose questions and judgements count.")],
     split: Annotated[str, typer.Option(help="Which judgements: train, dev, test, ...")] = "test",
-    index: Annotated[Path | None, typer.Option(help="Measure this index, searched now.")] = None,
+    index: Annotated[
+        str | None, typer.Option(help="Measure this index or store (its folder or address), searched now.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run file.")] = None,
     mode: Annotated[
-        Literal["late", "dense"], typer.Option(help="Re-rank by late interaction, or single vectors alone.")
+        Literal["late", "dense", "hybrid"],
+        typer.Option(
+            help="Re-rank by late interaction, single vectors alone, or words and vectors fused first."
+        ),
     ] = "late",
     k: Annotated[int, typer.Option("-k", "--top", help="Passages a question.")] = 1000,
     candidates: Annotated[int, typer.Option(help="How many passages late interaction re-ranks.")] = 100,
@@ -73,7 +78,7 @@ def evaluate(
     for name, path in files.items():
         runs[name] = _read(path, collection, check)
     if index is not None:
-        name = f"{index.name} ({mode})"
+        name = f"{Path(index).name} ({mode})"
         runs[name], seconds[name] = _search(collection, split, index, model, mode, k, candidates)
         if save_run is not None:
             write_run(save_run, runs[name], tag=f"ernie-search-{mode}")
@@ -171,9 +176,9 @@ def _label(run: Path, baseline: Path | None) -> str:
 def _search(
     collection: "Collection",
     split: str,
-    index: Path,
+    index: str,
     model: Path | None,
-    mode: Literal["late", "dense"],
+    mode: Literal["late", "dense", "hybrid"],
     k: int,
     candidates: int,
 ) -> "tuple[Run, float]":

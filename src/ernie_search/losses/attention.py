@@ -6,6 +6,40 @@ from torch import Tensor
 from ernie_search.losses.distributions import log_distribution
 
 
+def attention_sums(
+    teacher_map: Tensor,
+    row_weight: Tensor,
+    queries: Tensor,
+    passages: Tensor,
+    query_kept: Tensor,
+    passage_kept: Tensor,
+    temperature: float,
+) -> Tensor:
+    """What each pair adds to both sides of ``L_att``'s weighted mean: see :func:`attention_distillation`.
+
+    Returns:
+        ``(B, 2)``: the weighted sum of ``KL(A_CE[i] || A_LI[i])`` over the pair's question tokens, and the
+        sum of their weights. The loss of any set of pairs is the ratio of the columns' sums.
+    """
+    columns = passage_kept[:, None, :].expand_as(teacher_map)
+    mass = teacher_map.detach().masked_fill(~columns, 0.0)
+    total = mass.sum(dim=-1, keepdim=True)
+    wanted = mass / torch.where(total > 0, total, 1.0)
+    log_found = log_distribution(torch.matmul(queries, passages.transpose(1, 2)), columns, temperature)
+    rows = (torch.xlogy(wanted, wanted) - wanted * log_found).sum(dim=-1)  # (B, Lq)
+    # A row without any attention on kept tokens says nothing, and must not count as a perfect match.
+    taught = query_kept & (total.squeeze(-1) > 0)
+    weights = row_weight.detach().masked_fill(~taught, 0.0)
+    return torch.stack(((rows * weights).sum(dim=-1), weights.sum(dim=-1)), dim=-1)
+
+
+def attention_mean(sums: Tensor) -> Tensor:
+    """``(B, 2)`` of :func:`attention_sums` to ``L_att`` in nats; zero where no weight is left."""
+    total, whole = sums.sum(dim=0)
+    mean: Tensor = total / torch.where(whole > 0, whole, 1.0)
+    return mean
+
+
 def attention_distillation(
     teacher_map: Tensor,
     row_weight: Tensor,
@@ -36,14 +70,6 @@ def attention_distillation(
 
     Source: ERNIE-Search (Lu et al. 2022), token-level attention distillation; its details are ours.
     """
-    columns = passage_kept[:, None, :].expand_as(teacher_map)
-    mass = teacher_map.detach().masked_fill(~columns, 0.0)
-    total = mass.sum(dim=-1, keepdim=True)
-    wanted = mass / torch.where(total > 0, total, 1.0)
-    log_found = log_distribution(torch.matmul(queries, passages.transpose(1, 2)), columns, temperature)
-    rows = (torch.xlogy(wanted, wanted) - wanted * log_found).sum(dim=-1)  # (B, Lq)
-    # A row without any attention on kept tokens says nothing, and must not count as a perfect match.
-    taught = query_kept & (total.squeeze(-1) > 0)
-    weights = row_weight.detach().masked_fill(~taught, 0.0)
-    whole = weights.sum()
-    return (rows * weights).sum() / torch.where(whole > 0, whole, 1.0)
+    return attention_mean(
+        attention_sums(teacher_map, row_weight, queries, passages, query_kept, passage_kept, temperature)
+    )

@@ -4,6 +4,7 @@ A batch has Q questions, each with a group of ``1 + n`` passages, its positive f
 after the other, so there are ``P = Q (1 + n)`` passages.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +53,14 @@ def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | f
     positive = torch.arange(len(groups)) * size
     allowed = torch.ones(len(groups), len(flat), dtype=torch.bool)
     own = torch.zeros_like(allowed)
+    places: dict[str, list[int]] = defaultdict(list)
+    for column, passage in enumerate(flat):
+        places[passage].append(column)
     for row, known in enumerate(positives):
         own[row, row * size : (row + 1) * size] = True
-        for column, passage in enumerate(flat):
-            if passage in known and column != row * size:
-                allowed[row, column] = False
+        masked = [column for passage in known for column in places.get(passage, ())]
+        allowed[row, masked] = False
+        allowed[row, row * size] = True
     if not bool((allowed.sum(dim=1) > 1).all()):
         raise TrainingError(
             "a question has no negative among its candidates, so there is nothing to learn; "

@@ -43,6 +43,9 @@ def arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        dataloader_drop_last=True,  # our loader has nothing to drop; else several ranks are warned of it
+        # Buffers are constants here, and a broadcast between a step's forwards would spoil its backward.
+        ddp_broadcast_buffers=False,
     )
 
 

@@ -1,7 +1,7 @@
 """From a step's texts to length-sorted micro-batches of token ids."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from ernie_search.losses import Candidates, candidates
 from ernie_search.model import JointEncoder
 from ernie_search.model.encode import micro_batches, padded, tokenize
 from ernie_search.training.batches import StepBatch
+from ernie_search.training.world import World
 from ernie_search.types import Task
 
 
@@ -25,12 +26,15 @@ class Collator:
         passages: text of every passage id that a step may name.
         token_budget: padded tokens a micro-batch.
         with_pairs: hand on the texts of each question and its positive, for the cross-encoder's own pass.
+        world: the ranks that share a step: each tokenizes its own questions and its own distinct passages,
+            and knows by their ids who is whose candidate in the whole step.
     """
 
     model: JointEncoder
     passages: Mapping[str, str]
     token_budget: int
     with_pairs: bool = False
+    world: World = field(default_factory=World)
 
     def __call__(self, items: list[StepBatch]) -> dict[str, Any]:
         """One step (the loader's batch size is one step); ``truncated``: how many texts were cut, by task."""
@@ -40,8 +44,9 @@ class Collator:
         flat = [passage for group in step.groups for passage in group]
         distinct = list(dict.fromkeys(flat))
         places = {passage: place for place, passage in enumerate(distinct)}
-        question_parts, question_order, cut_questions = self._parts(step.questions, "query")
-        texts = [self.passages[passage] for passage in distinct]
+        mine = self.world.share(len(step.questions))
+        question_parts, question_order, cut_questions = self._parts(step.questions[mine], "query")
+        texts = [self.passages[passage] for passage in distinct[self.world.share(len(distinct))]]
         passage_parts, passage_order, cut_passages = self._parts(texts, "passage")
         features = {
             "questions": question_parts,
@@ -57,8 +62,8 @@ class Collator:
         if step.scores and all(step.scores):
             features["cross_scores"] = torch.tensor(step.scores)
         if self.with_pairs:
-            firsts = [group[0] for group in step.groups]
-            named = zip(step.ids, step.questions, firsts, strict=True)
+            firsts = [group[0] for group in step.groups[mine]]
+            named = zip(step.ids[mine], step.questions[mine], firsts, strict=True)
             features["pairs"] = [(name, text, self.passages[first]) for name, text, first in named]
         return features
 
@@ -67,5 +72,5 @@ class Collator:
         pad = self.model.tokenizer.pad_token_id or 0
         groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget))
         parts = [padded([tokenized.ids[i] for i in group], pad, tokenized.prompt_length) for group in groups]
-        order = torch.tensor([place for group in groups for place in group])
+        order = torch.tensor([place for group in groups for place in group], dtype=torch.long)
         return parts, order, tokenized.truncated

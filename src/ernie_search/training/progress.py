@@ -37,7 +37,8 @@ class TrainProgress:
     def __call__(self, event: str, values: dict[str, Any]) -> None:
         """Show one event of a run."""
         if event == "prepare":
-            self._line("reading questions and passages, mining negatives, loading the base model")
+            mined = "" if values.get("lists") else "mining negatives, "
+            self._line(f"reading questions and passages, {mined}loading the base model")
         elif event == "start":
             self._start(values["step"], values["steps"])
         elif event == "step":

@@ -1,9 +1,11 @@
 """One training run in one folder: started, gone on with, or found done, by the same call."""
 
 import contextlib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import sentence_transformers
 import torch
 import transformers
@@ -20,7 +22,7 @@ from ernie_search.files import (
     sha256_file,
     write_json,
 )
-from ernie_search.hardware import keep_freed_memory
+from ernie_search.hardware import default_device, keep_freed_memory
 from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.dropout import active_dropouts, use_byte_dropout
@@ -34,6 +36,7 @@ from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
 from ernie_search.training.collate import Collator
 from ernie_search.training.curves import draw_curves
 from ernie_search.training.dev import DevEvaluator, DevSample
+from ernie_search.training.failure import one_for_all
 from ernie_search.training.folder import (
     RUN_FILE,
     TrainResult,
@@ -45,10 +48,11 @@ from ernie_search.training.prepare import TrainingData, prepare
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.tally import Tally
-from ernie_search.training.teachers import Teachers
+from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.tensorboard import tensorboard_callbacks
 from ernie_search.training.trainer import Events, JointTrainer, Observer
 from ernie_search.training.watch import EntropyWatch
+from ernie_search.training.world import World, seed_rank
 
 BEST_FILE = "best.json"
 CPU_TRAINING_BUDGET = 2048
@@ -65,10 +69,13 @@ def train(
     layers: int | None = None,
     data: TrainingData | None = None,
     lists: Lists | None = None,
-    teachers: Teachers | None = None,
+    teachers: StepTeachers | None = None,
     observer: Observer | None = None,
 ) -> TrainResult:
     """Train a joint encoder, or go on where the same call stopped.
+
+    Started by ``torchrun`` or ``accelerate launch``, all processes share every step: the batch is the same,
+    whatever their number, and a run goes on with another number of them. They must share the output folder.
 
     Args:
         collection: with a ``train`` split; a ``dev`` split chooses the best checkpoint.
@@ -79,15 +86,35 @@ def train(
         data: what :func:`prepare` made of the same collection, settings and lists, to share it between runs.
         lists: mined lists to train on in place of BM25's negatives, with scores where a term needs them.
         teachers: the cross-encoder whose attention teaches, or a frozen joint model.
-        observer: told of every event.
+        observer: told of every event, on rank 0.
 
     Raises:
-        TrainingError: the folder holds another run; the loss is no number; a batch has no negative.
-        SettingsError: a term has a weight and no teacher.
+        TrainingError: the folder holds another run; the loss is no number; a batch has no negative; another
+            process has other data or packages, or failed.
+        SettingsError: a term has a weight and no teacher; fewer questions than processes.
         DataError, ModelError, StorageError: see there.
     """
     settings.check()
-    teachers = teachers or Teachers()
+    world = World.join(on_cpu=default_device() == "cpu")
+    world.check(settings.questions_per_batch)
+    with one_for_all(output, world):
+        return _train(collection, output, settings, base, layers, data, lists, teachers, observer, world)
+
+
+def _train(
+    collection: Collection,
+    output: Path,
+    settings: TrainSettings,
+    base: str,
+    layers: int | None,
+    data: TrainingData | None,
+    lists: Lists | None,
+    teachers: StepTeachers | None,
+    observer: Observer | None,
+    world: World,
+) -> TrainResult:
+    """:func:`train`, on one of the ranks of ``world``."""
+    teachers = teachers or StepTeachers()
     teachers.check(settings)
     if settings.cross_terms and not (lists and lists.scored):
         raise SettingsError(
@@ -108,23 +135,32 @@ def train(
             "sentence_transformers": sentence_transformers.__version__,
         },
     }
-    precision = claimed_precision(output, identity, settings.precision)
-    finished = read_result(output)
+    world.agree(identity | {"accelerate": accelerate.__version__, "ernie-search": version("ernie-search")})
+    precision = world.first(lambda: claimed_precision(output, identity, settings.precision))
+    finished = world.first(lambda: read_result(output))
     if finished is not None:
         return finished
-    observer = observer or (lambda event, values: None)
-    observer("prepare", {})
+    if observer is None or not world.speaks:
+        observer = _silent
+    observer("prepare", {"lists": lists is not None})
     if data is None:
         data = prepare(collection, settings, lists)
+    if world.size > 1:
+        shown = [(one.id, one.positives, one.negatives) for one in data.examples]
+        world.agree({"training lists": fingerprint(shown)})
     set_seed(settings.seed)
     model = from_base(base, settings=_scores(settings, base), layers=layers, seed=settings.seed)
     teachers.fit(model, settings)
     settings = settings.model_copy(update={"precision": precision})
-    run = _Run(output, settings, model, data, observer, teachers)
+    run = _Run(output, settings, model, data, observer, teachers, world)
     # Only now, as nothing was refused: bad input leaves no mark that the mended one would contradict.
-    if not (output / RUN_FILE).is_file():
+    if world.speaks and not (output / RUN_FILE).is_file():
         write_json(output / RUN_FILE, identity | {"precision": precision})
     return run.train()
+
+
+def _silent(event: str, values: dict[str, Any]) -> None:
+    """The observer of whoever gives none, and of all ranks but one."""
 
 
 def _weights(base: str) -> str | None:
@@ -157,9 +193,11 @@ class _Run:
         model: JointEncoder,
         data: TrainingData,
         observer: Observer,
-        teachers: Teachers | None = None,
+        teachers: StepTeachers | None = None,
+        world: World | None = None,
     ) -> None:
         self.output, self.settings, self.model, self.observer = output, settings, model, observer
+        self.world = world = world or World()
         for dropout in attention_dropouts(model):
             dropout.p = settings.attention_dropout
         use_byte_dropout(model)
@@ -174,7 +212,7 @@ class _Run:
         budget = settings.token_budget or (
             CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET
         )
-        self.tally = Tally()
+        self.tally = Tally(world=world)
         self.watch = EntropyWatch(settings)
         dev = data.dev
         self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
@@ -192,10 +230,13 @@ class _Run:
             train_dataset=None,
             batches=batches,
             keep_checkpoints=settings.keep_checkpoints,
-            loss=JointLoss(model, settings, teachers),
+            loss=JointLoss(model, settings, teachers, world),
             tally=self.tally,
+            world=world,
             evaluator=self._evaluator(dev) if dev is not None else None,
-            data_collator=Collator(model, data.passages, budget, with_pairs=settings.attention_weight > 0),
+            data_collator=Collator(
+                model, data.passages, budget, with_pairs=settings.attention_weight > 0, world=world
+            ),
             callbacks=[Events(self._observe)],
         )
         for unwanted in (PrinterCallback, ProgressCallback):
@@ -206,6 +247,8 @@ class _Run:
         return DevEvaluator(dev, late=settings.needs_tokens, bf16=settings.precision == "bf16")
 
     def _observe(self, name: str, values: dict[str, Any]) -> None:
+        if not self.world.speaks:
+            return
         if name in ("log", "dev"):
             log.append(self.output, name, values)
         if name == "log":
@@ -225,23 +268,30 @@ class _Run:
 
     def train(self) -> TrainResult:
         """All steps that are left; then the last model and the result, written last."""
+        checkpoint = self.world.first(self._find_checkpoint)
+        step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+        if checkpoint:
+            self.tally.go_on_from(checkpoint)
+        else:
+            seed_rank(self.settings.seed, 0, self.world)
+        if self.world.speaks:
+            log.rewind(self.output, step)
+            for callback in tensorboard_callbacks(self.output, step):
+                self.trainer.add_callback(callback)
+        try:
+            self.observer("start", {"step": step, "steps": self.settings.steps})
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            return self.world.first(self._finish)
+        finally:
+            self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})
+
+    def _find_checkpoint(self) -> Path | None:
+        """Clear away what a kill left half written; the checkpoint to go on from, and the best so far."""
         clear_leftovers(self.output)
         recover_directory(self.output / "best")
         if (self.output / "best" / BEST_FILE).is_file():
             self.best = read_json(self.output / "best" / BEST_FILE)
-        checkpoint = latest_checkpoint(self.output)
-        step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-        if checkpoint:
-            self.tally.go_on_from(checkpoint)
-        log.rewind(self.output, step)
-        for callback in tensorboard_callbacks(self.output, step):
-            self.trainer.add_callback(callback)
-        try:
-            self.observer("start", {"step": step, "steps": self.settings.steps})
-            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            return self._finish()
-        finally:
-            self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})
+        return latest_checkpoint(self.output)
 
     def _finish(self) -> TrainResult:
         with atomic_directory(self.output / "last") as folder:

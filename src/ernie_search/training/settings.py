@@ -19,7 +19,8 @@ class TrainSettings(BaseModel):
 
     Attributes:
         steps: optimizer steps.
-        questions_per_batch, negatives: a step sees ``questions_per_batch * (1 + negatives)`` passages.
+        questions_per_batch, negatives: a step sees ``questions_per_batch * (1 + negatives)`` passages; of all
+            processes together, where several share a step.
         max_questions: train on a seeded sample of so many questions; 0 takes all.
         negative_first, negative_last: the window of BM25 ranks that negatives are drawn from.
         learning_rate, head_learning_rate: peak rates of the encoder and of the fresh token head.
@@ -44,6 +45,8 @@ class TrainSettings(BaseModel):
         dual_passages: encode the passages twice for it, too, not only the questions.
         query_length, passage_length: tokens kept of a text.
         token_budget: padded tokens a micro-batch; 0 takes what suits the device.
+        gradient_cache: encode every micro-batch twice and keep no graph between: memory then hardly grows
+            with questions_per_batch, and a step takes longer by one more forward; the gradients are the same.
         attention_dropout: 0 keeps scaled-dot-product attention on its fast path (CPU); hidden dropout stays.
         precision: ``auto`` measures whether bf16 is faster on this machine.
         evaluations: how often dev is measured on the way, the end included; 0 for never.
@@ -91,6 +94,7 @@ class TrainSettings(BaseModel):
     query_length: int = Field(64, ge=4)
     passage_length: int = Field(256, ge=8)
     token_budget: int = Field(0, ge=0)
+    gradient_cache: bool = False
     attention_dropout: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     evaluations: int = Field(4, ge=0)

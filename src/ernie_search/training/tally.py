@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search.files import read_json, write_json
+from ernie_search.training.world import World
 
 TALLY_FILE = "tally.json"
 
@@ -25,12 +26,14 @@ class Tally:
         before: seconds of earlier calls, up to the checkpoint that this call went on from.
         texts, truncated: how many texts were encoded, and how many were longer than the model reads.
         started: the clock when this call began.
+        world: the ranks whose texts are counted together.
     """
 
     before: float = 0.0
     texts: dict[str, int] = field(default_factory=_zeros)
     truncated: dict[str, int] = field(default_factory=_zeros)
     started: float = field(default_factory=time.monotonic)
+    world: World = field(default_factory=World)
 
     @property
     def seconds(self) -> float:
@@ -38,10 +41,14 @@ class Tally:
         return self.before + time.monotonic() - self.started
 
     def add(self, batch: Mapping[str, Any]) -> None:
-        """Count one collated step."""
-        for task, order in (("query", "question_order"), ("passage", "passage_order")):
-            self.texts[task] += len(batch[order])
-            self.truncated[task] += int(batch["truncated"][task])
+        """Count one collated step, of all ranks."""
+        orders = {"query": "question_order", "passage": "passage_order"}
+        counts = {task: len(batch[order]) for task, order in orders.items()}
+        counts |= {f"{task}_cut": int(batch["truncated"][task]) for task in orders}
+        counts = self.world.total(counts)
+        for task in orders:
+            self.texts[task] += counts[task]
+            self.truncated[task] += counts[f"{task}_cut"]
 
     def shares(self) -> dict[str, float]:
         """Truncated texts over all texts, by task."""

@@ -37,7 +37,7 @@ class CrossTeachers(Protocol):
 
 
 @dataclass(slots=True)
-class Teachers:
+class StepTeachers:
     """What a run is taught by; nothing of it is trained.
 
     Attributes:

@@ -5,17 +5,20 @@ and MarginMSE and two other teachers of the single vector for comparison. A term
 so that what only it needs (a second pass, a teacher's pass, the token matrix) is not computed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ernie_search.errors import TrainingError
 from ernie_search.losses import (
     Candidates,
-    attention_distillation,
+    attention_mean,
+    attention_sums,
     contrastive,
     dual_regularization,
     ensemble_distillation,
@@ -33,11 +36,13 @@ from ernie_search.training.settings import TrainSettings
 class StepReadings:
     """One step as the terms see it: Q questions, P = Q (1 + n) candidate places, B distinct passages.
 
+    Scores are of the whole step, on every rank; encodings of questions are this rank's own.
+
     Attributes:
         settings: of the run.
-        questions: Q rows.
-        passages: B rows; a passage that several groups show is one row.
-        columns: ``(P,)`` the row of each candidate place.
+        questions: this rank's questions, all Q of them where there is one.
+        passages: B rows of all ranks, in blocks; a passage that several groups show is one row.
+        columns: ``(P,)`` the row, of the rows of all blocks, of each candidate place.
         who: candidates of each question.
         cross_scores: ``(Q, 1 + n)`` logits of the cross-encoder over each question's own list, the positive
             first; NaN where it gave none.
@@ -45,28 +50,42 @@ class StepReadings:
         frozen_late: ``(Q, P)`` scores of a frozen late-interaction teacher.
         attention: what the cross-encoder attends to, on each question's positive.
         entropies: mean entropy of each teacher that spoke, in nats, by name; filled by the terms.
+        whole: rows of this rank's questions to those of all Q questions.
+        mine: which of the Q questions are this rank's.
+        recompute: MaxSim keeps nothing for its backward.
+        frugal: attention keeps nothing for its backward.
     """
 
     settings: TrainSettings
     questions: EncoderOutput
-    passages: EncoderOutput
+    passages: list[EncoderOutput]
     columns: Tensor
     who: Candidates
     cross_scores: Tensor | None
     second_pass: Callable[[], Tensor]
     frozen_late: Callable[[], Tensor]
-    attention: Callable[[int, int], AttentionTargets]
+    attention: Callable[[Sequence[int], int, int], AttentionTargets]
     entropies: dict[str, Tensor]
+    whole: Callable[[Tensor], Tensor]
+    mine: slice
+    recompute: bool
+    frugal: bool
 
     @cached_property
     def dense(self) -> Tensor:
         """``(Q, P)`` scores of the single vectors."""
-        return (self.questions.cls @ self.passages.cls.t())[:, self.columns]
+        return self._scores([self.questions.cls @ block.cls.t() for block in self.passages])
 
     @cached_property
     def late(self) -> Tensor:
         """``(Q, P)`` scores of late interaction."""
-        return maxsim(*self.questions.late(), *self.passages.late())[:, self.columns]
+        asked = self.questions.late()
+        return self._scores(
+            [maxsim(*asked, *block.late(), recompute=self.recompute) for block in self.passages]
+        )
+
+    def _scores(self, blocks: list[Tensor]) -> Tensor:
+        return self.whole(torch.cat(blocks, dim=1)[:, self.columns])
 
     @property
     def distilled_over(self) -> Tensor:
@@ -159,21 +178,34 @@ def margin(step: StepReadings) -> Tensor:
 
 
 def attention(step: StepReadings) -> Tensor:
-    """``L_att``, on the positives."""
+    """``L_att``, on the positives; block by block, each with the questions whose positive it holds."""
     questions, question_mask = step.questions.late()
-    passages, passage_mask = step.passages.late()
-    positives = step.columns[step.who.positive]
-    passages, passage_mask = passages[positives], passage_mask[positives]
-    targets = step.attention(questions.shape[1], passages.shape[1])
-    return attention_distillation(
-        targets.map,
-        targets.row_weight,
-        questions,
-        passages,
-        targets.query_kept & question_mask,
-        targets.passage_kept & passage_mask,
-        temperature=step.settings.attention_temperature,
-    )
+    positives = step.columns[step.who.positive[step.mine]]
+    sums, first = questions.new_zeros(len(positives), 2), 0
+    for block in step.passages:
+        passages, passage_mask = block.late()
+        here = (positives >= first) & (positives < first + len(passages))
+        asked, rows = here.nonzero().flatten(), positives[here] - first
+        first += len(passages)
+        if not len(asked):
+            continue
+        targets = step.attention(asked.tolist(), questions.shape[1], passages.shape[1])
+        arguments = (
+            targets.map,
+            targets.row_weight,
+            questions[asked],
+            passages[rows],
+            targets.query_kept & question_mask[asked],
+            targets.passage_kept & passage_mask[rows],
+            step.settings.attention_temperature,
+        )
+        if step.frugal:
+            again = checkpoint(attention_sums, *arguments, use_reentrant=False, preserve_rng_state=False)
+            found = cast(Tensor, again)
+        else:
+            found = attention_sums(*arguments)
+        sums = sums.index_copy(0, asked, found)
+    return attention_mean(step.whole(sums))
 
 
 def dual(step: StepReadings) -> Tensor:

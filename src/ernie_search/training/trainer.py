@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from sentence_transformers import SentenceTransformerTrainer
 from sentence_transformers.base.trainer import BaseTrainer
 from torch import Tensor
@@ -17,6 +18,7 @@ from ernie_search.errors import TrainingError
 from ernie_search.files import storage_errors
 from ernie_search.training.checkpoints import STAGING, latest_checkpoint, publish
 from ernie_search.training.tally import Tally
+from ernie_search.training.world import World, seed_rank
 
 Observer = Callable[[str, dict[str, Any]], None]
 """Told of every event: its name (``prepare``, ``start``, ``step``, ``log``, ``dev``, ``checkpoint``,
@@ -36,8 +38,17 @@ class StepTrainer(BaseTrainer):
     What is the same for every kind of model; the loss is one with :class:`RawParts`.
     """
 
-    def __init__(self, *, batches: Dataset[Any], keep_checkpoints: int, tally: Tally, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        batches: Dataset[Any],
+        keep_checkpoints: int,
+        tally: Tally,
+        world: World | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.batches = batches
+        self.world = world or World()
         self.keep_checkpoints = keep_checkpoints
         self.tally = tally
         super().__init__(**kwargs)
@@ -48,7 +59,11 @@ class StepTrainer(BaseTrainer):
         loader: DataLoader[Any] = DataLoader(
             self.batches, batch_size=1, collate_fn=self.data_collator, generator=torch.Generator()
         )
-        return self.accelerator.prepare(loader)
+        if self.world.size == 1:
+            return self.accelerator.prepare(loader)
+        # Every rank sees every step, and the collator takes its share of it: accelerate must not share out.
+        device = self.accelerator.device
+        return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
 
     def collect_features(self, inputs: dict[str, Any]) -> tuple[Any, None]:
         """The collated step goes to the loss as it is."""
@@ -89,16 +104,34 @@ class StepTrainer(BaseTrainer):
         """Write under a staging folder, fsync, rename: a checkpoint is whole or absent."""
         folder = Path(str(self.args.output_dir))
         staging = folder / STAGING
-        shutil.rmtree(staging, ignore_errors=True)
+        self._clear(staging)
+        self.world.barrier()
         self.args.output_dir = str(staging)
         try:
             with storage_errors(folder):
                 super()._save_checkpoint(model, trial)
-                self.tally.write(staging / f"checkpoint-{self.state.global_step}")
-                publish(staging, folder, self.keep_checkpoints)
+                self.world.barrier()  # now the random state of every rank is there
+                self.world.first(lambda: self._publish(staging, folder))
         finally:
             self.args.output_dir = str(folder)
-            shutil.rmtree(staging, ignore_errors=True)  # what a full disk left is of no use
+            self._clear(staging)  # what a full disk left is of no use
+
+    def _clear(self, staging: Path) -> None:
+        if self.world.speaks:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _publish(self, staging: Path, folder: Path) -> None:
+        with storage_errors(folder):
+            self.tally.write(staging / f"checkpoint-{self.state.global_step}")
+            publish(staging, folder, self.keep_checkpoints)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """The trainer's own; on another number of ranks than the checkpoint's, fresh random numbers."""
+        saved = len(list(Path(checkpoint).glob("rng_state*.pth"))) if checkpoint else self.world.size
+        if saved == self.world.size:
+            super()._load_rng_state(checkpoint)
+        else:
+            seed_rank(self.args.seed, self.state.global_step, self.world)
 
 
 class JointTrainer(StepTrainer, SentenceTransformerTrainer):
