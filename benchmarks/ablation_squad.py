@@ -1,9 +1,9 @@
 """SQuAD test over the whole corpus: what each part of the method brings, under one recipe.
 
 The recipe is ``squad`` with the base cut to 3 layers, where there is headroom, passages cut at 128 tokens and
-fewer steps (``--set`` changes any of it). Shared stages run once; each row and seed is trained, measured and kept
-in ``--work``, so an interrupted call goes on and a later one adds rows. Everything was chosen on dev; ``--split
-dev`` is for choosing, test for the last look.
+fewer steps (``--set`` changes any of it). Shared stages run once; each row and seed is trained, measured and
+kept in ``--work``, so an interrupted call goes on and a later one adds rows. Everything was chosen on dev;
+``--split dev`` is for choosing, test for the last look.
 """
 
 import shutil

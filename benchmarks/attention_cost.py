@@ -1,8 +1,8 @@
 """Seconds a training step with token-level attention distillation over one without it.
 
-Both sides train the same joint model on the same scored lists, in turn, each in a process of its own: 32 SQuAD
-questions with their passage and three BM25 negatives each. The teacher is an untrained cross-encoder of the
-base's size, and its scores are made up: what they say does not change what a step costs. The median step
+Both sides train the same joint model on the same scored lists, in turn, each in a process of its own: 32
+SQuAD questions with their passage and three BM25 negatives each. The teacher is an untrained cross-encoder of
+the base's size, and its scores are made up: what they say does not change what a step costs. The median step
 counts; the first two are left out.
 """
 
