@@ -1,0 +1,136 @@
+"""The app: routes, refusals and the guard around one service."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ernie_search import __version__
+from ernie_search.errors import ErnieSearchError
+from ernie_search.serve import client_routes, operation_routes, passage_routes, search_route
+from ernie_search.serve.context import Context, GoneError
+from ernie_search.serve.engine import Engine
+from ernie_search.serve.guard import Guard
+from ernie_search.serve.log import log
+from ernie_search.serve.metrics import Metrics
+from ernie_search.serve.opening import open_searcher
+from ernie_search.serve.page_routes import page_router
+from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
+from ernie_search.serve.service import Opener, Service
+from ernie_search.serve.settings import ServeSettings
+
+DESCRIPTION = """Search an index by question or vector, embed texts, re-rank documents.
+
+Where keys are set, send `Authorization: Bearer KEY`. Every refusal is `{"error": {"message", ...}}`."""
+
+
+def create_app(
+    settings: ServeSettings, opener: Opener | None = None, metrics: Metrics | None = None
+) -> FastAPI:
+    """The app for uvicorn or any other ASGI server; index and model are opened when it starts.
+
+    Args:
+        settings: see ``ServeSettings``.
+        opener: opens another engine than ``settings`` names; for tests and for embedding the app elsewhere.
+        metrics: where figures go, if the opener counts as well.
+    """
+    metrics = metrics or Metrics()
+    service = Service(opener or engine_opener(settings, metrics), exclusive=settings.writable)
+    metrics.gauge("waiting", "Texts and questions that wait for their turn", lambda: _waiting(service))
+    metrics.gauge("ready", "1 if questions are answered", lambda: float(service.ready))
+    metrics.gauge("index_version", "Goes up with each reload", lambda: float(service.version))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        pointer = Path(settings.index)
+        watch = None
+        if settings.index and "://" not in settings.index and pointer.is_file():
+            watch = asyncio.create_task(service.watch(pointer, settings.watch_seconds))
+        try:
+            yield
+        finally:
+            if watch is not None:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+            await service.close()
+            log("closed")
+
+    app = FastAPI(
+        title="ERNIE-Search",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # its page loads from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.context = Context(settings, service, metrics)
+    for router in (
+        search_route.router,
+        client_routes.router,
+        passage_routes.router,
+        operation_routes.router,
+        page_router(),
+    ):
+        app.include_router(router)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for kind in (ErnieSearchError, TimeoutError):
+        app.add_exception_handler(kind, _expected)
+    app.add_exception_handler(GoneError, _gone)
+    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    return app
+
+
+def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
+    """Opens what ``settings`` name, warmed up."""
+
+    def opener() -> Engine:
+        searcher = open_searcher(
+            settings.index, settings.model, cross=settings.cross, writable=settings.writable
+        )
+        engine = Engine(searcher, settings.limits, writable=settings.writable, observe=metrics.observe_batch)
+        engine.warm_up()
+        return engine
+
+    return opener
+
+
+def _waiting(service: Service) -> float:
+    return float(service.current.waiting) if service.current is not None else 0.0
+
+
+def _refusal(request: Request, problem: HttpError) -> Response:
+    body = problem_body(problem.status, problem.message, request.scope["state"]["request_id"])
+    return Response(body, problem.status, headers=problem.headers, media_type="application/json")
+
+
+async def _expected(request: Request, error: Exception) -> Response:
+    problem = as_problem(error)
+    if problem is None:
+        raise error  # the guard logs it, and says no more than that
+    return _refusal(request, problem)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    details: Any = getattr(error, "errors", list)()
+    return _refusal(request, HttpError(422, validation_line(list(details) or [{}])))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 500)
+    words = {404: "there is nothing at this address", 405: "not with this method"}
+    if status == 413:  # the guard's
+        words[413] = str(getattr(error, "detail", ""))
+    message = words.get(status, "the body could not be read" if status == 400 else "refused")
+    return _refusal(request, HttpError(status, message, getattr(error, "headers", None)))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it; the log does

@@ -1,0 +1,132 @@
+"""Routes that existing clients know: OpenAI's embeddings and models, Cohere's and Jina's rerank."""
+
+import base64
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ernie_search.serve.answers import EmbeddingsAnswer, RerankAnswer, refusals
+from ernie_search.serve.context import as_json, check_length, context, while_wanted
+from ernie_search.serve.problems import HttpError
+from ernie_search.serve.schemas import EmbeddingsRequest, RerankRequest
+from ernie_search.serve.settings import Limits
+
+router = APIRouter()
+
+NAME = "ernie-search"
+"""What clients may call the model; any other name is taken as well, as there is only one."""
+
+
+@router.get("/v1/models", tags=["clients"], responses=refusals())
+async def models(request: Request) -> Response:
+    """The one model, in OpenAI's shape."""
+    engine = context(request).service.current
+    owner = engine.model.name if engine is not None else ""
+    listed = [
+        {"id": one, "object": "model", "created": 0, "owned_by": owner} for one in (NAME, f"{NAME}:query")
+    ]
+    return as_json({"object": "list", "data": listed})
+
+
+@router.post(
+    "/v1/embeddings", response_model=EmbeddingsAnswer, responses=refusals(400, 422), tags=["clients"]
+)
+async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
+    """Dense vectors of texts, in OpenAI's shape; say ``input_type: query`` for questions."""
+    here = context(request)
+    texts = _texts(body, here.settings.limits)
+
+    async def work() -> tuple[list[Any], int]:
+        async with here.service.lease() as engine:
+            if body.dimensions not in (None, engine.dim):
+                raise HttpError(400, f"dimensions: this model's vectors have {engine.dim}, and are not cut")
+            rows = await engine.encode(texts, "query" if body.is_question else "passage", tokens=False)
+            return [row.dense for row in rows], await engine.token_count(texts)
+
+    vectors, tokens = await while_wanted(request, work())
+    if body.encoding_format == "base64":
+        values = [base64.b64encode(one.astype("<f4").tobytes()).decode() for one in vectors]
+    else:
+        values = [one.tolist() for one in vectors]
+    return as_json(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": place, "embedding": value}
+                for place, value in enumerate(values)
+            ],
+            "model": body.model or NAME,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+
+
+@router.post("/v1/rerank", response_model=RerankAnswer, responses=refusals(400, 422, 501), tags=["clients"])
+@router.post("/v2/rerank", response_model=RerankAnswer, include_in_schema=False)
+async def rerank(request: Request, body: RerankRequest) -> Response:
+    """Documents by late interaction with a question, in the shape that Cohere and Jina share.
+
+    A model named ``cross`` is the cross-encoder, where one is served.
+    """
+    here = context(request)
+    limits = here.settings.limits
+    texts = [one if isinstance(one, str) else one.text for one in body.documents]
+    check_length([body.query], limits.question_characters, "query")
+    _check_batch(len(texts), limits, "documents")
+    check_length(texts, limits.passage_characters, "document")
+
+    async def work() -> tuple[list[float], int]:
+        async with here.service.lease() as engine:
+            cross = body.model.rpartition(":")[2] == "cross"
+            if cross and engine.searcher.cross is None:
+                raise HttpError(501, "no cross-encoder is served; leave the model's name to its default")
+            scores = await engine.rerank(body.query, texts, cross=cross)
+            return scores, await engine.token_count([body.query, *texts])
+
+    scores, tokens = await while_wanted(request, work())
+    order = sorted(range(len(texts)), key=lambda place: (-scores[place], place))[: body.top_n]
+    results: list[dict[str, Any]] = [
+        {"index": place, "relevance_score": round(scores[place], 6)} for place in order
+    ]
+    if body.return_documents:
+        for result in results:
+            result["document"] = {"text": texts[result["index"]]}
+    return as_json(
+        {
+            "id": request.scope["state"]["request_id"],
+            "model": body.model or NAME,
+            "results": results,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
+        }
+    )
+
+
+def _check_batch(count: int, limits: Limits, what: str) -> None:
+    if count > limits.batch:
+        raise HttpError(400, f"{what}: {count}, at most {limits.batch} in one request")
+
+
+def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
+    texts = body.texts
+    if not texts:
+        raise HttpError(400, "input: at least one text is needed")
+    _check_batch(len(texts), limits, "input")
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise HttpError(
+                400,
+                f"input.{place}: token ids are not taken, send texts "
+                "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
+            )
+        if not text.strip():
+            raise HttpError(400, f"input.{place}: is empty")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise HttpError(400, f"input.{place}: holds half a surrogate pair, which is no text") from None
+    check_length(
+        texts, limits.question_characters if body.is_question else limits.passage_characters, "input"
+    )
+    return texts

@@ -1,0 +1,122 @@
+"""What routes share: the service, the settings, and how a request is run: in time, and only while wanted."""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ernie_search.errors import SettingsError
+from ernie_search.index import And, Eq, Filter, In, parse_filter
+from ernie_search.serve.engine import Engine
+from ernie_search.serve.metrics import Metrics
+from ernie_search.serve.problems import HttpError
+from ernie_search.serve.service import Service
+from ernie_search.serve.settings import ServeSettings
+
+T = TypeVar("T")
+
+BRACKETS = 64
+"""How deep a filter may nest; its parser is recursive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Of one app."""
+
+    settings: ServeSettings
+    service: Service
+    metrics: Metrics
+
+
+class GoneError(Exception):
+    """The client went away."""
+
+
+def context(request: Request) -> Context:
+    """The app's."""
+    found: Context = request.app.state.context
+    return found
+
+
+def note(request: Request, **values: Any) -> None:
+    """Add values to the request's log line."""
+    request.scope["state"].setdefault("log", {}).update(values)
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """An answer; NaN and infinity, which JSON does not know, are a bug and fail."""
+    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(body, status, media_type="application/json")
+
+
+async def while_wanted(request: Request, work: Awaitable[T]) -> T:
+    """Run ``work`` until it is done, the time is up, or the client goes away, which cancels it.
+
+    Raises:
+        TimeoutError: it took longer than the limit.
+        GoneError: nobody waits for the answer.
+    """
+    here = context(request)
+
+    async def leaving() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    async with asyncio.timeout(here.settings.limits.seconds):
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(leaving())
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            here.metrics.cancelled.inc()
+            raise GoneError
+        finally:
+            for one in (task, gone):
+                one.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
+
+
+def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
+    """The filter of a request.
+
+    Raises:
+        HttpError: this index cannot filter, or the filter is too long.
+        SettingsError: it is no filter; unknown fields are found by the search.
+    """
+    if given is None:
+        return None
+    if not engine.can_filter:
+        raise HttpError(501, "this index cannot filter; serve a store (lance, qdrant) that has fields")
+    if isinstance(given, dict):
+        if not given:
+            return None
+        parts: list[Filter] = []
+        for name, value in given.items():
+            if isinstance(value, list):
+                if len(value) > longest:
+                    raise HttpError(400, f"filter: more than {longest} values")
+                parts.append(In(name, tuple(value)))
+            else:
+                parts.append(Eq(name, value))
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+    if len(given) > longest:
+        raise HttpError(400, f"filter: longer than {longest} characters")
+    if given.count("(") > BRACKETS or given.lower().count("not") > BRACKETS:
+        raise SettingsError(f"filter: more than {BRACKETS} brackets or 'not'")
+    return parse_filter(given) if given.strip() else None
+
+
+def check_length(texts: list[str], longest: int, what: str) -> None:
+    """Refuse a text that is too long.
+
+    Raises:
+        HttpError: one has more than ``longest`` characters.
+    """
+    for place, text in enumerate(texts):
+        if len(text) > longest:
+            where = f" {place + 1} of {len(texts)}" if len(texts) > 1 else ""
+            raise HttpError(400, f"{what}{where}: {len(text)} characters, at most {longest} are taken")

@@ -1,0 +1,275 @@
+"""An open index with its model: one thread encodes, one thread owns the index, both work on batches."""
+
+import asyncio
+import copy
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+
+from ernie_search.errors import SettingsError
+from ernie_search.index import Store, passage_batch
+from ernie_search.search import Mode, PairScorer, Searcher, maxsim
+from ernie_search.serve.batcher import Batcher
+from ernie_search.serve.explain import explain, question_tokens
+from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob
+from ernie_search.serve.opening import can_write
+from ernie_search.serve.prepared import Prepared, Row, Rows, joined, split
+from ernie_search.serve.settings import Limits
+from ernie_search.types import Hit, Passage, Task
+
+PIECE = 16
+"""Texts of one long request that are encoded at a time, so that questions get their turn in between."""
+
+Observe = Callable[[str, int], None]
+
+
+class Engine:
+    """Everything that a request needs of one version of index and model."""
+
+    def __init__(
+        self, searcher: Searcher, limits: Limits, *, writable: bool = False, observe: Observe | None = None
+    ) -> None:
+        """Take over ``searcher``; nothing else may use it, its index or its model afterwards.
+
+        Raises:
+            SettingsError: ``writable``, but the index cannot be changed.
+        """
+        if writable and not can_write(searcher.index):
+            raise SettingsError("--writable: this index cannot be changed; serve a store (lance, qdrant)")
+        self.searcher, self.index, self.model = searcher, searcher.index, searcher.model
+        self.writable, self._limits = writable, limits
+        self._lock = threading.Lock()
+        self._prepared = Prepared(self.model, copy.deepcopy(self.model.tokenizer), self._lock)
+        self._counter, self._counting = copy.deepcopy(self.model.tokenizer), threading.Lock()
+        options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
+        if observe is not None:
+            options["observe"] = observe
+        self._encode: Batcher[EncodeJob, list[Row]] = Batcher(
+            "encode", self._encode_batch, size=lambda job: len(job.texts), **options
+        )
+        self._rank: Batcher[RankJob | Callable[[], Any], Any] = Batcher("rank", self._rank_batch, **options)
+        self.modes = usable_modes(searcher)
+        self.dim = 0
+
+    def warm_up(self) -> None:
+        """Run everything once, so that the first question does not wait for what is made on first use."""
+        row = self._encode.work_now([EncodeJob(("warm up",), "query", self.index.has_tokens)])[0]
+        if isinstance(row, Exception):
+            raise row
+        self.dim = len(row[0].dense)
+        for mode in self.modes if len(self.index) else ():
+            answer = self._rank.work_now([RankJob(Plan(mode, 1, 1), row[0], "warm up", explain=True)])[0]
+            if isinstance(answer, Exception):
+                raise answer
+
+    @property
+    def can_filter(self) -> bool:
+        """Whether searches can be filtered, be it by id alone."""
+        return "filters" in getattr(self.index, "capabilities", ())
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields that filters can ask for, with their types."""
+        return dict(self.index.spec.fields) if isinstance(self.index, Store) else {}
+
+    @property
+    def waiting(self) -> int:
+        """Texts and questions that wait for their turn."""
+        return self._encode.waiting + self._rank.waiting
+
+    async def encode(self, texts: Sequence[str], task: Task, *, tokens: bool) -> list[Row]:
+        """Vectors of texts; questions that arrive in between are not kept waiting by long lists."""
+        rows: list[Row] = []
+        for start in range(0, len(texts), PIECE):
+            rows += await self._encode.submit(EncodeJob(tuple(texts[start : start + PIECE]), task, tokens))
+        return rows
+
+    async def token_count(self, texts: Sequence[str]) -> int:
+        """Tokens of texts, uncut, for clients that are told what they used; on a thread, as it takes long."""
+
+        def count() -> int:
+            with self._counting:
+                return sum(len(self._counter(text, verbose=False)["input_ids"]) for text in texts)
+
+        return await asyncio.to_thread(count)
+
+    async def search(self, question: str, plan: Plan, *, explain: bool = False) -> Answer:
+        """Encode and rank; ``milliseconds`` has "encode" and "rank" with their waiting, and "explain"."""
+        started = time.perf_counter()
+        row = (await self.encode([question], "query", tokens=self.index.has_tokens))[0]
+        encoded = time.perf_counter()
+        answer: Answer = await self._rank.submit(RankJob(plan, row, question, explain))
+        answer.milliseconds["encode"] = (encoded - started) * 1000
+        waited = (time.perf_counter() - encoded) * 1000 - sum(
+            answer.milliseconds.get(stage, 0.0) for stage in ("rank", "explain")
+        )
+        answer.milliseconds["wait"] = max(waited, 0.0)
+        return answer
+
+    async def search_vector(self, vector: Sequence[float], plan: Plan) -> Answer:
+        """Rank by a vector that the client made, in mode dense."""
+        row = Row(np.asarray(vector, np.float32))
+        answer: Answer = await self._rank.submit(RankJob(plan, row))
+        return answer
+
+    async def rerank(self, question: str, texts: Sequence[str], *, cross: bool = False) -> list[float]:
+        """MaxSim of the question with each text, encoded now, at most 1; or the cross-encoder's logits."""
+        scorer = self.searcher.cross
+        if cross and scorer is not None:
+            scores: list[float] = []
+            for start in range(0, len(texts), PIECE):
+                pairs = [(question, text) for text in texts[start : start + PIECE]]
+                scores += await self._rank.submit(partial(_logits, scorer, pairs))
+            return scores
+        rows = await self.encode(texts, "passage", tokens=True)
+        asked = (await self.encode([question], "query", tokens=True))[0]
+        if asked.tokens is None:
+            raise SettingsError("this model gives no token vectors, so it cannot re-rank")
+        found = maxsim(asked.tokens, [row.tokens for row in rows if row.tokens is not None])
+        return [float(score) for score in found]
+
+    async def upsert(self, passages: Sequence[Passage]) -> int:
+        """Encode passages and add them, or replace those of the same ids; durable when this returns."""
+        rows = await self.encode([one.full_text for one in passages], "passage", tokens=self.index.has_tokens)
+        encoding: Rows = joined(rows, tokens=self.index.has_tokens)
+
+        def write() -> int:
+            store = self._store()
+            written = store.upsert(passage_batch(passages, encoding, self._prepared))
+            store.commit()
+            return written
+
+        return int(await self._rank.submit(write))
+
+    async def delete(self, ids: Sequence[str] | None, where: Any) -> int:
+        """Remove passages by id or by filter; durable when this returns."""
+
+        def write() -> int:
+            store = self._store()
+            gone = store.delete(ids, where)
+            store.commit()
+            return gone
+
+        return int(await self._rank.submit(write))
+
+    async def close(self) -> None:
+        """Finish what waits, then release the index."""
+        await self._encode.close()
+        await self._rank.close()
+        self.index.close()
+
+    def _store(self) -> Store:
+        if not self.writable or not isinstance(self.index, Store):
+            raise SettingsError("this index is served read-only")
+        return self.index
+
+    # On the encoding thread.
+
+    def _encode_batch(self, jobs: list[EncodeJob]) -> list[list[Row] | Exception]:
+        groups: dict[tuple[Task, bool], list[int]] = {}
+        for place, job in enumerate(jobs):
+            groups.setdefault((job.task, job.tokens), []).append(place)
+        results: list[list[Row] | Exception] = [[] for _ in jobs]
+        for (task, tokens), places in groups.items():
+            texts = [text for place in places for text in jobs[place].texts]
+            try:
+                with self._lock:
+                    rows = split(self.model.encode_joint(texts, task, tokens=tokens))
+            except Exception as error:
+                for place in places:
+                    results[place] = error
+                continue
+            for place in places:
+                results[place], rows = rows[: len(jobs[place].texts)], rows[len(jobs[place].texts) :]
+        return results
+
+    # On the thread that owns the index.
+
+    def _rank_batch(self, jobs: list[RankJob | Callable[[], Any]]) -> list[Any]:
+        """Searches of one plan together; what writes in its turn, after the searches that came before it."""
+        results: list[Any] = [None] * len(jobs)
+        groups: dict[Plan, list[int]] = {}
+
+        def flush() -> None:
+            for plan, places in groups.items():
+                try:
+                    answers = self._rank_group(plan, [jobs[place] for place in places])  # type: ignore[misc]
+                except Exception as error:
+                    answers = [error] * len(places)
+                for place, answer in zip(places, answers, strict=True):
+                    results[place] = answer
+            groups.clear()
+
+        for place, job in enumerate(jobs):
+            if isinstance(job, RankJob):
+                groups.setdefault(job.plan, []).append(place)
+                continue
+            flush()
+            try:
+                results[place] = job()
+            except Exception as error:
+                results[place] = error
+        flush()
+        return results
+
+    def _rank_group(self, plan: Plan, jobs: Sequence[RankJob]) -> Sequence[Answer | Exception]:
+        started = time.perf_counter()
+        options: dict[str, Any] = {} if plan.where is None else {"where": plan.where}
+        if plan.mode == "cross":
+            options["cross_candidates"] = min(plan.k, self._limits.crossed)
+        typed = [job for job in jobs if job.question]
+        model = self._prepared.with_rows({job.question: job.row for job in typed})
+        found: dict[int, list[Hit]] = {}
+        if typed:
+            # A copy, so that whatever the searcher holds beside its model is kept.
+            searcher = copy.copy(self.searcher)
+            searcher.model = model
+            texts = [job.question for job in typed]
+            ranked = searcher.search_many(
+                texts,
+                plan.k,
+                mode=plan.mode,  # type: ignore[arg-type]
+                candidates=plan.candidates,
+                **options,
+            )
+            found.update(zip(map(id, typed), ranked, strict=True))
+        vectors = [job for job in jobs if not job.question]
+        if vectors:
+            matrix = np.stack([job.row.dense for job in vectors])
+            found.update(zip(map(id, vectors), self.index.search(matrix, plan.k, **options), strict=True))
+        spent = (time.perf_counter() - started) * 1000
+        return [self._answer(model, job, found[id(job)], spent) for job in jobs]
+
+    def _answer(self, model: Prepared, job: RankJob, hits: list[Hit], spent: float) -> Answer | Exception:
+        answer = Answer(hits, milliseconds={"rank": spent})
+        if not job.explain:
+            return answer
+        started = time.perf_counter()
+        try:
+            answer.matches = explain(model, self.index, job.question, job.row, hits)
+            answer.question_tokens = question_tokens(model, job.question, job.row)
+        except Exception as error:
+            return error
+        answer.milliseconds["explain"] = (time.perf_counter() - started) * 1000
+        return answer
+
+
+def _logits(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    return [float(score) for score in scorer(pairs)]
+
+
+def usable_modes(searcher: Searcher) -> list[str]:
+    """The modes that this index, model and installation can answer, best known first."""
+    index = searcher.index
+    capabilities: frozenset[str] = getattr(index, "capabilities", frozenset())
+    needs = {
+        "dense": True,
+        "late": index.has_tokens,
+        "hybrid": "bm25" in capabilities,
+        "cross": searcher.cross is not None,
+    }
+    return [mode for mode in get_args(Mode) if needs.get(mode, False)]

@@ -1,0 +1,86 @@
+"""From what the command line names to a searcher: a folder of shards, a store's address, a pointer file."""
+
+import os
+from pathlib import Path
+
+from ernie_search.encoder import Encoder
+from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.files import MANIFEST
+from ernie_search.index import Index, Store, open_index
+from ernie_search.search import Searcher, open_cross_encoder
+
+POINTER_BYTES = 4096
+"""A pointer file is one line; anything longer is no pointer."""
+
+
+def resolve(index: str) -> str:
+    """What a pointer file points to, or ``index`` itself; relative paths are the pointer's folder's.
+
+    Raises:
+        IndexStateError: a file that is no pointer.
+    """
+    path = Path(index)
+    if "://" in index or not path.is_file():
+        return index
+    try:
+        text = path.read_text(encoding="utf-8") if path.stat().st_size <= POINTER_BYTES else ""
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    target = text.strip().split("\n")[0].strip()
+    if not target:
+        raise IndexStateError(f"{index}: a file, but no pointer: its first line should name an index")
+    return target if "://" in target else str(path.parent / target)
+
+
+def open_searcher(
+    index: str, model: Path | None = None, *, cross: str | None = None, writable: bool = False
+) -> Searcher:
+    """Open an index, and load its model.
+
+    Args:
+        index: a folder of shards or of a store, or a store's address; see ``resolve`` for pointers.
+        model: the model's directory, if it was moved.
+        cross: the cross-encoder of mode ``cross``.
+        writable: open it for upserts.
+
+    Raises:
+        SettingsError: ``writable``, but it cannot be written.
+        IndexStateError: the index is missing, damaged, or of another model.
+        ModelError: a model cannot be loaded.
+    """
+    target = resolve(index)
+    if not writable:
+        return Searcher.open(target, model, cross=cross)
+    if "://" not in target and (Path(target) / MANIFEST).is_file():
+        raise SettingsError(
+            f"--writable: {target} is a folder of shards, which are never changed; serve a store instead"
+        )
+    store = open_index(target, mode="w")
+    try:
+        scorer = open_cross_encoder(cross) if cross is not None else None
+        return Searcher(_load(target, store, model), store, scorer)
+    except BaseException:
+        store.close()
+        raise
+
+
+def can_write(index: Index) -> bool:
+    """Whether passages can be added to it and removed."""
+    return isinstance(index, Store)
+
+
+def _load(target: str, store: Store, model: Path | None) -> Encoder:
+    from ernie_search.model import load  # torch: only those who need it wait for it
+
+    if model is None:
+        recorded = store.spec.model_path
+        base = Path(target.partition("://")[2] if "://" in target else target)
+        path = Path(os.path.normpath(base / recorded))
+        if not recorded or not path.is_dir():
+            raise IndexStateError(
+                f"{target}: its model, {store.model_name} ({store.model_fingerprint}), is "
+                f"{'no longer where it was' if recorded else 'not noted in it'}; "
+                "name its directory with --model"
+            )
+        model = path
+    return load(model)

@@ -1,0 +1,399 @@
+// The page: asks the API for one question in several modes at a time, and shows the answers side by side.
+import { marked } from "/marks.js";
+
+const $ = (id) => document.getElementById(id);
+const el = (tag, className, text) => {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+};
+const NAMES = {
+  dense: "Dense", late: "Late interaction", hybrid: "Hybrid", cross: "Cross-encoder", bm25: "BM25",
+};
+const SHOWN_FIRST = ["dense", "late", "hybrid"];
+const SIGNS = { str: ["=", "!="], bool: ["=", "!="], int: ["=", "!=", ">=", "<="], float: [">=", "<=", "=", "!="] };
+let info = null, running = null, picked = null;
+
+// Asking
+
+async function call(path, body, signal) {
+  const headers = {};
+  const key = sessionStorage.getItem("key");
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (body) headers["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(path, { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The service does not answer.");
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (response.status === 401) {
+    $("keyForm").hidden = false;
+    $("key").focus();
+  }
+  if (!response.ok) throw new Error(answer.error?.message ?? `The service answered ${response.status}.`);
+  return answer;
+}
+
+async function start() {
+  try {
+    info = await call("/v1/info");
+  } catch (error) {
+    say(error.message, true);
+    return;
+  }
+  $("keyForm").hidden = true;
+  $("about").textContent = `${info.passages.toLocaleString("en")} passages · ${info.model}`;
+  $("modes").querySelectorAll("label").forEach((one) => one.remove());
+  for (const mode of SHOWN_FIRST.concat(info.modes.filter((one) => !SHOWN_FIRST.includes(one)))) {
+    if (!info.modes.includes(mode)) continue;
+    const label = el("label"), box = el("input");
+    Object.assign(box, { type: "checkbox", name: "mode", value: mode, checked: SHOWN_FIRST.includes(mode) });
+    label.append(box, NAMES[mode] ?? mode);
+    $("modes").append(label);
+  }
+  const most = info.limits.explained;
+  for (const option of $("k").options) option.hidden = option.disabled = Number(option.value) > most;
+  $("addFilter").hidden = !Object.keys(info.fields).length;
+  $("question").maxLength = info.limits.question_characters;
+  fromAddress();
+}
+
+const modes = () => [...$("modes").querySelectorAll("input:checked")].map((one) => one.value);
+
+async function ask() {
+  running?.abort();
+  const mine = (running = new AbortController());
+  const query = $("question").value.trim(), chosen = modes();
+  if (!query || !chosen.length) {
+    $("asked").hidden = true;
+    $("results").replaceChildren();
+    say(query ? "Choose a mode." : "");
+    if (!query) welcome();
+    return;
+  }
+  const filter = filterText();
+  say("Searching…");
+  $("results").setAttribute("aria-busy", "true");
+  $("asked").hidden = true;
+  const columns = chosen.map((mode) => column(mode));
+  $("results").replaceChildren(...columns.map((one) => one.node));
+  const answers = await Promise.all(
+    chosen.map(async (mode, place) => {
+      try {
+        const body = { query, mode, k: Number($("k").value), explain: true };
+        if (filter) body.filter = filter;
+        const answer = await call("/v1/search", body, mine.signal);
+        columns[place].show(answer);
+        return answer;
+      } catch (error) {
+        if (error.name !== "AbortError") columns[place].fail(error.message);
+        return error;
+      }
+    }),
+  );
+  if (running !== mine) return;
+  $("results").removeAttribute("aria-busy");
+  const good = answers.filter((one) => one.hits);
+  if (!good.length) return say(answers[0].message, true);
+  const found = Math.max(...good.map((one) => one.hits.length));
+  if (!found) {
+    $("results").replaceChildren(empty("Nothing found", filter ? "No passage meets the filter." : "The index holds no passage for this."));
+    return say("No hits.");
+  }
+  say(`${found} ${found === 1 ? "hit" : "hits"} in ${good.length === 1 ? "one mode" : `${good.length} modes`}.`);
+  compare(columns, chosen, answers);
+  showTokens(good.find((one) => one.question_tokens?.length)?.question_tokens ?? []);
+  $("share").hidden = false;
+}
+
+function say(text, bad = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("bad", bad);
+}
+
+function empty(head, text) {
+  const box = el("div", "empty");
+  box.append(el("strong", "", head), text);
+  return box;
+}
+
+function welcome() {
+  $("results").replaceChildren(
+    empty("Ask a question", "Each mode answers in a column of its own, so that you see what late interaction changes. Words are shaded by how strongly they match; point at one to see which of the question's tokens it answers."),
+  );
+}
+
+// Showing
+
+function column(mode) {
+  const node = el("section", "column"), head = el("header"), list = el("ol"), times = el("span", "times");
+  node.setAttribute("aria-label", NAMES[mode] ?? mode);
+  head.append(el("h2", "", NAMES[mode] ?? mode), times);
+  for (let i = 0; i < 3; i++) list.append(el("li", "ghost"));
+  list.querySelectorAll("li").forEach((one) => one.setAttribute("aria-hidden", "true"));
+  node.append(head, list);
+  return {
+    node,
+    list,
+    show(answer) {
+      const spent = answer.milliseconds;
+      const parts = ["encode", "wait", "rank", "explain"]
+        .filter((stage) => spent[stage] >= 0.05)
+        .map((stage) => `${stage} ${spent[stage].toFixed(1)}`);
+      times.textContent = `${spent.total.toFixed(1)} ms: ${parts.join(" · ")}`;
+      list.replaceChildren(...answer.hits.map(card));
+    },
+    fail(message) {
+      const box = el("p", "failed", message);
+      list.replaceWith(box);
+    },
+  };
+}
+
+function card(hit) {
+  const item = el("li", "hit"), head = el("div", "head"), title = el("h3"), text = el("p", "text cut");
+  item.tabIndex = -1;
+  item.dataset.id = hit.id;
+  const [titlePart, textPart] = marked(hit.title, hit.text, hit.matches ?? []);
+  if (hit.title) title.append(titlePart);
+  else title.textContent = hit.id;
+  text.append(textPart);
+  head.append(el("span", "rank", hit.rank), title, el("span", "move"));
+  const scores = el("dl", "scores");
+  pair(scores, "score", hit.score.toFixed(4));
+  for (const [stage, value] of Object.entries(hit.stages)) pair(scores, stage, value.toFixed(4));
+  item.append(head, text);
+  const fields = Object.entries(hit.fields).filter(([, value]) => value !== null && value !== "");
+  item.append(scores);
+  if (fields.length) {
+    const list = el("dl", "scores fields");
+    for (const [name, value] of fields) {
+      const shown = typeof value === "object" ? JSON.stringify(value) : String(value);
+      pair(list, name, shown.length > 80 ? `${shown.slice(0, 79)}…` : shown);
+    }
+    item.append(list);
+  }
+  requestAnimationFrame(() => {
+    if (text.scrollHeight <= text.clientHeight + 2) return text.classList.remove("cut");
+    const below = [...text.querySelectorAll("mark")].filter((one) => one.offsetTop - text.offsetTop >= text.clientHeight - 4).length;
+    const closed = below ? `Show all, ${below} more ${below === 1 ? "match" : "matches"}` : "Show all";
+    const more = el("button", "more", closed);
+    more.type = "button";
+    more.setAttribute("aria-expanded", "false");
+    more.onclick = () => {
+      const cut = text.classList.toggle("cut");
+      more.textContent = cut ? closed : "Show less";
+      more.setAttribute("aria-expanded", String(!cut));
+    };
+    text.after(more);
+  });
+  return item;
+}
+
+function pair(list, name, value) {
+  const box = el("div");
+  box.append(el("dt", "", name), el("dd", "", value));
+  list.append(box);
+}
+
+/** How far each passage moved against the first column. */
+function compare(columns, chosen, answers) {
+  const first = answers[0];
+  if (!first.hits || answers.length < 2) return;
+  const places = new Map(first.hits.map((hit) => [hit.id, hit.rank]));
+  const name = (NAMES[chosen[0]] ?? chosen[0]).toLowerCase();
+  answers.slice(1).forEach((answer, at) => {
+    (answer.hits ?? []).forEach((hit, row) => {
+      const move = columns[at + 1].list.children[row].querySelector(".move");
+      const before = places.get(hit.id);
+      const by = before === undefined ? 0 : before - hit.rank;
+      move.textContent = before === undefined ? "new" : by > 0 ? `▲ ${by}` : by < 0 ? `▼ ${-by}` : "";
+      move.classList.add(before === undefined || by > 0 ? "up" : "down");
+      move.title = before === undefined ? `not among the ${name} hits` : `rank ${before} in ${name}`;
+      if (move.textContent) move.setAttribute("aria-label", move.title);
+    });
+  });
+}
+
+function showTokens(tokens) {
+  picked = null;
+  const box = $("asked");
+  box.hidden = !tokens.length;
+  const seen = new Set();
+  box.replaceChildren(el("span", "lead", "Tokens of the question:"));
+  tokens.forEach((token, number) => {
+    const known = `${token.start}:${token.stop}`;
+    if (!/[\p{L}\p{N}]/u.test(token.text)) return;
+    const same = [...box.querySelectorAll(".token")].find((one) => one.dataset.span === known);
+    if (seen.has(known)) return void (same.dataset.tokens += ` ${number}`);
+    seen.add(known);
+    const button = el("button", "token", token.text);
+    Object.assign(button.dataset, { tokens: String(number), span: known });
+    button.type = "button";
+    button.setAttribute("aria-pressed", "false");
+    button.onclick = () => pick(button);
+    box.append(button);
+  });
+}
+
+function pick(button) {
+  const on = button && button.getAttribute("aria-pressed") !== "true";
+  document.querySelectorAll(".token").forEach((one) => one.setAttribute("aria-pressed", "false"));
+  button?.setAttribute("aria-pressed", String(on));
+  picked = on ? button.dataset.tokens.split(" ") : null;
+  $("results").classList.toggle("dim", Boolean(picked));
+  near(picked);
+}
+
+/** Outline what belongs to these tokens of the question. */
+function near(tokens) {
+  const has = (one) => tokens?.some((token) => one.dataset.tokens.split(" ").includes(token)) ?? false;
+  document.querySelectorAll("mark").forEach((one) => one.classList.toggle("near", has(one)));
+}
+
+document.addEventListener("pointerover", (event) => {
+  const mark = event.target.closest?.("mark");
+  const tip = $("tip");
+  if (!mark) {
+    tip.hidden = true;
+    document.querySelectorAll(".token.near").forEach((one) => one.classList.remove("near"));
+    return;
+  }
+  tip.textContent = mark.dataset.tip;
+  tip.hidden = false;
+  const at = mark.getBoundingClientRect(), own = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(8, Math.min(at.left, innerWidth - own.width - 8))}px`;
+  tip.style.top = `${at.top > own.height + 10 ? at.top - own.height - 6 : at.bottom + 6}px`;
+  const tokens = mark.dataset.tokens.split(" ");
+  document.querySelectorAll(".token").forEach((one) =>
+    one.classList.toggle("near", one.dataset.tokens.split(" ").some((token) => tokens.includes(token))));
+});
+addEventListener("scroll", () => ($("tip").hidden = true), { passive: true });
+
+// Filters
+
+function addFilter(field, sign, value) {
+  const row = el("span", "filter"), names = Object.keys(info.fields);
+  const fields = choice("Field", names, field ?? names[0]), signs = choice("Comparison", [], ""), box = el("input");
+  box.setAttribute("aria-label", "Value");
+  box.value = value ?? "";
+  const drop = el("button", "quiet", "×");
+  drop.type = "button";
+  drop.setAttribute("aria-label", "Remove this filter");
+  drop.onclick = () => (row.remove(), submit());
+  const fit = () => {
+    signs.replaceChildren(...SIGNS[info.fields[fields.value]].map((one) => new Option(one, one)));
+    box.placeholder = { str: "text", bool: "true or false" }[info.fields[fields.value]] ?? "number";
+  };
+  fields.onchange = fit;
+  fit();
+  if (sign) signs.value = sign;
+  row.append(fields, signs, box, drop);
+  $("filters").append(row);
+  return box;
+}
+
+function choice(label, options, value) {
+  const made = el("select");
+  made.setAttribute("aria-label", label);
+  made.append(...options.map((one) => new Option(one, one)));
+  if (options.length) made.value = value;
+  return made;
+}
+
+const filterRows = () =>
+  [...$("filters").children]
+    .map((row) => [row.children[0].value, row.children[1].value, row.children[2].value.trim()])
+    .filter(([, , value]) => value !== "");
+
+function filterText() {
+  return filterRows()
+    .map(([field, sign, value]) =>
+      info.fields[field] === "str" ? `${field} ${sign} "${value.replace(/[\\"]/g, "\\$&")}"` : `${field} ${sign} ${value}`)
+    .join(" and ");
+}
+
+// The address holds everything, so that it can be shared
+
+function toAddress() {
+  const values = new URLSearchParams({ q: $("question").value.trim(), k: $("k").value, mode: modes().join(",") });
+  for (const row of filterRows()) values.append("f", JSON.stringify(row));
+  return `${location.pathname}?${values}`;
+}
+
+function fromAddress() {
+  const values = new URLSearchParams(location.search);
+  $("question").value = values.get("q") ?? "";
+  if ([...$("k").options].some((one) => one.value === values.get("k") && !one.disabled)) $("k").value = values.get("k");
+  if (values.has("mode")) {
+    const wanted = values.get("mode").split(",");
+    $("modes").querySelectorAll("input").forEach((one) => (one.checked = wanted.includes(one.value)));
+  }
+  $("filters").replaceChildren();
+  for (const text of values.getAll("f")) {
+    try {
+      const [field, sign, value] = JSON.parse(text);
+      if (Object.hasOwn(info.fields, field)) addFilter(field, sign, value);
+    } catch { /* not one of ours */ }
+  }
+  document.title = $("question").value ? `${$("question").value} · ERNIE-Search` : "ERNIE-Search";
+  ask();
+}
+
+function submit() {
+  if (!info) return start();
+  const address = toAddress();
+  if (address !== location.pathname + location.search) history.pushState(null, "", address);
+  document.title = $("question").value ? `${$("question").value} · ERNIE-Search` : "ERNIE-Search";
+  ask();
+}
+
+// Keyboard: every result can be reached without a pointer
+
+function step(rows, columns) {
+  const lists = [...document.querySelectorAll(".column ol")].filter((one) => one.querySelector(".hit"));
+  if (!lists.length) return;
+  const here = document.activeElement.closest?.(".hit");
+  let at = here ? lists.indexOf(here.parentElement) : 0, row = here ? [...here.parentElement.children].indexOf(here) : -1;
+  at = Math.max(0, Math.min(at + columns, lists.length - 1));
+  row = Math.max(0, Math.min(row + rows, lists[at].children.length - 1));
+  const goal = lists[at].children[row];
+  goal.focus();
+  document.querySelectorAll(".hit").forEach((one) => one.classList.toggle("same", one !== goal && one.dataset.id === goal.dataset.id));
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape") return pick(null);
+  if (event.target.matches("input, select, textarea")) return;
+  const steps = { j: [1, 0], k: [-1, 0], l: [0, 1], h: [0, -1] }[event.key];
+  if (steps) step(...steps);
+  else if (event.key === "/") $("question").select();
+  else return;
+  event.preventDefault();
+});
+
+$("form").addEventListener("submit", (event) => (event.preventDefault(), submit()));
+$("modes").addEventListener("change", submit);
+$("k").addEventListener("change", submit);
+$("addFilter").addEventListener("click", () => addFilter().focus());
+$("keyForm").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("key", $("key").value.trim());
+  $("key").value = "";
+  start();
+});
+$("share").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say("Link copied.");
+  } catch {
+    say("Copying is not allowed here; the address bar holds the link.");
+  }
+});
+addEventListener("popstate", () => info && fromAddress());
+start();

@@ -1,0 +1,37 @@
+"""The page: a handful of files from the package, read once; no other file can be asked for."""
+
+import hashlib
+from importlib.resources import files
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+TYPES = {
+    "index.html": "text/html; charset=utf-8",
+    "app.js": "text/javascript; charset=utf-8",
+    "marks.js": "text/javascript; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+def page_router() -> APIRouter:
+    """A route for each file of the page."""
+    router = APIRouter()
+    for name, kind in TYPES.items():
+        content = (files("ernie_search.serve") / "page" / name).read_bytes()
+        path = "/" if name == "index.html" else f"/{name}"
+        router.add_api_route(path, _sender(content, kind), methods=["GET"], include_in_schema=False)
+    return router
+
+
+def _sender(content: bytes, kind: str):  # type: ignore[no-untyped-def]
+    tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+
+    async def send(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
+
+    return send

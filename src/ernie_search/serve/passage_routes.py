@@ -1,0 +1,58 @@
+"""``/v1/passages``: add, replace and remove, where the service was started with ``--writable``."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ernie_search.serve.answers import Changed, refusals
+from ernie_search.serve.context import as_json, check_length, context, filter_of, while_wanted
+from ernie_search.serve.problems import HttpError
+from ernie_search.serve.schemas import DeleteRequest, UpsertRequest
+from ernie_search.types import Passage
+
+router = APIRouter(prefix="/v1/passages", tags=["passages"])
+
+
+def _refuse_unless_writable(request: Request) -> None:
+    if not context(request).settings.writable:
+        raise HttpError(403, "this service is read-only; start it with --writable")
+
+
+@router.post("", response_model=Changed, responses=refusals(400, 422))
+async def upsert(request: Request, body: UpsertRequest) -> Response:
+    """Encode passages and add them, or put them in the place of those with the same ids.
+
+    When this answers, they are durable and found. All or none of them are written. A client that goes away
+    early does not know which.
+    """
+    _refuse_unless_writable(request)
+    here = context(request)
+    limits = here.settings.limits
+    if len(body.passages) > limits.batch:
+        raise HttpError(400, f"passages: {len(body.passages)}, at most {limits.batch} in one request")
+    ids = [one.id for one in body.passages]
+    if len(set(ids)) < len(ids):
+        raise HttpError(400, "passages: an id repeats")
+    check_length([one.text for one in body.passages], limits.passage_characters, "passage")
+    passages = [Passage(one.id, one.text, one.title, one.fields) for one in body.passages]
+
+    async def work() -> int:
+        async with here.service.lease() as engine:
+            return await engine.upsert(passages)
+
+    return as_json({"passages": await while_wanted(request, work())})
+
+
+@router.delete("", response_model=Changed, responses=refusals(400, 422, 501))
+async def delete(request: Request, body: DeleteRequest) -> Response:
+    """Remove passages by id (unknown ids are no error) or by filter."""
+    _refuse_unless_writable(request)
+    here = context(request)
+
+    async def work() -> int:
+        async with here.service.lease() as engine:
+            where = filter_of(body.filter, engine, here.settings.limits.filter_characters)
+            if body.ids is None and where is None:
+                raise HttpError(400, "filter: is empty, which would remove everything")
+            return await engine.delete(body.ids, where)
+
+    return as_json({"passages": await while_wanted(request, work())})

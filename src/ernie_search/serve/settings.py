@@ -1,0 +1,111 @@
+"""What a service is started with: where it listens, who may ask, and how much."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ernie_search.errors import SettingsError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Limits(BaseModel):
+    """How much one request, and all of them together, may ask for.
+
+    Attributes:
+        body_bytes: of a request; more is refused with 413.
+        question_characters: of a question; the model reads a few hundred words at most.
+        passage_characters: of a text that is encoded as a passage.
+        k: hits of one search.
+        candidates: passages that one search re-ranks.
+        crossed: passages that the cross-encoder reads for one search.
+        explained: hits of one search whose matching words are looked up.
+        batch: texts of one request to embeddings, rerank or passages.
+        queue: texts that wait for the model; when full, new ones are refused with 429.
+        in_flight: requests under way; more are refused with 429.
+        together: texts that are encoded in one go.
+        seconds: that a request may take; then 503.
+        drain_seconds: that requests under way may take after SIGTERM.
+        filter_characters: of a filter.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    body_bytes: Positive = 4 * 1024 * 1024
+    question_characters: Positive = 2_000
+    passage_characters: Positive = 20_000
+    k: Positive = 1_000
+    candidates: Positive = 1_000
+    crossed: Positive = 50
+    explained: Positive = 50
+    batch: Positive = 256
+    queue: Positive = 256
+    in_flight: Positive = 512
+    together: Positive = 64
+    seconds: float = Field(30.0, gt=0)
+    drain_seconds: float = Field(30.0, gt=0)
+    filter_characters: Positive = 2_000
+
+
+class ServeSettings(BaseModel):
+    """How to serve.
+
+    Attributes:
+        index: a folder of ``ernie-search index``, an address of a store (``lance:///dir``,
+            ``qdrant+http://host/name``), or a small file whose first line is one of these (a pointer).
+        model: the model's directory, if it was moved.
+        cross: the cross-encoder of mode ``cross``.
+        host, port: where to listen; port 0 takes a free one.
+        keys: API keys, one of which every request must carry; none only on a loopback address.
+        writable: take upserts and deletions.
+        hosts: names that a request may be sent to, beside the loopback ones; only matters without keys.
+        log_questions: write the questions' texts to the log.
+        watch_seconds: how often a pointer file is looked at.
+        limits: see ``Limits``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: str = ""
+    model: Path | None = None
+    cross: str | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    keys: tuple[str, ...] = Field((), repr=False)
+    writable: bool = False
+    hosts: tuple[str, ...] = ()
+    log_questions: bool = False
+    watch_seconds: float = Field(2.0, gt=0)
+    limits: Limits = Limits()
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def make_settings(**values: Any) -> ServeSettings:
+    """``ServeSettings``, with what is wrong said in one line.
+
+    Raises:
+        SettingsError: an unknown setting, an impossible value, or an address that others reach without keys.
+    """
+    try:
+        settings = ServeSettings(**values)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"serve settings: {place}: {first['msg']}") from None
+    if not settings.loopback and not settings.keys:
+        raise SettingsError(
+            f"--host {settings.host}: others can reach that address, so a key is needed; give --api-key-file "
+            "FILE, or set ERNIE_SEARCH_API_KEYS"
+        )
+    return settings

@@ -1,0 +1,137 @@
+"""Embeddings and rerank, against the model itself and through the real clients."""
+
+import base64
+
+import httpx
+import numpy as np
+import pytest
+
+from ernie_search.search import maxsim
+from tiny_service import stub
+
+TEXTS = ["Tea grows in Assam.", "Rice stands in water."]
+
+
+def vectors(task: str) -> np.ndarray:
+    return stub().encode_joint(TEXTS, task).dense
+
+
+def test_floats_and_base64_are_the_model_s_vectors(served):
+    for task in ("query", "passage"):
+        body = {"model": "any", "input": TEXTS, "input_type": task}
+        floats = served.post("/v1/embeddings", body).json()
+        packed = served.post("/v1/embeddings", {**body, "encoding_format": "base64"}).json()
+        assert [one["index"] for one in floats["data"]] == [0, 1]
+        for place, expected in enumerate(vectors(task)):
+            assert np.allclose(floats["data"][place]["embedding"], expected, atol=1e-6)
+            raw = np.frombuffer(base64.b64decode(packed["data"][place]["embedding"]), "<f4")
+            assert np.array_equal(raw, expected)
+        assert floats["usage"]["prompt_tokens"] == 10
+
+
+@pytest.mark.parametrize(
+    ("body", "task"),
+    [
+        ({}, "passage"),
+        ({"input_type": "search_query"}, "query"),
+        ({"input_type": "search_document"}, "passage"),
+        ({"model": "ernie-search:query"}, "query"),
+    ],
+)
+def test_the_kind_of_text(served, body, task):
+    served.model.calls.clear()
+    assert served.post("/v1/embeddings", {"input": "tea", **body}).status_code == 200
+    assert served.model.calls == [(task, 1)]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"input": []}, "at least one"),
+        ({"input": ["a", " "]}, "input.1: is empty"),
+        ({"input": [[1, 2, 3]]}, "check_embedding_ctx_length"),
+        ({"input": ["a"] * 257}, "at most 256"),
+        ({"input": "x" * 20_001}, "at most 20000"),
+        ({"input": "tea", "dimensions": 64}, "128"),
+        ({"input": ["\ud800"]}, "surrogate"),
+        ({"input": "tea", "encoding_format": "hex"}, "encoding_format"),
+        ({}, "input"),
+    ],
+)
+def test_refusals(served, body, words):
+    answer = served.raw("/v1/embeddings", body)
+    assert answer.status_code in (400, 422)
+    assert words in answer.json()["error"]["message"]
+
+
+def test_long_requests_let_questions_in(served):
+    served.model.calls.clear()
+    served.post("/v1/embeddings", {"input": ["tea"] * 40})
+    assert served.model.calls == [("passage", 16), ("passage", 16), ("passage", 8)]
+
+
+def test_rerank_is_maxsim(served):
+    documents = [*TEXTS, "", "tea"]
+    found = served.post("/v1/rerank", {"query": "tea in water", "documents": documents}).json()
+    model = stub()
+    asked = model.encode_joint(["tea in water"], "query").tokens[0]
+    expected = maxsim(asked, model.encode_joint(documents, "passage").tokens)
+    order = sorted(range(4), key=lambda place: (-expected[place], place))
+    assert [one["index"] for one in found["results"]] == order
+    assert [one["relevance_score"] for one in found["results"]] == pytest.approx(
+        [float(expected[place]) for place in order], abs=1e-5
+    )
+
+
+def test_rerank_options(served):
+    body = {
+        "query": "tea",
+        "documents": [{"text": one} for one in TEXTS],
+        "top_n": 1,
+        "return_documents": True,
+    }
+    for path in ("/v1/rerank", "/v2/rerank"):
+        found = served.post(path, body).json()
+        assert [one["document"] for one in found["results"]] == [{"text": TEXTS[0]}]
+    assert served.post("/v1/rerank", {"query": "tea", "documents": []}).status_code == 422
+    assert served.post("/v1/rerank", {"query": "tea", "documents": ["a"] * 257}).status_code == 400
+    assert served.post("/v1/rerank", {**body, "model": "cross"}).status_code == 501
+
+
+def test_the_openai_client(live):
+    openai = pytest.importorskip("openai", reason="the client is a development extra: pip install openai")
+    with (
+        live() as address,
+        openai.OpenAI(base_url=f"{address}/v1", api_key="unused", max_retries=0) as client,
+    ):
+        for options in ({}, {"encoding_format": "float"}):
+            answer = client.embeddings.create(
+                model="ernie-search", input=TEXTS, extra_body={"input_type": "query"}, **options
+            )
+            found = np.asarray([one.embedding for one in answer.data])
+            assert np.allclose(found, vectors("query"), atol=1e-6)
+        assert next(one.id for one in client.models.list()) == "ernie-search"
+        with pytest.raises(openai.BadRequestError, match="is empty"):
+            client.embeddings.create(model="ernie-search", input=[""])
+
+
+def test_the_openai_client_s_key(live):
+    openai = pytest.importorskip("openai", reason="the client is a development extra: pip install openai")
+    key = "0123456789abcdef"
+    with live(keys=(key,)) as address:
+        with openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0) as client:
+            assert client.embeddings.create(model="x", input="tea").data
+        with (
+            openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0) as client,
+            pytest.raises(openai.AuthenticationError),
+        ):
+            client.embeddings.create(model="x", input="tea")
+
+
+def test_the_cohere_client(live):
+    cohere = pytest.importorskip("cohere", reason="the client is a development extra: pip install cohere")
+    with live() as address, httpx.Client() as connection:
+        client = cohere.ClientV2(api_key="unused", base_url=address, httpx_client=connection)
+        answer = client.rerank(model="ernie-search", query="where does tea grow", documents=TEXTS, top_n=1)
+        assert [one.index for one in answer.results] == [0]
+        assert answer.results[0].relevance_score > 0

@@ -1,0 +1,118 @@
+"""Upserts, deletions and filters over HTTP."""
+
+import pytest
+
+from tiny_service import HOSTILE
+
+MATE = {
+    "id": "mate",
+    "title": "Mate",
+    "text": "Mate is drunk in Paraguay.",
+    "fields": {"lang": "es", "year": 1990},
+}
+
+
+def ids(found) -> list[str]:
+    return [hit["id"] for hit in found["hits"]]
+
+
+def test_read_only_unless_said(served):
+    for method, body in (("POST", {"passages": [MATE]}), ("DELETE", {"ids": ["tea"]})):
+        answer = served.client.request(method, "/v1/passages", json=body)
+        assert answer.status_code == 403
+        assert "--writable" in answer.json()["error"]["message"]
+
+
+def test_upserts_are_found_at_once_and_replaced_by_id(serve):
+    served = serve(writable=True)
+    assert served.post("/v1/passages", {"passages": [MATE]}).json() == {"passages": 1}
+    found = served.search("who drinks mate in Paraguay")["hits"][0]
+    assert (found["id"], found["title"], found["fields"]) == ("mate", "Mate", MATE["fields"])
+    changed = {**MATE, "text": "Mate is a tea of holly leaves."}
+    served.post("/v1/passages", {"passages": [changed]})
+    assert [hit["text"] for hit in served.search("mate holly")["hits"] if hit["id"] == "mate"] == [
+        changed["text"]
+    ]
+    assert served.client.get("/v1/info").json()["passages"] == 6
+
+
+def test_deletions_by_id_and_by_filter(serve):
+    served = serve(writable=True)
+
+    def delete(body):
+        return served.client.request("DELETE", "/v1/passages", json=body)
+
+    assert delete({"ids": ["tea", "nobody"]}).json() == {"passages": 1}
+    assert "tea" not in ids(served.search())
+    assert delete({"filter": 'lang = "fr"'}).json() == {"passages": 1}
+    assert delete({"filter": " "}).status_code == 400
+    assert delete({"filter": {}}).status_code == 400
+    assert delete({}).status_code == 422
+    assert served.client.get("/v1/info").json()["passages"] == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ('lang = "fr"', {"thé"}),
+        ('lang = "en" and year >= 2004', {"rice", "wheat"}),
+        ({"lang": "fr"}, {"thé"}),
+        ({"year": [1998, 2001]}, {"tea", "thé"}),
+        ({"lang": "en", "year": 1998}, {"tea"}),
+        ('lang = "nowhere"', set()),
+        (" ", {"tea", "rice", "wheat", "thé", "hostile"}),
+    ],
+)
+@pytest.mark.parametrize("mode", ["dense", "late", "hybrid"])
+def test_filters(served, mode, where, expected):
+    assert set(ids(served.search(mode=mode, filter=where))) <= expected
+    if mode != "hybrid":
+        assert set(ids(served.search(mode=mode, filter=where))) == expected
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "lang = ",
+        'colour = "red"',
+        'year = "x"',
+        "id = '../../etc/passwd' or",
+        {"lang": 7},
+        "(" * 1000,
+        "not " * 400 + "year = 1",
+        'lang = "x' * 400,
+    ],
+)
+def test_what_is_no_filter_is_refused(served, where):
+    answer = served.post("/v1/search", {"query": "tea", "filter": where})
+    assert answer.status_code == 400, answer.text
+    assert "\n" not in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"passages": []},
+        {"passages": [{"id": "", "text": "x"}]},
+        {"passages": [{"id": "a", "text": " "}]},
+        {"passages": [{"id": "a", "text": "x"}, {"id": "a", "text": "y"}]},
+        {"passages": [{"id": "a", "text": "x" * 20_001}]},
+        {"passages": [{"id": "a", "text": "\ud800"}]},
+        {"passages": [{"id": "a", "text": "x", "fields": {"n": {"deep": 1}}}]},
+        {"passages": [{"id": str(n), "text": "x"} for n in range(257)]},
+        {"passages": [{"id": "a", "text": "x", "fields": {"year": "not a number"}}]},
+    ],
+)
+def test_broken_passages_change_nothing(serve, body):
+    served = serve(writable=True)
+    answer = served.raw("/v1/passages", body)
+    assert answer.status_code in (400, 422), answer.text
+    assert served.client.get("/v1/info").json()["passages"] == 5
+
+
+def test_hostile_text_comes_back_as_it_is(served):
+    found = next(hit for hit in served.search(HOSTILE, explain=True)["hits"] if hit["id"] == "hostile")
+    assert found["title"] == HOSTILE
+    assert HOSTILE in found["text"]
+    answer = served.post("/v1/search", {"query": HOSTILE})
+    assert answer.headers["content-type"] == "application/json"

@@ -1,0 +1,112 @@
+"""``POST /v1/search`` against the searcher itself."""
+
+import numpy as np
+import pytest
+
+from ernie_search.search import Searcher
+from tiny_service import PASSAGES, store_of, stub
+
+
+def test_it_answers_as_the_searcher_does(served):
+    model = stub()
+    searcher = Searcher(model, store_of(model))
+    for mode in ("dense", "late"):
+        for k in (1, 3, 100):
+            expected = searcher.search("where does tea grow", k, mode=mode)
+            found = served.search(mode=mode, k=k)
+            assert [hit["id"] for hit in found["hits"]] == [hit.id for hit in expected]
+            assert [hit["score"] for hit in found["hits"]] == pytest.approx([hit.score for hit in expected])
+            assert [hit["rank"] for hit in found["hits"]] == list(range(1, len(expected) + 1))
+            assert found["mode"] == mode
+
+
+def test_late_is_the_default(served):
+    assert served.search()["mode"] == "late"
+
+
+def test_milliseconds_name_the_stages(served):
+    found = served.search(explain=True)
+    assert set(found["milliseconds"]) == {"encode", "wait", "rank", "explain", "total"}
+    parts = [spent for stage, spent in found["milliseconds"].items() if stage != "total"]
+    assert sum(parts) <= found["milliseconds"]["total"] + 0.1
+
+
+def test_explain_says_which_words_match_which_question_tokens(served):
+    found = served.search("tea in water", explain=True)
+    assert [token["text"] for token in found["question_tokens"]] == ["tea", "in", "water"]
+    for hit in found["hits"]:
+        full = f"{hit['title']} {hit['text']}" if hit["title"] else hit["text"]
+        for match in hit["matches"]:
+            for token in match["tokens"]:
+                if token["strength"] > 0.99:  # the stub's vectors are hashed words: equal words have cosine 1
+                    assert full[match["start"] : match["stop"]].lower() == token["text"].lower()
+    rice = next(hit for hit in found["hits"] if hit["id"] == "rice")
+    text = f"{rice['title']} {rice['text']}"
+    assert {"water", "in"} <= {text[one["start"] : one["stop"]] for one in rice["matches"]}
+
+
+def test_without_explain_there_are_no_matches(served):
+    found = served.search()
+    assert "question_tokens" not in found
+    assert all("matches" not in hit for hit in found["hits"])
+
+
+def test_a_vector_is_searched_densely(served):
+    model = stub()
+    vector = model.encode_joint(["where does tea grow"], "query").dense[0]
+    found = served.post("/v1/search", {"vector": vector.tolist(), "k": 3}).json()
+    expected = served.search(mode="dense", k=3)
+    assert [hit["id"] for hit in found["hits"]] == [hit["id"] for hit in expected["hits"]]
+    assert np.allclose(
+        [hit["score"] for hit in found["hits"]], [hit["score"] for hit in expected["hits"]], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({}, 422, "query or vector"),
+        ({"query": "tea", "vector": [1.0]}, 422, "query or vector"),
+        ({"query": "  "}, 422, "empty"),
+        ({"query": "tea", "colour": "red"}, 422, "colour"),
+        ({"query": "tea", "k": 0}, 422, "k"),
+        ({"query": "tea", "k": 1001}, 400, "at most 1000"),
+        ({"query": "tea", "k": 51, "explain": True}, 400, "at most 50"),
+        ({"query": "tea", "candidates": 1001}, 400, "at most 1000"),
+        ({"query": "x" * 2001}, 400, "at most 2000"),
+        ({"query": "tea", "mode": "psychic"}, 400, "its modes are: dense, late"),
+        ({"vector": [1.0, 2.0]}, 400, "2 dimensions, the index has 128"),
+        ({"vector": [1.0] * 128, "mode": "late"}, 422, "dense"),
+        ({"query": 7}, 422, "query"),
+        ([], 422, "body"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(served, body, status, words):
+    answer = served.post("/v1/search", body)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert words in error["message"]
+    assert "\n" not in error["message"]
+    assert error["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"\xff\xfe", b"null", b'{"query": "\\ud800"}', b'{"vector": [NaN]}', b"[" * 50_000],
+)
+def test_broken_bodies_are_refused(served, raw):
+    answer = served.client.post("/v1/search", content=raw, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]["message"]
+
+
+def test_a_form_is_not_taken_for_json(served):
+    """What a page elsewhere could send without asking first."""
+    answer = served.client.post(
+        "/v1/search", content=b'{"query": "tea"}', headers={"Content-Type": "text/plain"}
+    )
+    assert answer.status_code in (415, 422)
+
+
+def test_every_passage_can_be_found(served):
+    assert {hit["id"] for hit in served.search(k=100)["hits"]} == {one.id for one in PASSAGES}
