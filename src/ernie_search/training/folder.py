@@ -8,7 +8,6 @@ from ernie_search.errors import StorageError, TrainingError
 from ernie_search.files import fingerprint, read_json, write_json
 from ernie_search.hardware import default_device, prefers_bf16
 from ernie_search.training.log import LOG_FILE
-from ernie_search.training.settings import TrainSettings
 
 RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
@@ -36,7 +35,9 @@ class TrainResult:
     truncated: dict[str, float]
 
 
-def claimed_precision(output: Path, identity: dict[str, Any], asked: str) -> str:
+def claimed_precision(
+    output: Path, identity: dict[str, Any], asked: str, defaults: dict[str, Any] | None = None
+) -> str:
     """The precision to train in: the one that the run in this folder began with, if there is one.
 
     ``auto`` is decided by a measurement, which may come out otherwise next time: so it is decided once.
@@ -45,6 +46,7 @@ def claimed_precision(output: Path, identity: dict[str, Any], asked: str) -> str
         output: folder of the run.
         identity: everything that makes a run another run, as plain values.
         asked: ``auto``, ``bf16`` or ``fp32``.
+        defaults: of the settings in ``identity``.
 
     Raises:
         TrainingError: the folder holds another run, or models that are of no run.
@@ -57,7 +59,7 @@ def claimed_precision(output: Path, identity: dict[str, Any], asked: str) -> str
         before = read_json(mark)
         precision = str(before.pop("precision", asked))
         # A setting that is younger than the run had its default's effect then.
-        before["settings"] = TrainSettings().model_dump() | before.get("settings", {})
+        before["settings"] = (defaults or {}) | before.get("settings", {})
         if fingerprint(before) != fingerprint(identity):
             raise TrainingError(
                 f"{output}: holds another run ({_differences(before, identity)}); "

@@ -136,7 +136,8 @@ def _train(
         },
     }
     world.agree(identity | {"accelerate": accelerate.__version__, "ernie-search": version("ernie-search")})
-    precision = world.first(lambda: claimed_precision(output, identity, settings.precision))
+    defaults = TrainSettings().model_dump()
+    precision = world.first(lambda: claimed_precision(output, identity, settings.precision, defaults))
     finished = world.first(lambda: read_result(output))
     if finished is not None:
         return finished

@@ -1,0 +1,257 @@
+"""Two and three processes on slices of a step compute what one computes on all of it, and fail together."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ernie_search.errors import SettingsError, TrainingError
+from ernie_search.mining.lists import Lists, TrainingList, write_lists
+from ernie_search.training import prepare
+from ernie_search.training.teachers import StepTeachers
+from ernie_search.training.world import World
+from ranks import OneTeacher, launch, loss_and_gradients, tiny_student
+from tiny_training import collection, settings
+
+WHOLE: dict[str, Any] = {
+    "cascade_weight": 0.5,
+    "direct_weight": 0.7,
+    "margin_weight": 0.1,
+    "attention_weight": 0.3,
+    "dual_weight": 0.2,
+    "dual_passages": True,
+    "negatives": 3,
+}
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "dense alone": {"late_weight": 0.0, "interaction_weight": 0.0},
+    "whole": WHOLE,
+    "no detach, no negatives": {"detach_teacher": False, "negatives": 0},
+    "ensemble": {"interaction_teacher": "ensemble", "distillation_candidates": "own", "negatives": 2},
+    "frozen": {"interaction_teacher": "frozen", "late_weight": 0.0},
+}
+
+
+def lists(folder: Path) -> Lists:
+    """Five negatives a question, scored, some of them shared."""
+    rows = [
+        TrainingList(
+            f"q{i}",
+            (f"p{i}",),
+            tuple(f"p{(i + shift) % 40}" for shift in (1, 3, 8, 13, 21)),
+            (4.0,),
+            (0.5, -1.0, 1.5 - i % 3, 0.0, -0.5),
+        )
+        for i in range(40)
+    ]
+    return write_lists(folder, rows, data_fingerprint=collection().fingerprint, about={})
+
+
+STEPS = """
+import sys, json
+import torch
+from pathlib import Path
+from ernie_search.mining.lists import Lists
+from ernie_search.training import prepare
+from ernie_search.training.teachers import StepTeachers
+from ernie_search.training.world import World
+from ranks import OneTeacher, loss_and_gradients, tiny_student
+from tiny_training import collection, settings
+
+out, base, cases = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+world = World.join(on_cpu=True)
+data = prepare(collection(), settings(evaluations=0), Lists.open(out / "lists"))
+found = {}
+for name, changes in cases.items():
+    for cached in (False, True):
+        chosen = settings(**changes, gradient_cache=cached)
+        model = tiny_student(base)
+        teachers = StepTeachers(OneTeacher(out / "cross"), out / "frozen")
+        teachers.fit(model, chosen)
+        found[f"{name}, {cached}"] = loss_and_gradients(model, data, chosen, teachers, world)
+torch.save(found, out / f"{world.size}-{world.rank}.pt")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lists, a cross-encoder, and a frozen teacher."""
+    made = tmp_path_factory.mktemp("ranks") / "of"
+    made.mkdir()
+    lists(made / "lists")
+    OneTeacher(made / "cross")
+    frozen = tiny_student(base)
+    with torch.no_grad():
+        for value in frozen.parameters():
+            value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(3)) * 0.05)
+    frozen.save(str(made / "frozen"))
+    return made
+
+
+@pytest.mark.slow  # starts Python and torch several times
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_loss_and_gradients_are_those_of_one_process_on_the_joined_batch(base, folder, ranks):
+    done = launch(ranks, STEPS, str(folder), base, json.dumps(CASES))
+    assert done.returncode == 0, done.stderr
+    brought = [torch.load(folder / f"{ranks}-{rank}.pt", weights_only=False) for rank in range(ranks)]
+    data = prepare(collection(), settings(evaluations=0), Lists.open(folder / "lists"))
+    for name, changes in CASES.items():
+        chosen = settings(**changes)
+        model = tiny_student(base)
+        teachers = StepTeachers(OneTeacher(folder / "cross"), folder / "frozen")
+        teachers.fit(model, chosen)
+        parts, grads = loss_and_gradients(model, data, chosen, teachers, World())
+        for rank in range(ranks):
+            for cached in (False, True):
+                found_parts, found = brought[rank][f"{name}, {cached}"]
+                assert found_parts.keys() == parts.keys()
+                for part, value in parts.items():
+                    assert found_parts[part] == pytest.approx(value, rel=1e-5, abs=1e-5), (name, part)
+                learnt = {key for key, value in found.items() if value.abs().sum() > 0}
+                assert {key for key, value in grads.items() if value.abs().sum() > 0} <= learnt
+                for key, value in grads.items():
+                    torch.testing.assert_close(
+                        found[key],
+                        value,
+                        rtol=1e-4,
+                        atol=1e-5,
+                        msg=lambda text, n=name, k=key: f"{n}: {k}: {text}",
+                    )
+
+
+RUN = """
+import os, signal, sys
+from pathlib import Path
+from torch import nn
+import ernie_search.training.run as run
+from ernie_search.errors import ErnieSearchError
+from ernie_search.training import train
+from ernie_search.training.collate import Collator
+from tiny_training import collection, settings
+
+rank, how = int(os.environ["RANK"]), os.environ.get("HOW", "")
+
+def no_dropout(model):
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+run.use_byte_dropout = no_dropout
+collate, steps = Collator.__call__, []
+
+def watched(self, items):
+    steps.append(1)
+    if rank == 1 and len(steps) == 7:  # of the seventh step; the loader is one ahead
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "raise":
+            raise ValueError("a bad day")
+    return collate(self, items)
+
+Collator.__call__ = watched
+if how == "versions" and rank == 1:
+    run.version = lambda name: "0.0.0"
+data = collection()
+if how == "data" and rank == 1:
+    from ernie_search.types import Passage
+    data = collection(passages=[*data.passages(), Passage("other", "another text")])
+changes = {"steps": 8, "evaluations": 2, "checkpoints": 2, "token_budget": 100, "questions_per_batch": 7}
+said = Path(sys.argv[1] + f"-said-{rank}")
+said.unlink(missing_ok=True)
+try:
+    result = train(data, Path(sys.argv[1]), settings(**changes), base=sys.argv[2])
+    said.write_text(f"{result.best_step} {result.best_metric} {sorted(result.truncated.items())}")
+except ErnieSearchError as error:
+    said.write_text(str(error))
+    sys.exit(2)
+"""
+
+
+def said(output: Path, rank: int) -> str:
+    return Path(f"{output}-said-{rank}").read_text(encoding="utf-8")
+
+
+def final_weights(output: Path) -> dict[str, torch.Tensor]:
+    from ernie_search.model import load
+
+    return load(output / "last", device="cpu").state_dict()
+
+
+@pytest.fixture(scope="module")
+def alone(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process, without dropout."""
+    output = tmp_path_factory.mktemp("alone") / "run"
+    done = launch(1, RUN, str(output), base)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, alone, tmp_path):
+    output = tmp_path / "run"
+    done = launch(2, RUN, str(output), base, environment={"HOW": "kill"})
+    assert done.returncode != 0
+    assert "died without a word" in said(output, 0)
+    assert (output / "checkpoint-4").is_dir()
+    assert not (output / "result.json").exists()
+    done = launch(3, RUN, str(output), base)
+    assert done.returncode == 0, done.stderr
+    assert {said(output, rank) for rank in range(3)} == {said(alone, 0)}
+    expected = final_weights(alone)
+    for name, value in final_weights(output).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+    steps = [json.loads(line)["step"] for line in (output / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)  # one process wrote it, each line once
+    assert len(steps) == 8 + 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("data", "rank 1 has another collection than rank 0"),
+        ("versions", "rank 1 has another ernie-search than rank 0 (0.0.0"),
+    ],
+)
+def test_a_rank_of_other_data_or_packages_is_refused_by_all(base, tmp_path, how, words):
+    output = tmp_path / "run"
+    done = launch(2, RUN, str(output), base, environment={"HOW": how})
+    assert done.returncode != 0
+    for rank in (0, 1):
+        assert words in said(output, rank)
+        assert "\n" not in said(output, rank)
+    assert not output.exists()
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_gives_its_reason_to_all(base, tmp_path):
+    output = tmp_path / "run"
+    done = launch(2, RUN, str(output), base, environment={"HOW": "raise"})
+    assert done.returncode != 0
+    assert "rank 1 ended the run (ValueError: a bad day)" in said(output, 0)
+    assert "ValueError: a bad day" in done.stderr
+
+
+def test_shares_are_even_and_cover_everything():
+    for total in (3, 7, 8, 100):
+        parts = [World(rank, 3).share(total) for rank in range(3)]
+        assert [place for part in parts for place in range(total)[part]] == list(range(total))
+        assert max(World(0, 3).counts(total)) - min(World(0, 3).counts(total)) <= 1
+
+
+def test_fewer_questions_than_ranks_are_refused():
+    with pytest.raises(SettingsError, match="questions_per_batch=2 is less than the 3 processes"):
+        World(0, 3).check(2)
+
+
+def test_one_process_agrees_with_itself():
+    World().agree({"collection": "one"})
+    assert World().first(lambda: 3) == 3
+    with pytest.raises(TrainingError):
+        World().first(_refuse)
+
+
+def _refuse() -> None:
+    raise TrainingError("no")
