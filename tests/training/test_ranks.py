@@ -201,6 +201,8 @@ def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, al
     assert {said(output, rank) for rank in range(3)} == {said(alone, 0)}
     expected = final_weights(alone)
     for name, value in final_weights(output).items():
+        if name.endswith("key.bias"):
+            continue  # its gradient is zero but for rounding, which Adam makes steps of
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
     steps = [json.loads(line)["step"] for line in (output / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)  # one process wrote it, each line once
