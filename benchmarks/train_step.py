@@ -58,7 +58,7 @@ def theirs(length: int, steps: int, precision: str) -> float:
     )
     from sentence_transformers.base.sampler import DefaultBatchSampler
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
 
     from ernie_search.data import open_collection
     from ernie_search.model import bundled_base
@@ -90,7 +90,7 @@ def theirs(length: int, steps: int, precision: str) -> float:
     for dropout in attention_dropouts(model):
         dropout.p = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        SentenceTransformerTrainer(
+        trainer = SentenceTransformerTrainer(
             model=model,
             args=SentenceTransformerTrainingArguments(
                 output_dir=folder,
@@ -107,7 +107,9 @@ def theirs(length: int, steps: int, precision: str) -> float:
             train_dataset=Dataset.from_dict(rows),
             loss=MultipleNegativesRankingLoss(model),
             callbacks=[Clock()],
-        ).train()
+        )
+        trainer.remove_callback(PrinterCallback)  # its summary would stand between the figures
+        trainer.train()
     return median([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)])
 
 
