@@ -13,18 +13,8 @@ from typing import Any
 
 from benchmarks.figures import Figure, arguments, emit
 from benchmarks.isolated import isolated
+from ernie_search.evaluation import DEFAULT_MEASURES as NAMES
 
-NAMES = (
-    "MRR@10",
-    "nDCG@10",
-    "recall@1",
-    "recall@5",
-    "recall@10",
-    "recall@20",
-    "recall@50",
-    "recall@100",
-    "recall@1000",
-)
 PASSAGES = 20_958
 
 

@@ -12,7 +12,17 @@ PACKAGE = "ernie_search"
 SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 LONGEST_FILE = 350
 
-GROUND = {"errors", "types", "files", "shards", "hardware", "encoder", "trec_lines", "words"}
+GROUND = {
+    "errors",
+    "types",
+    "files",
+    "shards",
+    "hardware",
+    "encoder",
+    "trec_lines",
+    "typed_settings",
+    "words",
+}
 """The ground floor: single files that import nothing of ours but each other."""
 
 ALLOWED: dict[str, set[str]] = {

@@ -3,25 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from ernie_search.errors import SettingsError
-from ernie_search.files import did_you_mean
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any) -> Any:
-        """YAML reads ``on`` and ``yes`` as true, and pydantic would read true as 1."""
-        if isinstance(value, bool):
-            raise ValueError("a number is needed here")
-        return value
+from ernie_search.typed_settings import TypedSettings, parse_typed
 
 
-class MineSettings(_Settings):
+class MineSettings(TypedSettings):
     """What is taken from a run as hard negatives.
 
     Attributes:
@@ -46,7 +33,7 @@ class MineSettings(_Settings):
         return self
 
 
-class DenoiseSettings(_Settings):
+class DenoiseSettings(TypedSettings):
     """Which negatives a teacher's scores throw out as likely positives. Without limits all stay.
 
     Attributes:
@@ -70,16 +57,4 @@ def parse_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsError: an unknown name (with the nearest known one), or a value that does not fit.
     """
-    known = list(kind.model_fields)
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"unknown setting {name!r}{did_you_mean(str(name), known)}")
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:  # of several settings together; the message names them
-            raise SettingsError(message) from error
-        name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting {name}={first['input']!r}: {message.lower()}") from error
+    return parse_typed(kind, values)

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ernie_search.errors import SettingsError
 from ernie_search.files import did_you_mean
 from ernie_search.recipes.kinds import KINDS
-from ernie_search.training import TrainSettings, parse_settings
+from ernie_search.training import TrainSettings
+from ernie_search.typed_settings import parse_typed
 
 NUMBERED = re.compile(r"(.+?)-([0-9]+)")
 
@@ -65,21 +66,4 @@ def parse_stage(kind: str, values: Mapping[str, Any]) -> BaseModel:
     Raises:
         SettingsError: an unknown name (with the nearest known one), or a value that does not fit.
     """
-    wanted = KINDS[kind].settings
-    if issubclass(wanted, TrainSettings):
-        return parse_settings(values)
-    known = list(wanted.model_fields)
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"unknown setting {name!r}{did_you_mean(str(name), known)}")
-    try:
-        settings = wanted.model_validate(dict(values))
-        check = getattr(settings, "check", None)  # rules about several settings, where the kind has some
-        return settings if check is None else check()
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if not where:  # a rule about several settings, whose message names them
-            raise SettingsError(message) from error
-        raise SettingsError(f"setting {where}={first['input']!r}: {message.lower()}") from error
+    return parse_typed(KINDS[kind].settings, values)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field
 
 from ernie_search.errors import SettingsError
-from ernie_search.files import did_you_mean
 from ernie_search.model import BUNDLED
+from ernie_search.typed_settings import TypedSettings, parse_typed
 
 
-class TeacherSettings(BaseModel):
+class TeacherSettings(TypedSettings):
     """Listwise training of cross-encoders on positive and mined negatives (METHOD, "The path", 3).
 
     The figures are ours, for a small base and minutes of training.
@@ -36,8 +36,6 @@ class TeacherSettings(BaseModel):
         checkpoints, keep_checkpoints: how many resumable checkpoints are written on the way, and kept.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     base: str = Field(BUNDLED, min_length=1)
     layers: int | None = Field(None, ge=1)
     folds: int = Field(2, ge=1)
@@ -60,15 +58,6 @@ class TeacherSettings(BaseModel):
     checkpoints: int = Field(2, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML reads ``on`` and ``yes`` as true, and pydantic would read true as 1."""
-        wanted = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and wanted in (int, float, int | None):
-            raise ValueError("a number is needed here")
-        return value
-
     def check(self) -> "TeacherSettings":
         """Refuse what does not go together, before anything is loaded.
 
@@ -89,13 +78,4 @@ def parse_teacher_settings(values: Mapping[str, Any]) -> TeacherSettings:
     Raises:
         SettingsError: an unknown name (with the nearest known one), or a value that does not fit.
     """
-    known = list(TeacherSettings.model_fields)
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"unknown setting {name!r}{did_you_mean(str(name), known)}")
-    try:
-        return TeacherSettings.model_validate(dict(values)).check()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting {name}={first['input']!r}: {first['msg'].lower()}") from error
+    return parse_typed(TeacherSettings, values)

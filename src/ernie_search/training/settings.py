@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field
 
 from ernie_search.errors import SettingsError
-from ernie_search.files import did_you_mean
+from ernie_search.typed_settings import TypedSettings, parse_typed
 
 CROSS_TERMS = ("cascade", "direct", "margin")
 """Terms that need a cross-encoder's scores of each question's list."""
@@ -14,7 +14,7 @@ TOKEN_TERMS = ("late", "cascade", "attention")
 """Terms that need the student's token matrix, whatever else is set."""
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(TypedSettings):
     """Training of the joint encoder: a warm-up (METHOD, losses 1 and 2), or the cascade (all of them).
 
     Attributes:
@@ -54,8 +54,6 @@ class TrainSettings(BaseModel):
         checkpoints: how many resumable checkpoints are written on the way, the end included.
         keep_checkpoints: how many of them are kept.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(0, ge=0)
     steps: int = Field(200, ge=1)
@@ -102,15 +100,6 @@ class TrainSettings(BaseModel):
     dev_passages: int = Field(800, ge=2)
     checkpoints: int = Field(2, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML reads ``on`` and ``yes`` as true, and pydantic would read true as 1."""
-        wanted = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and wanted in (int, float):
-            raise ValueError("a number is needed here")
-        return value
 
     def weight(self, term: str) -> float:
         """The weight of a term of the loss, by the term's name."""
@@ -165,13 +154,4 @@ def parse_settings(values: Mapping[str, Any]) -> TrainSettings:
     Raises:
         SettingsError: an unknown name (with the nearest known one), or a value that does not fit.
     """
-    known = list(TrainSettings.model_fields)
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"unknown setting {name!r}{did_you_mean(str(name), known)}")
-    try:
-        return TrainSettings.model_validate(dict(values)).check()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting {name}={first['input']!r}: {first['msg'].lower()}") from error
+    return parse_typed(TrainSettings, values)
