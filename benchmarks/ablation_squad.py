@@ -67,7 +67,7 @@ def main() -> None:
         name, _, value = change.partition("=")
         changes[name] = value
     recipe = load_recipe("squad", changes)
-    table = ablate(recipe, collection, work, rows=names, seeds=seeds, split=split).table
+    table = ablate(recipe, collection, work, rows=names, seeds=seeds, split=split, keep_vectors=True).table
     common = {"split": split, "questions": table["rows"][0]["questions"], **changes}
     emit([*_pairs(table, common), *_single(table, common)], args.json)
 

@@ -9,7 +9,7 @@ import pytest
 
 from ernie_search.errors import SettingsError, StorageError
 from ernie_search.recipes import ablate, load_recipe
-from ernie_search.recipes.rows import chosen_rows, declared_rows
+from ernie_search.recipes.rows import chosen_rows, declared_rows, trained_as
 from tiny_training import collection
 
 
@@ -41,6 +41,8 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     assert changes(recipe, "frozen-late") == frozen
     assert changes(recipe, "ensemble") == {"cascade_weight": 0.0, "interaction_teacher": "ensemble"}
     assert changes(recipe, "interaction") == {"cascade_weight": 0.0}
+    assert trained_as(recipe) == {"full": "cascade"}
+    assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5, "cascade.direct_weight": 1})) == {}
     assert changes(recipe, "cascade") == changes(recipe, "full") == {}
     assert changes(recipe, "attention") == {"attention_weight": 1.0}
     assert changes(recipe, "dual") == {"dual_weight": 1.0}
@@ -107,6 +109,21 @@ def test_a_table_goes_on_row_by_row_and_done_rows_cost_nothing(
     changed.write_text(changed.read_text().replace("p1 ", "p2 "))
     with pytest.raises(StorageError, match=r"dev\.trec was altered since it was measured"):
         run()
+
+
+def test_kept_vectors_serve_another_split(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    recipe, output = load_recipe(str(tiny_recipe(1))), tmp_path / "table"
+    data = collection()
+    ablate(recipe, data, output, rows=["interaction", "full"], seeds=[0], keep_vectors=True)
+    assert [path.name for path in (output / "rows").iterdir()] == ["interaction"]  # which full is, here
+    shards = sorted(output.rglob("shard-*.parquet"))
+    before = [path.stat().st_mtime_ns for path in shards]
+    assert shards
+    done = ablate(recipe, data, output, rows=["full"], seeds=[0], split="train", keep_vectors=True)
+    assert [path.stat().st_mtime_ns for path in shards] == before
+    ablate(recipe, data, output, rows=["full"], seeds=[0], split="train")
+    assert done.table["rows"][0]["questions"] == len(data.qrels("train"))
+    assert done.table["rows"][0]["what"] == "the recipe as it is: that of interaction"
 
 
 @pytest.mark.slow  # all stages, then five trainings

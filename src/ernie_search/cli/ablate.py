@@ -22,6 +22,9 @@ def ablate(
     ] = None,
     seeds: Annotated[str, typer.Option(help="Of the rows' training, between commas.")] = "0,1,2",
     split: Annotated[str, typer.Option(help="Whose questions are measured.")] = "dev",
+    keep_vectors: Annotated[
+        bool, typer.Option("--keep-vectors", help="Keep each row's, to measure another split with later.")
+    ] = False,
     base: Base = None,
     layers: Layers = None,
     changes: Changes = None,
@@ -50,6 +53,7 @@ def ablate(
         seeds=numbers,
         split=split,
         observer=RecipeProgress(console(stderr=True)),
+        keep_vectors=keep_vectors,
     )
     if as_json:
         print_json(done.table)

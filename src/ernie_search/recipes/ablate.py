@@ -17,7 +17,7 @@ from ernie_search.recipes.engine import Given, Observer, Task, Work, fingerprint
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
-from ernie_search.recipes.rows import LATE_OF, RERANKED, Row, chosen_rows, with_seed
+from ernie_search.recipes.rows import LATE_OF, RERANKED, Row, chosen_rows, trained_as, with_seed
 from ernie_search.recipes.run import run_stages
 from ernie_search.recipes.stage import Stage
 from ernie_search.recipes.work import WORK
@@ -53,6 +53,7 @@ def ablate(
     seeds: Sequence[int] = SEEDS,
     split: str = "dev",
     observer: Observer | None = None,
+    keep_vectors: bool = False,
     works: Mapping[str, Work] = WORK,
 ) -> Ablation:
     """Run the rows of a comparison, or those that are left; what is done is only read.
@@ -66,6 +67,8 @@ def ablate(
         seeds: of the rows' training.
         split: whose questions are measured.
         observer: told of every event, and of ``row`` (name, seed).
+        keep_vectors: leave each row's passage vectors in its folder: measuring another split then encodes its
+            questions alone.
         works: what does a stage, by its kind.
 
     Raises:
@@ -74,8 +77,8 @@ def ablate(
     """
     chosen = chosen_rows(recipe, rows)
     observer = observer or (lambda event, values: None)
-    lab = _Lab(recipe, collection, output, split, observer, works)
-    results = {row.name: RowResult(row.name, row.what) for row in chosen}
+    lab = _Lab(recipe, collection, output, split, observer, works, keep_vectors)
+    results = {row.name: RowResult(row.name, lab.said(row)) for row in chosen}
     about = {
         "recipe": recipe.name,
         "base": recipe.base,
@@ -113,9 +116,11 @@ class _Lab:
         split: str,
         observer: Observer,
         works: Mapping[str, Work],
+        keep_vectors: bool,
     ) -> None:
         self.recipe, self.collection, self.output, self.split = recipe, collection, output, split
-        self.observer, self.works = observer, works
+        self.observer, self.works, self.keep_vectors = observer, works, keep_vectors
+        self.trained_as = trained_as(recipe)
         self.data = collection.fingerprint
         self.qrels = collection.qrels(split)
         before = recipe.stages[:-1]
@@ -128,8 +133,13 @@ class _Lab:
         self.identity = weights_identity(recipe.base)
         self.made: dict[tuple[str, int], StageManifest] = {}
 
+    def said(self, row: Row) -> str:
+        """A row in words, with the row whose training it shares."""
+        same = self.trained_as.get(row.name)
+        return row.what if same is None else f"{row.what}: that of {same}"
+
     def _folder(self, name: str, seed: int | None = None) -> Path:
-        folder = self.output / "rows" / name
+        folder = self.output / "rows" / self.trained_as.get(name, name)
         return folder if seed is None else folder / f"seed-{seed}"
 
     def trained(self, row: Row, seed: int) -> tuple[Measured, float]:
@@ -150,7 +160,9 @@ class _Lab:
             self.split,
             fingerprint(made.fingerprint, self.data, self.split, row_runs.DEPTH),
             self.qrels,
-            lambda: row_runs.dense_run(load(folder / "train" / "last"), self.collection, self.split, folder),
+            lambda: row_runs.dense_run(
+                load(folder / "train" / "last"), self.collection, self.split, folder, keep=self.keep_vectors
+            ),
             row.name,
         )
         return measured, made.seconds

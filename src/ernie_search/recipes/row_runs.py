@@ -67,14 +67,20 @@ def measured_run(
     return measured
 
 
-def dense_run(model: JointEncoder, collection: Collection, split: str, folder: Path) -> Run:
-    """Search the split's questions with the single vectors; the shards are made in ``folder`` and removed."""
+def dense_run(
+    model: JointEncoder, collection: Collection, split: str, folder: Path, *, keep: bool = False
+) -> Run:
+    """Search the split's questions with the single vectors, whose shards are made in ``folder``.
+
+    They are removed afterwards unless they are to be kept; kept ones are found again.
+    """
     shards = folder / "shards"
     encode_collection(
         model, collection.passages(), shards, data_fingerprint=collection.fingerprint, with_tokens=False
     )
     run = Searcher(model, MemoryIndex.open(shards)).run(collection.queries(split), DEPTH, mode="dense")
-    shutil.rmtree(shards)
+    if not keep:
+        shutil.rmtree(shards)
     return run
 
 

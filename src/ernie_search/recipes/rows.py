@@ -81,6 +81,25 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
     return rows
 
 
+def trained_as(recipe: Recipe) -> dict[str, str]:
+    """Rows that come to the same training as an earlier one, and that one: it is done once, for both.
+
+    Where the recipe's last stage is, say, the cascade alone, its row *full* is the row *cascade*.
+    """
+    first: dict[str, str] = {}
+    found = {}
+    for name, row in declared_rows(recipe).items():
+        if row.stage is not None:
+            parts = (
+                row.stage.settings.model_dump_json(),
+                row.teacher and row.teacher.settings.model_dump_json(),
+            )
+            same = first.setdefault(repr(parts), name)
+            if same != name:
+                found[name] = same
+    return found
+
+
 def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
     """The rows of that names, or all; with those that they are made from, in the order of the table.
 
