@@ -7,23 +7,23 @@ Bounded in requests and in seconds. Answers 429 are counted, and are no errors.
 """
 
 import asyncio
-import json
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.encoded import ENCODED, model_of, shards_of
 from benchmarks.figures import Figure, arguments, emit, median, squad_folder
 from benchmarks.isolated import isolated
+from benchmarks.serving import Connection, serving
+from benchmarks.small_squad import small_squad
 
 CLIENTS = (1, 8, 64)
+QUICK = (1_500, 60)
+"""Passages and questions of the quick run, as in ``search_end_to_end``."""
 SETTINGS = {"mode": "late", "k": 10, "candidates": 100}
-START_SECONDS = 300
 
 
 @dataclass
@@ -46,33 +46,30 @@ class Load:
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 
-def prepare(folder: str, passages: int, questions: int) -> list[str]:
-    """Make the index of so many SQuAD passages with the bundled base, untrained; the questions' texts."""
-    from benchmarks.small_squad import small_squad
+def prepare(folder: str, quick: bool, work: str, questions: int) -> tuple[str, list[str]]:
+    """SQuAD's shards (made once, shared with ``search_end_to_end``) and texts of its questions.
+
+    The model, by default the untrained base with 128 dimensions a token, is saved in ``folder``.
+    """
     from ernie_search.data import open_collection
-    from ernie_search.encoding import encode_collection
-    from ernie_search.model import BUNDLED, from_base
 
-    squad = small_squad(open_collection(str(squad_folder())), passages, questions)
-    model = from_base(BUNDLED)
-    model.save(f"{folder}/model")
-    encode_collection(
-        model,
-        squad.passages(),
-        Path(folder) / "index",
-        data_fingerprint="load",
-        model_path=f"{folder}/model",
-    )
-    return [query.text for query in squad.queries("train")]
+    encoder = model_of("")
+    encoder.save(f"{folder}/model")
+    squad: Any = open_collection(str(squad_folder()))
+    collection = small_squad(squad, *QUICK) if quick else squad
+    name = "squad-{}-{}".format(*QUICK) if quick else "squad"
+    asked = squad.queries("train")
+    texts = [query.text for query in asked[:: max(1, len(asked) // questions)]]
+    return str(shards_of(encoder, name, collection, work)), texts
 
 
-def in_process(folder: str, texts: list[str], limit: int) -> float:
+def in_process(index: str, model: str, texts: list[str], limit: int) -> float:
     """The median milliseconds of a call to search in process."""
     from ernie_search.hardware import keep_freed_memory
     from ernie_search.search import Searcher
 
     keep_freed_memory()
-    searcher = Searcher.open(f"{folder}/index")
+    searcher = Searcher.open(index, model)
     for text in texts[:5]:
         searcher.search(text, SETTINGS["k"], mode="late", candidates=100)
     times = []
@@ -83,47 +80,25 @@ def in_process(folder: str, texts: list[str], limit: int) -> float:
     return median(times)
 
 
-class Connection:
-    """HTTP/1.1 with keep-alive, as much of it as is needed here."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Over an open connection."""
-        self.reader, self.writer = reader, writer
-
-    async def ask(self, text: str) -> tuple[int, bytes]:
-        """Status and body."""
-        body = json.dumps({"query": text, **SETTINGS}).encode()
-        self.writer.write(
-            b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        length = 0
-        for line in head.split(b"\r\n"):
-            name, _, value = line.partition(b":")
-            if name.lower() == b"content-length":
-                length = int(value)
-        return int(head.split(b" ", 2)[1]), await self.reader.readexactly(length)
-
-
 async def load(port: int, texts: list[str], clients: int, most: int, seconds: float) -> Load:
     """So many clients until ``most`` requests or ``seconds``, whichever is first."""
     found, left = Load(), iter(range(most))
     begin = time.perf_counter()
 
     async def client() -> None:
-        connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
+        connection = await Connection.open(port)
         try:
             for number in left:
                 started = time.perf_counter()
                 if started - begin > seconds:
                     break
                 try:
-                    status, body = await connection.ask(texts[number % len(texts)])
+                    question = {"query": texts[number % len(texts)], **SETTINGS}
+                    status, body = await connection.ask("/v1/search", question)
                 except (OSError, asyncio.IncompleteReadError):
                     found.errors += 1
                     break
-                if status == 200 and json.loads(body)["hits"]:
+                if status == 200 and body["hits"]:
                     found.milliseconds.append((time.perf_counter() - started) * 1000)
                 elif status == 429:
                     found.refused += 1
@@ -138,47 +113,22 @@ async def load(port: int, texts: list[str], clients: int, most: int, seconds: fl
     return found
 
 
-def serve(folder: str) -> tuple[subprocess.Popen[str], int]:
-    """The command itself, and the port that its one line names."""
-    command = [sys.executable, "-c", "from ernie_search.cli import main; main()", "serve", f"{folder}/index"]
-    # Its log is a line a request, which nobody reads here.
-    server = subprocess.Popen(
-        [*command, "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    started = time.monotonic()
-    line = server.stdout.readline() if server.stdout is not None else ""
-    if not line or time.monotonic() - started > START_SECONDS:
-        server.kill()
-        raise SystemExit("the server did not start; try: ernie-search serve")
-    return server, int(line.split()[0].rpartition(":")[2])
-
-
 def main() -> None:
     """Prepare, serve, load; then the same searches in process."""
-    args = arguments(
-        __doc__ or "", passages=20_000, questions=2_000, requests=3_000, seconds=60.0, overhead=300
-    )
-    passages, most, seconds, calls = args.passages, args.requests, args.seconds, args.overhead
-    if args.quick:
-        passages, most, seconds, calls = min(passages, 2_000), min(most, 400), min(seconds, 15.0), 100
+    args = arguments(__doc__ or "", questions=2_000, requests=3_000, seconds=60.0, overhead=300, work=ENCODED)
+    most, seconds, calls = (400, 15.0, 100) if args.quick else (args.requests, args.seconds, args.overhead)
     folder = tempfile.mkdtemp()
     try:
-        texts = isolated(prepare, folder, passages, args.questions)
-        server, port = serve(folder)
-        try:
-            asyncio.run(load(port, texts, 8, min(64, most), seconds))  # warm
-            loads = {n: asyncio.run(load(port, texts, n, most, seconds)) for n in CLIENTS}
-            lone = asyncio.run(load(port, texts, 1, calls, seconds))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(60)
-        own = isolated(in_process, folder, texts, calls)
+        index, texts = isolated(prepare, folder, args.quick, args.work, args.questions)
+        model = f"{folder}/model"
+        with serving(index, "--model", model) as server:
+            asyncio.run(load(server.port, texts, 8, min(64, most), seconds))  # warm
+            loads = {n: asyncio.run(load(server.port, texts, n, most, seconds)) for n in CLIENTS}
+            lone = asyncio.run(load(server.port, texts, 1, calls, seconds))
+        own = isolated(in_process, index, model, texts, calls)
     finally:
         shutil.rmtree(folder)
-    emit(figures(loads, lone, own, {"passages": passages, **SETTINGS}), args.json)
+    emit(figures(loads, lone, own, {"index": Path(index).name, **SETTINGS}), args.json)
 
 
 def figures(loads: dict[int, Load], lone: Load, own: float, settings: dict[str, Any]) -> list[Figure]:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from ernie_search.index import MemoryStore
 from stub_encoder import StubEncoder
-from tiny_service import Served, app_of, listening
+from tiny_service import PASSAGES, Served, app_of, listening, stub
 
 
 @pytest.fixture
@@ -50,3 +50,36 @@ def live():
             yield address
 
     return start
+
+
+@pytest.fixture
+def loads() -> list[Path]:
+    """The model directories that were loaded, in their order."""
+    return []
+
+
+@pytest.fixture
+def lance(tmp_path, monkeypatch, loads):
+    """A store of the five passages on disk, whose model is the stub."""
+    import ernie_search.model
+    from ernie_search.index import make_spec, open_index, passage_batch
+
+    pytest.importorskip("lancedb", reason="the store on disk needs lancedb")
+    model = stub()
+    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: loads.append(path) or model)
+    (tmp_path / "model").mkdir()
+    spec = make_spec(
+        model_name=model.name,
+        model_fingerprint=model.fingerprint,
+        model_path="../model",
+        dim=model.token_dim,
+        token_dim=model.token_dim,
+        tokens="fp16",
+        fields={"lang": "str", "year": "int"},
+    )
+    store = open_index(tmp_path / "store", spec, "w")
+    encoding = model.encode_joint([one.full_text for one in PASSAGES], "passage")
+    store.upsert(passage_batch(PASSAGES, encoding, model))
+    store.commit()
+    store.close()
+    return tmp_path / "store"

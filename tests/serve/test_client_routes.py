@@ -50,6 +50,7 @@ def test_the_kind_of_text(served, body, task):
         ({"input": []}, "at least one"),
         ({"input": ["a", " "]}, "input.1: is empty"),
         ({"input": [[1, 2, 3]]}, "check_embedding_ctx_length"),
+        ({"input": [1, 2, 3]}, "check_embedding_ctx_length"),
         ({"input": ["a"] * 257}, "at most 256"),
         ({"input": "x" * 20_001}, "at most 20000"),
         ({"input": "tea", "dimensions": 64}, "128"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 
 import pytest
 
@@ -100,6 +101,15 @@ def test_a_long_body_is_refused_declared_or_not(serve):
             yield long[start : start + 100]
 
     assert served.client.post("/v1/search", content=pieces(), headers=kind).status_code == 413
+
+
+def test_a_body_that_never_ends_is_given_up(live):
+    head = b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with live(limits={"seconds": 0.2}) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as slow:
+            slow.sendall(head + b'Content-Length: 100\r\n\r\n{"query": ')
+            assert slow.recv(64).startswith(b"HTTP/1.1 408 ")
 
 
 def test_no_trace_and_no_path_in_answers(serve, caplog):

@@ -3,13 +3,11 @@
 import pytest
 from starlette.testclient import TestClient
 
-import ernie_search.model
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index import make_spec, open_index, passage_batch
 from ernie_search.serve import create_app
 from ernie_search.serve.opening import open_searcher, resolve
 from ernie_search.serve.settings import make_settings
-from tiny_service import PASSAGES, stub
+from tiny_service import PASSAGES
 
 
 def test_pointers(tmp_path):
@@ -27,30 +25,6 @@ def test_pointers(tmp_path):
     pointer.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(IndexStateError, match="no pointer"):
         resolve(str(pointer))
-
-
-@pytest.fixture
-def lance(tmp_path, monkeypatch):
-    """A store of the five passages on disk, whose model is the stub."""
-    pytest.importorskip("lancedb", reason="the store on disk needs lancedb")
-    model = stub()
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: model)
-    (tmp_path / "model").mkdir()
-    spec = make_spec(
-        model_name=model.name,
-        model_fingerprint=model.fingerprint,
-        model_path="../model",
-        dim=model.token_dim,
-        token_dim=model.token_dim,
-        tokens="fp16",
-        fields={"lang": "str", "year": "int"},
-    )
-    store = open_index(tmp_path / "store", spec, "w")
-    encoding = model.encode_joint([one.full_text for one in PASSAGES], "passage")
-    store.upsert(passage_batch(PASSAGES, encoding, model))
-    store.commit()
-    store.close()
-    return tmp_path / "store"
 
 
 def test_a_store_is_written_reloaded_and_read_again(lance):

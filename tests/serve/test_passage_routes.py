@@ -1,8 +1,15 @@
 """Upserts, deletions and filters over HTTP."""
 
+import asyncio
+
 import pytest
 
-from tiny_service import HOSTILE
+from ernie_search.errors import StorageError
+from ernie_search.search import Searcher
+from ernie_search.serve.engine import Engine
+from ernie_search.serve.settings import Limits
+from ernie_search.types import Passage
+from tiny_service import HOSTILE, store_of, stub
 
 MATE = {
     "id": "mate",
@@ -116,3 +123,44 @@ def test_hostile_text_comes_back_as_it_is(served):
     assert HOSTILE in found["text"]
     answer = served.post("/v1/search", {"query": HOSTILE})
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_writes_that_wait_together_are_committed_together():
+    """All of them are told when the one commit fails."""
+    model = stub()
+    store = store_of(model)
+    store.commit = lambda: commits.append(len(store))
+    commits: list[int] = []
+
+    async def main() -> list[object]:
+        engine = Engine(Searcher(model, store), Limits(), writable=True)
+        engine.warm_up()
+        passages = [Passage(f"n{number}", "Mate is drunk in Paraguay.") for number in range(6)]
+        model.delay = 0.02
+        found = await asyncio.gather(
+            *(engine.upsert([one]) for one in passages), engine.delete(["tea"], None), return_exceptions=True
+        )
+        await engine.close()
+        return found
+
+    assert asyncio.run(main()) == [1] * 7
+    assert commits[-1] == 10
+    assert len(commits) < 7
+
+    def fails() -> None:
+        raise StorageError("the disk is full")
+
+    store.commit = fails
+    assert {type(one) for one in asyncio.run(main())} == {StorageError}
+
+
+def test_small_files_are_merged_now_and_then(serve):
+    model = stub()
+    store = store_of(model)
+    merged = []
+    store.optimize = lambda: merged.append(len(store))
+    served = serve(model, store, writable=True, limits={"optimize_after": 3})
+    for number in range(7):
+        served.post("/v1/passages", {"passages": [{**MATE, "id": str(number)}]})
+    served.search()  # in its turn after them
+    assert merged == [8, 11]

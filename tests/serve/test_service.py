@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,24 +27,46 @@ QUESTION = {"query": "where does tea grow", "k": 2}
 
 
 def ask(address: str, **body) -> httpx.Response:
-    return httpx.post(f"{address}/v1/search", json={**QUESTION, **body}, timeout=10)
+    return httpx.post(f"{address}/v1/search", json={**QUESTION, **body}, timeout=60)
 
 
-def wait_for(condition, seconds: float = 5.0) -> None:
+def wait_for(condition, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.002)
 
 
+@contextmanager
+def held(model) -> Iterator[threading.Event]:
+    """The model's work does not go on before the block ends; the event says that it has begun."""
+    model.calls.clear()
+    begun, gate, encode = threading.Event(), threading.Event(), model.encode_joint
+
+    def wait(*arguments, **options):
+        begun.set()
+        assert gate.wait(60)
+        return encode(*arguments, **options)
+
+    model.encode_joint = wait
+    try:
+        yield begun
+    finally:
+        gate.set()
+
+
+def shows(address: str, line: str) -> bool:
+    return line in httpx.get(f"{address}/metrics", timeout=30).text
+
+
 def test_questions_that_arrive_meanwhile_are_encoded_together(live):
     model = stub()
     with live(model) as address, ThreadPoolExecutor(8) as pool:
-        model.calls.clear()
-        model.delay = 0.4
-        first = pool.submit(ask, address)
-        wait_for(lambda: len(model.calls) == 1)
-        rest = [pool.submit(ask, address, mode=mode) for mode in ("dense", "late", "dense", "hybrid")]
+        with held(model) as begun:
+            first = pool.submit(ask, address)
+            assert begun.wait(30)
+            rest = [pool.submit(ask, address, mode=mode) for mode in ("dense", "late", "dense", "hybrid")]
+            wait_for(lambda: shows(address, "ernie_search_waiting 4.0"))
         answers = [one.result() for one in (first, *rest)]
         assert [one.status_code for one in answers] == [200] * 5
         assert model.calls == [("query", 1), ("query", 4)]
@@ -51,11 +75,12 @@ def test_questions_that_arrive_meanwhile_are_encoded_together(live):
 def test_a_full_queue_answers_429_and_recovers(live):
     model = stub()
     with live(model, limits={"queue": 2}) as address, ThreadPoolExecutor(8) as pool:
-        model.calls.clear()
-        model.delay = 0.4
-        first = pool.submit(ask, address)
-        wait_for(lambda: len(model.calls) == 1)
-        answers = [one.result() for one in [first, *(pool.submit(ask, address) for _ in range(5))]]
+        with held(model) as begun:
+            first = pool.submit(ask, address)
+            assert begun.wait(30)
+            rest = [pool.submit(ask, address) for _ in range(5)]
+            wait_for(lambda: sum(one.done() for one in rest) == 3)
+        answers = [one.result() for one in (first, *rest)]
         refused = [one for one in answers if one.status_code == 429]
         assert len(refused) == 3
         assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
@@ -65,19 +90,18 @@ def test_a_full_queue_answers_429_and_recovers(live):
 def test_a_client_that_leaves_costs_nothing_more(live):
     model = stub()
     with live(model) as address, ThreadPoolExecutor(8) as pool:
-        model.calls.clear()
-        model.delay = 0.4
-        first = pool.submit(ask, address)
-        wait_for(lambda: len(model.calls) == 1)
-        host, port = address.removeprefix("http://").split(":")
-        body = b'{"query": "never read"}'
-        with socket.create_connection((host, int(port))) as leaving:
-            leaving.sendall(
-                b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-            )
-            wait_for(lambda: "ernie_search_waiting 1.0" in httpx.get(f"{address}/metrics").text)
-        wait_for(lambda: "ernie_search_cancelled_total 1.0" in httpx.get(f"{address}/metrics").text)
+        with held(model) as begun:
+            first = pool.submit(ask, address)
+            assert begun.wait(30)
+            host, port = address.removeprefix("http://").split(":")
+            body = b'{"query": "never read"}'
+            with socket.create_connection((host, int(port))) as leaving:
+                leaving.sendall(
+                    b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+                )
+                wait_for(lambda: shows(address, "ernie_search_waiting 1.0"))
+            wait_for(lambda: shows(address, "ernie_search_cancelled_total 1.0"))
         assert first.result().status_code == 200
         assert ask(address).status_code == 200
         assert model.calls == [("query", 1), ("query", 1)]
@@ -168,6 +192,9 @@ def test_requests_wait_where_only_one_may_have_the_index_open():
         reload = asyncio.create_task(service.reload())
         await asyncio.sleep(0)
         users += [asyncio.create_task(use()) for _ in range(3)]
+        while service.current is not None and not reload.done():
+            await asyncio.sleep(0)
+        assert service.ready  # they are answered, only later
         assert sum(await asyncio.gather(*users)) == 6
         assert await reload == 2
         await service.close()
@@ -222,10 +249,10 @@ def test_sigterm_lets_requests_finish():
         address = line.split()[0]
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(ask, address)
-            time.sleep(0.2)
+            wait_for(lambda: answer.done() or shows(address, "ernie_search_in_flight 1.0"))
             server.send_signal(signal.SIGTERM)
             assert answer.result().status_code == 200
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0
         with pytest.raises(httpx.ConnectError):
             ask(address)
         log = server.stderr.read()

@@ -31,6 +31,9 @@ def serve(
     max_k: Annotated[int, typer.Option(help="Hits of one search, at most.")] = 1000,
     max_body: Annotated[int, typer.Option(help="Bytes of one request, at most.")] = 4 * 1024 * 1024,
     max_queue: Annotated[int, typer.Option(help="Texts that may wait; then 429.")] = 256,
+    watch: Annotated[
+        float, typer.Option(help="Seconds between two looks whether the index on disk changed.")
+    ] = 2.0,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 30.0,
 ) -> None:
     """Serve an index: search, embeddings and rerank over HTTP, and a page at /."""
@@ -48,6 +51,7 @@ def serve(
         writable=writable,
         hosts=tuple(allow_host or ()),
         log_questions=log_questions,
+        watch_seconds=watch,
         limits={"k": max_k, "body_bytes": max_body, "queue": max_queue, "seconds": timeout},
     )
     with loading("the libraries"):

@@ -107,6 +107,28 @@ class Info(BaseModel):
     limits: dict[str, float]
 
 
+class Reloaded(BaseModel):
+    """Goes up with each opening."""
+
+    index_version: int
+
+
+class ModelCard(BaseModel):
+    """One model, in OpenAI's shape."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str
+
+
+class ModelsAnswer(BaseModel):
+    """OpenAI's list of models."""
+
+    object: str = "list"
+    data: list[ModelCard]
+
+
 class Changed(BaseModel):
     """How many passages were written or removed."""
 
@@ -131,10 +153,11 @@ class ErrorAnswer(BaseModel):
 def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The refusals that a route may give beside those of all routes."""
     words = {
-        400: "Not possible with this index, or outside a limit",
+        400: "As described, but not possible with this index, or outside a limit",
         401: "No API key, or an unknown one",
         403: "Not allowed here",
         404: "Not there",
+        408: "The body came too slowly",
         413: "The body is too long",
         415: "The body is not JSON",
         422: "The body is not as described",
@@ -143,5 +166,12 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
         501: "This index cannot do it",
         503: "Not ready, or took too long",
     }
-    chosen = (401, 403, 413, 429, 500, 503, *codes)
-    return {code: {"model": ErrorAnswer, "description": words[code]} for code in sorted(chosen)}
+    chosen = sorted({401, 403, 408, 413, 429, 500, 503, *codes})
+    found: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorAnswer, "description": words[code]} for code in chosen
+    }
+    seconds = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
+    scheme = {"description": "The kind of key", "schema": {"type": "string"}}
+    found[401]["headers"] = {"WWW-Authenticate": scheme}
+    found[429]["headers"] = {"Retry-After": seconds}
+    return found

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,14 +15,15 @@ from ernie_search import __version__
 from ernie_search.errors import ErnieSearchError
 from ernie_search.serve import client_routes, operation_routes, passage_routes, search_route
 from ernie_search.serve.context import Context, GoneError
+from ernie_search.serve.describe import App, methods_by_path
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.guard import Guard
 from ernie_search.serve.log import log
 from ernie_search.serve.metrics import Metrics
-from ernie_search.serve.opening import open_searcher
+from ernie_search.serve.opening import look_at, open_searcher, renewed
 from ernie_search.serve.page_routes import page_router
 from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
-from ernie_search.serve.service import Opener, Service
+from ernie_search.serve.service import Opener, Renewer, Service
 from ernie_search.serve.settings import ServeSettings
 
 DESCRIPTION = """Search an index by question or vector, embed texts, re-rank documents.
@@ -41,7 +42,12 @@ def create_app(
         metrics: where figures go, if the opener counts as well.
     """
     metrics = metrics or Metrics()
-    service = Service(opener or engine_opener(settings, metrics), exclusive=settings.writable)
+    service = Service(
+        opener or engine_opener(settings, metrics),
+        exclusive=settings.writable,
+        look=partial(look_at, settings.index, writable=settings.writable),
+        renew=engine_renewer(settings, metrics),
+    )
     metrics.gauge("waiting", "Texts and questions that wait for their turn", lambda: _waiting(service))
     metrics.gauge("ready", "1 if questions are answered", lambda: float(service.ready))
     metrics.gauge("index_version", "Goes up with each reload", lambda: float(service.version))
@@ -49,20 +55,17 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
-        pointer = Path(settings.index)
-        watch = None
-        if settings.index and "://" not in settings.index and pointer.is_file():
-            watch = asyncio.create_task(service.watch(pointer, settings.watch_seconds))
+        watch = asyncio.create_task(service.watch(settings.watch_seconds))
         try:
             yield
         finally:
-            if watch is not None:
-                watch.cancel()
-                await asyncio.gather(watch, return_exceptions=True)
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
             await service.close()
             log("closed")
 
-    app = FastAPI(
+    app = App(
+        settings,
         title="ERNIE-Search",
         version=__version__,
         description=DESCRIPTION,
@@ -71,13 +74,15 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.context = Context(settings, service, metrics)
-    for router in (
+    routers = (
         search_route.router,
         client_routes.router,
         passage_routes.router,
         operation_routes.router,
         page_router(),
-    ):
+    )
+    app.state.methods = methods_by_path(routers)
+    for router in routers:
         app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -100,6 +105,17 @@ def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
         return engine
 
     return opener
+
+
+def engine_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
+    """Opens a store's newest commit under the model that is loaded."""
+
+    def renew(old: Engine) -> Engine:
+        engine = Engine(renewed(old.searcher), settings.limits, observe=metrics.observe_batch, before=old)
+        engine.warm_up()
+        return engine
+
+    return renew
 
 
 def _waiting(service: Service) -> float:
@@ -126,10 +142,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
     words = {404: "there is nothing at this address", 405: "not with this method"}
-    if status == 413:  # the guard's
-        words[413] = str(getattr(error, "detail", ""))
+    if status in (408, 413):  # the guard's
+        words[status] = str(getattr(error, "detail", ""))
     message = words.get(status, "the body could not be read" if status == 400 else "refused")
-    return _refusal(request, HttpError(status, message, getattr(error, "headers", None)))
+    headers = dict(getattr(error, "headers", None) or {})
+    if status == 405 and request.url.path in request.app.state.methods:
+        headers["Allow"] = ", ".join(request.app.state.methods[request.url.path])
+    return _refusal(request, HttpError(status, message, headers))
 
 
 async def _gone(request: Request, error: Exception) -> Response:

@@ -1,15 +1,16 @@
 """Routes that existing clients know: OpenAI's embeddings and models, Cohere's and Jina's rerank."""
 
 import base64
+import re
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ernie_search.serve.answers import EmbeddingsAnswer, RerankAnswer, refusals
+from ernie_search.serve.answers import EmbeddingsAnswer, ModelsAnswer, RerankAnswer, refusals
 from ernie_search.serve.context import as_json, check_length, context, while_wanted
 from ernie_search.serve.problems import HttpError
-from ernie_search.serve.schemas import EmbeddingsRequest, RerankRequest
+from ernie_search.serve.schemas import NOT_BLANK, EmbeddingsRequest, RerankRequest
 from ernie_search.serve.settings import Limits
 
 router = APIRouter()
@@ -18,7 +19,7 @@ NAME = "ernie-search"
 """What clients may call the model; any other name is taken as well, as there is only one."""
 
 
-@router.get("/v1/models", tags=["clients"], responses=refusals())
+@router.get("/v1/models", response_model=ModelsAnswer, tags=["clients"], responses=refusals())
 async def models(request: Request) -> Response:
     """The one model, in OpenAI's shape."""
     engine = context(request).service.current
@@ -120,7 +121,7 @@ def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
                 f"input.{place}: token ids are not taken, send texts "
                 "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
             )
-        if not text.strip():
+        if not re.search(NOT_BLANK, text):
             raise HttpError(400, f"input.{place}: is empty")
         try:
             text.encode("utf-8")

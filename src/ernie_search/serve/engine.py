@@ -10,12 +10,13 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ernie_search.errors import SettingsError
+from ernie_search.errors import ErnieSearchError, SettingsError
 from ernie_search.index import Store, passage_batch
 from ernie_search.search import Mode, PairScorer, Searcher, maxsim
 from ernie_search.serve.batcher import Batcher
 from ernie_search.serve.explain import explain, question_tokens
-from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob
+from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob, WriteJob
+from ernie_search.serve.log import log
 from ernie_search.serve.opening import can_write
 from ernie_search.serve.prepared import Prepared, Row, Rows, joined, split
 from ernie_search.serve.settings import Limits
@@ -31,9 +32,22 @@ class Engine:
     """Everything that a request needs of one version of index and model."""
 
     def __init__(
-        self, searcher: Searcher, limits: Limits, *, writable: bool = False, observe: Observe | None = None
+        self,
+        searcher: Searcher,
+        limits: Limits,
+        *,
+        writable: bool = False,
+        observe: Observe | None = None,
+        before: "Engine | None" = None,
     ) -> None:
         """Take over ``searcher``; nothing else may use it, its index or its model afterwards.
+
+        Args:
+            searcher: the index with its model.
+            limits: of queues and batches.
+            writable: take upserts and deletions.
+            observe: told of each batch; see ``Batcher``.
+            before: the engine that has the same model and goes on for a while; they take turns at it.
 
         Raises:
             SettingsError: ``writable``, but the index cannot be changed.
@@ -42,18 +56,24 @@ class Engine:
             raise SettingsError("--writable: this index cannot be changed; serve a store (lance, qdrant)")
         self.searcher, self.index, self.model = searcher, searcher.index, searcher.model
         self.writable, self._limits = writable, limits
-        self._lock = threading.Lock()
-        self._prepared = Prepared(self.model, copy.deepcopy(self.model.tokenizer), self._lock)
-        self._counter, self._counting = copy.deepcopy(self.model.tokenizer), threading.Lock()
+        self._lock: threading.Lock = before._lock if before is not None else threading.Lock()
+        with self._lock:
+            tokenizers = [copy.deepcopy(self.model.tokenizer) for _ in range(2)]
+        self._prepared = Prepared(self.model, tokenizers[0], self._lock)
+        self._counter, self._counting = tokenizers[1], threading.Lock()
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe
         self._encode: Batcher[EncodeJob, list[Row]] = Batcher(
             "encode", self._encode_batch, size=lambda job: len(job.texts), **options
         )
-        self._rank: Batcher[RankJob | Callable[[], Any], Any] = Batcher("rank", self._rank_batch, **options)
+        self._rank: Batcher[RankJob | WriteJob | Callable[[], Any], Any] = Batcher(
+            "rank", self._rank_batch, **options
+        )
         self.modes = usable_modes(searcher)
         self.dim = 0
+        self._writes = 0
+        self._optimizing: asyncio.Task[None] | None = None
 
     def warm_up(self) -> None:
         """Run everything once, so that the first question does not wait for what is made on first use."""
@@ -138,29 +158,38 @@ class Engine:
         encoding: Rows = joined(rows, tokens=self.index.has_tokens)
 
         def write() -> int:
-            store = self._store()
-            written = store.upsert(passage_batch(passages, encoding, self._prepared))
-            store.commit()
-            return written
+            return self._store().upsert(passage_batch(passages, encoding, self._prepared))
 
-        return int(await self._rank.submit(write))
+        return await self._write(write)
 
     async def delete(self, ids: Sequence[str] | None, where: Any) -> int:
         """Remove passages by id or by filter; durable when this returns."""
 
-        def write() -> int:
-            store = self._store()
-            gone = store.delete(ids, where)
-            store.commit()
-            return gone
-
-        return int(await self._rank.submit(write))
+        return await self._write(lambda: self._store().delete(ids, where))
 
     async def close(self) -> None:
         """Finish what waits, then release the index."""
         await self._encode.close()
+        if self._optimizing is not None:
+            await self._optimizing
         await self._rank.close()
         self.index.close()
+
+    async def _write(self, work: Callable[[], int]) -> int:
+        done = int(await self._rank.submit(WriteJob(work)))
+        self._writes += 1
+        if self._writes >= self._limits.optimize_after and self._optimizing is None:
+            self._writes, self._optimizing = 0, asyncio.create_task(self._optimize())
+        return done
+
+    async def _optimize(self) -> None:
+        """Every commit leaves small files; merged, they are found faster, and old ones go."""
+        try:
+            await self._rank.submit(self._store().optimize)
+        except ErnieSearchError as error:
+            log("optimize failed", level="error", reason=str(error))
+        finally:
+            self._optimizing = None
 
     def _store(self) -> Store:
         if not self.writable or not isinstance(self.index, Store):
@@ -189,9 +218,13 @@ class Engine:
 
     # On the thread that owns the index.
 
-    def _rank_batch(self, jobs: list[RankJob | Callable[[], Any]]) -> list[Any]:
-        """Searches of one plan together; what writes in its turn, after the searches that came before it."""
+    def _rank_batch(self, jobs: list[RankJob | WriteJob | Callable[[], Any]]) -> list[Any]:
+        """Searches of one plan together; what writes in its turn, after the searches that came before it.
+
+        Writes are committed together at the end: a commit costs more than a write.
+        """
         results: list[Any] = [None] * len(jobs)
+        written: list[int] = []
         groups: dict[Plan, list[int]] = {}
 
         def flush() -> None:
@@ -210,10 +243,17 @@ class Engine:
                 continue
             flush()
             try:
-                results[place] = job()
+                results[place] = job.work() if isinstance(job, WriteJob) else job()
+                written += [place] if isinstance(job, WriteJob) else []
             except Exception as error:
                 results[place] = error
         flush()
+        try:
+            if written:
+                self._store().commit()
+        except Exception as error:
+            for place in written:
+                results[place] = error
         return results
 
     def _rank_group(self, plan: Plan, jobs: Sequence[RankJob]) -> Sequence[Answer | Exception]:

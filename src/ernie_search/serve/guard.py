@@ -1,5 +1,6 @@
 """Before and after every request: who asks, from where, how much; headers, request id, log line, figures."""
 
+import asyncio
 import ipaddress
 import re
 import time
@@ -115,18 +116,25 @@ class Guard:
             raise HttpError(401, message, {"WWW-Authenticate": "Bearer"})
 
     def _limited(self, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
-        """``receive``, refusing a body over the limit as soon as it is known to be."""
-        most = self.settings.limits.body_bytes
+        """``receive``, refusing a body as soon as it is known to be too long, and one that never ends."""
+        most, seconds = self.settings.limits.body_bytes, self.settings.limits.seconds
         # FastAPI hands on this one alone from where it reads the body.
         too_long = HTTPException(413, f"the body is longer than {most} bytes", {"Connection": "close"})
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > most:
             raise too_long
-        seen = 0
+        seen, whole, deadline = 0, False, asyncio.get_running_loop().time() + seconds
 
         async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # what is waited for now is that the client leaves
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the body came too slowly", {"Connection": "close"}) from None
+            whole = not message.get("more_body", False)
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > most:

@@ -1,5 +1,6 @@
 """What a request asks of the engine, and what it gets back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,13 @@ class RankJob:
     row: Row
     question: str = ""
     explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteJob:
+    """A change of the store, without its commit: those that wait together are committed together."""
+
+    work: Callable[[], int]
 
 
 @dataclass(slots=True)

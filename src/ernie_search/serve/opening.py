@@ -1,12 +1,14 @@
 """From what the command line names to a searcher: a folder of shards, a store's address, a pointer file."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_search.encoder import Encoder
-from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
 from ernie_search.files import MANIFEST
-from ernie_search.index import Index, Store, open_index
+from ernie_search.index import Index, Store, open_index, reopened
+from ernie_search.index.lance_files import STORE
 from ernie_search.search import Searcher, open_cross_encoder
 
 POINTER_BYTES = 4096
@@ -30,6 +32,38 @@ def resolve(index: str) -> str:
     if not target:
         raise IndexStateError(f"{index}: a file, but no pointer: its first line should name an index")
     return target if "://" in target else str(path.parent / target)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What tells one version of an index from the next: two small files, as they were.
+
+    Attributes:
+        pointer: the pointer file's bytes, where there is one.
+        content: the bytes of the file that a store or a folder of shards replaces last.
+    """
+
+    pointer: bytes
+    content: bytes
+
+
+def look_at(index: str, *, writable: bool) -> Seen | None:
+    """How ``index`` looks now; None for what has no such files, or while they cannot be read.
+
+    A writer is alone with its store, so only the pointer can bring it something new.
+    """
+    try:
+        path = Path(index)
+        pointer = path.read_bytes() if "://" not in index and path.is_file() else b""
+        target = resolve(index)
+        if "://" in target and not target.startswith("lance://"):
+            return Seen(pointer, b"") if pointer else None
+        folder = Path(target.removeprefix("lance://"))
+        small = next((folder / name for name in (STORE, MANIFEST) if (folder / name).is_file()), None)
+        content = small.read_bytes() if small is not None and not writable else b""
+    except (OSError, ErnieSearchError):
+        return None
+    return Seen(pointer, content) if pointer or content else None
 
 
 def open_searcher(
@@ -59,6 +93,24 @@ def open_searcher(
     try:
         scorer = open_cross_encoder(cross) if cross is not None else None
         return Searcher(_load(target, store, model), store, scorer)
+    except BaseException:
+        store.close()
+        raise
+
+
+def renewed(searcher: Searcher) -> Searcher:
+    """The newest commit of a store on disk under the same model; what ``searcher`` has open stays so.
+
+    Raises:
+        IndexStateError: it is damaged, or of another model now.
+        SettingsError: no store on disk.
+    """
+    index = searcher.index
+    if not isinstance(index, Store) or searcher.cross is not None:
+        raise SettingsError("nothing but a store on disk can be renewed alone")
+    store = reopened(index)
+    try:
+        return Searcher(searcher.model, store)
     except BaseException:
         store.close()
         raise

@@ -5,7 +5,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from ernie_search import __version__
 from ernie_search.errors import ErnieSearchError
-from ernie_search.serve.answers import Info, refusals
+from ernie_search.serve.answers import Info, Reloaded, refusals
 from ernie_search.serve.context import as_json, context
 from ernie_search.serve.log import log
 from ernie_search.serve.problems import HttpError
@@ -56,7 +56,7 @@ async def info(request: Request) -> Response:
         )
 
 
-@router.post("/v1/reload", responses=refusals())
+@router.post("/v1/reload", response_model=Reloaded, responses=refusals())
 async def reload(request: Request) -> Response:
     """Open index and model anew; requests under way finish with what they began with, none is dropped."""
     try:

@@ -47,6 +47,10 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
     """Remove passages by id (unknown ids are no error) or by filter."""
     _refuse_unless_writable(request)
     here = context(request)
+    if body.ids is not None and len(body.ids) > here.settings.limits.batch:
+        raise HttpError(
+            400, f"ids: {len(body.ids)}, at most {here.settings.limits.batch} in one request; or use a filter"
+        )
 
     async def work() -> int:
         async with here.service.lease() as engine:

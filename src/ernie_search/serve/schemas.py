@@ -1,9 +1,29 @@
 """The bodies of requests, with their limits and examples, as /openapi.json shows them."""
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
+"""A sign that is no blank. Spelled out, because Python, ECMAScript and Rust disagree on what \\s holds."""
+
+MOST_ITEMS = 100_000
+"""Of a list, whatever the service's own limits are: before that many are looked at one by one."""
+
+MOST_KEYS = 256
+"""Of an object: a complaint about each of a million would take a minute."""
 
 
 def _encodable(text: str) -> str:
@@ -16,9 +36,21 @@ def _encodable(text: str) -> str:
 
 
 def _not_blank(text: str) -> str:
-    if not text.strip():
+    if not re.search(NOT_BLANK, text):
         raise ValueError("is empty")
     return text
+
+
+def _whole(number: Any) -> Any:
+    """To JSON 5.0 is an integer as well."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _few_keys(value: Any) -> Any:
+    """Before each key is looked at."""
+    if isinstance(value, dict) and len(value) > MOST_KEYS:
+        raise ValueError(f"has {len(value)} keys, at most {MOST_KEYS} are taken")
+    return value
 
 
 def _finite(vector: list[float]) -> list[float]:
@@ -28,15 +60,37 @@ def _finite(vector: list[float]) -> list[float]:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
-Question = Annotated[Text, AfterValidator(_not_blank)]
+Question = Annotated[
+    Text, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": NOT_BLANK, "minLength": 1})
+]
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=512)]
-Scalar = bool | int | float | Text
+Flag = Annotated[bool, Strict()]
+Number = Annotated[float, Strict()]
+Scalar = Flag | Annotated[int, Strict()] | Number | Text
+Several = Annotated[list[Scalar], Field(max_length=MOST_ITEMS, fail_fast=True)]
+Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
+Filters = Annotated[dict[str, Scalar | Several], Field(max_length=MOST_KEYS), BeforeValidator(_few_keys)]
+Where = Text | Filters
 
 INPUT_TYPES = Literal["query", "passage", "search_query", "search_document", "document"]
 """Ours, and the words that Cohere and Jina have for the same."""
 
 
-class SearchRequest(BaseModel):
+def _with_only(name: str, kind: str, **others: dict[str, Any]) -> dict[str, Any]:
+    """That ``name`` is given, and what that means for others; for the description alone."""
+    return {"required": [name], "properties": {name: {"type": kind}, **others}}
+
+
+class _Request(BaseModel):
+    """Has few keys."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, value: Any) -> Any:
+        return _few_keys(value)
+
+
+class SearchRequest(_Request):
     """A question, or a vector of the index's model."""
 
     model_config = ConfigDict(
@@ -45,25 +99,38 @@ class SearchRequest(BaseModel):
             "examples": [
                 {"query": "where does tea grow?", "mode": "late", "k": 5},
                 {"query": "where does tea grow?", "mode": "dense", "k": 3, "explain": True},
-            ]
+            ],
+            "oneOf": [
+                _with_only("query", "string", vector={"type": "null"}),
+                _with_only(
+                    "vector",
+                    "array",
+                    query={"type": "null"},
+                    mode={"enum": ["dense", None]},
+                    explain={"const": False},
+                ),
+            ],
         },
     )
 
     query: Question | None = Field(None, description="The question.")
-    vector: Annotated[list[float], AfterValidator(_finite)] | None = Field(
-        None, max_length=16384, description="Instead of a question: its dense vector. Mode dense."
-    )
+    vector: (
+        Annotated[
+            list[Number], Field(min_length=1, max_length=16384, fail_fast=True), AfterValidator(_finite)
+        ]
+        | None
+    ) = Field(None, description="Instead of a question: its dense vector. Mode dense.")
     mode: str | None = Field(
         None, max_length=32, description="One of /v1/info's modes; by default late where the index can."
     )
-    k: int = Field(10, ge=1, le=1_000_000, description="Hits; the service's limit is in /v1/info.")
-    candidates: int = Field(100, ge=1, le=1_000_000, description="Passages that late interaction re-ranks.")
-    filter: Text | dict[str, Scalar | list[Scalar]] | None = Field(
+    k: Count = Field(10, description="Hits; with explain fewer are allowed, see /v1/info.")
+    candidates: Count = Field(100, description="Passages that late interaction re-ranks.")
+    filter: Where | None = Field(
         None,
         description='Only passages that meet it: text (lang = "en" and year >= 2000), or field to value or '
         "list of values. The fields are in /v1/info.",
     )
-    explain: bool = Field(False, description="Also say which words matched which of the question's tokens.")
+    explain: Flag = Field(False, description="Also say which words matched which of the question's tokens.")
 
     @model_validator(mode="after")
     def _one_of(self) -> "SearchRequest":
@@ -74,7 +141,7 @@ class SearchRequest(BaseModel):
         return self
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(_Request):
     """OpenAI's request for embeddings, with ``input_type`` for questions and passages."""
 
     model_config = ConfigDict(
@@ -87,13 +154,24 @@ class EmbeddingsRequest(BaseModel):
         },
     )
 
-    input: Text | list[Any] = Field(description="A text or a list of texts.")
+    input: Annotated[
+        Text | Annotated[list[Any], Field(max_length=MOST_ITEMS)],
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "pattern": NOT_BLANK},
+                    {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": NOT_BLANK}},
+                ],
+                "description": "A text or a list of texts; no token ids.",
+            }
+        ),
+    ]
     model: Text = Field(
         "", max_length=512, description="Any name; one that ends in ':query' means input_type query."
     )
     input_type: INPUT_TYPES | None = Field(None, description="What the texts are; by default passages.")
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, ge=1, le=1_000_000)
+    dimensions: Count | None = Field(None, description="The model's own number, or none.")
 
     @property
     def texts(self) -> list[Any]:
@@ -108,14 +186,14 @@ class EmbeddingsRequest(BaseModel):
         return self.model.endswith(":query")
 
 
-class RerankDocument(BaseModel):
+class RerankDocument(_Request):
     """A document given as an object."""
 
     model_config = ConfigDict(extra="ignore")
     text: Text
 
 
-class RerankRequest(BaseModel):
+class RerankRequest(_Request):
     """The request that Cohere and Jina share."""
 
     model_config = ConfigDict(
@@ -133,13 +211,13 @@ class RerankRequest(BaseModel):
     )
 
     query: Question
-    documents: list[Text | RerankDocument] = Field(min_length=1)
+    documents: list[Text | RerankDocument] = Field(fail_fast=True, min_length=1, max_length=MOST_ITEMS)
     model: Text = Field("", max_length=512)
-    top_n: int | None = Field(None, ge=1, le=1_000_000)
-    return_documents: bool = False
+    top_n: Count | None = None
+    return_documents: Flag = False
 
 
-class PassageIn(BaseModel):
+class PassageIn(_Request):
     """One passage to add, or to put in the place of the one with its id."""
 
     model_config = ConfigDict(extra="forbid")
@@ -147,12 +225,14 @@ class PassageIn(BaseModel):
     id: Id
     text: Question
     title: Text = Field("", max_length=2_000)
-    fields: dict[Annotated[Text, StringConstraints(max_length=128)], Scalar | list[Scalar] | None] = Field(
-        default_factory=dict
-    )
+    fields: Annotated[
+        dict[Annotated[Text, StringConstraints(max_length=128)], Scalar | Several | None],
+        Field(max_length=MOST_KEYS),
+        BeforeValidator(_few_keys),
+    ] = Field(default_factory=dict)
 
 
-class UpsertRequest(BaseModel):
+class UpsertRequest(_Request):
     """Passages to add or replace."""
 
     model_config = ConfigDict(
@@ -162,16 +242,28 @@ class UpsertRequest(BaseModel):
         },
     )
 
-    passages: list[PassageIn] = Field(min_length=1)
+    passages: list[PassageIn] = Field(fail_fast=True, min_length=1, max_length=MOST_ITEMS)
 
 
-class DeleteRequest(BaseModel):
+class DeleteRequest(_Request):
     """Passages to remove, by id or by filter."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["tea"]}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"ids": ["tea"]}],
+            "oneOf": [
+                _with_only("ids", "array", filter={"type": "null"}),
+                {
+                    "required": ["filter"],
+                    "properties": {"filter": {"type": ["string", "object"]}, "ids": {"type": "null"}},
+                },
+            ],
+        },
+    )
 
-    ids: list[Id] | None = Field(None, min_length=1)
-    filter: Text | dict[str, Scalar | list[Scalar]] | None = None
+    ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_ITEMS, fail_fast=True)] | None = None
+    filter: Where | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> "DeleteRequest":

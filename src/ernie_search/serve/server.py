@@ -37,9 +37,10 @@ def run(settings: ServeSettings, say: Callable[[str], Any], opener: Opener | Non
     with _listen(settings) as listener:
         metrics = Metrics()
         again = opener or engine_opener(settings, metrics)
-        first = [again()]  # here, where a failure is one line and no trace of the event loop's
-        line = _where(settings, listener, first[0])
+        first: list[Engine] = []
         app = create_app(settings, lambda: first.pop() if first else again(), metrics)
+        first.append(again())  # here, where a failure is one line and no trace of the event loop's
+        line = _where(settings, listener, first[0])
         configure()
         with _ends_quietly():
             _Server(_config(app, settings), lambda: say(line)).run(sockets=[listener])

@@ -3,15 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 from ernie_search.errors import ErnieSearchError
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.log import log
-from ernie_search.serve.opening import resolve
+from ernie_search.serve.opening import Seen
 
 Opener = Callable[[], Engine]
 """Opens index and model anew; called on a thread of its own."""
+
+Renewer = Callable[[Engine], Engine]
+"""Opens the same index anew under the model that the engine has loaded; called on a thread of its own."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two tries to take up what cannot be opened."""
 
 
 class UnreadyError(ErnieSearchError):
@@ -21,15 +26,26 @@ class UnreadyError(ErnieSearchError):
 class Service:
     """Hands the engine out to requests, and replaces it while they go on."""
 
-    def __init__(self, opener: Opener, *, exclusive: bool = False) -> None:
+    def __init__(
+        self,
+        opener: Opener,
+        *,
+        exclusive: bool = False,
+        look: Callable[[], Seen | None] = lambda: None,
+        renew: Renewer | None = None,
+    ) -> None:
         """Begin with nothing open.
 
         Args:
             opener: see ``Opener``.
             exclusive: the index admits one opening at a time (one writer): requests then wait while the old
                 is closed and the new opened, instead of going on with the old.
+            look: how the index looks on disk; see ``watch``.
+            renew: see ``Renewer``; without it everything is opened anew.
         """
         self._opener, self._exclusive = opener, exclusive
+        self._look, self._renew = look, renew
+        self._seen = look()  # before the first opening: a change in between is taken up once more than needed
         self._current: Engine | None = None
         self._users: dict[Engine, int] = {}
         self._idle = asyncio.Condition()
@@ -41,8 +57,8 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether questions are answered."""
-        return self._current is not None and not self.draining
+        """Whether questions are answered, be it after a reload that is under way."""
+        return (self._current is not None or self._reloading.locked()) and not self.draining
 
     @property
     def current(self) -> Engine | None:
@@ -80,8 +96,11 @@ class Service:
                 async with self._idle:
                     self._idle.notify_all()
 
-    async def reload(self) -> int:
+    async def reload(self, *, keep_model: bool = False) -> int:
         """Open index and model anew and hand them to all requests from now on; the new version's number.
+
+        Args:
+            keep_model: go on with the loaded model where the new index is still of it.
 
         Requests under way finish with what they began with. If opening fails, the old stays in use (but where
         the index admits one opening at a time, nothing is open then).
@@ -90,7 +109,7 @@ class Service:
             ErnieSearchError: as the opener.
         """
         async with self._reloading:
-            old = self._current
+            old, seen = self._current, await asyncio.to_thread(self._look)
             if self._exclusive and old is not None:
                 self._open.clear()
                 try:
@@ -101,31 +120,45 @@ class Service:
                 finally:
                     self._open.set()
             else:
-                new = await asyncio.to_thread(self._opener)
+                new = await self._successor(old if keep_model else None)
                 self._users[new] = 0
                 self._current = new
                 if old is not None:
                     task = asyncio.create_task(self._retire(old))
                     self._background.add(task)
                     task.add_done_callback(self._background.discard)
+            self._seen = seen
             self.version += 1
             log("reload", version=self.version)
             return self.version
 
-    async def watch(self, pointer: Path, seconds: float) -> None:
-        """Reload whenever the pointer file names another index; runs until cancelled."""
-        seen = pointer.read_bytes()
+    async def watch(self, seconds: float) -> None:
+        """Take up every change of the index on disk: another pointer, a new commit; runs until cancelled.
+
+        What cannot be opened is tried again after ever longer pauses, while the old stays in use.
+        """
+        pause = seconds
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(pause)
+            now = await asyncio.to_thread(self._look)
+            if now is None or now == self._seen:
+                pause = seconds
+                continue
+            same_place = self._seen is not None and now.pointer == self._seen.pointer
             try:
-                now = await asyncio.to_thread(pointer.read_bytes)
-                if now == seen:
-                    continue
-                seen = now
-                resolve(str(pointer))
-                await self.reload()
+                await self.reload(keep_model=same_place)
+                pause = seconds
             except (ErnieSearchError, OSError) as error:
                 log("reload failed", level="error", reason=str(error))
+                pause = min(2 * pause, max(LONGEST_PAUSE, seconds))
+
+    async def _successor(self, old: Engine | None) -> Engine:
+        if old is not None and self._renew is not None:
+            try:
+                return await asyncio.to_thread(self._renew, old)
+            except ErnieSearchError:
+                pass  # another model, or no store on disk: all of it anew
+        return await asyncio.to_thread(self._opener)
 
     async def close(self) -> None:
         """Let the requests under way finish, then release everything."""

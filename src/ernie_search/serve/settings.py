@@ -29,6 +29,7 @@ class Limits(BaseModel):
         seconds: that a request may take; then 503.
         drain_seconds: that requests under way may take after SIGTERM.
         filter_characters: of a filter.
+        optimize_after: writes after which the store merges their small files; searches wait meanwhile.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +48,7 @@ class Limits(BaseModel):
     seconds: float = Field(30.0, gt=0)
     drain_seconds: float = Field(30.0, gt=0)
     filter_characters: Positive = 2_000
+    optimize_after: Positive = 500
 
 
 class ServeSettings(BaseModel):
@@ -62,7 +64,7 @@ class ServeSettings(BaseModel):
         writable: take upserts and deletions.
         hosts: names that a request may be sent to, beside the loopback ones; only matters without keys.
         log_questions: write the questions' texts to the log.
-        watch_seconds: how often a pointer file is looked at.
+        watch_seconds: how often is looked whether a pointer or the index on disk changed.
         limits: see ``Limits``.
     """
 
