@@ -6,9 +6,11 @@ STAMP := $(VENV)/.stamp
 # Stands while a set-up is under way; one that was interrupted may have left half-written packages,
 # which pip would take for installed, so the next set-up then starts from an empty environment.
 UNFINISHED := $(VENV)/.unfinished
+# Processes that share the tests, a file at a time, since a file's tests share what they trained.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check lint types format bench clean
+.PHONY: help setup demo test faults check lint types docs format bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,13 +29,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## train, index, search and measure on this machine's own API documentation
 	$(BIN)/ernie-search demo
 
-test: setup  ## run all tests
-	$(BIN)/python -m pytest
+test: setup  ## run all tests, in two processes: make test WORKERS=4
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 faults: setup  ## kill a writer to a store 200 times: make faults ARGS="--rounds 50 --seed 7"
 	$(BIN)/python tests/faults/kill_rounds.py $(ARGS)
 
-check: lint types test  ## what CI runs: format, lint, types, tests
+check: lint types docs test  ## what CI runs: format, lint, types, documentation, tests
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -41,6 +43,9 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+docs: setup  ## build the documentation into build/site, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: setup  ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix --quiet . || true
@@ -50,7 +55,7 @@ bench: setup  ## run a benchmark: make bench NAME=encode ARGS="--quick --json"
 ifdef NAME
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 else
-	@echo "make bench NAME=..., one of: $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py))"
+	@echo "make bench NAME=..., one of: $(patsubst %/__main__,%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py benchmarks/*/__main__.py)))"
 endif
 
 clean:  ## remove caches and build leftovers; .venv and runs stay

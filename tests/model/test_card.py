@@ -1,6 +1,7 @@
 """The model card: its header is what the hub reads, and its body says only what is known."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,34 @@ def test_what_is_wrong_is_refused(folder: Path) -> None:
     (folder / "other.json").write_text('{"systems": []}')
     with pytest.raises(DataError, match=r"other\.json: not of evaluate --json"):
         write_card(folder / "run" / "best", measures=[folder / "other.json"])
+
+
+def test_a_recipes_model_is_described_by_its_last_training(folder: Path) -> None:
+    recipe = folder / "recipe"
+    run = json.loads((folder / "run" / "run.json").read_text())
+    for number, (name, kind, weight) in enumerate(
+        [("warm-up", "warm-up", 0.0), ("mine", "mine", 0.0), ("cascade", "cascade", 0.25)]
+    ):
+        (recipe / name).mkdir(parents=True)
+        (recipe / name / "stage.json").write_text(json.dumps({"kind": kind}))
+        os.utime(recipe / name / "stage.json", (1000 + number, 1000 + number))
+        if kind != "mine":
+            settings = run["settings"] | {"cascade_weight": weight}
+            (recipe / name / "run.json").write_text(json.dumps(run | {"settings": settings}))
+    (recipe / "model").mkdir()
+    ScoreSettings().write(recipe / "model")
+    text = write_card(recipe / "model").read_text(encoding="utf-8")
+    assert "Stages: warm-up, mine, cascade. Of the last training:" in text
+    assert "a cross-encoder teaches the late interaction (weight 0.25)" in text
+    assert write_card(recipe / "model", run_folder=recipe).read_text(encoding="utf-8") == text
+
+
+def test_answer_recall_has_its_table_and_its_place_in_the_header(folder: Path) -> None:
+    measures = {"answer_recall@20": {"mean": 0.5, "low": 0.4, "high": 0.6}}
+    system = {"system": "x", "queries": 3610, "measures": measures}
+    (folder / "nq.json").write_text(
+        json.dumps({"source": "data/nq", "split": "test", "systems": [], "answers": [system]})
+    )
+    path = write_card(folder / "run" / "best", measures=[folder / "nq.json"])
+    assert "| answer_recall@20 | 0.5000 | 0.4000 to 0.6000 |" in path.read_text(encoding="utf-8")
+    assert ModelCard.load(path).data.eval_results[0].metric_name == "answer_recall@20"

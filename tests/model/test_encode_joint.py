@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -49,6 +50,19 @@ def test_tokens_are_left_out_where_not_wanted(model):
     assert (found.tokens, found.token_ids) == ([], [])
     np.testing.assert_allclose(found.dense, model.encode_joint(TEXTS, "query").dense, atol=1e-7)
     assert model.attach_tokens  # as it was
+
+
+def test_threads_may_share_a_model(model):
+    kinds = [("query", True), ("query", False), ("passage", True), ("passage", False)]
+    alone = [model.encode_joint(TEXTS, task, tokens=tokens) for task, tokens in kinds]
+    with ThreadPoolExecutor(8) as threads:
+        jobs = [threads.submit(model.encode_joint, TEXTS, *kinds[number % 4]) for number in range(64)]
+    for number, job in enumerate(jobs):
+        found, expected = job.result(), alone[number % 4]
+        np.testing.assert_allclose(found.dense, expected.dense, atol=1e-6)
+        assert len(found.tokens) == len(expected.tokens)
+        for rows, others in zip(found.tokens, expected.tokens, strict=True):
+            np.testing.assert_allclose(rows, others, atol=1e-6)
 
 
 def test_truncated_texts_are_counted_and_cut(model):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ernie_search.cli.evidence import (
+    AnswerMatch,
     AnswersFile,
     Bm25File,
     Corpus,
@@ -33,6 +34,7 @@ def compare(
     corpus: Corpus = None,
     split: Split = "test",
     answers: AnswersFile = None,
+    answer_match: AnswerMatch = "string",
     bm25: Bm25File = None,
     measure: Measures = None,
     all_pairs: Annotated[
@@ -73,6 +75,7 @@ def compare(
             corpus=corpus,
             split=split,
             answers=answers,
+            answer_match=answer_match,
             bm25=bm25,
             self_hits=self_hits,
         )
@@ -84,6 +87,7 @@ def compare(
             passages=found.passages,
             missing=rule,
             all_pairs=all_pairs,
+            answer_match=found.answer_match,
         )
         pairs = pair_findings(
             result, found.runs, qrels=found.qrels, texts=found.texts, answers=found.answers, bm25=found.bm25

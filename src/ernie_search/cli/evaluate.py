@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ernie_search.cli.evidence import AnswersFile, SelfHitsOption, all_questions
+from ernie_search.cli.evidence import (
+    AnswerMatch,
+    AnswersFile,
+    SelfHitsOption,
+    all_questions,
+    answers_file,
+    pattern_notes,
+)
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
 from ernie_search.errors import SettingsError
@@ -14,7 +21,7 @@ from ernie_search.errors import SettingsError
 if TYPE_CHECKING:
     from ernie_search.data import Collection
     from ernie_search.evaluation import SystemResult
-    from ernie_search.types import Qrels, Run
+    from ernie_search.types import Qrels, Query, Run
 
 EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index"
 
@@ -45,6 +52,7 @@ def evaluate(
         ),
     ] = None,
     answers: AnswersFile = None,
+    answer_match: AnswerMatch = "string",
     self_hits: SelfHitsOption = "drop",
     check: Annotated[
         bool, typer.Option(help="Refuse a run file with questions or passages that the collection lacks.")
@@ -55,7 +63,7 @@ def evaluate(
     """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
     from ernie_search.data import open_collection
     from ernie_search.evaluation import DEFAULT_MEASURES, results_json, results_table, write_run
-    from ernie_search.evaluation.answers import parse_answer_measure
+    from ernie_search.evaluation.answers import ANSWER_CUTOFFS, answers_of, parse_answer_measure
     from ernie_search.evaluation.comparison import check_measures
     from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
     from ernie_search.evaluation.table import TABLE_MEASURES
@@ -67,19 +75,33 @@ def evaluate(
     if save_run is not None and index is None:
         raise SettingsError("--save-run writes the run of an index; name it with --index")
     collection = open_collection(source)
-    qrels = collection.qrels(split)
-    names = tuple(measure or DEFAULT_MEASURES)
+    asked, given = answers_file(answers)
+    usual = DEFAULT_MEASURES if asked is None else [f"answer_recall@{k}" for k in ANSWER_CUTOFFS]
+    names = tuple(measure or usual)
     check_measures(names, qrels=True, answers=True)  # a typing error shows before minutes are spent searching
+    plain = tuple(name for name in names if parse_answer_measure(name) is None)
+    of_answers = tuple(name for name in names if name not in plain)
+    if asked is None:
+        qrels = collection.qrels(split)
+        asked = collection.queries(split) if index is not None or of_answers else []
+        place = f"{collection.source}, {split}: {len(qrels):,} questions"
+    elif plain:
+        raise SettingsError(
+            f"{answers}: questions with answers, not judgements, so {plain[0]} cannot be measured; ask for "
+            "answer_recall@k"
+        )
+    else:
+        qrels, place = {}, f"{collection.source}, {answers}: {len(asked):,} questions"
     runs: dict[str, Run] = {}
     seconds: dict[str, float] = {}
     files = {} if baseline is None else {baseline.name: baseline}
     if run is not None:
         files[_label(run, baseline)] = run
     for name, path in files.items():
-        runs[name] = _read(path, collection, check)
+        runs[name] = _read(path, collection, asked if answers is not None else [], check)
     if index is not None:
         name = f"{Path(index).name} ({mode})"
-        runs[name], seconds[name] = _search(collection, split, index, model, mode, k, candidates)
+        runs[name], seconds[name] = _search(asked, index, model, mode, k, candidates)
         if save_run is not None:
             write_run(save_run, runs[name], tag=f"ernie-search-{mode}")
     notes = []
@@ -87,10 +109,10 @@ def evaluate(
         runs[name], dropped = drop_self_hits(found, qrels)
         notes.append(self_hits_note(name, dropped))
     against = baseline.name if baseline is not None else None
-    plain = tuple(name for name in names if parse_answer_measure(name) is None)
-    of_answers = tuple(name for name in names if name not in plain)
     systems = _measured(runs, seconds, plain, qrels)
-    answered = _answered(runs, seconds, of_answers, collection, split, answers)
+    strings = answers_of(asked) if given is None else given
+    answered = _answered(runs, seconds, of_answers, collection, strings, answer_match)
+    notes += pattern_notes(strings, answer_match)
     notes += [
         f"{one.name}: judged questions that are not in the run and count 0: {one.measured.missing:,}"
         for one in systems
@@ -109,7 +131,7 @@ def evaluate(
         print_json(figures)
         return
     out = console()
-    out.print(f"{collection.source}, {split}: {len(qrels):,} questions", soft_wrap=True)
+    out.print(place, soft_wrap=True)
     if systems:
         out.print(results_table(systems, plain if measure else TABLE_MEASURES, baseline=against))
     if answered:
@@ -122,14 +144,14 @@ def evaluate(
             out.print(note, soft_wrap=True)
 
 
-def _read(path: Path, collection: "Collection", check: bool) -> "Run":
-    """A run file, checked against the collection."""
+def _read(path: Path, collection: "Collection", more: "list[Query]", check: bool) -> "Run":
+    """A run file, checked against the collection and ``more`` questions."""
     from ernie_search.evaluation import read_run
     from ernie_search.evaluation.faults import check_passages, check_questions
 
     run = read_run(path)
     if check:
-        check_questions(path, run, {query.id for query in all_questions(collection)})
+        check_questions(path, run, {query.id for query in (*all_questions(collection), *more)})
         check_passages(path, run, (passage.id for passage in collection.passages()))
     return run
 
@@ -151,19 +173,19 @@ def _answered(
     seconds: dict[str, float],
     names: tuple[str, ...],
     collection: "Collection",
-    split: str,
-    answers: Path | None,
+    answers: dict[str, tuple[str, ...]],
+    match: Literal["string", "regex"],
 ) -> "list[SystemResult]":
     from ernie_search.evaluation import SystemResult
-    from ernie_search.evaluation.answers import answer_recall, answers_of, parse_answer_measure
-    from ernie_search.evaluation.texts import read_answers
+    from ernie_search.evaluation.answers import answer_recall, parse_answer_measure
 
     cutoffs = [depth for name in names if (depth := parse_answer_measure(name)) is not None]
     if not cutoffs:
         return []
-    found = read_answers(answers) if answers is not None else answers_of(collection.queries(split))
     return [
-        SystemResult(name, answer_recall(run, found, collection.passages(), cutoffs), seconds.get(name))
+        SystemResult(
+            name, answer_recall(run, answers, collection.passages(), cutoffs, match=match), seconds.get(name)
+        )
         for name, run in runs.items()
     ]
 
@@ -174,20 +196,18 @@ def _label(run: Path, baseline: Path | None) -> str:
 
 
 def _search(
-    collection: "Collection",
-    split: str,
+    queries: "list[Query]",
     index: str,
     model: Path | None,
     mode: Literal["late", "dense", "hybrid"],
     k: int,
     candidates: int,
 ) -> "tuple[Run, float]":
-    """The run of an index for the split's questions, and the seconds of encoding and searching them."""
+    """The run of an index for the questions, and the seconds of encoding and searching them."""
     with loading("the index and its model"):
         from ernie_search.search import Searcher
 
         searcher = Searcher.open(index, model)
-    queries = collection.queries(split)
     started = time.perf_counter()
     with progress("searching", len(queries)) as advance:
         run = searcher.run(queries, k, mode=mode, candidates=candidates, progress=advance)

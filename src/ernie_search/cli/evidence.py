@@ -11,7 +11,7 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
-    from ernie_search.types import Passage, Qrels, Run
+    from ernie_search.types import Passage, Qrels, Query, Run
 
 QrelsFile = Annotated[Path | None, typer.Option(help="Judgements: TREC's or BEIR's columns, any grades.")]
 QueriesFile = Annotated[
@@ -23,7 +23,15 @@ Corpus = Annotated[
 ]
 Split = Annotated[str, typer.Option(help="Of the collection, where no --qrels is given.")]
 AnswersFile = Annotated[
-    Path | None, typer.Option(help='JSON lines {"_id", "answers": [...]}, for answer_recall@k.')
+    Path | None,
+    typer.Option(
+        help='For answer_recall@k: JSON lines {"_id", "answers": [...]}; or DPR\'s questions with answers '
+        "(nq-test.qa.csv), which are then the questions."
+    ),
+]
+AnswerMatch = Annotated[
+    Literal["string", "regex"],
+    typer.Option(help="Answers are words, or (CuratedTREC) regular expressions."),
 ]
 Bm25File = Annotated[Path | None, typer.Option("--bm25", help="A run of BM25, to see where others win.")]
 Measures = Annotated[
@@ -57,6 +65,7 @@ class Evidence:
         qrels: ``None`` where only answers are given.
         texts: of the questions.
         answers: of the questions.
+        answer_match: whether they are words or regular expressions.
         collection: whose passages were searched.
         notes: what a reader has to know.
     """
@@ -65,6 +74,7 @@ class Evidence:
     qrels: "Qrels | None"
     texts: dict[str, str] = field(default_factory=dict)
     answers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    answer_match: Literal["string", "regex"] = "string"
     collection: "Collection | None" = None
     bm25: "Run | None" = None
     notes: list[str] = field(default_factory=list)
@@ -84,6 +94,7 @@ def load_evidence(
     corpus: str | None,
     split: str,
     answers: Path | None,
+    answer_match: Literal["string", "regex"],
     bm25: Path | None,
     self_hits: Literal["drop", "keep"],
 ) -> Evidence:
@@ -93,20 +104,25 @@ def load_evidence(
     from ernie_search.evaluation.answers import answers_of
     from ernie_search.evaluation.faults import check_passages, check_questions
     from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
-    from ernie_search.evaluation.texts import read_answers, read_queries
+    from ernie_search.evaluation.texts import read_queries
 
     collection = open_collection(corpus) if corpus is not None else None
+    with_answers, given = answers_file(answers)
     names = run_names(paths)
-    found = Evidence({}, None, collection=collection)
+    found = Evidence({}, None, answer_match=answer_match, collection=collection)
     if qrels is not None:
         found.qrels = read_qrels(qrels)
-    elif collection is not None:
+    elif collection is not None and (with_answers is None or split in collection.splits):
         found.qrels = collection.qrels(split)
     asked = all_questions(collection) if collection is not None else []
     if queries is not None:
         asked = read_queries(queries)
+    elif with_answers is not None:
+        known = {query.id for query in with_answers}
+        asked = [*with_answers, *(query for query in asked if query.id not in known)]
     found.texts = {query.id: query.text for query in asked}
-    found.answers = read_answers(answers) if answers is not None else answers_of(asked)
+    found.answers = answers_of(asked) if given is None else given
+    found.notes += pattern_notes(found.answers, answer_match)
     everything = {**dict(zip(names, paths, strict=True)), **({} if bm25 is None else {"BM25": bm25})}
     for name, path in everything.items():
         run = read_run(path)
@@ -123,6 +139,30 @@ def load_evidence(
         else:
             found.runs[name] = run
     return found
+
+
+def answers_file(path: Path | None) -> "tuple[list[Query] | None, dict[str, tuple[str, ...]] | None]":
+    """Questions, where the file has them (DPR's), and answers by question; ``None`` for what is not given."""
+    from ernie_search.data.dpr_answers import is_qas, read_qas
+    from ernie_search.evaluation.answers import answers_of
+    from ernie_search.evaluation.texts import read_answers
+
+    if path is None:
+        return None, None
+    if not is_qas(path):
+        return None, read_answers(path)
+    asked = [query for _, query in read_qas(path)]
+    return asked, answers_of(asked)
+
+
+def pattern_notes(answers: "dict[str, tuple[str, ...]]", match: str) -> list[str]:
+    """What to say of answers that are no regular expressions, where such are asked for."""
+    from ernie_search.evaluation.answers import broken_patterns
+
+    broken = broken_patterns(answers) if match == "regex" else []
+    if not broken:
+        return []
+    return [f"answers that are no regular expressions, and match nothing: {len(broken):,} ({broken[0]!r})"]
 
 
 def all_questions(collection: "Collection") -> list:  # type: ignore[type-arg]

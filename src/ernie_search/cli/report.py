@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ernie_search.cli.evidence import (
+    AnswerMatch,
     AnswersFile,
     Bm25File,
     Corpus,
@@ -46,6 +47,7 @@ def report(
     corpus: Corpus = None,
     split: Split = "test",
     answers: AnswersFile = None,
+    answer_match: AnswerMatch = "string",
     bm25: Bm25File = None,
     teacher: Annotated[
         Path | None, typer.Option(help="A teacher's run, for the scatter of scores and the gap closed.")
@@ -84,6 +86,7 @@ def report(
                 corpus=corpus,
                 split=split,
                 answers=answers,
+                answer_match=answer_match,
                 bm25=bm25,
                 self_hits=self_hits,
             )
@@ -111,6 +114,7 @@ def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, wi
         answers=found.answers or None,
         passages=found.passages,
         missing=rule,  # type: ignore[arg-type]
+        answer_match=found.answer_match,
     )
     pairs = pair_findings(
         result, runs, qrels=found.qrels, texts=found.texts, answers=found.answers, bm25=found.bm25
@@ -125,6 +129,7 @@ def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, wi
             qrels=judged or None,
             answers={query: one for query, one in found.answers.items() if query in kept} or None,
             passages=found.passages,
+            answer_match=found.answer_match,
         )
         ceiling = (teacher, top.measured(teacher))
     page.tiles += comparison_tiles(result)

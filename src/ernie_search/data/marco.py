@@ -13,12 +13,15 @@ from ernie_search.data.id_set import IdSet
 from ernie_search.data.located import LocatedCollection
 from ernie_search.data.locator import files_fingerprint, parse_locator
 from ernie_search.data.qrels import read_judgements
+from ernie_search.data.titles import with_title_file
 from ernie_search.errors import DataError
 from ernie_search.files import did_you_mean
 from ernie_search.types import Passage, Query
 
 Item = TypeVar("Item")
 ENDINGS = (".tsv", ".tsv.gz")
+TITLES = ("titles.tsv", "titles.tsv.gz", "para.title.txt", "para.title.txt.gz")
+"""Files of titles that are read where they are there; the collection itself has none."""
 COLLECTION, QUERIES, QRELS, TRIPLES, ID_TRIPLES = "collection", "queries", "qrels", "triples", "qidpidtriples"
 
 
@@ -89,11 +92,20 @@ class MarcoCollection(LocatedCollection):
     Args:
         folder: has a collection.tsv[.gz].
         source: what ``open_collection`` was asked for.
+        titles: a file of the passages' titles, in their order; absent: one of the usual names, where it is.
+
+    Raises:
+        DataError: no such file of titles.
     """
 
-    def __init__(self, folder: Path, source: str) -> None:
+    def __init__(self, folder: Path, source: str, titles: str | None = None) -> None:
         super().__init__(folder.resolve().name, source)
         self.folder = folder
+        usual = [folder / name for name in TITLES if (folder / name).is_file()]
+        self._titles = [folder / titles] if titles is not None else usual[:1]
+        for path in self._titles:
+            if not path.is_file():
+                raise DataError(f"{path}: no such file of titles; name one of the folder, or ?titles=none")
         self._corpus = find_files(folder, COLLECTION)[""]
         self._queries = find_files(folder, QUERIES)
         self._qrels = find_files(folder, QRELS)
@@ -109,15 +121,19 @@ class MarcoCollection(LocatedCollection):
     def fingerprint(self) -> str:
         """16 hex digits of the files' names and contents."""
         groups = (self._queries, self._qrels, self._triples)
-        return files_fingerprint([self._corpus, *(path for group in groups for path in group.values())])
+        paths = [self._corpus, *(path for group in groups for path in group.values()), *self._titles]
+        return files_fingerprint(paths)
 
     def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
-        """Each line of the collection."""
+        """Each line of the collection, with its title where there is a file of titles."""
 
         def parse(cells: list[str]) -> Passage:
             return make_passage(with_id(cells[0]), cells[1])
 
-        return read_tsv(self._corpus, ("id", "passage"), parse, report)
+        found = read_tsv(self._corpus, ("id", "passage"), parse, report)
+        for path in self._titles:
+            found = with_title_file(found, path, report)
+        return found
 
     def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
         """Each line of the queries' files; one that stands in two files (dev and dev.small) once."""
@@ -161,7 +177,7 @@ def quiet(error: DataError) -> None:
 
 
 def open_marco(rest: str) -> LocatedCollection:
-    """``marco:DIR``: a folder with MS MARCO's own files, each plain or .gz.
+    """``marco:DIR``: a folder with MS MARCO's own files, each plain or .gz; ``?titles=FILE`` adds titles.
 
     Without a collection.tsv, triples.*.tsv (question, relevant, irrelevant passage as texts) make the corpus.
 
@@ -169,12 +185,12 @@ def open_marco(rest: str) -> LocatedCollection:
         DataError: no such folder, neither a collection nor triples in it.
     """
     source = f"marco:{rest}"
-    place, _ = parse_locator(source, rest, ())
+    place, options = parse_locator(source, rest, ("titles",))
     folder = Path(place).expanduser()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that holds collection.tsv")
     if "" in find_files(folder, COLLECTION):
-        return MarcoCollection(folder, source)
+        return MarcoCollection(folder, source, options.get("titles"))
     triples = find_files(folder, TRIPLES)
     if not triples:
         names = [path.name for path in sorted(folder.iterdir())]

@@ -12,6 +12,7 @@ from ernie_search.data.hf import open_hf
 from ernie_search.data.irds import open_irds
 from ernie_search.data.marco import open_marco
 from ernie_search.data.table import open_csv, open_jsonl
+from ernie_search.data.titles import WithoutTitles, take_titles_off
 from ernie_search.errors import DataError
 from ernie_search.files import did_you_mean
 
@@ -45,7 +46,8 @@ def open_collection(source: str) -> Collection:
     Args:
         source: "path/to/folder" or "beir:path/to/folder" (a BEIR folder), "api:" (the documentation of the
             installed Python packages), "api:numpy,scipy" (of these packages), or one of "irds:", "hf:",
-            "dpr:", "marco:", "csv:", "jsonl:" (docs/data.md has an example of each).
+            "dpr:", "marco:", "csv:", "jsonl:" (docs/data.md has an example of each). With the option
+            "?titles=none" the passages of any format come without their titles.
 
     Raises:
         DataError: unknown format, missing folder or file, unknown package.
@@ -64,4 +66,6 @@ def open_collection(source: str) -> Collection:
         raise DataError(
             f"{source}: unknown collection format {scheme!r}{did_you_mean(scheme, list(FORMATS))}"
         )
-    return FORMATS[scheme](rest)
+    rest, off = take_titles_off(rest)
+    found = FORMATS[scheme](rest)
+    return WithoutTitles(found, source) if off else found

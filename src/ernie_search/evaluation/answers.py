@@ -3,12 +3,13 @@
 Karpukhin et al. 2020, "Dense Passage Retrieval for Open-Domain Question Answering", and the way its
 published evaluation compares texts: Unicode decomposed (NFD), cut into runs of letters, digits and marks
 and into single other characters, lower-cased; an answer is held when its tokens follow one another in the
-passage's text. The title does not count.
+passage's text. The title does not count. CuratedTREC's answers are regular expressions, which are searched
+for in the decomposed text as it stands.
 """
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import regex
@@ -20,6 +21,9 @@ from ernie_search.types import Passage, Query, Run
 
 Answers = Mapping[str, Sequence[str]]
 """query id -> its answer strings, any of which counts."""
+
+Match = Literal["string", "regex"]
+"""What an answer is: words that a passage holds, or a pattern that is found in it."""
 
 TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 ANSWER_RECALL = regex.compile(r"answer_recall@([1-9][0-9]*)")
@@ -41,6 +45,37 @@ def holds_answer(text: str, answers: Iterable[str]) -> bool:
     An answer without a token (blanks, say) is held by no text; in DPR's own script it is held by every one.
     """
     return _holds(_joined(text), [_joined(answer) for answer in answers])
+
+
+def compile_pattern(answer: str) -> "regex.Pattern[str] | None":
+    """An answer as a pattern: any case, ``^`` and ``$`` at any line; ``None`` if it is none."""
+    pattern = unicodedata.normalize("NFD", answer)
+    try:
+        return regex.compile(pattern, regex.IGNORECASE | regex.UNICODE | regex.MULTILINE)
+    except regex.error:
+        return None
+
+
+def broken_patterns(answers: Answers) -> list[str]:
+    """Answers that are no regular expressions: they are found in no passage, in DPR's own script neither."""
+    return sorted({one for strings in answers.values() for one in strings if compile_pattern(one) is None})
+
+
+def matches_answer(text: str, answers: Iterable[str]) -> bool:
+    """Whether any of the patterns is found in the text.
+
+    >>> matches_answer("He was born on 14 March 1879.", [r"1[48]th? March|March 1[48]", r"(14|18) March"])
+    True
+    """
+    return _found(_plain(text), [compile_pattern(answer) for answer in answers])
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def _found(text: str, patterns: "Iterable[regex.Pattern[str] | None]") -> bool:
+    return any(pattern is not None and pattern.search(text) is not None for pattern in patterns)
 
 
 def _joined(text: str) -> str:
@@ -71,7 +106,12 @@ def answers_of(queries: Iterable[Query]) -> dict[str, tuple[str, ...]]:
 
 
 def answer_recall(
-    run: Run, answers: Answers, passages: Iterable[Passage], cutoffs: Sequence[int] = ANSWER_CUTOFFS
+    run: Run,
+    answers: Answers,
+    passages: Iterable[Passage],
+    cutoffs: Sequence[int] = ANSWER_CUTOFFS,
+    *,
+    match: Match = "string",
 ) -> Measured:
     """``answer_recall@k`` of a run, question by question.
 
@@ -82,6 +122,8 @@ def answer_recall(
         answers: of the questions that are measured; others of the run are left out and counted.
         passages: the collection's, in any order.
         cutoffs: each ``k``, at least 1.
+        match: whether an answer is words or a regular expression. What is no valid expression is found
+            nowhere (``broken_patterns``).
 
     Raises:
         EvaluationError: no question has answers, the run has none of them, a cutoff below 1, a NaN score,
@@ -103,13 +145,15 @@ def answer_recall(
     for query, scores in judged.items():
         for rank, found in enumerate(ranked(scores, query)[: max(cutoffs)], 1):
             wanted.setdefault(found, []).append((row[query], rank))
-    strings = [[_joined(answer) for answer in answers[query]] for query in query_ids]
+    prepare, holds = (_joined, _holds) if match == "string" else (_plain, _found)
+    as_asked = _joined if match == "string" else compile_pattern
+    strings: list[list[Any]] = [[as_asked(answer) for answer in answers[query]] for query in query_ids]
     best = np.full(len(query_ids), np.inf)
     for passage in passages:
         places = wanted.pop(passage.id, ())
-        text = _joined(passage.text) if places else ""
+        text = prepare(passage.text) if places else ""
         for number, rank in places:
-            if rank < best[number] and _holds(text, strings[number]):
+            if rank < best[number] and holds(text, strings[number]):
                 best[number] = rank
     if wanted:
         lost, places = next(iter(wanted.items()))

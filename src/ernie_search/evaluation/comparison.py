@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.answers import Answers, answer_recall, parse_answer_measure
+from ernie_search.evaluation.answers import Answers, Match, answer_recall, parse_answer_measure
 from ernie_search.evaluation.holm import holm
 from ernie_search.evaluation.measures import Measured, evaluate_run, parse_measure
 from ernie_search.evaluation.question_sets import Missing, QuestionSet, question_set
@@ -86,6 +86,7 @@ def compare_runs(
     missing: Missing = "refuse",
     all_pairs: bool = False,
     seed: int = 0,
+    answer_match: Match = "string",
 ) -> RunComparison:
     """Measure runs over one set of questions, and compare each with the first.
 
@@ -99,6 +100,7 @@ def compare_runs(
         missing: what to do where a run lacks a question that another has.
         all_pairs: compare each run with each.
         seed: of the tests and intervals.
+        answer_match: whether answers are words or regular expressions.
 
     Raises:
         EvaluationError: no run, different questions, an unknown measure, or what measuring raises.
@@ -124,7 +126,9 @@ def compare_runs(
         if depths:
             strings = {query: (answers or {})[query] for query in questions.ids}
             texts = passages() if passages is not None else ()
-            parts.append(answer_recall(of_run, strings, texts, sorted(set(depths.values()))))
+            parts.append(
+                answer_recall(of_run, strings, texts, sorted(set(depths.values())), match=answer_match)
+            )
         systems.append(SystemResult(name, _joined(parts, measures, len(run) - len(of_run))))
     pairs = [
         pair for measure in measures for pair in _pairs(systems, measure, all_pairs=all_pairs, seed=seed)

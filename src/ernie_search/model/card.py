@@ -36,6 +36,8 @@ TOLD = (
     "precision",
 )
 """Settings worth a line in the card."""
+TRAININGS = ("warm-up", "cascade")
+"""Kinds of a recipe's stages that train the model, the later one last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ def write_card(
 
     Args:
         model: a saved joint model.
-        run_folder: of its training (``run.json``, ``result.json``); absent: the folder above the model, if it
-            has a ``run.json``.
+        run_folder: of its training (``run.json``, ``result.json``), or of a recipe with several stages, whose
+            last training counts; absent: the folder above the model, if it is one of both.
         measures: files of ``evaluate --json``.
         facts: what only a person knows.
 
@@ -87,15 +89,18 @@ def write_card(
         )
     settings = ScoreSettings.read(model)
     folder = run_folder if run_folder is not None else model.resolve().parent
-    if run_folder is not None and not (folder / "run.json").is_file():
-        raise DataError(f"{folder}: no run.json; name the folder of one training")
-    run = _read(folder / "run.json")
-    result = _read(folder / "result.json") if run else {}
-    reports = [_report(path) for path in measures]
+    stages = _stages(folder)
+    trained = [one for one in stages if one["kind"] in TRAININGS]
+    at = folder / trained[-1]["stage"] if trained else folder
+    if run_folder is not None and not (at / "run.json").is_file():
+        raise DataError(f"{folder}: no run.json; name the folder of one training, or of a recipe's stages")
+    run = _read(at / "run.json")
+    result = _read(at / "result.json") if run else {}
+    reports = [report for path in measures for report in _reports(path)]
     facts = facts or CardFacts()
     name = facts.name or model.resolve().name
     header = _header(name, settings, reports, facts)
-    body = "\n\n".join(_body(name, settings, run, result, reports, facts))
+    body = "\n\n".join(_body(name, settings, run, result, reports, facts, stages))
     path = model / CARD_FILE
     with atomic_write(path) as handle:
         handle.write(f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{body}\n")
@@ -107,15 +112,29 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _report(path: Path) -> dict[str, Any]:
-    """A file of ``evaluate --json``; the last system is the model (a baseline comes before it)."""
+def _stages(folder: Path) -> list[dict[str, Any]]:
+    """What each finished stage of a recipe says of itself, with the folder's name, in the order they ran."""
+    if (folder / "run.json").is_file():
+        return []
+    found = [
+        {**_read(path), "stage": path.parent.name, "written": path.stat().st_mtime_ns}
+        for path in sorted(folder.glob("*/stage.json"))
+    ]
+    return sorted((one for one in found if "kind" in one), key=lambda one: (one["written"], one["stage"]))
+
+
+def _reports(path: Path) -> list[dict[str, Any]]:
+    """A file of ``evaluate --json``: of its judged measures and of its answer recall the last system each,
+    which is the model (a baseline comes before it)."""
     found = read_json(path)
     try:
-        system = found["systems"][-1]
-        for one in system["measures"].values():
+        systems = [found[key][-1] for key in ("systems", "answers") if found.get(key)]
+        for one in (one for system in systems for one in system["measures"].values()):
             float(one["mean"]), float(one["low"]), float(one["high"])
-        return {"source": str(found["source"]), "split": str(found["split"]), **system}
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        if not systems:
+            raise KeyError("systems")
+        return [{"source": str(found["source"]), "split": str(found["split"]), **one} for one in systems]
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{path}: not of evaluate --json ({error}); write it with: ernie-search evaluate --json"
         ) from error
@@ -170,6 +189,7 @@ def _body(
     result: Mapping[str, Any],
     reports: Sequence[Mapping[str, Any]],
     facts: CardFacts,
+    stages: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     base = f" from `{settings.base}`" if settings.base and not Path(settings.base).is_absolute() else ""
     parts = [
@@ -194,6 +214,8 @@ def _body(
     asked: Mapping[str, Any] = run.get("settings") or {}
     terms = [f"- {what} (weight {asked[key]:g})" for key, what in TERMS.items() if asked.get(key)]
     if terms:
+        if stages:
+            parts.append(f"Stages: {', '.join(one['stage'] for one in stages)}. Of the last training:")
         parts += ["The loss of each step is the weighted sum of:", "\n".join(terms)]
         rows = [f"| {key.replace('_', ' ')} | {asked[key]} |" for key in TOLD if key in asked]
         parts.append("| setting | value |\n|---|---|\n" + "\n".join(rows))

@@ -38,7 +38,7 @@ def estimate(plan: Plan, recipe: Recipe, collection: Collection) -> Plan:
     rate = passages_a_second(model, texts)
     pair_rate = None
     if any(one.sizes.pairs or _reads_pairs(one) for one in plan.stages):
-        pair_rate = pairs_a_second(recipe.base, recipe.layers, _pairs(few), _max_length(plan))
+        pair_rate = pairs_a_second(*_teacher(plan, recipe), _pairs(few), _max_length(plan))
     seconds = {}
     for one in plan.stages:
         found = one.sizes.passages / rate + one.sizes.questions * QUESTION_SHARE / rate
@@ -88,6 +88,15 @@ def _training(
 
 def _reads_pairs(one: PlannedStage) -> bool:
     return one.stage.training is not None and one.stage.training.attention_weight > 0
+
+
+def _teacher(plan: Plan, recipe: Recipe) -> tuple[str, int | None]:
+    """Base and layers of the cross-encoder that reads the pairs: the teacher's own, or the ready one."""
+    for one in plan.stages:
+        settings = one.stage.settings
+        if isinstance(settings, TeacherStage):
+            return (settings.use, None) if settings.use else (settings.base, settings.layers)
+    return recipe.base, recipe.layers
 
 
 def _max_length(plan: Plan) -> int | None:
