@@ -6,6 +6,9 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The tests' models are tiny: threads of one worker would only wait for those of the other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import socket
 from pathlib import Path

@@ -24,21 +24,36 @@ from ernie_search.training.world import World
 TESTS = Path(__file__).parent
 
 
+def script_of(ranks: int, code: str, arguments: tuple[str, ...]) -> Path:
+    """The source in a file, beside what the first argument names."""
+    script = Path(arguments[0]).parent / f"child-{ranks}.py"
+    script.write_text(code, encoding="utf-8")
+    return script
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def child_environment(changes: dict[str, str]) -> dict[str, str]:
+    """What a process of these tests inherits: one thread, the way to the tests, no log of torch's own."""
+    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    inherited = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return os.environ | inherited | changes
+
+
 def launch(
     ranks: int, code: str, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run Python source in ``ranks`` processes under torchrun; ``sys.argv[1:]`` are the arguments."""
-    script = Path(arguments[0]).parent / f"child-{ranks}.py"
-    script.write_text(code, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(port)]
-    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    inherited = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    script = script_of(ranks, code, arguments)
+    start = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(free_port())]
     return subprocess.run(
         [sys.executable, "-W", "ignore", *start, str(script), *arguments],
-        env=os.environ | inherited | (environment or {}),
+        env=child_environment(environment or {}),
         capture_output=True,
         text=True,
         timeout=240,

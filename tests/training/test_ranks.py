@@ -1,6 +1,7 @@
 """Two and three processes on slices of a step compute what one computes on all of it, and fail together."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.training import prepare
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World
+from rank_starter import Starter
 from ranks import OneTeacher, launch, loss_and_gradients, tiny_student
 from tiny_training import collection, settings
 
@@ -76,6 +78,13 @@ torch.save(found, out / f"{world.size}-{world.rank}.pt")
 
 
 @pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    """Of the ranks in this module that all end as they should."""
+    with Starter() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def folder(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lists, a cross-encoder, and a frozen teacher."""
     made = tmp_path_factory.mktemp("ranks") / "of"
@@ -90,10 +99,10 @@ def folder(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.slow  # starts Python and torch several times
+@pytest.mark.slow  # starts several processes
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_loss_and_gradients_are_those_of_one_process_on_the_joined_batch(base, folder, ranks):
-    done = launch(ranks, STEPS, str(folder), base, json.dumps(CASES))
+def test_loss_and_gradients_are_those_of_one_process_on_the_joined_batch(base, folder, starter, ranks):
+    done = starter.launch(ranks, STEPS, str(folder), base, json.dumps(CASES))
     assert done.returncode == 0, done.stderr
     brought = [torch.load(folder / f"{ranks}-{rank}.pt", weights_only=False) for rank in range(ranks)]
     data = prepare(collection(), settings(evaluations=0), Lists.open(folder / "lists"))
@@ -180,23 +189,23 @@ def final_weights(output: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def alone(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(base: str, starter: Starter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process, without dropout."""
     output = tmp_path_factory.mktemp("alone") / "run"
-    done = launch(1, RUN, str(output), base)
+    done = starter.launch(1, RUN, str(output), base)
     assert done.returncode == 0, done.stderr
     return output
 
 
 @pytest.mark.slow
-def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, alone, tmp_path):
+def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, alone, starter, tmp_path):
     output = tmp_path / "run"
     done = launch(2, RUN, str(output), base, environment={"HOW": "kill"})
     assert done.returncode != 0
     assert "died without a word" in said(output, 0)
     assert (output / "checkpoint-4").is_dir()
     assert not (output / "result.json").exists()
-    done = launch(3, RUN, str(output), base)
+    done = starter.launch(3, RUN, str(output), base)
     assert done.returncode == 0, done.stderr
     assert {said(output, rank) for rank in range(3)} == {said(alone, 0)}
     expected = final_weights(alone)
@@ -217,9 +226,9 @@ def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, al
         ("versions", "rank 1 has another ernie-search than rank 0 (0.0.0"),
     ],
 )
-def test_a_rank_of_other_data_or_packages_is_refused_by_all(base, tmp_path, how, words):
+def test_a_rank_of_other_data_or_packages_is_refused_by_all(base, starter, tmp_path, how, words):
     output = tmp_path / "run"
-    done = launch(2, RUN, str(output), base, environment={"HOW": how})
+    done = starter.launch(2, RUN, str(output), base, environment={"HOW": how})
     assert done.returncode != 0
     for rank in (0, 1):
         assert words in said(output, rank)
