@@ -1,0 +1,1 @@
+"""Other libraries trained and measured side by side with this one: ``python -m benchmarks.peers``."""

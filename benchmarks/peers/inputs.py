@@ -1,0 +1,223 @@
+"""What all systems are given: one start, one list of examples a seed, one set of texts, one first stage.
+
+The start is the recipe's warm-up, the examples are the steps that this project's own trainer would see, with
+the teacher's scores. Each peer may put its examples in its own order, as its sampler does.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.measure import dense_search, remove_vectors
+from ernie_search.data import Collection
+from ernie_search.evaluation import read_run, write_run
+from ernie_search.files import fingerprint, read_json, write_json
+from ernie_search.hardware import prefers_bf16
+from ernie_search.mining import BM25
+from ernie_search.mining.lists import Lists
+from ernie_search.model import load
+from ernie_search.recipes.engine import Given, given_by
+from ernie_search.recipes.manifest import StageManifest
+from ernie_search.recipes.order import wire
+from ernie_search.recipes.recipe import Recipe
+from ernie_search.recipes.run import run_stages
+from ernie_search.recipes.work import WORK
+from ernie_search.training import TrainSettings, prepare
+from ernie_search.training.batches import StepBatches
+from ernie_search.training.prepare import relevant, sample
+from ernie_search.types import Query, Run
+
+FIRST_DENSE, FIRST_BM25 = 100, 50
+"""Passages a question that every late interaction re-ranks: the start's own best, and BM25's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Files that every job names.
+
+    Attributes:
+        folder: of them all.
+        given: the start and the lists.
+        settings: of the recipe's last training.
+        questions: of the measured split, and of the dev sample, by split.
+        passages: ids, in the order of ``passages.jsonl``.
+        first: what late interaction re-ranks, by split.
+        bf16: whether it pays on this machine: then all train in it.
+        fingerprint: of everything in it.
+    """
+
+    folder: Path
+    given: Given
+    settings: TrainSettings
+    questions: dict[str, list[Query]]
+    passages: list[str]
+    first: dict[str, Run]
+    bf16: bool
+    fingerprint: str
+
+    def examples(self, seed: int) -> Path:
+        """The file of a seed's examples."""
+        return self.folder / f"examples-{seed}.jsonl"
+
+
+def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bool) -> Given:
+    """What the recipe's last training is given by the stages before it, in ``folder/shared``.
+
+    Args:
+        recipe: whose last stage trains.
+        collection: of the recipe.
+        folder: an ablation's; it is only read, unless ``make``.
+        make: run what is missing.
+    """
+    before = recipe.stages[:-1]
+    folders = {stage.name: folder / "shared" / stage.name for stage in before}
+    made = {}
+    for stage in before:
+        manifest = StageManifest.read(folders[stage.name])
+        if manifest is None and not make:
+            raise SystemExit(
+                f"{folders[stage.name]}: not finished; run: "
+                f"python -m benchmarks.ablation_squad --work {folder}"
+            )
+        if manifest is not None:
+            plain = stage.settings.model_dump(mode="json")
+            differing = [name for name, value in plain.items() if manifest.settings.get(name, value) != value]
+            if differing:
+                raise SystemExit(
+                    f"{folders[stage.name]}: made with other settings ({', '.join(differing)}); give another "
+                    "--ablation, or the same --set"
+                )
+            made[stage.name] = manifest
+    if make:
+        made = run_stages(
+            before, collection, folders, recipe.base, recipe.layers, lambda event, values: None, WORK
+        )
+    return given_by(wire(recipe.stages)[-1], made, folders, recipe.base, recipe.layers)
+
+
+def prepare_inputs(
+    recipe: Recipe,
+    collection: Collection,
+    folder: Path,
+    given: Given,
+    split: str,
+    dev_questions: int,
+    seeds: Iterable[int],
+) -> Inputs:
+    """Write the files that are not there yet.
+
+    Args:
+        recipe: of the last training.
+        collection: to train and measure on.
+        folder: of the files.
+        given: see :func:`shared_stages`.
+        split: measured.
+        dev_questions: so many of dev choose each peer's variant.
+        seeds: one file of examples each.
+    """
+    settings = recipe.stages[-1].training
+    if settings is None or given.lists is None:
+        raise SystemExit(f"recipe {recipe.name}: its last stage is no training on lists")
+    settings = settings.model_copy(update={"evaluations": 0})
+    lists, start = Lists.open(given.lists), load(Path(given.model))
+    made_of = fingerprint(
+        collection.fingerprint,
+        lists.fingerprint,
+        start.fingerprint,
+        settings.model_dump(),
+        split,
+        dev_questions,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    told = folder / "inputs.json"
+    fresh = not told.is_file() or read_json(told)["made_of"] != made_of
+    questions = {split: list(collection.queries(split))}
+    judged = collection.qrels("dev")
+    asked = [query for query in collection.queries("dev") if relevant(judged, query.id)]
+    questions["dev"] = sample(asked, dev_questions, 0)
+    passages = [passage.id for passage in collection.passages()]
+    if fresh:
+        for path in folder.glob("examples-*.jsonl"):
+            path.unlink()
+        _lines(folder / "passages.jsonl", (passage.full_text for passage in collection.passages()))
+        everything = [query for queries in questions.values() for query in queries]
+        _lines(folder / "questions.jsonl", (query.text for query in everything))
+        _export(start, folder)
+        _first(start, collection, everything, folder)
+        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and prefers_bf16())
+        write_json(told, {"made_of": made_of, "bf16": bf16})
+    for seed in seeds:
+        path = folder / f"examples-{seed}.jsonl"
+        if not path.is_file():
+            data = prepare(collection, settings.model_copy(update={"seed": seed}), lists)
+            _lines(path, _examples(data.examples, data.passages, settings, seed))
+    run = read_run(folder / "first.trec")
+    first = {name: {q.id: run[q.id] for q in queries if q.id in run} for name, queries in questions.items()}
+    bf16 = bool(read_json(told)["bf16"])
+    return Inputs(folder, given, settings, questions, passages, first, bf16, made_of)
+
+
+def _examples(examples: Any, texts: dict[str, str], settings: TrainSettings, seed: int) -> Iterable[Any]:
+    """Each question of each step, with the texts and scores that this project's trainer would give it."""
+    batches = StepBatches(
+        examples,
+        steps=settings.steps,
+        questions=settings.questions_per_batch,
+        negatives=settings.negatives,
+        seed=seed,
+    )
+    for number in range(len(batches)):
+        step = batches[number]
+        for question, group, scores in zip(step.questions, step.groups, step.scores, strict=True):
+            yield {"query": question, "passages": [texts[one] for one in group], "scores": scores}
+
+
+def _export(start: Any, folder: Path) -> None:
+    """The start's transformer alone, its token head beside it, and both as M3's own files."""
+    import torch
+
+    plain = folder / "plain"
+    start.backbone.save_pretrained(plain)
+    start.tokenizer.save_pretrained(plain)
+    path = plain / "tokenizer_config.json"
+    config = read_json(path)
+    # Older transformers, in the peers' environments, don't know the name that newer ones write.
+    config["tokenizer_class"] = "BertTokenizerFast"
+    config.pop("backend", None)
+    write_json(path, config)
+    weight = start.token_head.linear.weight.detach().clone()
+    np.save(folder / "head.npy", weight.numpy())
+    torch.save({"weight": weight, "bias": torch.zeros(len(weight))}, plain / "colbert_linear.pt")
+    torch.manual_seed(0)
+    torch.save(torch.nn.Linear(weight.shape[1], 1).state_dict(), plain / "sparse_linear.pt")
+
+
+def _first(start: Any, collection: Collection, questions: list[Query], folder: Path) -> None:
+    """The candidates of every late interaction: nobody's own model chose them."""
+    found = BM25(collection.passages()).search(questions, FIRST_BM25)
+    for task, texts in (
+        ("query", [query.text for query in questions]),
+        ("passage", [passage.full_text for passage in collection.passages()]),
+    ):
+        np.save(folder / f"dense-{task}.npy", start.encode_joint(texts, task, tokens=False).dense)
+    ids = [query.id for query in questions]
+    dense = dense_search(folder, ids, [passage.id for passage in collection.passages()])
+    remove_vectors(folder)
+    run: Run = {}
+    for query in questions:
+        ranked = dense.get(query.id, {})
+        best = dict(sorted(ranked.items(), key=lambda hit: -hit[1])[:FIRST_DENSE])
+        lowest = min(best.values(), default=0.0)
+        added = [passage for passage in found.get(query.id, {}) if passage not in best]
+        run[query.id] = best | {passage: lowest - 1 - place for place, passage in enumerate(added)}
+    write_run(folder / "first.trec", run, tag="first")
+
+
+def _lines(path: Path, values: Iterable[Any]) -> None:
+    with open(path, "w", encoding="utf-8") as handle:
+        for value in values:
+            handle.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -1,0 +1,54 @@
+"""This project: the recipe's last training, on the same lists; or a model that it made before."""
+
+from pathlib import Path
+from typing import Any
+
+from common import Trained, main, training
+
+from ernie_search.data import MemoryCollection, open_collection
+from ernie_search.mining.lists import Lists
+from ernie_search.model import load
+from ernie_search.training import train
+from ernie_search.training.settings import parse_settings
+from ernie_search.training.teachers import StepTeachers
+
+
+def run(job: dict[str, Any]) -> Trained:
+    """Train from the warm-up, or open ``trained``, whose seconds and memory are then not measured."""
+    options = job["options"]
+    seconds, peak = None, None
+    if options["trained"]:
+        model = load(Path(options["trained"]))
+    else:
+        collection = open_collection(options["collection"])
+        if options["small"]:
+            from benchmarks.small_squad import small_squad
+
+            small: MemoryCollection = small_squad(collection, *options["small"])
+            collection = small
+        settings = parse_settings(options["settings"])
+        with training() as measured:
+            result = train(
+                collection,
+                Path(job["folder"]) / "train",
+                settings,
+                base=job["start"],
+                lists=Lists.open(Path(options["lists"])),
+                teachers=StepTeachers(),
+            )
+        seconds, peak = measured.seconds, measured.peak_mb
+        model = load(result.last)
+
+    told = {name: value for name, value in options["settings"].items() if name.endswith("_weight") and value}
+    return Trained(
+        seconds,
+        peak,
+        ("ernie-search", "sentence-transformers"),
+        told,
+        dense=lambda texts, task: model.encode_joint(texts, task, tokens=False).dense,
+        tokens=lambda texts, task: model.encode_joint(texts, task).tokens,
+    )
+
+
+if __name__ == "__main__":
+    main(run)
