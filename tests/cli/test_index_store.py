@@ -57,6 +57,13 @@ def test_add_and_delete(run_cli, collection, stub_model, store):
     assert "1 passages removed, 2 left" in by_filter.stdout
 
 
+def test_a_filter_that_nothing_meets(run_cli, store):
+    options = ("search", "tea", "--index", store, "--where", 'id = "coffee"')
+    found = run_cli(*options)
+    assert (found.exit_code, found.stdout) == (0, "Nothing found.\n")
+    assert json.loads(run_cli(*options, "--json").stdout) == []
+
+
 def test_stats_optimize_verify(run_cli, stub_model, store):
     stats = run_cli("index", "stats", store)
     assert "stub (f00d)" in stats.stdout
@@ -65,6 +72,26 @@ def test_stats_optimize_verify(run_cli, stub_model, store):
     assert checked.exit_code == 0
     assert "sound. 3 passages" in checked.stdout
     assert "3 of them encoded again" in checked.stdout
+    by_itself = run_cli("index", "verify", store)
+    assert "3 of them encoded again" in by_itself.stdout
+    assert "encoded again" not in run_cli("index", "verify", store, "--sample", "0").stdout
+    stub_model.rmdir()
+    moved = run_cli("index", "verify", store)
+    assert moved.exit_code == 0
+    assert "no vector compared, as stub is not where it was" in moved.stdout
+
+
+def test_int8_vectors(run_cli, collection, stub_model, tmp_path):
+    made = run_cli(
+        *("index", "build", collection, "--model", stub_model, "--output", tmp_path / "s", "--dense", "int8")
+    )
+    assert made.exit_code == 0, made.output
+    assert "int8, the best scored again with the full ones" in made.stdout
+    best = json.loads(run_cli("search", "rice in water", "--index", tmp_path / "s", "--json").stdout)[0]
+    assert best["id"] == "rice"
+    other = run_cli("index", "build", collection, "--model", stub_model, "--output", tmp_path / "s")
+    assert other.exit_code == 2
+    assert "made with dense='int8', not 'fp32'" in other.stderr
 
 
 def test_verify_names_the_broken_file(run_cli, store):

@@ -126,6 +126,58 @@ def test_a_second_writer_is_refused(tmp_path):
     open_index(tmp_path / "s", mode="w").close()
 
 
+SEARCHING = """
+import sys
+from ernie_search.index import open_index
+from store_helpers import MODEL
+store = open_index(sys.argv[1])
+def seen():
+    query = MODEL.encode_joint(["word3 common"], "query").dense
+    dense, words = store.nearest(query, 50)[0], store.bm25(["common"], 50)[0]
+    return dense.ids, dense.scores.tolist(), words.ids, len(store.fetch_tokens(dense.ids).values)
+first, rounds = seen(), 0
+print(len(first[0]), flush=True)
+for line in sys.stdin:
+    rounds += 1
+    assert seen() == first, "the reader was disturbed"
+    print(rounds, flush=True)
+"""
+
+
+def test_several_readers_search_on_while_a_writer_works(tmp_path):
+    """Each reader gets the lists of the commit that it opened, whatever is committed and removed since."""
+    store = filled(tmp_path / "s")
+    command = [sys.executable, "-c", SEARCHING, str(tmp_path / "s")]
+    readers, pipe = [], subprocess.PIPE
+    places = os.pathsep.join(sys.path)
+    for number, expected in enumerate((30, 36, 30)):
+        readers.append(
+            subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, "PYTHONPATH": places}
+            )
+        )
+        assert readers[-1].stdout.readline().strip() == str(expected)
+        if number == 0:
+            store.upsert(batch(PASSAGES[30:36]))
+        elif number == 1:
+            store.delete([f"p{one:03}" for one in range(6)])
+        store.optimize()
+    for done in range(1, 4):
+        store.upsert(batch([passage(100 + done), passage(7, f"changed {done} common")]))
+        store.optimize()
+        for reader in readers:
+            reader.stdin.write("\n")
+            reader.stdin.flush()
+        assert [reader.stdout.readline().strip() for reader in readers] == [str(done)] * 3
+    for reader in readers:
+        reader.communicate()
+        assert reader.returncode == 0
+    store.optimize()
+    assert verify(store, MODEL).problems == []
+    assert len(store) == 33
+    store.close()
+
+
 READER = """
 import sys
 from ernie_search.index import open_index

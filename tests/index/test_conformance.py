@@ -15,10 +15,14 @@ from stub_encoder import StubEncoder
 
 COUNT = 60
 PASSAGES = [passage(number) for number in range(COUNT)]
-BACKENDS = ("memory", "lance", "qdrant")
+BACKENDS = ("memory", "lance", "qdrant", "memory int8", "lance int8")
+"""With "int8", vectors are compared as codes of 8 bits first; the approximate index is in test_lance_ann."""
 
 
-def make(kind, folder, **changes):
+def make(name, folder, **changes):
+    kind, _, dense = name.partition(" ")
+    if dense:
+        changes = {"dense": dense} | changes
     if kind == "qdrant":
         pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
     return new_store(kind, folder, **changes)
@@ -196,6 +200,27 @@ def test_late_interaction_re_ranks(store):
     assert set(first.stages) >= {"dense", "late"}
 
 
+def count_words(pairs):
+    """A cross-encoder that counts shared words."""
+    return np.float32([len(set(a.lower().split()) & set(b.lower().split())) for a, b in pairs])
+
+
+@pytest.mark.parametrize("mode", ["dense", "late", "hybrid", "cross"])
+def test_every_mode_with_a_filter(store, mode):
+    searcher = Searcher(MODEL, store, count_words)
+    questions = ["word30 common group2", "pair4", "group5 common"]
+    where = And((Eq("lang", "en"), Range("price", below=9)))
+    met = {one.id for one in PASSAGES if meets(where, {"id": one.id, **one.fields})}
+    together = searcher.search_many(questions, COUNT, mode=mode, where=where)
+    assert [{hit.id for hit in hits} for hits in together] == [met] * 3
+    assert together == [searcher.search(one, COUNT, mode=mode, where=where) for one in questions]
+    assert searcher.search(questions[0], 5, mode=mode, where=Eq("lang", "no such")) == []
+    with pytest.raises(SettingsError, match="no field 'colour'"):
+        searcher.search(questions[0], 5, mode=mode, where=Eq("colour", "red"))
+    with pytest.raises(DataError, match="question 1 of 1 is empty"):
+        searcher.search(" ", 5, mode=mode)
+
+
 def test_upsert_replaces_and_repeats_without_harm(fresh):
     fresh.upsert(batch(PASSAGES[:20]))
     assert fresh.upsert(batch(PASSAGES[:20])) == 20
@@ -355,7 +380,7 @@ def test_pieces_know_their_document(fresh):
 
 def test_without_tokens(request, tmp_path):
     for kind in BACKENDS:
-        made = make(kind, tmp_path / kind, tokens="none", token_dim=0)
+        made = make(kind, tmp_path / kind.replace(" ", "-"), tokens="none", token_dim=0)
         made.upsert(batch(PASSAGES[:5]))
         made.commit()
         assert not made.has_tokens
@@ -368,6 +393,7 @@ def test_stats_and_verify(store):
     stats = store.stats()
     assert (stats.passages, stats.dim, stats.model_name, stats.search) == (COUNT, 16, "stub", "exact")
     assert stats.fields == FIELDS
+    assert stats.dense_format == store.spec.dense
     tokens = sum(len(one) for one in MODEL.encode_joint([p.full_text for p in PASSAGES], "passage").tokens)
     assert stats.tokens == tokens
     checked = verify(store, MODEL, sample=10)

@@ -190,6 +190,28 @@ def test_qdrant_does_three_stages_in_one_query(tmp_path):
     store.close()
 
 
+def test_what_a_qdrant_collection_is_asked_for(monkeypatch):
+    """The settings that the client's imitation of a server takes no notice of."""
+    qdrant_client = pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
+    from ernie_search.index.qdrant import QdrantStore
+    from ernie_search.index.qdrant_collection import search_params
+
+    client, asked = qdrant_client.QdrantClient(":memory:"), {}
+    monkeypatch.setattr(client, "create_collection", lambda name, **settings: asked.update(settings))
+    spread = {"shards": 6, "replicas": 2, "on_disk": True}
+    QdrantStore.create(client, "x", spec(dense="int8", qdrant=spread))
+    assert (asked["shard_number"], asked["replication_factor"], asked["on_disk_payload"]) == (6, 2, True)
+    dense, tokens = asked["vectors_config"]["dense"], asked["vectors_config"]["tokens"]
+    assert dense.on_disk
+    assert dense.quantization_config.scalar.type == qdrant_client.models.ScalarType.INT8
+    assert tokens.on_disk
+    assert tokens.multivector_config.comparator == qdrant_client.models.MultiVectorComparator.MAX_SIM
+    params = search_params(spec(dense="int8"), exact=False)
+    assert (params.exact, params.quantization.rescore, params.quantization.oversampling) == (False, True, 4)
+    assert search_params(spec(), exact=True).quantization is None
+    client.close()
+
+
 def test_another_qdrant_collection_is_refused():
     qdrant_client = pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
     from ernie_search.index.qdrant import QdrantStore
@@ -205,6 +227,8 @@ def test_another_qdrant_collection_is_refused():
     other = StubEncoder(name="other", fingerprint="beef")
     with pytest.raises(IndexStateError, match=r"stub \(f00d\), not other \(beef\)"):
         QdrantStore.connect(client, "mine", spec(model_name=other.name, model_fingerprint=other.fingerprint))
+    with pytest.raises(IndexStateError, match="made with tokens='fp16', not 'fp32'"):
+        QdrantStore.connect(client, "mine", spec(tokens="fp32"))
     reader = QdrantStore.connect(client, "mine")
     with pytest.raises(SettingsError, match='mode "w"'):
         reader.upsert(batch([passage(1)]))

@@ -2,12 +2,16 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from ernie_search.data import MemoryCollection, write_beir
+from ernie_search.index import open_index, verify
+from ernie_search.model import load
+from ernie_search.search import Searcher
 from ernie_search.types import Passage, Query
 
 pytestmark = [
@@ -53,12 +57,21 @@ def test_demo_measures_all_rows_and_is_quick_the_second_time(tmp_path: Path) -> 
     assert all(0.3 < row.measured.mean("MRR@10") <= 1.0 for row in result.rows)
     hits = example_search(result).search("Where was the heron?", 3)
     assert all("heron" in hit.text for hit in hits)
+    with open_index(result.index) as store:
+        assert store.stats().kind == "lance"
+        assert len(store) == 64
+        assert verify(store, load(result.model)).problems == []
+    found = Searcher.open(result.index).search("Where was the heron?", 3, mode="hybrid")  # no model named
+    assert all("heron" in hit.text for hit in found)
+    shutil.rmtree(result.index)  # as in a folder that an older version left
     said.clear()
     again = run_demo(tmp_path / "demo", minutes=0.2, source=str(source), say=said.append)
     assert said == []
     assert [row.measured.mean("MRR@10") for row in again.rows] == [
         row.measured.mean("MRR@10") for row in result.rows
     ]
+    with open_index(again.index) as store:
+        assert len(store) == 64
 
 
 def test_the_command_writes_the_table_and_says_what_comes_next(

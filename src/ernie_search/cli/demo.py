@@ -20,7 +20,9 @@ MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for models, index and runs.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option(help="Folder for models, shards, store and runs.")] = Path(
+        "runs/demo"
+    ),
     minutes: Annotated[
         float,
         typer.Option(min=0.5, help="What it may take; steps and corpus follow from this machine's speed."),
@@ -57,8 +59,9 @@ def demo(
     show_hits(hits, searcher.matches(QUESTION, hits))
     out.print("What to type next:", style="bold")
     for line in (
-        f'ernie-search search "your question" --index {result.index}',
+        f'ernie-search search "your question" --index {result.index} --mode hybrid',
         f"ernie-search evaluate {result.collection} --index {result.index} --mode dense",
+        f"ernie-search serve {result.index}",
         "ernie-search train YOUR-BEIR-FOLDER --output runs/mine",
         "ernie-search --help",
     ):

@@ -96,6 +96,8 @@ def show_hits(
     from ernie_search.search import mark_hit
 
     out = console()
+    if not hits:
+        out.print("Nothing found.")
     for rank, (hit, found) in enumerate(zip(hits, matches, strict=True), 1):
         title, text = mark_hit(hit, found)
         text.truncate(LONGEST_TEXT, overflow="ellipsis")

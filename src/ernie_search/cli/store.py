@@ -77,23 +77,25 @@ def optimize(index: Where, as_json: AsJson = False) -> None:
 def verify(
     index: Where,
     model: Annotated[
-        Path | None, typer.Option(help="Also encode a sample again with this model, and compare.")
+        Path | None,
+        typer.Option(help="What encodes a sample again, to compare; by default the store's own model."),
     ] = None,
-    sample: Annotated[int, typer.Option(help="Passages of that sample.", min=1)] = 32,
+    sample: Annotated[int, typer.Option(help="Passages of that sample; 0 for none.", min=0)] = 32,
     as_json: AsJson = False,
 ) -> None:
-    """Check every checksum, count and row of a store. Exit code 2 if anything is wrong."""
-    from ernie_search.index import open_index
+    """Check every checksum, count and row, and a sample of vectors. Exit code 2 if anything is wrong."""
+    from ernie_search.index import open_index, recorded_model
     from ernie_search.index import verify as check
 
     encoder: Any = None
-    if model is not None:
-        with loading("the model"):
-            from ernie_search.model import load
-
-            encoder = load(model)
     store = open_index(index, check=False)
     try:
+        chosen = model or recorded_model(store, index)
+        if sample and chosen is not None:
+            with loading("the model"):
+                from ernie_search.model import load
+
+                encoder = load(chosen)
         with working(f"reading {index}"):
             found = check(store, encoder, sample)
     finally:
@@ -118,6 +120,10 @@ def verify(
         )
     if not as_json:
         compared = f", {found.compared} of them encoded again" if found.compared else ""
+        if sample and encoder is None:
+            compared = (
+                f"; no vector compared, as {store.model_name} is not where it was: name it with --model"
+            )
         console().print(
             f"{index}: sound. {found.passages:,} passages and {found.tokens:,} token vectors read{compared}.",
             soft_wrap=True,
@@ -136,6 +142,8 @@ def show_stats(index: str, found: "StoreStats", as_json: bool) -> None:
         "kind": f"{found.kind}, commit {found.commit}" if found.commit else found.kind,
         "model": f"{found.model_name} ({found.model_fingerprint})",
         "passages": f"{found.passages:,} x {found.dim}",
+        "vectors": found.dense_format
+        + ("" if found.dense_format == "fp32" else ", the best scored again with the full ones"),
         "tokens": f"{found.tokens:,} x {found.token_dim}, {found.token_format}",
         "search": found.search + (f", {found.unindexed:,} exact beside it" if found.unindexed else ""),
         "fields": ", ".join(f"{name}:{kind}" for name, kind in found.fields.items()) or "none to filter by",

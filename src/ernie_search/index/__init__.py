@@ -5,10 +5,12 @@ from ernie_search.index.filter_text import parse_filter
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Range
 from ernie_search.index.fuse import reciprocal_rank
 from ernie_search.index.ingest import build_store
+from ernie_search.index.lance_files import is_store
 from ernie_search.index.memory import MemoryIndex
 from ernie_search.index.memory_store import MemoryStore
-from ernie_search.index.opening import open_index
+from ernie_search.index.opening import open_index, recorded_model
 from ernie_search.index.protocol import Index, IndexStats, Ranking, TokenMatrices
+from ernie_search.index.renewing import reopened
 from ernie_search.index.spec import IndexSpec, QdrantSettings, make_spec, spec_for
 from ernie_search.index.store import Store, StoreStats
 from ernie_search.index.verify import Verification, verify
@@ -34,12 +36,15 @@ __all__ = [
     "Verification",
     "build_store",
     "infer_fields",
+    "is_store",
     "make_batch",
     "make_spec",
     "open_index",
     "parse_filter",
     "passage_batch",
     "reciprocal_rank",
+    "recorded_model",
+    "reopened",
     "shard_batch",
     "shard_batches",
     "spec_for",

@@ -10,7 +10,7 @@ import numpy as np
 from ernie_search.files import atomic_write
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.lance_files import CODEC
-from ernie_search.index.lance_reader import lance_errors, partitions_for
+from ernie_search.index.lance_reader import ann_for, lance_errors, partitions_for
 from ernie_search.index.spec import IndexSpec
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def word_index() -> Any:
 
 def vector_index(spec: IndexSpec, passages: int) -> Any:
     """The approximate index that the spec asks for."""
-    from lancedb.index import HnswSq, IvfPq, IvfSq
+    from lancedb.index import HnswSq, IvfPq, IvfRq, IvfSq
 
     partitions = partitions_for(spec, passages)
     if spec.ann == "ivf_hnsw_sq":
         return HnswSq(distance_type="dot", num_partitions=partitions, m=GRAPH_M, ef_construction=GRAPH_EF)
-    kind = IvfSq if spec.ann == "ivf_sq" else IvfPq
+    kind = {"ivf_rq": IvfRq, "ivf_sq": IvfSq, "ivf_pq": IvfPq}[ann_for(spec)]
     return kind(distance_type="dot", num_partitions=partitions)
 
 

@@ -14,10 +14,11 @@ from ernie_search.files import storage_errors
 from ernie_search.index.exact import Best, ExactVectors
 from ernie_search.index.filters import Filter
 from ernie_search.index.id_map import IdMap, hashes
+from ernie_search.index.int8_vectors import Int8Vectors
 from ernie_search.index.lance_sql import to_sql
 from ernie_search.index.memory import QUERY_BLOCK
 from ernie_search.index.protocol import Ranking
-from ernie_search.index.spec import IndexSpec
+from ernie_search.index.spec import AnnKind, IndexSpec
 from ernie_search.index.store import in_order, until_settled
 from ernie_search.words import words
 
@@ -33,7 +34,17 @@ LIST_PASSAGES = 256
 
 LEAST_PROBES, PROBE_SHARE = 16, 12
 LEAST_EF, EF_SHARE = 150, 10
-"""Defaults of an approximate search, see ``IndexSpec``: guesses until ``index_scale`` has measured them."""
+"""Defaults of an approximate search, see ``IndexSpec``; ``benchmarks/index_scale.py`` measures them."""
+
+LEAST_REFINED = 100
+"""Candidates that are scored again at least; one bit a dimension orders the ten best only roughly."""
+
+LEAST_ONE_BIT_DIM = 128
+"""One bit a dimension errs by the inverse root of their number (Gao & Long 2024, RaBitQ): at 16 dimensions
+the best 110 of 400 passages held 183 of 200 hits. Below, ``ivf_sq`` is made; it is small there anyway."""
+
+CODES = {"ivf_hnsw_sq": "int8", "ivf_sq": "int8", "ivf_pq": "product codes", "ivf_rq": "1 bit"}
+"""What each approximate index compares; LanceDB scores the best again with the full vectors."""
 
 
 class LanceReader:
@@ -45,8 +56,23 @@ class LanceReader:
         with lance_errors(folder):
             self.passages: int = table.count_rows()
             self.indexes = {one.columns[0]: one for one in table.list_indices()}
-        self._vectors: ExactVectors | None = None
+        self._vectors: ExactVectors | Int8Vectors | None = None
         self._map: IdMap | None = None
+
+    @property
+    def dense_format(self) -> str:
+        """How vectors are compared before the best are scored with the full ones."""
+        if not self.approximate:
+            return self.spec.dense if self.passages < self.spec.exact_below else "fp32"
+        return CODES[ann_for(self.spec)]
+
+    @property
+    def memory_bytes(self) -> int:
+        """What questions make it hold: vectors, or only where each passage lies on the disk."""
+        if self.approximate or self.passages >= self.spec.exact_below:
+            return 16 * self.passages
+        one = self.spec.dim + 24 if self.dense_format == "int8" else 4 * self.spec.dim
+        return one * self.passages
 
     @property
     def approximate(self) -> bool:
@@ -58,12 +84,10 @@ class LanceReader:
     ) -> list[Ranking]:
         """The ``k`` best for each of the ``(Q, D)`` vectors."""
         if self.approximate and not exact:
-            return [self._approximate(vector, k, where) for vector in vectors]
+            return [self._settled(vector, k, where) for vector in vectors]
         if self.passages < max(self.spec.exact_below, 1):
             if self._vectors is None:
-                parts = list(self.scan(["id", "dense"], None))
-                ids = [one for part in parts for one in part.column("id").to_pylist()]
-                self._vectors = ExactVectors(ids, _stacked(parts, self.spec.dim))
+                self._vectors = self._held()
             allowed = None
             if where is not None:
                 allowed = [one for part in self.scan(["id"], where) for one in part.column("id").to_pylist()]
@@ -127,18 +151,36 @@ class LanceReader:
         with lance_errors(self.folder):
             return int(self.table.count_rows(to_sql(where)))
 
+    def _held(self) -> ExactVectors | Int8Vectors:
+        """All vectors in memory, as the spec says."""
+        dim, scanned = self.spec.dim, self.scan(["id", "dense"], None)
+        if self.spec.dense == "int8":
+            parts = ((part.column("id").to_pylist(), _stacked([part], dim)) for part in scanned)
+            return Int8Vectors(parts, dim, lambda ids: _stacked(self.fetch(ids, ["dense"]).to_batches(), dim))
+        batches = list(scanned)
+        ids = [one for part in batches for one in part.column("id").to_pylist()]
+        return ExactVectors(ids, _stacked(batches, dim))
+
+    def _settled(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
+        """From the index, with ties at the k-th place broken by id: it breaks them as it likes."""
+
+        def ask(limit: int) -> tuple[list[str], list[float]]:
+            found = self._approximate(vector, limit, where)
+            return found.ids, found.scores.tolist()
+
+        return until_settled(ask, k, self.passages)
+
     def _approximate(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
         """From the index, the best of its candidates scored again with the full vectors."""
         spec, limit = self.spec, min(k, self.passages)
         query = self.table.search(vector, vector_column_name="dense", query_type="vector").distance_type(
             "dot"
         )
-        query = query.select(["id", "_distance"]).limit(limit).refine_factor(spec.refine)
-        partitions = partitions_for(spec, self.passages)
+        query = query.select(["id", "_distance"]).limit(limit).refine_factor(refine_for(spec, limit))
+        # More lists than these are read only where too few of their passages meet the filter.
+        query = query.minimum_nprobes(probes_for(spec, self.passages)).maximum_nprobes(0)
         if spec.ann == "ivf_hnsw_sq":
-            query = query.ef(spec.ef or max(LEAST_EF, EF_SHARE * limit)).nprobes(spec.probes or partitions)
-        else:
-            query = query.nprobes(spec.probes or max(LEAST_PROBES, partitions // PROBE_SHARE))
+            query = query.ef(ef_for(spec, limit))
         if where is not None:
             query = query.where(to_sql(where), prefilter=True)
         with lance_errors(self.folder):
@@ -170,6 +212,30 @@ def partitions_for(spec: IndexSpec, passages: int) -> int:
     if spec.ann == "ivf_hnsw_sq":
         return max(1, passages // GRAPH_PASSAGES)
     return int(max(1, min(round(passages**0.5), passages // LIST_PASSAGES)))
+
+
+def ann_for(spec: IndexSpec) -> AnnKind:
+    """The approximate index that is made; LanceDB packs one bit a dimension into whole bytes only."""
+    one_bit = spec.dim >= LEAST_ONE_BIT_DIM and spec.dim % 8 == 0
+    return "ivf_sq" if spec.ann == "ivf_rq" and not one_bit else spec.ann
+
+
+def probes_for(spec: IndexSpec, passages: int) -> int:
+    """Lists that a search reads."""
+    partitions = partitions_for(spec, passages)
+    if spec.probes or spec.ann == "ivf_hnsw_sq":
+        return min(spec.probes or partitions, partitions)
+    return min(max(LEAST_PROBES, partitions // PROBE_SHARE), partitions)
+
+
+def ef_for(spec: IndexSpec, k: int) -> int:
+    """Candidates that a search of a graph keeps."""
+    return spec.ef or max(LEAST_EF, EF_SHARE * k)
+
+
+def refine_for(spec: IndexSpec, k: int) -> int:
+    """Candidates for each of ``k`` hits that are scored again with the full vectors."""
+    return max(spec.refine, -(-LEAST_REFINED // k))
 
 
 @contextlib.contextmanager

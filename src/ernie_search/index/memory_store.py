@@ -11,6 +11,7 @@ from ernie_search.index.bm25 import WordIndex, check_texts
 from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.exact import ExactVectors
 from ernie_search.index.filters import Filter, check_filter, meets
+from ernie_search.index.int8_vectors import Int8Vectors
 from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.rows import column_of, row_schema, to_rows
 from ernie_search.index.spec import IndexSpec
@@ -26,7 +27,7 @@ class MemoryStore(Store):
         """An empty store."""
         super().__init__(spec, codec)
         self._table = row_schema(spec).empty_table()
-        self._vectors: ExactVectors | None = None
+        self._vectors: ExactVectors | Int8Vectors | None = None
         self._words: WordIndex | None = None
 
     def upsert(self, batch: pa.RecordBatch) -> int:
@@ -63,7 +64,14 @@ class MemoryStore(Store):
         if self._vectors is None:
             column = self._table["dense"].combine_chunks()
             matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.spec.dim)
-            self._vectors = ExactVectors(self._table["id"].to_pylist(), matrix)
+            ids = self._table["id"].to_pylist()
+            if self.spec.dense == "int8":
+                rows = {one: row for row, one in enumerate(ids)}
+                self._vectors = Int8Vectors(
+                    [(ids, matrix)], self.spec.dim, lambda some: matrix[[rows[one] for one in some]]
+                )
+            else:
+                self._vectors = ExactVectors(ids, matrix)
         return self._vectors.nearest(vectors, k, None if where is None else self._allowed(where))
 
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
@@ -107,6 +115,7 @@ class MemoryStore(Store):
             memory_bytes=int(self._table.nbytes),
             model_name=self.model_name,
             model_fingerprint=self.model_fingerprint,
+            dense_format=self.spec.dense,
             token_format=self.spec.tokens,
             fields=dict(self.spec.fields),
         )

@@ -1,5 +1,6 @@
 """One way to open any store: by its address."""
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,7 +9,7 @@ from ernie_search.files import did_you_mean
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.lance_files import is_store
 from ernie_search.index.memory_store import MemoryStore
-from ernie_search.index.spec import IndexSpec
+from ernie_search.index.spec import IndexSpec, check_same_spec
 from ernie_search.index.store import Store, StoreMode
 
 SCHEMES = ("lance", "memory", "qdrant+http", "qdrant+https")
@@ -54,9 +55,12 @@ def open_index(
     folder = lance_folder(text)
     if spec is None or is_store(folder):
         store = LanceStore.open(folder, mode, check=check)
-        if spec is not None and _without_place(spec) != _without_place(store.spec):
-            store.close()
-            raise IndexStateError(_difference(folder, spec, store.spec))
+        if spec is not None:
+            try:
+                check_same_spec(str(folder), spec, store.spec)
+            except IndexStateError:
+                store.close()
+                raise
         return store
     if mode == "r":
         raise SettingsError(f'{folder}: no store there; open it with mode "w" to make one')
@@ -68,23 +72,7 @@ def lance_folder(url: str) -> Path:
     return Path(url if "://" not in url else urlsplit(url).netloc + urlsplit(url).path)
 
 
-def _without_place(spec: IndexSpec) -> IndexSpec:
-    """The spec without the model's directory, which may be moved."""
-    return spec.model_copy(update={"model_path": ""})
-
-
-def _difference(folder: Path, wanted: IndexSpec, found: IndexSpec) -> str:
-    if wanted.model_fingerprint != found.model_fingerprint:
-        return (
-            f"{folder}: made by model {found.model_name} ({found.model_fingerprint}), not "
-            f"{wanted.model_name} ({wanted.model_fingerprint}); choose another folder or use that model"
-        )
-    names = [
-        name
-        for name in type(found).model_fields
-        if name != "model_path" and getattr(found, name) != getattr(wanted, name)
-    ]
-    return (
-        f"{folder}: made with {names[0]}={getattr(found, names[0])!r}, not {getattr(wanted, names[0])!r}; "
-        "choose another folder or that setting"
-    )
+def recorded_model(store: Store, url: str | Path) -> Path | None:
+    """The directory of the model that made the store at ``url``, as noted in it; None if it is not there."""
+    folder = Path(os.path.normpath(lance_folder(str(url)) / store.spec.model_path))
+    return folder if store.spec.model_path and folder.is_dir() else None

@@ -27,7 +27,7 @@ from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.filters import Filter, check_filter
 from ernie_search.index.memory_store import check_delete
 from ernie_search.index.protocol import Ranking, check_vectors
-from ernie_search.index.qdrant_collection import in_memory, make_collection, three_stages
+from ernie_search.index.qdrant_collection import in_memory, make_collection, search_params, three_stages
 from ernie_search.index.qdrant_points import (
     DENSE,
     TOKENS,
@@ -39,7 +39,7 @@ from ernie_search.index.qdrant_points import (
     to_rows_back,
 )
 from ernie_search.index.rows import to_rows
-from ernie_search.index.spec import IndexSpec, make_spec
+from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
 from ernie_search.index.store import FUSED_DEPTH, Store, StoreMode, StoreStats, in_order, until_settled
 from ernie_search.words import words
 
@@ -96,11 +96,8 @@ class QdrantStore(Store):
         if noted is None:
             raise IndexStateError(f"{name}: this collection was not made by ernie-search; choose another")
         found = make_spec(**noted)
-        if spec is not None and spec.model_fingerprint != found.model_fingerprint:
-            raise IndexStateError(
-                f"{name}: made by model {found.model_name} ({found.model_fingerprint}), not "
-                f"{spec.model_name} ({spec.model_fingerprint}); choose another collection or use that model"
-            )
+        if spec is not None:
+            check_same_spec(name, spec, found)
         return cls(client, name, found, mode)
 
     @classmethod
@@ -161,7 +158,7 @@ class QdrantStore(Store):
         total = len(self)
         params = None
         if not in_memory(self._client):  # which is exact always, and warns
-            params = models.SearchParams(exact=exact or total < self.spec.exact_below)
+            params = search_params(self.spec, exact=exact or total < self.spec.exact_below)
         return [self._ranked(vector.tolist(), DENSE, k, where, total, params) for vector in vectors]
 
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
@@ -275,6 +272,7 @@ class QdrantStore(Store):
             model_name=self.model_name,
             model_fingerprint=self.model_fingerprint,
             search="exact" if total < self.spec.exact_below else "HNSW on the server",
+            dense_format="fp32" if total < self.spec.exact_below else self.spec.dense,
             token_format=self.spec.tokens,
             fields=dict(self.spec.fields),
         )

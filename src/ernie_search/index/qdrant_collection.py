@@ -26,8 +26,14 @@ def in_memory(client: QdrantClient) -> bool:
 def make_collection(client: QdrantClient, name: str, spec: IndexSpec, note: str) -> None:
     """Make it, spread and copied as ``spec.qdrant`` says; its metadata hold the spec under ``note``."""
     wanted = spec.qdrant
+    codes = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
     vectors = {
-        DENSE: models.VectorParams(size=spec.dim, distance=models.Distance.DOT, on_disk=wanted.on_disk)
+        DENSE: models.VectorParams(
+            size=spec.dim,
+            distance=models.Distance.DOT,
+            on_disk=wanted.on_disk,
+            quantization_config=models.ScalarQuantization(scalar=codes) if spec.dense == "int8" else None,
+        )
     }
     if spec.with_tokens:
         vectors[TOKENS] = models.VectorParams(
@@ -50,6 +56,14 @@ def make_collection(client: QdrantClient, name: str, spec: IndexSpec, note: str)
     if not in_memory(client):  # where they have no effect, and warn
         for field, kind in {"id": "str", **spec.fields}.items():
             client.create_payload_index(name, column_of(field), PAYLOAD_KINDS[kind])
+
+
+def search_params(spec: IndexSpec, *, exact: bool) -> models.SearchParams:
+    """How the server compares vectors: all of them or its graph's, full ones or codes first."""
+    codes = None
+    if spec.dense == "int8":
+        codes = models.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=float(spec.refine))
+    return models.SearchParams(exact=exact, quantization=codes)
 
 
 def three_stages(

@@ -15,8 +15,12 @@ FieldType = Literal["str", "int", "float", "bool"]
 TokenFormat = Literal["none", "fp32", "fp16", "int8", "2bit"]
 """How token matrices are stored; see ``codecs``."""
 
-AnnKind = Literal["ivf_hnsw_sq", "ivf_sq", "ivf_pq", "none"]
-"""LanceDB's approximate indexes: graphs over 8-bit vectors; lists of 8-bit vectors, or of product codes."""
+DenseFormat = Literal["fp32", "int8"]
+"""How vectors are held in memory, to be compared. On disk they are fp32 always."""
+
+AnnKind = Literal["ivf_rq", "ivf_hnsw_sq", "ivf_sq", "ivf_pq", "none"]
+"""LanceDB's approximate indexes: lists of vectors with one bit a dimension (RaBitQ); graphs over 8-bit
+vectors; lists of 8-bit vectors, or of product codes."""
 
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -55,6 +59,8 @@ class IndexSpec(BaseModel):
         token_dim: ``d`` of the token vectors.
         tokens: how token matrices are stored; "none" leaves them out.
         fields: the passages' fields that filters can ask for, with their types. All others are kept, too.
+        dense: how an exact search holds the vectors: "int8" takes a quarter of the memory and gives the same
+            lists, as what could be among the best is scored again with the full vectors (``int8_vectors``).
         ann: the approximate index of a large collection; "none" searches every vector always.
         exact_below: a collection of fewer passages is searched exactly. 50,000 x 384 are 77 MB in memory and
             about 5 ms a question; approximation saves little below that.
@@ -62,7 +68,7 @@ class IndexSpec(BaseModel):
             graphs: one graph for every 250,000).
         probes: lists that a search reads; 0 takes 1 in 12, at least 16 (for graphs: all).
         ef: candidates that a graph search keeps; 0 takes 10 for every hit asked for, at least 150.
-        refine: candidates for every hit asked for that are scored again with the full vectors.
+        refine: candidates for every hit asked for that are scored again with the full vectors; 100 at least.
         qdrant: settings of a Qdrant collection alone.
     """
 
@@ -75,7 +81,8 @@ class IndexSpec(BaseModel):
     token_dim: int = Field(0, ge=0)
     tokens: TokenFormat = "none"
     fields: dict[str, FieldType] = Field(default_factory=dict)
-    ann: AnnKind = "ivf_hnsw_sq"
+    dense: DenseFormat = "fp32"
+    ann: AnnKind = "ivf_rq"
     exact_below: int = Field(50_000, ge=0)
     partitions: int = Field(0, ge=0)
     probes: int = Field(0, ge=0)
@@ -144,3 +151,26 @@ def check_same_model(spec: IndexSpec, name: str, fingerprint: str) -> None:
             f"the index was made by model {spec.model_name} ({spec.model_fingerprint}), these vectors by "
             f"{name} ({fingerprint}); use that model, or index again with this one"
         )
+
+
+def check_same_spec(place: str, wanted: IndexSpec, found: IndexSpec) -> None:
+    """Refuse a store that is there already but holds something else; only its model's directory may differ.
+
+    Args:
+        place: of the store, for the message.
+        wanted, found: what it should hold, and what it does.
+
+    Raises:
+        IndexStateError: naming both models, or the first setting that differs.
+    """
+    if wanted.model_fingerprint != found.model_fingerprint:
+        raise IndexStateError(
+            f"{place}: made by model {found.model_name} ({found.model_fingerprint}), not "
+            f"{wanted.model_name} ({wanted.model_fingerprint}); choose another place or use that model"
+        )
+    for name in IndexSpec.model_fields:
+        if name != "model_path" and getattr(found, name) != getattr(wanted, name):
+            raise IndexStateError(
+                f"{place}: made with {name}={getattr(found, name)!r}, not {getattr(wanted, name)!r}; "
+                "choose another place or that setting"
+            )

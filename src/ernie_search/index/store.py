@@ -35,6 +35,8 @@ class StoreStats(IndexStats):
         search: how a question is answered: "exact" or the approximate index's kind.
         unindexed: passages that the approximate index lacks; they are searched exactly beside it.
         disk_bytes: of all files; 0 where there are none, or they are elsewhere.
+        dense_format: how vectors are compared: "fp32", or by codes ("int8", "1 bit", ...) whose best are
+            scored again with the full vectors.
         token_format: how token matrices are stored.
         fields: what filters can ask for.
         commit: the number of the commit that is read; 0 where there are none.
@@ -43,6 +45,7 @@ class StoreStats(IndexStats):
     search: str = "exact"
     unindexed: int = 0
     disk_bytes: int = 0
+    dense_format: str = "fp32"
     token_format: str = "none"
     fields: dict[str, str] = field(default_factory=dict)
     commit: int = 0

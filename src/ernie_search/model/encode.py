@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 CPU_TOKEN_BUDGET = 1024
 """Tokens a micro-batch on a processor: its activations stay in cache."""
 GPU_TOKEN_BUDGET = 65536
+
+_TURNS: WeakKeyDictionary[JointEncoder, threading.RLock] = WeakKeyDictionary()
+_TURNS_LOCK = threading.Lock()
+"""Beside the models, not in them: a lock can be neither copied nor pickled."""
 
 
 @dataclass(slots=True)
@@ -127,6 +133,13 @@ def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.Abstr
     return contextlib.nullcontext()
 
 
+def _turn_of(model: JointEncoder) -> threading.RLock:
+    """Held while ``model`` encodes: its pass and its tokenizer keep settings between calls, so threads that
+    share a model would change each other's (and the tokenizer refuses). One pass uses all cores anyway."""
+    with _TURNS_LOCK:
+        return _TURNS.setdefault(model, threading.RLock())
+
+
 def encode_texts(
     model: JointEncoder,
     texts: Sequence[str],
@@ -137,7 +150,7 @@ def encode_texts(
     progress: Callable[[int], None] | None = None,
     bf16: bool | None = None,
 ) -> Encoded:
-    """Encode ``texts`` in length-sorted micro-batches.
+    """Encode ``texts`` in length-sorted micro-batches; threads that share a model take turns.
 
     Args:
         model: the joint encoder; put into eval mode, and left as it was.
@@ -154,29 +167,30 @@ def encode_texts(
     dense = np.zeros((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     if not texts:
         return Encoded(dense)
-    device = model.device
-    budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET)
-    tokenized = tokenize(model, texts, task)
-    pad = model.tokenizer.pad_token_id or 0
-    matrices: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(texts) if tokens else []
-    kept_ids: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts) if tokens else []
-    was_training, had_tokens = model.training, model.attach_tokens
-    model.eval()
-    model.attach_tokens = tokens
-    try:
-        with torch.inference_mode(), autocast(device, bf16):
-            for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
-                batch = [tokenized.ids[place] for place in places]
-                output = model.read(padded(batch, pad, tokenized.prompt_length, device))
-                dense[places] = output.cls.cpu().numpy()
-                if output.tokens is not None and output.mask is not None:
-                    rows, masks = output.tokens.cpu().numpy(), output.mask.cpu().numpy()
-                    for place, row, mask, ids in zip(places, rows, masks, batch, strict=True):
-                        matrices[place] = row[mask]
-                        kept_ids[place] = np.asarray(ids, dtype=np.int32)[mask[: len(ids)]]
-                if progress is not None:
-                    progress(len(places))
-    finally:
-        model.train(was_training)
-        model.attach_tokens = had_tokens
+    with _turn_of(model):
+        device = model.device
+        budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET)
+        tokenized = tokenize(model, texts, task)
+        pad = model.tokenizer.pad_token_id or 0
+        matrices: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(texts) if tokens else []
+        kept_ids: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts) if tokens else []
+        was_training, had_tokens = model.training, model.attach_tokens
+        model.eval()
+        model.attach_tokens = tokens
+        try:
+            with torch.inference_mode(), autocast(device, bf16):
+                for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
+                    batch = [tokenized.ids[place] for place in places]
+                    output = model.read(padded(batch, pad, tokenized.prompt_length, device))
+                    dense[places] = output.cls.cpu().numpy()
+                    if output.tokens is not None and output.mask is not None:
+                        rows, masks = output.tokens.cpu().numpy(), output.mask.cpu().numpy()
+                        for place, row, mask, ids in zip(places, rows, masks, batch, strict=True):
+                            matrices[place] = row[mask]
+                            kept_ids[place] = np.asarray(ids, dtype=np.int32)[mask[: len(ids)]]
+                    if progress is not None:
+                        progress(len(places))
+        finally:
+            model.train(was_training)
+            model.attach_tokens = had_tokens
     return Encoded(dense, matrices, kept_ids, tokenized.truncated)

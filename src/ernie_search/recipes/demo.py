@@ -11,12 +11,13 @@ from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
 from ernie_search.files import read_json, write_json
 from ernie_search.hardware import keep_freed_memory
-from ernie_search.index import MemoryIndex
+from ernie_search.index import Index, MemoryIndex, Store, build_store, is_store, open_index
 from ernie_search.mining import BM25
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.recipes.budget import PILOT_TEXTS, budget, passages_a_second, seconds_a_step
 from ernie_search.recipes.recipe import Recipe, load_recipe
 from ernie_search.search import Searcher
+from ernie_search.shards import read_manifest
 from ernie_search.training import prepare, train
 from ernie_search.training.trainer import Observer
 
@@ -40,7 +41,7 @@ class DemoResult:
     Attributes:
         rows: a row a system, measured over the same test questions.
         plan: corpus size, steps, and the throughput they follow from.
-        model, index, collection: directories to go on with.
+        model, index, collection: directories to go on with; the index is a store.
     """
 
     rows: list[SystemResult]
@@ -61,7 +62,7 @@ def run_demo(
     """Run the demo in ``output``, or go on where it stopped; a finished one is only read again.
 
     Args:
-        output: folder for the collection, models, index and runs.
+        output: folder for the collection, models, shards, store and runs.
         minutes: what it may take on this machine; corpus and steps follow from its measured throughput.
         source: another collection with train and test splits.
         say: told in words what happens.
@@ -73,7 +74,7 @@ def run_demo(
     plan, collection = _plan(output, recipe, minutes, source, say)
     steps, settings = int(plan["steps"]), recipe.train
     test = collection.queries("test")
-    runs = output / "runs"
+    runs, shards, store = output / "runs", output / "index", output / "store"
     if not (runs / "bm25.trec").is_file():
         say("BM25")
         write_run(runs / "bm25.trec", BM25(collection.passages()).search(test, DEPTH))
@@ -94,8 +95,11 @@ def run_demo(
         folder = output / "model" if name == BEST else output / f"model{number}"
         result = train(collection, folder, changed, base=recipe.base, data=data, observer=observer)
         say(f"{name}: index and search")
-        index = output / "index" if name == BEST else output / f"index{number}"
-        _measure(load(result.last), collection, index, paths, result.last)
+        if name == BEST:
+            _measure(load(result.last), collection, shards, paths, result.last, store)
+        else:
+            _measure(load(result.last), collection, output / f"index{number}", paths, result.last)
+    _store(shards, store).close()  # there already, unless an older version made this folder
     named = {"BM25": "bm25", "base model, untrained": "base"}
     named |= {name: f"model{number}" for number, name in enumerate(TRAINED)} | {RERANKED: "late"}
     qrels = collection.qrels("test")
@@ -103,11 +107,11 @@ def run_demo(
         SystemResult(name, evaluate_run(qrels, read_run(runs / f"{file}.trec")))
         for name, file in named.items()
     ]
-    return DemoResult(rows, plan, output / "model" / "last", output / "index", output / "collection")
+    return DemoResult(rows, plan, output / "model" / "last", store, output / "collection")
 
 
 def example_search(result: DemoResult) -> Searcher:
-    """The trained model over its index."""
+    """The trained model over its store."""
     return Searcher.open(result.index, result.model)
 
 
@@ -118,23 +122,40 @@ def _lengths(recipe: Recipe) -> ScoreSettings:
 def _measure(
     model: JointEncoder,
     collection: Collection,
-    index: Path,
+    shards: Path,
     runs: dict[str, Path],
     model_path: Path | None = None,
+    store: Path | None = None,
 ) -> None:
+    """Encode the collection, and write the run of each mode; searched in the store, or else in memory."""
     encode_collection(
         model,
         collection.passages(),
-        index,
+        shards,
         data_fingerprint=collection.fingerprint,
         with_tokens="late" in runs,
         model_path=model_path,
     )
-    searcher = Searcher(model, MemoryIndex.open(index))
-    for mode, path in runs.items():
-        write_run(
-            path, searcher.run(collection.queries("test"), DEPTH, mode="late" if mode == "late" else "dense")
-        )
+    index: Index = MemoryIndex.open(shards) if store is None else _store(shards, store)
+    try:
+        searcher = Searcher(model, index)
+        for mode, path in runs.items():
+            write_run(
+                path,
+                searcher.run(collection.queries("test"), DEPTH, mode="late" if mode == "late" else "dense"),
+            )
+    finally:
+        index.close()
+
+
+def _store(shards: Path, folder: Path) -> Store:
+    """The store of those shards: as it is where all of them are in it, otherwise made or gone on with."""
+    if is_store(folder):
+        found = open_index(folder)
+        if len(found) == read_manifest(shards).passages:
+            return found
+        found.close()
+    return build_store(shards, folder)
 
 
 def _plan(

@@ -1,0 +1,128 @@
+"""The approximate indexes, over codes whose best are scored again exactly, against brute force."""
+
+import numpy as np
+import pytest
+
+from ernie_search.index import And, Eq, In, Not, Or, Range, verify
+from ernie_search.index.filters import meets
+from ernie_search.search import Searcher
+from store_helpers import MODEL, batch, new_store, passage
+
+COUNT = 400
+PASSAGES = [passage(number) for number in range(COUNT)]
+KINDS = ("ivf_rq", "ivf_hnsw_sq", "ivf_sq")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def store(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ann") / "s"
+    made = new_store("lance", folder, ann=request.param, exact_below=256, partitions=2, probes=2)
+    made.upsert(batch(PASSAGES))
+    made.optimize()
+    yield made
+    made.close()
+
+
+def vectors(count, seed=1):
+    return np.random.default_rng(seed).standard_normal((count, MODEL.token_dim)).astype(np.float32)
+
+
+def brute_force(passages, vector, k, where=None):
+    rows = [one for one in passages if where is None or meets(where, {"id": one.id, **one.fields})]
+    if not rows:
+        return []
+    dense = MODEL.encode_joint([one.full_text for one in rows], "passage").dense.astype(np.float64)
+    scores = (dense @ vector.astype(np.float64)).astype(np.float32)
+    return [
+        rows[row].id for row in sorted(range(len(rows)), key=lambda row: (-scores[row], rows[row].id))[:k]
+    ]
+
+
+def test_stats_say_so(store):
+    stats = store.stats()
+    assert stats.search != "exact"
+    # At 16 dimensions one bit is too coarse: ivf_rq makes ivf_sq there (see test_ann_effort).
+    assert (stats.dense_format, stats.unindexed) == ("int8", 0)
+
+
+def test_candidates_are_scored_again(store):
+    hits = 0
+    for vector in vectors(20):
+        (near,), (exact,) = store.nearest(vector, 10), store.nearest(vector, 10, exact=True)
+        assert exact.ids == brute_force(PASSAGES, vector, 10)
+        scores = dict(zip(exact.ids, exact.scores.tolist(), strict=True))
+        for one, score in zip(near.ids, near.scores.tolist(), strict=True):
+            assert score == pytest.approx(scores.get(one, score), abs=1e-5)
+        hits += len(set(near.ids) & set(exact.ids))
+    assert hits >= (190 if store.spec.ann == "ivf_rq" else 196)  # of 16 dimensions one bit tells little
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        Eq("lang", "de"),
+        Eq("id", "p007"),
+        In("year", (1991, 1993, 3000)),
+        Range("price", above=2.5, at_most=10.25),
+        Not(Eq("year", 2002)),
+        And((Eq("lang", "en"), Not(Eq("open", True)))),
+        Or((Eq("lang", "zh"), Range("price", below=1))),
+        Eq("lang", "no such"),
+        And((Eq("lang", "en"), Range("year", below=1995))),
+    ],
+    ids=str,
+)
+def test_filters_leave_as_many_as_meet_them(store, where):
+    (vector,) = vectors(1, seed=5)
+    (found,) = store.nearest(vector, 10, where=where)
+    expected = brute_force(PASSAGES, vector, 10, where)
+    assert len(found.ids) == len(expected)
+    assert len(set(found.ids) & set(expected)) >= len(expected) - 1
+
+
+def test_k_above_the_corpus_gives_all(store):
+    (found,) = store.nearest(vectors(1), 10 * COUNT)
+    assert len(found.ids) == len(set(found.ids)) == COUNT
+    (met,) = store.nearest(vectors(1), 10 * COUNT, where=Eq("lang", "de"))
+    assert len(met.ids) == store.count(Eq("lang", "de"))
+
+
+def test_alone_and_among_others(store):
+    together = store.nearest(vectors(20), 7)
+    for vector, ranking in zip(vectors(20), together, strict=True):
+        (alone,) = store.nearest(vector, 7)
+        assert (alone.ids, alone.scores.tolist()) == (ranking.ids, ranking.scores.tolist())
+
+
+@pytest.mark.parametrize("mode", ["dense", "late", "hybrid"])
+def test_every_mode_searches_it(store, mode):
+    searcher = Searcher(MODEL, store)
+    question = "word30 common group2"
+    hits = searcher.search(question, 5, mode=mode, where=Eq("lang", "en"))
+    vector = MODEL.encode_joint([question], "query").dense[0]
+    nearest = brute_force(PASSAGES, vector, 1, Eq("lang", "en"))[0]
+    assert hits[0].id == (nearest if mode == "dense" else "p030")
+    assert {hit.fields["lang"] for hit in hits} == {"en"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_scores_and_changes_after_it_was_built(tmp_path, kind):
+    made = new_store("lance", tmp_path / "s", ann=kind, exact_below=256, partitions=1, probes=1)
+    copies = [passage(number, "same words here") for number in range(639, 599, -1)]
+    made.upsert(batch([*PASSAGES[300:], *copies, *PASSAGES[:300]]))
+    made.optimize()
+    query = MODEL.encode_joint(["same words here"], "query").dense
+    expected = sorted(one.id for one in copies if one.title == "")
+    for k in (1, 4, 9):
+        assert made.nearest(query, k)[0].ids == expected[:k]
+    made.delete(expected[:3])
+    made.upsert(batch([passage(700, "same words here")]))
+    made.commit()
+    assert made.stats().unindexed == 1
+    ids = made.nearest(query, 40)[0].ids
+    assert not set(expected[:3]) & set(ids)
+    assert set(expected[3:]) | {"p700"} <= set(ids)
+    made.optimize()
+    assert made.stats().unindexed == 0
+    assert verify(made, MODEL).problems == []
+    made.close()
