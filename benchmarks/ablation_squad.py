@@ -26,7 +26,6 @@ RECIPE: dict[str, Any] = {
     "teacher.max_length": 192,
     "teacher.held_out": 60,
     "cascade.steps": 200,
-    "cascade.learning_rate": 1e-4,
     "cascade.passage_length": 128,
     "cascade.evaluations": 0,
     "cascade.checkpoints": 1,

@@ -31,21 +31,23 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
         *("bm25", "base", "alone", "both", "kl", "marginmse", "frozen-late", "ensemble", "interaction"),
         *("cascade", "cascade-direct", "attention", "dual", "full", "ceiling-late", "ceiling-cross"),
     ]
-    zero = {"late_weight": 0.0, "interaction_weight": 0.0, "cascade_weight": 0.0}
-    off = {"interaction_weight": 0.0, "cascade_weight": 0.0}
+    off = {"interaction_weight": 0.0, "cascade_weight": 0.0, "direct_weight": 0.0}
+    zero = {"late_weight": 0.0, **off}
+    crossless = {"cascade_weight": 0.0, "direct_weight": 0.0}
     assert changes(recipe, "alone") == zero
     assert changes(recipe, "both") == off
-    assert changes(recipe, "kl") == {**zero, "direct_weight": 1.0}
+    assert changes(recipe, "kl") == {name: value for name, value in zero.items() if name != "direct_weight"}
     assert changes(recipe, "marginmse") == {**zero, "margin_weight": 1.0}
-    frozen = {"late_weight": 0.0, "cascade_weight": 0.0, "interaction_teacher": "frozen"}
+    frozen = {"late_weight": 0.0, **crossless, "interaction_teacher": "frozen"}
     assert changes(recipe, "frozen-late") == frozen
-    assert changes(recipe, "ensemble") == {"cascade_weight": 0.0, "interaction_teacher": "ensemble"}
-    assert changes(recipe, "interaction") == {"cascade_weight": 0.0}
-    assert trained_as(recipe) == {"full": "cascade"}
-    assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5, "cascade.direct_weight": 1})) == {}
-    assert changes(recipe, "cascade") == changes(recipe, "full") == {}
-    assert changes(recipe, "attention") == {"attention_weight": 1.0}
-    assert changes(recipe, "dual") == {"dual_weight": 1.0}
+    assert changes(recipe, "ensemble") == {**crossless, "interaction_teacher": "ensemble"}
+    assert changes(recipe, "interaction") == crossless
+    assert trained_as(recipe) == {"full": "cascade-direct"}
+    assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5})) == {}
+    assert changes(recipe, "cascade") == {"direct_weight": 0.0}
+    assert changes(recipe, "cascade-direct") == changes(recipe, "full") == {}
+    assert changes(recipe, "attention") == {"direct_weight": 0.0, "attention_weight": 1.0}
+    assert changes(recipe, "dual") == {"direct_weight": 0.0, "dual_weight": 1.0}
     steps = {row.stage.settings.steps for row in rows.values() if row.stage is not None}  # type: ignore[attr-defined]
     assert steps == {77}
     teacher = rows["frozen-late"].teacher
