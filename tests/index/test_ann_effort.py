@@ -28,8 +28,9 @@ def test_lists_made_and_read(changes, passages, partitions, probes):
 
 
 def test_candidates_of_few_and_many_hits():
-    made = spec()
-    assert [refine_for(made, k) * k for k in (1, 10, 100)] == [100, 100, 100 * made.refine]
+    made = spec(ann="ivf_rq")
+    assert [refine_for(made, k) * k for k in (1, 10, 100)] == [200, 200, 100 * made.refine]
+    assert refine_for(spec(ann="ivf_hnsw_sq"), 1) == made.refine
     assert refine_for(spec(refine=30), 10) == 30
     assert [ef_for(made, k) for k in (1, 10, 100)] == [150, 150, 1000]
     assert ef_for(spec(ef=64), 10) == 64

@@ -68,7 +68,8 @@ class IndexSpec(BaseModel):
             graphs: one graph for every 250,000).
         probes: lists that a search reads; 0 takes 1 in 12, at least 16 (for graphs: all).
         ef: candidates that a graph search keeps; 0 takes 10 for every hit asked for, at least 150.
-        refine: candidates for every hit asked for that are scored again with the full vectors; 100 at least.
+        refine: candidates for every hit asked for that are scored again with the full vectors; of one-bit
+            codes 200 at least.
         qdrant: settings of a Qdrant collection alone.
     """
 
