@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import ErnieSearchError, IndexStateError
 from ernie_search.files import storage_errors
-from ernie_search.index.exact import Best, ExactVectors
+from ernie_search.index.exact import Best, ExactVectors, best_rows, longest
 from ernie_search.index.filters import Filter
 from ernie_search.index.id_map import IdMap, hashes
 from ernie_search.index.int8_vectors import Int8Vectors
 from ernie_search.index.lance_sql import to_sql
-from ernie_search.index.memory import QUERY_BLOCK
 from ernie_search.index.protocol import Ranking
 from ernie_search.index.spec import AnnKind, IndexSpec
 from ernie_search.index.store import in_order, until_settled
@@ -195,16 +194,14 @@ class LanceReader:
     def _streamed(self, vectors: NDArray[np.float32], k: int, where: Filter | None) -> list[Ranking]:
         """Every vector compared, a batch of rows at a time."""
         best = [Best(k) for _ in vectors]
-        block = np.zeros((QUERY_BLOCK, self.spec.dim), np.float32)
         for part in self.scan(["id", "dense"], where):
             if not part.num_rows:
                 continue
+            part = part.sort_by("id")  # ties at the k-th place are by id
             ids, dense = part.column("id").to_pylist(), _stacked([part], self.spec.dim)
-            for start in range(0, len(vectors), QUERY_BLOCK):
-                some = vectors[start : start + QUERY_BLOCK]
-                block[: len(some)] = some
-                for one, scores in zip(best[start:], (block @ dense.T)[: len(some)], strict=False):
-                    one.add(ids, scores)
+            found = best_rows(dense, vectors, k, longest(dense))
+            for one, (rows, scores) in zip(best, found, strict=True):
+                one.add([ids[row] for row in rows.tolist()], scores)
         return [one.ranking() for one in best]
 
 

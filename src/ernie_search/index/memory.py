@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError
+from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices, check_vectors
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Hit, Passage
@@ -16,11 +17,6 @@ from ernie_search.words import words
 
 if TYPE_CHECKING:
     from ernie_search.index.bm25 import WordIndex
-
-QUERY_BLOCK = 16
-"""Question vectors a matrix product, always padded to this number. BLAS rounds products of other shapes
-differently; with one shape a question scores the same alone as among others. Larger blocks are faster for
-many, smaller ones for a lone question (16: 3 ms over 21,000 x 384 on two cores; 1: 0.7 ms; 256: 17 ms)."""
 
 
 class MemoryIndex:
@@ -53,6 +49,7 @@ class MemoryIndex:
             self._texts += shard.texts
             self._fields += shard.fields
             row, token = stop, token_stop
+        self._longest = longest(self._dense)
         self._words: WordIndex | None = None
         self._rows = {passage: place for place, passage in enumerate(self._ids)}
         # The plain word test first: most corpora have no pieces, and JSON takes its time.
@@ -106,15 +103,10 @@ class MemoryIndex:
             SettingsError, DataError, IndexStateError: see ``check_vectors``.
         """
         vectors = check_vectors(dense, self._dense.shape[1], k)
-        rankings: list[Ranking] = []
-        block = np.zeros((QUERY_BLOCK, vectors.shape[1]), dtype=np.float32)
-        for start in range(0, len(vectors), QUERY_BLOCK):
-            part = vectors[start : start + QUERY_BLOCK]
-            block[: len(part)] = part
-            for scores in (block @ self._dense.T)[: len(part)]:
-                rows = top_rows(scores, k)
-                rankings.append(Ranking([self._ids[row] for row in rows.tolist()], scores[rows]))
-        return rankings
+        return [
+            Ranking([self._ids[row] for row in rows.tolist()], scores)
+            for rows, scores in best_rows(self._dense, vectors, k, self._longest)
+        ]
 
     def bm25(self, texts: Sequence[str], k: int = 10) -> list[Ranking]:
         """The ``k`` best passages that share a word with each text; the words are counted at the first call.
