@@ -240,7 +240,15 @@ def main() -> None:
     figures = [
         Figure("errors_5xx", errors, "answers", settings=settings),
         Figure("unexpected", len(unexpected), "answers", settings={"first": unexpected[:3]}),
-        Figure("memory_growth", last / first - 1, "share", "after a tenth", first / 2**20, last / first),
+        Figure(
+            "memory_growth",
+            last / first - 1,
+            "share",
+            "after a tenth",
+            first / 2**20,
+            last / first,
+            {"mb_by_requests": [(asked, round(held / 2**20)) for asked, held in seen.memory]},
+        ),
         Figure("lost_upserts", lost, "passages", settings={"ids": len(seen.written)}),
         Figure("rate", seen.requests / spent, "requests/s"),
     ]

@@ -7,7 +7,9 @@ from typing import Any
 
 import ernie_search.model
 from ernie_search.data import chunk_passages, open_collection, validate
+from ernie_search.data.validation import first_of, inspect_collection
 from ernie_search.encoding import EncodedCollection, encode_collection
+from ernie_search.engines import Engine, LocalEngine
 from ernie_search.files import fingerprint
 from ernie_search.hardware import keep_freed_memory
 from ernie_search.index import Store, open_index, passage_batch
@@ -57,6 +59,8 @@ def build_index(
     tokens: bool = True,
     shard_size: int = 4096,
     progress: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
+    expect: Callable[[int], None] | None = None,
 ) -> EncodedCollection:
     """Validate a collection and encode it; the same call goes on with an interrupted one.
 
@@ -69,20 +73,28 @@ def build_index(
         tokens: store token matrices, which late interaction needs.
         shard_size: passages a file.
         progress: called with the number of passages done since its last call.
+        engine: where passages are encoded (``ernie_search.engines.open_engine``); by default in this process.
+        expect: told how many passages there are before the first is encoded; not where they are cut.
 
     Raises:
         ErnieSearchError: see :func:`ernie_search.encoding.encode_collection`.
     """
     keep_freed_memory()
     collection = open_collection(source)
-    validate(collection)
+    errors, info = inspect_collection(collection)
+    if errors:
+        raise first_of(errors)
+    if expect is not None and info is not None and chunk_words is None:
+        expect(info.passages)
     passages: Iterable[Passage] = collection.passages()
     data = collection.fingerprint
     if chunk_words is not None:
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
         data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
+    # What is sent to other machines must not lie on a GPU of this one.
+    device = None if engine is None or isinstance(engine, LocalEngine) else "cpu"
     return encode_collection(
-        ernie_search.model.load(model),
+        ernie_search.model.load(model, device=device),
         passages,
         Path(output),
         data_fingerprint=data,
@@ -90,6 +102,7 @@ def build_index(
         with_tokens=tokens,
         model_path=model,
         progress=progress,
+        engine=engine,
     )
 
 

@@ -31,3 +31,7 @@ class EvaluationError(ErnieSearchError):
 
 class StorageError(ErnieSearchError):
     """The disk refused: full, read-only, or not permitted."""
+
+
+class EngineError(ErnieSearchError):
+    """A Ray cluster that does not answer, or that lost a piece of work more often than it is tried again."""

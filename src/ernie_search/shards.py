@@ -220,12 +220,13 @@ def shard_problem(folder: Path, info: ShardInfo) -> str | None:
     return None
 
 
-def read_shards(folder: Path, *, verify: bool = True) -> Iterator[Shard]:
+def read_shards(folder: Path, *, verify: bool = True, part: tuple[int, int] = (1, 1)) -> Iterator[Shard]:
     """All shards of a finished folder, in order.
 
     Args:
         folder: what ``encode_collection`` wrote.
         verify: compare each file's SHA-256 with the manifest's before reading it.
+        part: ``(i, n)``: only shards i, i + n, i + 2n, ..., counted from 1.
 
     Raises:
         IndexStateError: the folder is unfinished, or a shard is missing, changed, or of another size.
@@ -236,7 +237,7 @@ def read_shards(folder: Path, *, verify: bool = True) -> Iterator[Shard]:
             f"{folder}: encoding stopped after {manifest.passages} passages; "
             "run the same index command again to finish"
         )
-    for info in manifest.shards:
+    for info in manifest.shards[part[0] - 1 :: part[1]]:
         problem = shard_problem(folder, info) if verify else None
         if problem is not None:
             raise IndexStateError(f"{problem}; run the same index command again to make it anew")

@@ -16,6 +16,7 @@ from ernie_search.errors import DataError
 COMMANDS = [
     ["demo"],
     ["doctor"],
+    ["scale"],
     ["train"],
     ["mine"],
     ["mine-preview"],

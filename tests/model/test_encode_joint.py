@@ -188,3 +188,21 @@ def test_twelve_languages_come_through_unharmed(real_model, shared_data):
         mixed = real_model.encode_joint([" ".join(passages), "", "‏שלום", "👩‍👩‍👧 \u0000"], "query")
     assert np.isfinite(mixed.dense).all()
     assert all(len(rows) for rows in mixed.tokens)
+
+
+def test_a_lone_question_takes_one_thread_and_gives_the_others_back(model, monkeypatch):
+    seen: list[int] = []
+    read = model.read
+    monkeypatch.setattr(
+        model, "read", lambda features: seen.append(torch.get_num_threads()) or read(features)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model.encode_joint(["tea"], "query")
+        model.encode_joint(["tea grows in the hills " * 3] * 40, "passage")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] == 1
+    assert set(seen[1:]) == {2}

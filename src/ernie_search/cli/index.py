@@ -7,6 +7,7 @@ import typer
 
 from ernie_search.cli import store
 from ernie_search.cli.app import Commands
+from ernie_search.cli.engine import Address, EngineName, WorkerCpus, opened
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
 from ernie_search.errors import IndexStateError, SettingsError
@@ -57,10 +58,14 @@ def encode(
     chunk_overlap: ChunkOverlap = 0,
     tokens: WithTokens = True,
     shard_size: ShardSize = 4096,
+    engine: EngineName = "local",
+    address: Address = None,
+    worker_cpus: WorkerCpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a collection into shards, searched in memory. Interrupted, the same command goes on."""
-    done = _encoded(source, model, output, chunk_words, chunk_overlap, tokens, shard_size)
+    with opened(engine, address, worker_cpus) as where:
+        done = _encoded(source, model, output, chunk_words, chunk_overlap, tokens, shard_size, where)
     if as_json:
         print_json(
             {
@@ -115,16 +120,25 @@ def build(
         typer.Option(help="Approximate index of a large store: ivf_rq, ivf_hnsw_sq, ivf_sq, ivf_pq or none."),
     ] = "ivf_rq",
     exact_below: Annotated[int, typer.Option(help="Passages up to which every vector is compared.")] = 50_000,
+    part: Annotated[
+        str, typer.Option(help="I/N: be one of N loaders of a Qdrant cluster, who load at once.")
+    ] = "1/1",
     shard_size: ShardSize = 4096,
+    engine: EngineName = "local",
+    address: Address = None,
+    worker_cpus: WorkerCpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a store: vectors, tokens, words and fields, durable and checked. Interrupted, it goes on."""
-    folder = Path(source)
+    folder, chosen = Path(source), _part(part)
     if not (folder / MANIFEST).is_file():
+        if chosen != (1, 1):
+            raise SettingsError(f"--part {part}: loaders share shards that are there; encode them first")
         if model is None:
             raise SettingsError("--model: needed to encode a collection; shards that are there need none")
         folder = shards or _beside(output)
-        _encoded(source, model, folder, chunk_words, chunk_overlap, tokens != "none", shard_size)
+        with opened(engine, address, worker_cpus) as where:
+            _encoded(source, model, folder, chunk_words, chunk_overlap, tokens != "none", shard_size, where)
     with loading("the store"):
         from ernie_search.index import build_store
     fields = None if field is None else dict(store.field_type(one) for one in field)
@@ -138,6 +152,7 @@ def build(
             dense=dense,
             ann=ann,
             exact_below=exact_below,
+            part=chosen,
         )
     try:
         store.show_stats(output, made.stats(), as_json)
@@ -176,6 +191,14 @@ app.command(epilog=store.OPTIMIZE_EXAMPLE)(store.optimize)
 app.command(epilog=store.VERIFY_EXAMPLE)(store.verify)
 
 
+def _part(text: str) -> tuple[int, int]:
+    """``2/8`` as numbers."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise SettingsError(f"--part {text}: say which of how many, such as 2/8")
+    return int(number), int(count)
+
+
 def _check_cut(chunk_words: int | None, chunk_overlap: int) -> None:
     if chunk_words is None and chunk_overlap:
         raise SettingsError(
@@ -191,6 +214,7 @@ def _encoded(
     chunk_overlap: int,
     tokens: bool,
     shard_size: int,
+    engine: Any,
 ) -> Any:
     """The collection, encoded into shards."""
     _check_cut(chunk_words, chunk_overlap)
@@ -206,6 +230,8 @@ def _encoded(
             tokens=tokens,
             shard_size=shard_size,
             progress=advance,
+            engine=engine,
+            expect=advance.expect,
         )
 
 

@@ -3,13 +3,14 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
 """The option that every command with figures has."""
@@ -33,20 +34,34 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+class Advance:
+    """Moves a bar on: called with the number of items done since its last call."""
+
+    def __init__(self, bar: "Progress", task: "TaskID") -> None:
+        self._bar, self._task = bar, task
+
+    def __call__(self, done: int) -> None:
+        """So many more."""
+        self._bar.advance(self._task, done)
+
+    def expect(self, total: int) -> None:
+        """How many there are in all, where that is known only later: from here on the time left is shown."""
+        self._bar.update(self._task, total=total)
+
+
 @contextlib.contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None) -> Iterator[Advance]:
     """A bar on stderr with count, speed and time left; nothing where stderr is no terminal.
 
     Yields:
-        A function to call with the number of items done since its last call.
+        What to call with the number of items done since its last call.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     where = console(stderr=True)
     with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)
+        yield Advance(bar, bar.add_task(what, total=total))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ernie_search.cli.engine import Address, EngineName, WorkerCpus, opened
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
 
@@ -21,6 +22,9 @@ def score(
     max_length: Annotated[
         int | None, typer.Option(help="Tokens kept of a pair; by default the teacher's own limit.")
     ] = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    worker_cpus: WorkerCpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Score each list once with a cross-encoder. Interrupted, the same command goes on where it stopped."""
@@ -30,9 +34,15 @@ def score(
         from ernie_search.teacher import Teachers, score_lists
 
         unscored = Lists.open(lists)
-        teachers = Teachers.open(teacher, max_length=max_length)
-    with progress("scoring lists", len(unscored)) as advance:
-        scored = score_lists(teachers, open_collection(source), unscored, output, progress=advance)
+        # What is sent to other machines must not lie on a GPU of this one.
+        device = "cpu" if engine == "ray" else None
+        teachers = Teachers.open(teacher, max_length=max_length, device=device)
+    with (
+        opened(engine, address, worker_cpus) as where,
+        progress("scoring lists", len(unscored)) as advance,
+    ):
+        collection = open_collection(source)
+        scored = score_lists(teachers, collection, unscored, output, progress=advance, engine=where)
     about = scored.manifest["scores"]
     if as_json:
         print_json({"lists": str(scored.folder), "scores": about})

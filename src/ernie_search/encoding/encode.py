@@ -1,20 +1,18 @@
 """Encode a collection into Parquet shards, one at a time; an interrupted run goes on where it stopped."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ernie_search.encoder import Encoder, Encoding
+from ernie_search.encoder import Encoder
 from ernie_search.encoding.folder import begin_or_resume, exclusive
-from ernie_search.errors import DataError, IndexStateError, ModelError, SettingsError
+from ernie_search.encoding.work import Asked, encode_shard, encode_shard_packed, prefers_bf16
+from ernie_search.engines import Engine, LocalEngine
+from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.files import atomic_write, sha256_file
-from ernie_search.shards import Manifest, Shard, ShardInfo, shard_name, write_shard
+from ernie_search.shards import Manifest, ShardInfo, shard_name, write_shard
 from ernie_search.types import Passage
 
 
@@ -49,6 +47,7 @@ def encode_collection(
     with_tokens: bool = True,
     model_path: Path | str | None = None,
     progress: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> EncodedCollection:
     """Encode ``passages`` into ``output``; after any interruption the same call goes on with what is missing.
 
@@ -61,6 +60,7 @@ def encode_collection(
         with_tokens: store token matrices (fp16) too; without them only dense search is possible.
         model_path: the model's directory, noted in the manifest so that search finds it by itself.
         progress: called with the number of passages done since its last call, skipped ones included.
+        engine: where passages are encoded; by default in this process. Files are read and written here only.
 
     Returns:
         EncodedCollection. A finished folder is checked (SHA-256) and left alone.
@@ -70,13 +70,16 @@ def encode_collection(
         IndexStateError: the folder is of another model or other data, or another process writes into it.
         ModelError: the model gave vectors that are not finite.
         StorageError: the disk is full or read-only. Finished shards stay.
+        EngineError: the engine failed. Finished shards stay.
     """
     if shard_size < 1:
         raise SettingsError(f"shard_size={shard_size}: must be at least 1 passage")
+    engine = engine or LocalEngine()
     with exclusive(output):
         manifest = begin_or_resume(
             model,
             output,
+            prefers_bf16=lambda: _prefers_bf16(model, engine),
             data_fingerprint=data_fingerprint,
             shard_size=shard_size,
             with_tokens=with_tokens,
@@ -87,10 +90,16 @@ def encode_collection(
             if progress is not None:
                 progress(manifest.passages)
         else:
-            encoded = _encode_missing(model, passages, output, manifest, progress)
+            encoded = _encode_missing(model, passages, output, manifest, progress, engine)
     return EncodedCollection(
         output, manifest.passages, manifest.truncated, manifest.tokens, encoded, manifest.seconds
     )
+
+
+def _prefers_bf16(model: Encoder, engine: Engine) -> bool:
+    """Whether bf16 pays where the work is done."""
+    ((_, answer),) = engine.run(model, prefers_bf16, [("precision", None, 0)])
+    return answer
 
 
 def _encode_missing(
@@ -99,47 +108,44 @@ def _encode_missing(
     output: Path,
     manifest: Manifest,
     progress: Callable[[int], None] | None,
+    engine: Engine,
 ) -> int:
     """Encode the shards that ``manifest`` lacks; the number of passages encoded."""
     done = {info.file: info for info in manifest.shards}
     started, before = time.perf_counter(), manifest.seconds
-    encoded = number = 0
-    for number, batch in enumerate(_batches(_checked(passages), manifest.shard_size), start=1):
-        name = shard_name(number - 1)
-        if name in done:
+    encoded = filled = 0
+
+    def missing() -> Iterator[tuple[str, Asked, int]]:
+        """Name, passages and their number of every shard that is not there."""
+        nonlocal filled
+        for number, batch in enumerate(_batches(_checked(passages), manifest.shard_size)):
+            filled, name = number + 1, shard_name(number)
+            if name not in done:
+                yield name, Asked.of(batch, manifest), len(batch)
+                continue
             _check_same(output / name, done[name], batch)
             if progress is not None:
                 progress(len(batch))
-            continue
-        encoding = model.encode_joint(
-            [passage.full_text for passage in batch],
-            "passage",
-            tokens=manifest.with_tokens,
-            progress=progress,
-            bf16=manifest.precision == "bf16",
-        )
-        shard = _shard(batch, encoding, manifest)
+
+    # On the way from another process a shard is a file's bytes, as packing is work, too.
+    work = encode_shard if isinstance(engine, LocalEngine) else encode_shard_packed
+    for name, made in engine.run(model, work, missing(), progress):
         with atomic_write(output / name, "wb") as handle:
-            write_shard(handle, shard)
-        done[name] = ShardInfo(
-            file=name,
-            rows=len(batch),
-            tokens=len(shard.tokens),
-            first_id=batch[0].id,
-            last_id=batch[-1].id,
-            truncated=encoding.truncated,
-            sha256=sha256_file(output / name),
-        )
-        encoded += len(batch)
-        manifest.dim = shard.dense.shape[1]
-        manifest.shards = [done[file] for file in sorted(done)]
+            if made.packed is not None:
+                handle.write(made.packed)
+            elif made.shard is not None:
+                write_shard(handle, made.shard)
+        done[name] = made.info(name, sha256_file(output / name))
+        encoded += made.rows
+        manifest.dim = made.dim
+        manifest.shards = sorted(done.values(), key=lambda info: (len(info.file), info.file))
         manifest.seconds = round(before + time.perf_counter() - started, 3)
         manifest.write(output)
-    if number == 0:
+    if filled == 0:
         raise DataError(f"{output}: no passages to encode; check the collection")
-    if number < len(done):
+    if filled < len(done):
         raise IndexStateError(
-            f"{output}: holds {len(done)} shards, the collection now fills {number}; "
+            f"{output}: holds {len(done)} shards, the collection now fills {filled}; "
             "delete the folder and index again"
         )
     manifest.complete = True
@@ -179,47 +185,3 @@ def _check_same(path: Path, info: ShardInfo, batch: list[Passage]) -> None:
             f"{path}: holds {info.rows} passages {info.first_id!r} to {info.last_id!r}, the collection now "
             f"has {len(batch)}, {batch[0].id!r} to {batch[-1].id!r}, there; delete the folder and index again"
         )
-
-
-def _shard(batch: list[Passage], encoding: Encoding, manifest: Manifest) -> Shard:
-    """Passages and their encoding, laid out as a shard stores them."""
-    dense = np.asarray(encoding.dense, dtype=np.float32)
-    token_dim = manifest.token_dim if manifest.with_tokens else 0
-    matrices = list(encoding.tokens) if manifest.with_tokens else [np.zeros((0, 0), np.float32)] * len(batch)
-    ids = list(encoding.token_ids) if manifest.with_tokens else [np.zeros(0, np.int32)] * len(batch)
-    if dense.ndim != 2 or not len(dense) == len(matrices) == len(ids) == len(batch):
-        raise ModelError(
-            f"{manifest.model_name}: gave {dense.shape} vectors and {len(matrices)} token matrices for "
-            f"{len(batch)} passages; the model is broken"
-        )
-    for passage, vector, matrix in zip(batch, dense, matrices, strict=True):
-        if not (np.isfinite(vector).all() and np.isfinite(matrix).all()):
-            raise ModelError(
-                f"{manifest.model_name}: the vector of passage {passage.id!r} is not finite; "
-                "train the model again or use another"
-            )
-    offsets = np.zeros(len(batch) + 1, dtype=np.int64)
-    np.cumsum([len(matrix) for matrix in matrices], out=offsets[1:])
-    tokens: NDArray[np.float16] = np.zeros((offsets[-1], token_dim), dtype=np.float16)
-    token_ids: NDArray[np.int32] = np.zeros(offsets[-1], dtype=np.int32)
-    for start, matrix, vocabulary in zip(offsets, matrices, ids, strict=False):
-        if len(matrix):  # a text of nothing but special tokens has no rows
-            tokens[start : start + len(matrix)] = matrix
-            token_ids[start : start + len(matrix)] = vocabulary
-    return Shard(
-        ids=[passage.id for passage in batch],
-        titles=[passage.title for passage in batch],
-        texts=[passage.text for passage in batch],
-        fields=[_json(passage) for passage in batch],
-        dense=dense,
-        tokens=tokens,
-        token_ids=token_ids,
-        offsets=offsets,
-    )
-
-
-def _json(passage: Passage) -> str:
-    try:
-        return json.dumps(dict(passage.fields), ensure_ascii=False) if passage.fields else "{}"
-    except (TypeError, ValueError) as error:
-        raise DataError(f"passage {passage.id!r}: its fields cannot be written as JSON ({error})") from error

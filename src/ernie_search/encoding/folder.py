@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,6 +51,7 @@ def begin_or_resume(
     shard_size: int,
     with_tokens: bool,
     model_path: Path | str | None = None,
+    prefers_bf16: Callable[[], bool] | None = None,
 ) -> Manifest:
     """The manifest to go on from: a new one, or that of an earlier run with only its sound shards.
 
@@ -83,7 +84,7 @@ def begin_or_resume(
             token_dim=model.token_dim,
             with_tokens=with_tokens,
             shard_size=shard_size,
-            precision=_preferred(model),
+            precision=_preferred(prefers_bf16 or model.prefers_bf16),
             version=version("ernie-search"),
         )
     manifest = read_manifest(folder)
@@ -109,9 +110,9 @@ def begin_or_resume(
         manifest.write(folder)
     if not manifest.precision and not manifest.complete:
         # Begun by a version that did not say; the next shard's write notes it.
-        manifest.precision = _preferred(model)
+        manifest.precision = _preferred(prefers_bf16 or model.prefers_bf16)
     return manifest
 
 
-def _preferred(model: Encoder) -> str:
-    return "bf16" if model.prefers_bf16() else "fp32"
+def _preferred(prefers_bf16: Callable[[], bool]) -> str:
+    return "bf16" if prefers_bf16() else "fp32"

@@ -111,14 +111,14 @@ def shard_batch(shard: Shard, manifest: Manifest) -> pa.RecordBatch:
     )
 
 
-def shard_batches(folder: Path) -> Iterator[pa.RecordBatch]:
-    """All passages of a folder of shards, a shard at a time: memory holds one.
+def shard_batches(folder: Path, part: tuple[int, int] = (1, 1)) -> Iterator[pa.RecordBatch]:
+    """All passages of a folder of shards, or of a part of it, a shard at a time: memory holds one.
 
     Raises:
         IndexStateError: the folder is missing, unfinished or damaged; see ``read_shards``.
     """
     manifest = read_manifest(folder)
-    for shard in read_shards(folder):
+    for shard in read_shards(folder, part=part):
         yield shard_batch(shard, manifest)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
+from ernie_search.index import lance_parts as parts
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.filters import Filter, check_filter
@@ -27,11 +28,6 @@ from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
 from ernie_search.index.store import Store, StoreMode, StoreStats
-
-NEVER = timedelta(days=36_500)
-"""LanceDB prunes by age whenever it optimizes; the version that a commit names may be of any age."""
-SMALLEST_TRAINED = 256
-"""LanceDB trains product codes on at least so many vectors."""
 
 
 class LanceStore(Store):
@@ -202,9 +198,9 @@ class LanceStore(Store):
         self._writing()
         self.commit()
         with Change(self):
-            self._table.optimize(cleanup_older_than=NEVER)
+            self._table.optimize(cleanup_older_than=parts.NEVER)
         missing = self.spec.ann != "none" and "dense" not in self._reader.indexes
-        if missing and len(self) >= max(self.spec.exact_below, SMALLEST_TRAINED):
+        if missing and len(self) >= max(self.spec.exact_below, parts.SMALLEST_TRAINED):
             with Change(self):
                 self._table.create_index("dense", config=vector_index(self.spec, len(self)))
         self._commit(pruning=True)
@@ -338,6 +334,8 @@ class LanceStore(Store):
         on_disk.write_commit(self.folder, commit)
         self.commit_read = commit
         self._watch = on_disk.Watch(self.folder, files)
+        if commit.number % parts.COMMITS_HELD == 0:
+            self._open_table()
 
     def _prune(self) -> None:
         """Remove the files that neither this commit nor a reader needs, and commit what is left."""

@@ -2,6 +2,7 @@
 
 import io
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,13 @@ from ernie_search.index.spec import IndexSpec
 if TYPE_CHECKING:
     from ernie_search.index.lance import LanceStore
 
+NEVER = timedelta(days=36_500)
+"""LanceDB prunes by age whenever it optimizes; the version that a commit names may be of any age."""
+SMALLEST_TRAINED = 256
+"""LanceDB trains product codes on at least so many vectors."""
+COMMITS_HELD = 32
+"""A writer opens its table anew after so many commits: LanceDB keeps something of every version, 80 kB
+of the smallest, up to gigabytes."""
 MARGIN_S = 1.0
 """A clock read just before a version is written may disagree with the file system's by less than this."""
 

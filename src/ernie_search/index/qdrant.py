@@ -78,7 +78,11 @@ class QdrantStore(Store):
             raise SettingsError(f"{url}: names no collection; say qdrant+http://host:6333/my-collection")
         client = QdrantClient(url=f"{parts.scheme}://{parts.netloc}")
         if spec is not None and mode == "w" and not _answer(lambda: client.collection_exists(name), url):
-            return cls.create(client, name, spec)
+            try:
+                return cls.create(client, name, spec)
+            except IndexStateError:  # unless another loader made it between the two requests
+                if not _answer(lambda: client.collection_exists(name), url):
+                    raise
         return cls.connect(client, name, spec, mode)
 
     @classmethod

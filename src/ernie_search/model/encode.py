@@ -25,6 +25,10 @@ CPU_TOKEN_BUDGET = 1024
 """Tokens a micro-batch on a processor: its activations stay in cache."""
 GPU_TOKEN_BUDGET = 65536
 
+LONE_TOKENS = 64
+"""So few tokens are encoded on one thread: a second one gains 3 ms by itself, and costs 14, with pauses of 100 ms,
+where threads of other libraries (BLAS, the store) wait for work on the same two cores."""
+
 _TURNS: WeakKeyDictionary[JointEncoder, threading.RLock] = WeakKeyDictionary()
 _TURNS_LOCK = threading.Lock()
 """Beside the models, not in them: a lock can be neither copied nor pickled."""
@@ -133,6 +137,20 @@ def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.Abstr
     return contextlib.nullcontext()
 
 
+@contextlib.contextmanager
+def _threads_for(tokens: int) -> Iterator[None]:
+    """One thread of this process for a few tokens, all that torch has for more."""
+    before = torch.get_num_threads()
+    few = tokens <= LONE_TOKENS and before > 1
+    if few:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if few:
+            torch.set_num_threads(before)
+
+
 def _turn_of(model: JointEncoder) -> threading.RLock:
     """Held while ``model`` encodes: its pass and its tokenizer keep settings between calls, so threads that
     share a model would change each other's (and the tokenizer refuses). One pass uses all cores anyway."""
@@ -178,7 +196,8 @@ def encode_texts(
         model.eval()
         model.attach_tokens = tokens
         try:
-            with torch.inference_mode(), autocast(device, bf16):
+            total = sum(len(ids) for ids in tokenized.ids)
+            with torch.inference_mode(), autocast(device, bf16), _threads_for(total):
                 for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
                     batch = [tokenized.ids[place] for place in places]
                     output = model.read(padded(batch, pad, tokenized.prompt_length, device))

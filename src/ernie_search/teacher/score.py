@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_search.data import Collection
+from ernie_search.engines import Engine, LocalEngine
 from ernie_search.errors import DataError
 from ernie_search.hardware import keep_freed_memory, prefers_bf16
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
@@ -46,6 +47,7 @@ def score_lists(
     settings: ListScoreSettings | None = None,
     *,
     progress: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> Lists:
     """Score every passage of every list with the teacher that has not seen the question.
 
@@ -56,6 +58,7 @@ def score_lists(
         output: gets the scores in shards, and at the end the scored lists: a folder for ``Lists.open``.
         settings: how.
         progress: called with the number of lists done since its last call, those of earlier calls included.
+        engine: where pairs are scored; by default in this process. Files are read and written here only.
 
     Returns:
         The scored lists. A finished folder is checked and left alone.
@@ -65,7 +68,9 @@ def score_lists(
             since they were written, a question or passage that the collection lacks.
         ModelError: a teacher cannot be loaded, or its score is not finite.
         StorageError: the disk is full or not writable. Finished shards stay.
+        EngineError: the engine failed. Finished shards stay.
     """
+    engine = engine or LocalEngine()
     settings = settings or ListScoreSettings()
     check_same_data(lists, collection)
     if not isinstance(teachers, Teachers):
@@ -79,7 +84,8 @@ def score_lists(
     }
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16" if prefers_bf16(teachers.all[0].device) else "fp32"
+        ((_, faster),) = engine.run(teachers, bf16_pays, [("precision", None, 0)])
+        precision = "bf16" if faster else "fp32"
     state = ScoreFolder.begin(Path(output), key, precision=precision, shard_size=settings.shard_size)
     if settings.precision not in ("auto", state.precision):
         raise DataError(
@@ -91,12 +97,42 @@ def score_lists(
             progress(len(lists))
         return Lists.open(state.folder)
     keep_freed_memory()
-    _Scoring(teachers, collection, lists, state, settings, progress).score()
+    _Scoring(teachers, collection, lists, state, settings, progress, engine).score()
     about = dict(lists.manifest)
     scored = _with_summary(_joined(lists, state), about, teachers, state)
     write_lists(state.folder / STAGING, scored, data_fingerprint=lists.data_fingerprint, about=about)
     state.move_up()
     return Lists.open(state.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """The pairs of a shard's lists.
+
+    Attributes:
+        questions: the id of each pair's question, which tells the teacher that has not seen it.
+        pairs: question and passage texts.
+        token_budget, bf16: see ``Teachers.scores``.
+    """
+
+    questions: list[str]
+    pairs: list[tuple[str, str]]
+    token_budget: int | None
+    bf16: bool
+
+
+def score_job(
+    teachers: Teachers, job: ScoreJob, progress: Callable[[int], None] | None = None
+) -> list[float]:
+    """What is done once a shard, in this process or on another machine."""
+    found = teachers.scores(job.questions, job.pairs, token_budget=job.token_budget, bf16=job.bf16)
+    values: list[float] = found.tolist()
+    return values
+
+
+def bf16_pays(teachers: Teachers, job: None, progress: Callable[[int], None] | None = None) -> bool:
+    """Whether bf16 is faster where this runs."""
+    return prefers_bf16(teachers.all[0].device)
 
 
 class _Scoring:
@@ -110,9 +146,10 @@ class _Scoring:
         state: ScoreFolder,
         settings: ListScoreSettings,
         progress: Callable[[int], None] | None,
+        engine: Engine,
     ) -> None:
         self.teachers, self.collection, self.lists, self.state = teachers, collection, lists, state
-        self.settings, self.progress = settings, progress
+        self.settings, self.progress, self.engine = settings, progress, engine
 
     def score(self) -> None:
         """All that is left."""
@@ -128,21 +165,26 @@ class _Scoring:
             return
         questions = question_texts(self.collection, asked, self.settings.split)
         passages = passage_texts(self.collection, wanted)
-        for number, group in self._missing(self.progress):
-            started = time.perf_counter()
-            owners = [one.query for one in group for _ in chain(one.positives, one.negatives)]
-            pairs = [
-                (questions[one.query], passages[p])
-                for one in group
-                for p in chain(one.positives, one.negatives)
-            ]
-            scores = self.teachers.scores(
-                owners,
-                pairs,
-                token_budget=self.settings.token_budget or None,
-                bf16=self.state.precision == "bf16",
-            )
-            self.state.add(number, list(_by_list(group, scores.tolist())), time.perf_counter() - started)
+        groups: dict[int, list[TrainingList]] = {}
+
+        def jobs() -> Iterator[tuple[int, ScoreJob, int]]:
+            for number, group in self._missing(self.progress):
+                groups[number] = group
+                owners = [one.query for one in group for _ in chain(one.positives, one.negatives)]
+                pairs = [
+                    (questions[one.query], passages[p])
+                    for one in group
+                    for p in chain(one.positives, one.negatives)
+                ]
+                budget = self.settings.token_budget or None
+                yield number, ScoreJob(owners, pairs, budget, self.state.precision == "bf16"), len(group)
+
+        last = time.perf_counter()
+        for number, scores in self.engine.run(self.teachers, score_job, jobs()):
+            now = time.perf_counter()
+            group = groups.pop(number)
+            self.state.add(number, list(_by_list(group, scores)), now - last)
+            last = now
             if self.progress is not None:
                 self.progress(len(group))
 

@@ -1,0 +1,180 @@
+"""On Ray: the same bytes as on this machine, resumed, whatever happens to the workers."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ernie_search.encoding import encode_collection, read_manifest
+from ernie_search.engines import LocalEngine, open_engine
+from ernie_search.errors import EngineError, ErnieSearchError, ModelError, SettingsError
+from ernie_search.teacher import ListScoreSettings, score_lists
+from ernie_search.types import Passage
+from lossy_encoder import CountingEncoder, CrashingEncoder, LossyEncoder, RefusingEncoder, double
+from stub_encoder import StubEncoder, numbered_passages
+
+PASSAGES = numbered_passages(50)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A local Ray of two logical cores, shared by the tests of this file."""
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from ernie_search.engines import ray_engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # where workers find the stub
+        ray_engine._connect(None, num_cpus=2)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def engine(cluster):
+    """Workers of one core each."""
+    one = open_engine("ray", cpus=1)
+    yield one
+    one.close()
+    assert cluster.is_initialized()  # a connection that was there before is not ended
+
+
+def encode(output: Path, model=None, **settings):
+    return encode_collection(
+        model or StubEncoder(), iter(PASSAGES), output, data_fingerprint="d1", shard_size=8, **settings
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+def test_the_same_shards_as_local_ones(tmp_path, engine):
+    encode(tmp_path / "local")
+    seen: list[int] = []
+    result = encode(tmp_path / "ray", engine=engine, progress=seen.append)
+    assert engine.workers == 2
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+    assert read_manifest(tmp_path / "ray").shards == read_manifest(tmp_path / "local").shards
+    assert result.encoded == sum(seen) == 50
+
+
+def test_what_is_there_is_not_encoded_again(tmp_path, engine):
+    encode(tmp_path / "out")
+    before = files(tmp_path / "out")
+    (tmp_path / "out" / "shard-00001.parquet").unlink()
+    (tmp_path / "out" / "shard-00004.parquet").write_bytes(b"damaged")
+    (tmp_path / "calls").mkdir()
+    result = encode(tmp_path / "out", CountingEncoder(tmp_path / "calls"), engine=engine)
+    assert result.encoded == 16
+    assert len(list((tmp_path / "calls").iterdir())) == 2
+    assert files(tmp_path / "out") == before
+
+
+def test_an_interrupted_run_goes_on_on_either_engine(tmp_path, engine):
+    encode(tmp_path / "whole")
+
+    def stop(done: int) -> None:
+        if done and len(read_manifest(tmp_path / "out").shards) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(tmp_path / "out", engine=engine, progress=stop)
+    assert read_manifest(tmp_path / "out").passages == 24
+    assert encode(tmp_path / "out").encoded == 26
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_a_killed_worker_costs_only_what_it_had_not_finished(tmp_path, engine):
+    encode(tmp_path / "whole")
+    model = LossyEncoder(PASSAGES[20].full_text, tmp_path / "died")
+    encode(tmp_path / "out", model, engine=engine)
+    assert (tmp_path / "died").exists()
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_jobs_are_drawn_only_as_there_is_room(engine):
+    from ernie_search.engines.ray_engine import AHEAD
+
+    drawn = finished = most = 0
+
+    def jobs():
+        nonlocal drawn, most
+        for number in range(20):
+            drawn += 1
+            most = max(most, drawn - finished)
+            yield number, number, 1
+
+    for key, result in engine.run(StubEncoder(), double, jobs()):
+        assert result == 2 * key
+        finished += 1
+    assert finished == 20
+    assert most <= engine.workers + AHEAD + 1  # the one that is drawn while a finished one is handed out
+
+
+def test_what_a_worker_raises_is_one_line_here(tmp_path, engine):
+    with pytest.raises(ModelError, match=r"^stub: broken on purpose$"):
+        encode(tmp_path / "out", RefusingEncoder(), engine=engine)
+    with pytest.raises(EngineError, match=r"shard-00000.*failed on a Ray worker \(ValueError: unforeseen\)"):
+        encode(tmp_path / "out", CrashingEncoder(), engine=engine)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_version_on_a_worker_is_refused(tmp_path, engine, monkeypatch):
+    from ernie_search.engines import ray_engine
+
+    real = ray_engine.version
+    monkeypatch.setattr(ray_engine, "version", lambda name: "0.0" if name == "torch" else real(name))
+    with pytest.raises(EngineError, match=r"has torch .*, not 0\.0; install the same everywhere"):
+        encode(tmp_path / "out", StubEncoder("other"), engine=engine)
+
+
+def test_a_real_model_and_a_real_teacher(tmp_path, cluster):
+    from ernie_search.model import ScoreSettings, from_base
+    from ernie_search.model.cross_encoder import new_cross_encoder
+    from tiny_model import TEXTS, sentence_base
+    from tiny_teacher import collection, lists
+
+    base = str(sentence_base(tmp_path / "base", layers=2))
+    settings = ScoreSettings(token_dim=16, query_length=16, passage_length=48)
+    model = from_base(base, settings=settings, device="cpu")
+    passages = [Passage(f"p{number}", text) for number, text in enumerate(TEXTS)]
+    new_cross_encoder(base, max_length=60, seed=1, device="cpu").save(str(tmp_path / "teacher"))
+    mined = lists(tmp_path / "lists")
+    engine = open_engine("ray", cpus=2)  # one worker, so that the libraries are loaded once
+    found = []
+    for name, where in (("local", LocalEngine()), ("ray", engine)):
+        encode_collection(model, passages, tmp_path / name, data_fingerprint="d", shard_size=4, engine=where)
+        how = ListScoreSettings(shard_size=5, precision="fp32")
+        scored = score_lists(
+            str(tmp_path / "teacher"), collection(), mined, tmp_path / f"{name}-scored", how, engine=where
+        )
+        found.append([files(tmp_path / name), files(tmp_path / f"{name}-scored"), list(scored)])
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 2
+    assert len(found[0][1]) > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rya", None), "engine 'rya'.*did you mean 'ray'"),
+        (("local", "host:1"), "engine 'local' takes no address; add: --engine ray"),
+    ],
+)
+def test_impossible_engines(arguments, message):
+    with pytest.raises(SettingsError, match=message):
+        open_engine(*arguments)
+
+
+def test_ray_is_missing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ernie_search.engines.ray_engine", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ErnieSearchError, match=r"pip install 'ernie-search\[ray\]'"):
+        open_engine("ray")
+
+
+def test_more_cores_than_any_node_has(cluster):
+    with pytest.raises(EngineError, match="largest node has 2 cores, a worker was to have 3"):
+        open_engine("ray", cpus=3)
+    with pytest.raises(SettingsError, match="cores of a worker: 0"):
+        open_engine("ray", cpus=0)
