@@ -26,7 +26,7 @@ CPU_TOKEN_BUDGET = 1024
 GPU_TOKEN_BUDGET = 65536
 
 LONE_TOKENS = 64
-"""So few tokens are encoded on one thread: a second gains 3 ms by itself, and costs 14, with pauses of 100 ms,
+"""So few tokens are encoded on one thread. A second gains 3 ms by itself, and costs 14, with pauses of 100,
 where threads of other libraries (BLAS, the store) wait for work on the same two cores."""
 
 _TURNS: WeakKeyDictionary[JointEncoder, threading.RLock] = WeakKeyDictionary()
