@@ -46,14 +46,14 @@ class Load:
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 
-def prepare(folder: str, quick: bool, work: str, questions: int) -> tuple[str, list[str]]:
+def prepare(folder: str, quick: bool, work: str, questions: int, model: str) -> tuple[str, list[str]]:
     """SQuAD's shards (made once, shared with ``search_end_to_end``) and texts of its questions.
 
     The model, by default the untrained base with 128 dimensions a token, is saved in ``folder``.
     """
     from ernie_search.data import open_collection
 
-    encoder = model_of("")
+    encoder = model_of(model)
     encoder.save(f"{folder}/model")
     squad: Any = open_collection(str(squad_folder()))
     collection = small_squad(squad, *QUICK) if quick else squad
@@ -115,11 +115,13 @@ async def load(port: int, texts: list[str], clients: int, most: int, seconds: fl
 
 def main() -> None:
     """Prepare, serve, load; then the same searches in process."""
-    args = arguments(__doc__ or "", questions=2_000, requests=3_000, seconds=60.0, overhead=300, work=ENCODED)
+    args = arguments(
+        __doc__ or "", questions=2_000, requests=3_000, seconds=60.0, overhead=300, work=ENCODED, model=""
+    )
     most, seconds, calls = (400, 15.0, 100) if args.quick else (args.requests, args.seconds, args.overhead)
     folder = tempfile.mkdtemp()
     try:
-        index, texts = isolated(prepare, folder, args.quick, args.work, args.questions)
+        index, texts = isolated(prepare, folder, args.quick, args.work, args.questions, args.model)
         model = f"{folder}/model"
         with serving(index, "--model", model) as server:
             asyncio.run(load(server.port, texts, 8, min(64, most), seconds))  # warm
