@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ernie_search.index import IndexSpec, Store, make_spec, open_index, passage_batch
+from ernie_search.index.filters import Filter, meets
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder
 
@@ -48,3 +51,21 @@ def new_store(kind: str, folder: Path, **changes) -> Store:
 
         return QdrantStore.create(QdrantClient(":memory:"), "passages", spec(**changes))
     return open_index("memory://" if kind == "memory" else folder, spec(**changes), "w")
+
+
+def vectors(count: int, seed: int = 1) -> NDArray[np.float32]:
+    """``(count, D)``: questions' vectors."""
+    return np.random.default_rng(seed).standard_normal((count, MODEL.token_dim)).astype(np.float32)
+
+
+def brute_force(
+    passages: Sequence[Passage], vector: NDArray[np.float32], k: int, where: Filter | None = None
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Ids and scores of the ``k`` best by definition: in fp64, rounded once, ties by id."""
+    rows = [one for one in passages if where is None or meets(where, {"id": one.id, **one.fields})]
+    if not rows:
+        return [], np.zeros(0, np.float32)
+    dense = MODEL.encode_joint([one.full_text for one in rows], "passage").dense.astype(np.float64)
+    scores = (dense @ vector.astype(np.float64)).astype(np.float32)
+    order = sorted(range(len(rows)), key=lambda row: (-scores[row], rows[row].id))[:k]
+    return [rows[row].id for row in order], scores[order]

@@ -10,7 +10,7 @@ from ernie_search.index import And, Eq, In, Not, Or, Range, verify
 from ernie_search.index.filters import meets
 from ernie_search.search import Searcher
 from ernie_search.types import Passage
-from store_helpers import FIELDS, MODEL, batch, new_store, passage
+from store_helpers import FIELDS, MODEL, batch, brute_force, new_store, passage, vectors
 from stub_encoder import StubEncoder
 
 COUNT = 60
@@ -44,20 +44,6 @@ def fresh(request, tmp_path):
     made = make(request.param, tmp_path / "store")
     yield made
     made.close()
-
-
-def vectors(count, seed=1):
-    return np.random.default_rng(seed).standard_normal((count, MODEL.token_dim)).astype(np.float32)
-
-
-def brute_force(passages, vector, k, where=None):
-    rows = [one for one in passages if where is None or meets(where, {"id": one.id, **one.fields})]
-    if not rows:
-        return [], []
-    dense = MODEL.encode_joint([one.full_text for one in rows], "passage").dense.astype(np.float64)
-    scores = (dense @ vector.astype(np.float64)).astype(np.float32)
-    order = sorted(range(len(rows)), key=lambda row: (-scores[row], rows[row].id))[:k]
-    return [rows[row].id for row in order], scores[order]
 
 
 FILTERS = [

@@ -1,12 +1,10 @@
 """The approximate indexes, over codes whose best are scored again exactly, against brute force."""
 
-import numpy as np
 import pytest
 
 from ernie_search.index import And, Eq, In, Not, Or, Range, verify
-from ernie_search.index.filters import meets
 from ernie_search.search import Searcher
-from store_helpers import MODEL, batch, new_store, passage
+from store_helpers import MODEL, batch, brute_force, new_store, passage, vectors
 
 COUNT = 400
 PASSAGES = [passage(number) for number in range(COUNT)]
@@ -23,21 +21,6 @@ def store(request, tmp_path_factory):
     made.close()
 
 
-def vectors(count, seed=1):
-    return np.random.default_rng(seed).standard_normal((count, MODEL.token_dim)).astype(np.float32)
-
-
-def brute_force(passages, vector, k, where=None):
-    rows = [one for one in passages if where is None or meets(where, {"id": one.id, **one.fields})]
-    if not rows:
-        return []
-    dense = MODEL.encode_joint([one.full_text for one in rows], "passage").dense.astype(np.float64)
-    scores = (dense @ vector.astype(np.float64)).astype(np.float32)
-    return [
-        rows[row].id for row in sorted(range(len(rows)), key=lambda row: (-scores[row], rows[row].id))[:k]
-    ]
-
-
 def test_stats_say_so(store):
     stats = store.stats()
     assert stats.search != "exact"
@@ -49,7 +32,7 @@ def test_candidates_are_scored_again(store):
     hits = 0
     for vector in vectors(20):
         (near,), (exact,) = store.nearest(vector, 10), store.nearest(vector, 10, exact=True)
-        assert exact.ids == brute_force(PASSAGES, vector, 10)
+        assert exact.ids == brute_force(PASSAGES, vector, 10)[0]
         scores = dict(zip(exact.ids, exact.scores.tolist(), strict=True))
         for one, score in zip(near.ids, near.scores.tolist(), strict=True):
             assert score == pytest.approx(scores.get(one, score), abs=1e-5)
@@ -75,7 +58,7 @@ def test_candidates_are_scored_again(store):
 def test_filters_leave_as_many_as_meet_them(store, where):
     (vector,) = vectors(1, seed=5)
     (found,) = store.nearest(vector, 10, where=where)
-    expected = brute_force(PASSAGES, vector, 10, where)
+    expected = brute_force(PASSAGES, vector, 10, where)[0]
     assert len(found.ids) == len(expected)
     assert len(set(found.ids) & set(expected)) >= len(expected) - 1
 
@@ -100,7 +83,7 @@ def test_every_mode_searches_it(store, mode):
     question = "word30 common group2"
     hits = searcher.search(question, 5, mode=mode, where=Eq("lang", "en"))
     vector = MODEL.encode_joint([question], "query").dense[0]
-    nearest = brute_force(PASSAGES, vector, 1, Eq("lang", "en"))[0]
+    nearest = brute_force(PASSAGES, vector, 1, Eq("lang", "en"))[0][0]
     assert hits[0].id == (nearest if mode == "dense" else "p030")
     assert {hit.fields["lang"] for hit in hits} == {"en"}
 

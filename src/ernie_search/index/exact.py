@@ -52,10 +52,22 @@ def best_rows(
                 least = np.partition(held, len(held) - k)[len(held) - k]
                 places = np.flatnonzero(held >= least - bound * float(np.linalg.norm(vector)))
             found = places if rows is None else rows[places]
-            # einsum adds up each row alone: equal vectors get equal scores, whatever stands beside them.
-            scores = np.einsum("nd,d->n", dense[found].astype(np.float64), vector.astype(np.float64))
-            order = np.argsort(-scores.astype(np.float32), kind="stable")[:k]
-            yield found[order], scores[order].astype(np.float32)
+            order, scores = ranked(dense[found], vector, k)
+            yield found[order], scores
+
+
+def ranked(
+    candidates: NDArray[np.float32], vector: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Places of the ``k`` best of ``(m, D)`` full vectors for one ``(D,)``, and their scores.
+
+    Scores are added up in fp64; those that are alike stay in their order.
+    """
+    # einsum adds up each row alone: equal vectors get equal scores, whatever stands beside them.
+    products = np.einsum("nd,d->n", candidates.astype(np.float64), vector.astype(np.float64))
+    scores = products.astype(np.float32)
+    order = np.argsort(-scores, kind="stable")[:k]
+    return order, scores[order]
 
 
 class ExactVectors:

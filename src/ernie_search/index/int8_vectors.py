@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.index.codecs import INT8_MAX
+from ernie_search.index.exact import ranked
 from ernie_search.index.protocol import Ranking
 
 Full = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -86,11 +87,8 @@ class Int8Vectors:
         names = [self.ids[row] for row in found.tolist()]
         if not names:
             return Ranking([], np.zeros(0, np.float32))
-        full = self._full(names).astype(np.float64)
-        # einsum adds up each row alone: equal vectors get equal scores, whatever stands beside them.
-        scores = np.einsum("nd,d->n", full, vector.astype(np.float64)).astype(np.float32)
-        order = np.argsort(-scores, kind="stable")[:k]
-        return Ranking([names[row] for row in order.tolist()], scores[order])
+        order, scores = ranked(self._full(names), vector, k)
+        return Ranking([names[row] for row in order.tolist()], scores)
 
 
 def quantized(dense: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
