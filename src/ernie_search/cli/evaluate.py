@@ -1,6 +1,7 @@
 """``ernie-search evaluate``: measure an index or a run file."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -62,9 +63,7 @@ def evaluate(
 ) -> None:
     """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
     from ernie_search.data import open_collection
-    from ernie_search.evaluation import DEFAULT_MEASURES, results_json, results_table, write_run
-    from ernie_search.evaluation.answers import ANSWER_CUTOFFS, answers_of, parse_answer_measure
-    from ernie_search.evaluation.comparison import check_measures
+    from ernie_search.evaluation import results_json, results_table, write_run
     from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
     from ernie_search.evaluation.table import TABLE_MEASURES
 
@@ -75,44 +74,27 @@ def evaluate(
     if save_run is not None and index is None:
         raise SettingsError("--save-run writes the run of an index; name it with --index")
     collection = open_collection(source)
-    asked, given = answers_file(answers)
-    usual = DEFAULT_MEASURES if asked is None else [f"answer_recall@{k}" for k in ANSWER_CUTOFFS]
-    names = tuple(measure or usual)
-    check_measures(names, qrels=True, answers=True)  # a typing error shows before minutes are spent searching
-    plain = tuple(name for name in names if parse_answer_measure(name) is None)
-    of_answers = tuple(name for name in names if name not in plain)
-    if asked is None:
-        qrels = collection.qrels(split)
-        asked = collection.queries(split) if index is not None or of_answers else []
-        place = f"{collection.source}, {split}: {len(qrels):,} questions"
-    elif plain:
-        raise SettingsError(
-            f"{answers}: questions with answers, not judgements, so {plain[0]} cannot be measured; ask for "
-            "answer_recall@k"
-        )
-    else:
-        qrels, place = {}, f"{collection.source}, {answers}: {len(asked):,} questions"
+    asked = _asked(collection, split, measure, answers, searching=index is not None)
     runs: dict[str, Run] = {}
     seconds: dict[str, float] = {}
     files = {} if baseline is None else {baseline.name: baseline}
     if run is not None:
         files[_label(run, baseline)] = run
     for name, path in files.items():
-        runs[name] = _read(path, collection, asked if answers is not None else [], check)
+        runs[name] = _read(path, collection, asked.queries if answers is not None else [], check)
     if index is not None:
         name = f"{Path(index).name} ({mode})"
-        runs[name], seconds[name] = _search(asked, index, model, mode, k, candidates)
+        runs[name], seconds[name] = _search(asked.queries, index, model, mode, k, candidates)
         if save_run is not None:
             write_run(save_run, runs[name], tag=f"ernie-search-{mode}")
     notes = []
     for name, found in runs.items() if self_hits == "drop" else ():
-        runs[name], dropped = drop_self_hits(found, qrels)
+        runs[name], dropped = drop_self_hits(found, asked.qrels)
         notes.append(self_hits_note(name, dropped))
     against = baseline.name if baseline is not None else None
-    systems = _measured(runs, seconds, plain, qrels)
-    strings = answers_of(asked) if given is None else given
-    answered = _answered(runs, seconds, of_answers, collection, strings, answer_match)
-    notes += pattern_notes(strings, answer_match)
+    systems = _measured(runs, seconds, asked.plain, asked.qrels)
+    answered = _answered(runs, seconds, asked.of_answers, collection, asked.answers, answer_match)
+    notes += pattern_notes(asked.answers, answer_match)
     notes += [
         f"{one.name}: judged questions that are not in the run and count 0: {one.measured.missing:,}"
         for one in systems
@@ -131,17 +113,70 @@ def evaluate(
         print_json(figures)
         return
     out = console()
-    out.print(place, soft_wrap=True)
+    out.print(asked.place, soft_wrap=True)
     if systems:
-        out.print(results_table(systems, plain if measure else TABLE_MEASURES, baseline=against))
+        out.print(results_table(systems, asked.plain if measure else TABLE_MEASURES, baseline=against))
     if answered:
-        of = len(answered[0].measured.query_ids)
-        out.print(
-            results_table(answered, of_answers, baseline=against, title=f"{of:,} questions with answers")
-        )
+        title = f"{len(answered[0].measured.query_ids):,} questions with answers"
+        out.print(results_table(answered, asked.of_answers, baseline=against, title=title))
     for note in notes:
         if note:
             out.print(note, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The questions and what is measured of them.
+
+    Attributes:
+        plain, of_answers: measures by judgements, and by answers.
+        queries: to be searched; empty where nothing needs them.
+        qrels: judgements; empty where the questions come with answers alone.
+        answers: by question.
+        place: the questions in words.
+    """
+
+    plain: tuple[str, ...]
+    of_answers: tuple[str, ...]
+    queries: "list[Query]"
+    qrels: "Qrels"
+    answers: dict[str, tuple[str, ...]]
+    place: str
+
+
+def _asked(
+    collection: "Collection",
+    split: str,
+    measure: list[str] | None,
+    answers: Path | None,
+    *,
+    searching: bool,
+) -> _Asked:
+    """The split's questions, or those of a file of questions with answers."""
+    from ernie_search.evaluation import DEFAULT_MEASURES
+    from ernie_search.evaluation.answers import ANSWER_CUTOFFS, answers_of, parse_answer_measure
+    from ernie_search.evaluation.comparison import check_measures
+
+    queries, given = answers_file(answers)
+    usual = DEFAULT_MEASURES if queries is None else [f"answer_recall@{k}" for k in ANSWER_CUTOFFS]
+    names = tuple(measure or usual)
+    check_measures(names, qrels=True, answers=True)  # a typing error shows before minutes are spent searching
+    plain = tuple(name for name in names if parse_answer_measure(name) is None)
+    of_answers = tuple(name for name in names if name not in plain)
+    qrels: Qrels = {}
+    if queries is None:
+        qrels = collection.qrels(split)
+        queries = collection.queries(split) if searching or of_answers else []
+        place = f"{collection.source}, {split}: {len(qrels):,} questions"
+    elif plain:
+        raise SettingsError(
+            f"{answers}: questions with answers, not judgements, so {plain[0]} cannot be measured; ask for "
+            "answer_recall@k"
+        )
+    else:
+        place = f"{collection.source}, {answers}: {len(queries):,} questions"
+    found = answers_of(queries) if given is None else given
+    return _Asked(plain, of_answers, queries, qrels, found, place)
 
 
 def _read(path: Path, collection: "Collection", more: "list[Query]", check: bool) -> "Run":
