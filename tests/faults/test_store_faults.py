@@ -11,7 +11,7 @@ import pytest
 from kill_rounds import kill_rounds
 
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
-from ernie_search.index import Eq, make_spec, open_index, verify
+from ernie_search.index import Eq, lance_parts, make_spec, open_index, verify
 from ernie_search.index.lance_files import STORE, read_commit
 from store_helpers import MODEL, batch, new_store, passage, spec
 
@@ -42,6 +42,26 @@ def question():
 
 def test_three_rounds_of_kill(tmp_path):
     assert kill_rounds(tmp_path / "store", 3, seed=1) == 4
+
+
+def test_a_writer_that_opens_its_table_anew_goes_on_as_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(lance_parts, "COMMITS_HELD", 2)
+    store = filled(tmp_path / "s")
+    tables = {id(store._table): store._table}
+    for number in range(40, 44):
+        store.upsert(batch([passage(number)]))
+        store.delete([f"p{number - 40:03}"])
+        store.commit()
+        tables[id(store._table)] = store._table
+        assert len(store) == 30
+        assert f"p{number:03}" in store.nearest(question(), 40)[0].ids
+    assert len(tables) > 1
+    store.optimize()
+    left = store.nearest(question(), 40)[0].ids
+    store.close()
+    with open_index(tmp_path / "s") as again:
+        assert again.nearest(question(), 40)[0].ids == left
+        assert set(left) == {f"p{number:03}" for number in (*range(4, 30), *range(40, 44))}
 
 
 def test_it_is_there_after_reopening(tmp_path):
