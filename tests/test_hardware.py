@@ -144,3 +144,17 @@ def test_the_inspection_says_which_precision_follows(monkeypatch):
     assert machine.precision == "bf16"
     assert machine.cores >= 1
     assert 0 < machine.memory_available <= machine.memory_total
+
+
+def test_peak_memory_counts_from_when_it_was_forgotten(tmp_path: Path):
+    if not hardware.forget_peak_memory():
+        pytest.skip("this system cannot forget the peak")
+    before = hardware.peak_memory()
+    held = bytearray(64 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    peak = hardware.peak_memory()
+    del held
+    assert peak - before > 48 * 2**20
+    assert hardware.forget_peak_memory()
+    assert hardware.peak_memory() < peak - 32 * 2**20
+    assert hardware.peak_memory(tmp_path / "none") is None

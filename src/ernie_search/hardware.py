@@ -70,12 +70,12 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's marketing name, or its architecture where Linux does not say."""
-    return _cpuinfo(cpuinfo, "model name") or platform.processor() or platform.machine()
+    return _value_of(cpuinfo, "model name") or platform.processor() or platform.machine()
 
 
 def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     """Which of ``BF16_FLAGS`` the processor has; empty where there is no /proc/cpuinfo."""
-    found = set(_cpuinfo(cpuinfo, "flags").split())
+    found = set(_value_of(cpuinfo, "flags").split())
     return tuple(flag for flag in BF16_FLAGS if flag in found)
 
 
@@ -87,12 +87,28 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _cpuinfo(path: Path, key: str) -> str:
+def _value_of(path: Path, key: str) -> str:
     for line in _text(path).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip()
     return ""
+
+
+def forget_peak_memory() -> bool:
+    """Let ``peak_memory`` count from now on; whether that is possible here (on Linux it mostly is)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
+    """Bytes of main memory that this process held at most since ``forget_peak_memory``; ``None`` where the
+    system does not say."""
+    value, _, unit = _value_of(status, "VmHWM").partition(" ")
+    return int(value) * 1024 if value.isdigit() and unit == "kB" else None
 
 
 def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:

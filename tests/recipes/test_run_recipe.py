@@ -99,6 +99,7 @@ def test_the_manifest_says_what_was_made_from_what(tmp_path: Path) -> None:
     assert set(found["inputs"]) == {"collection", "model", "lists"}
     assert set(found["outputs"]) == {"best/part", "best/text"}
     assert found["settings"]["cascade_weight"] == 1
+    assert found["counts"].pop("peak_bytes", 2**30) > 2**20  # where the system can say it
     assert found["counts"] == {"texts": 2}
     assert {"torch", "python", "ernie-search"} <= set(found["versions"])
     first = json.loads((tmp_path / "run" / "warm-up" / "stage.json").read_text())

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from ernie_search.errors import DataError, StorageError
-from ernie_search.report import ablation_sections, examples_section, is_ablation, read_folder, scatter_section
+from ernie_search.report import (
+    ablation_sections,
+    examples_section,
+    is_ablation,
+    read_folder,
+    scatter_section,
+    split_of,
+)
 from ernie_search.report.chart import Series, difference_chart, line_chart, nice_ticks, scatter_chart, short
+from ernie_search.report.intervals import Interval, interval_chart
 from ernie_search.report.training import duration, label, plain, training_sections
 
 
@@ -50,6 +58,8 @@ def test_an_ablation(ablation_folder: Path, run_folder: Path) -> None:
     assert is_ablation(ablation_folder)
     assert not is_ablation(run_folder)
     (section,), tiles = ablation_sections(ablation_folder)
+    assert section.body.count('class="interval right"') == 1
+    assert "interaction: +0.0300, +0.0100 to +0.0500" in section.body
     for words in ("0.5200", "0.510 to 0.530", "+0.030", "p &lt;0.001", "12 %", "cross-encoder 0.7500"):
         assert words in section.body
     assert tiles[0].value == "0.520"
@@ -59,6 +69,41 @@ def test_an_ablation(ablation_folder: Path, run_folder: Path) -> None:
     (ablation_folder / "table.json").write_text("{")
     with pytest.raises(StorageError, match="not readable as JSON"):
         ablation_sections(ablation_folder)
+
+
+def test_what_an_ablation_kept_is_drawn(ablation_folder: Path, run_folder: Path) -> None:
+    """Recall of rows whose runs are there, curves of rows with a log, and the shared stages."""
+    (ablation_folder / "shared").mkdir()
+    (run_folder / "warm-up").rename(ablation_folder / "shared" / "warm-up")
+    for row, rank in (("alone", 2), ("interaction", 1)):
+        train = ablation_folder / "rows" / row / "seed-0" / "train"
+        train.mkdir(parents=True)
+        lines = [f'{{"step": {step}, "raw_dense": {step / 4}, "grad_norm": 1}}' for step in (1, 2)]
+        (train / "log.jsonl").write_text("\n".join(lines))
+        order = ["other", "hit"] if rank == 2 else ["hit", "other"]
+        ranked = [f"q Q0 {one} {place} {-place} t" for place, one in enumerate(order, start=1)]
+        (train.parent / "dev.trec").write_text("\n".join(ranked) + "\n")
+    assert split_of(ablation_folder) == "dev"
+    sections, _ = ablation_sections(ablation_folder, {"q": {"hit": 1}})
+    titles = [one.title for one in sections]
+    assert titles[:3] == ["Ablation", "Recall at k", "Training of the rows"]
+    assert "Shared by all rows: stages" in titles
+    rows = re.findall(r"<td>(\d+)</td><td class=\"n\">(.*?)</td><td class=\"n\">(.*?)</td>", sections[1].body)
+    assert rows == [("1", "0.000", "1.000"), ("2", "1.000", "1.000")]
+    assert sections[2].body.count("alone, 1: 0.25") == 1
+    assert "Recall at k" not in [one.title for one in ablation_sections(ablation_folder)[0]]
+
+
+def test_intervals_say_on_which_side_of_zero_they_lie() -> None:
+    lines = [Interval("up", 0.2, 0.1, 0.3), Interval("a-name-that-is-too-long", -0.2, -0.3, -0.1)]
+    chart = interval_chart([*lines, Interval("open", 0.0, -0.1, 0.1)], "gain", x_label="x")
+    assert re.findall(r'class="interval (\w+)"', chart) == ["right", "left", "open"]
+    zero = float(re.findall(r'x1="([\d.]+)"[^>]*class="axis"', chart)[0])
+    places = [float(one) for one in re.findall(r'cx="([\d.]+)"', chart)]
+    assert places[1] < zero < places[0]
+    assert places[2] == zero
+    assert "a-name-that-is-…" in chart
+    assert interval_chart([], "gain", x_label="x") == ""
 
 
 def test_examples_of_search_json(tmp_path: Path, examples_file: Path) -> None:

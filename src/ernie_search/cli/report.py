@@ -92,7 +92,7 @@ def report(
             )
             _runs(page, found, names, rule, teacher is not None)
         for folder in folders:
-            _folder(page, folder, f"{folder.name}: " if len(sources) > 1 else "")
+            _folder(page, folder, f"{folder.name}: " if len(sources) > 1 else "", corpus)
         if examples is not None:
             page.sections.append(examples_section(examples))
         write_report(page, output)
@@ -142,18 +142,21 @@ def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, wi
         page.sections.append(scatter_section(last, runs[last], teacher, found.runs[teacher], found.qrels))
 
 
-def _folder(page: "Report", folder: Path, prefix: str) -> None:
-    """The sections of one folder; ``prefix`` tells them from another's."""
+def _folder(page: "Report", folder: Path, prefix: str, corpus: str | None) -> None:
+    """The sections of one folder; ``prefix`` tells them from another's, ``corpus`` judges a table's runs."""
+    from ernie_search.data import open_collection
     from ernie_search.report import (
         ablation_sections,
         is_ablation,
         read_folder,
+        split_of,
         training_sections,
         training_tiles,
     )
 
     if is_ablation(folder):
-        sections, tiles = ablation_sections(folder)
+        qrels = None if corpus is None else open_collection(corpus).qrels(split_of(folder))
+        sections, tiles = ablation_sections(folder, qrels)
     else:
         stages = read_folder(folder)
         sections, tiles = training_sections(stages), training_tiles(stages)

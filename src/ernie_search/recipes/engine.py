@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from ernie_search.data import Collection
 from ernie_search.errors import StorageError, TrainingError
 from ernie_search.files import sync_tree
+from ernie_search.hardware import forget_peak_memory, peak_memory
 from ernie_search.recipes.manifest import StageManifest, checksums, versions
 from ernie_search.recipes.order import Inputs
 from ernie_search.recipes.stage import Stage
@@ -16,6 +17,10 @@ from ernie_search.recipes.stage import Stage
 Observer = Callable[[str, dict[str, Any]], None]
 """Told of ``stage`` (one begins: name, kind, state), ``stage-done`` (name, seconds), ``progress`` (what,
 done, total), and of everything that a training tells."""
+
+PEAK = "peak_bytes"
+"""Of a manifest's counts: main memory that the process held at most in the call that finished the stage; with
+all that it held before, such as the libraries, but not what other processes of the stage held."""
 
 State = Literal["done", "goes on", "to do"]
 
@@ -142,9 +147,11 @@ def perform(task: Task, inputs: Mapping[str, Any], work: Work) -> StageManifest:
     if found is not None:
         return found
     task.observer("stage", {"name": stage.name, "kind": stage.kind, "state": state_of(folder)})
+    counts_peak = forget_peak_memory()
     started = time.monotonic()
     done = work(task)
     seconds = time.monotonic() - started if done.seconds is None else done.seconds
+    peak = peak_memory() if counts_peak else None
     sync_tree(folder)
     seed = getattr(stage.settings, "seed", None)
     manifest = StageManifest(
@@ -154,7 +161,7 @@ def perform(task: Task, inputs: Mapping[str, Any], work: Work) -> StageManifest:
         dict(inputs),
         done.gives,
         checksums(folder, done.outputs),
-        dict(done.counts),
+        dict(done.counts) | ({} if peak is None else {PEAK: peak}),
         versions(),
         round(seconds, 2),
         seed,

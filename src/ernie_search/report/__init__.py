@@ -1,6 +1,6 @@
 """One self-contained HTML file for a run folder, an ablation or a comparison: no model, no data needed."""
 
-from ernie_search.report.ablation import ablation_sections
+from ernie_search.report.ablation import ablation_sections, split_of
 from ernie_search.report.comparison import comparison_sections, comparison_tiles
 from ernie_search.report.examples import examples_section
 from ernie_search.report.folder import is_ablation, read_folder
@@ -20,6 +20,7 @@ __all__ = [
     "read_folder",
     "render",
     "scatter_section",
+    "split_of",
     "training_sections",
     "training_tiles",
     "write_report",

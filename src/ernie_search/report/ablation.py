@@ -1,31 +1,53 @@
-"""Sections of an ablation folder: its table with gains, p values and the gap closed."""
+"""Sections of an ablation folder: its table, gains with intervals, curves of its rows, what they share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ernie_search.errors import DataError
+from ernie_search.evaluation import read_run
 from ernie_search.evaluation.comparison_table import shown_p
 from ernie_search.files import read_json
+from ernie_search.report.chart import Series, line_chart
 from ernie_search.report.comparison import signed
-from ernie_search.report.folder import TABLE
+from ernie_search.report.folder import LOG, TABLE, read_curves, read_folder
 from ernie_search.report.html import Content, Html, join, pairs, table, tag
+from ernie_search.report.intervals import Interval, interval_chart
 from ernie_search.report.page import Section, Tile
-from ernie_search.report.training import duration, plain
+from ernie_search.report.recall import recall_section
+from ernie_search.report.training import duration, plain, training_sections
+from ernie_search.types import Qrels, Run
 
 MAIN, SECOND = "MRR@10", "recall@50"
 GAINS = (("over_alone", "over alone"), ("over_both", "over both"))
+PANELS = (
+    ("Contrastive loss of the single vector", "raw_dense", "unweighted: the one term that all rows have"),
+    ("Norm of the gradient", "grad_norm", "before clipping"),
+)
+"""Title, curve and remark of what is drawn of all rows together; their sums are of different terms."""
 
 
-def ablation_sections(folder: Path) -> tuple[list[Section], list[Tile]]:
-    """Sections and top figures of a folder that ``ablate`` made.
+def split_of(folder: Path) -> str:
+    """The split that an ablation's table is of.
 
     Raises:
         DataError: its table is not one of ours.
     """
-    found = read_json(folder / TABLE)
-    if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
-        raise DataError(f"{folder / TABLE}: not the table of an ablation; run the ablation again")
+    return str(_table(folder).get("split", "dev"))
+
+
+def ablation_sections(folder: Path, qrels: Qrels | None = None) -> tuple[list[Section], list[Tile]]:
+    """Sections and top figures of a folder that ``ablate`` made.
+
+    Args:
+        folder: with ``table.json``, and the rows and shared stages where they were kept.
+        qrels: of the table's split, for recall curves.
+
+    Raises:
+        DataError: its table is not one of ours.
+    """
+    found = _table(folder)
     try:
         rows = [_row(one) for one in found["rows"]]
         best = max(found["rows"], key=lambda one: one[MAIN], default=None)
@@ -34,9 +56,23 @@ def ablation_sections(folder: Path) -> tuple[list[Section], list[Tile]]:
     head = ("row", MAIN, SECOND, *(title for _, title in GAINS), "gap closed", "seconds", "seeds")
     about = pairs([(key, plain(value)) for key, value in found.items() if key not in ("rows", "ceiling")])
     lead = "Means over questions and seeds; p: paired randomisation over questions, averaged over seeds."
-    section = Section("Ablation", join([table(head, rows), _ceiling(found.get("ceiling")), about]), lead)
+    parts = [table(head, rows), _ceiling(found.get("ceiling")), *_gains(found["rows"]), about]
+    sections = [Section("Ablation", join(parts), lead)]
+    if qrels is not None:
+        sections += _recall(folder, found, qrels)
+    sections += _training(folder, found["rows"])
+    if (folder / "shared").is_dir():
+        shared = training_sections(read_folder(folder / "shared"))
+        sections += [replace(one, title=f"Shared by all rows: {one.title.lower()}") for one in shared]
     tiles = [] if best is None else [Tile(f"{best[MAIN]:.3f}", f"{MAIN}, {best['row']}")]
-    return [section], [*tiles, Tile(str(len(rows)), "rows")]
+    return sections, [*tiles, Tile(str(len(rows)), "rows")]
+
+
+def _table(folder: Path) -> dict[str, Any]:
+    found = read_json(folder / TABLE)
+    if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
+        raise DataError(f"{folder / TABLE}: not the table of an ablation; run the ablation again")
+    return found
 
 
 def _row(one: Mapping[str, Any]) -> list[Content]:
@@ -70,3 +106,54 @@ def _ceiling(top: Mapping[str, Any] | None) -> Html:
         f"Ceilings on {top['questions']} fixed questions: late interaction {top['late']:.4f}, cross-encoder "
         f"{top['cross']:.4f}, alone there {top['alone']:.4f}.",
     )
+
+
+def _gains(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+    """A chart for each row that others are compared with."""
+    charts = []
+    for key, title in GAINS:
+        lines = [
+            Interval(one["row"], one[key]["difference"], one[key]["low"], one[key]["high"])
+            for one in rows
+            if one.get(key)
+        ]
+        note = "95 % bootstrap intervals over questions, of the mean over seeds"
+        charts.append(interval_chart(lines, f"{MAIN} {title}", x_label="difference", note=note))
+    return [tag("div", charts, class_="grid")] if any(charts) else []
+
+
+def _folder_of(folder: Path, row: Mapping[str, Any]) -> Path:
+    """Where a row's first seed lies; a row without seeds has one place."""
+    place = folder / "rows" / str(row["row"])
+    return place / f"seed-{row['seeds'][0]}" if row["seeds"] else place
+
+
+def _recall(folder: Path, found: Mapping[str, Any], qrels: Qrels) -> list[Section]:
+    """Of the rows whose runs were kept, over all questions: the ceilings re-rank some alone."""
+    questions = max((one["questions"] for one in found["rows"]), default=0)
+    runs: dict[str, Run] = {}
+    for one in found["rows"]:
+        path = _folder_of(folder, one) / f"{found.get('split', 'dev')}.trec"
+        if one["questions"] == questions and path.is_file():
+            runs[one["row"]] = read_run(path)
+    if not runs:
+        return []
+    section = recall_section(runs, qrels)
+    return [replace(section, lead=f"The first seed of each row. {section.lead}")]
+
+
+def _training(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """The rows' curves together; a row that shares another's training is not drawn again."""
+    curves = {one["row"]: read_curves(_folder_of(folder, one) / "train" / LOG) for one in rows}
+    charts = [
+        line_chart(
+            [Series(name, found[curve]) for name, found in curves.items() if found.get(curve)],
+            title,
+            x_label="step",
+            note=remark,
+        )
+        for title, curve, remark in PANELS
+    ]
+    if not any(charts):
+        return []
+    return [Section("Training of the rows", tag("div", charts, class_="grid"), "The first seed of each row.")]

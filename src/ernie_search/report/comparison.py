@@ -7,15 +7,13 @@ from ernie_search.evaluation.comparison import RunComparison, gap_closed
 from ernie_search.evaluation.comparison_table import shown_p, shown_rank
 from ernie_search.evaluation.effects import Effect, lost, won
 from ernie_search.evaluation.findings import PairFindings
-from ernie_search.evaluation.intervals import bootstrap_interval
-from ernie_search.evaluation.measures import Measured, evaluate_run
-from ernie_search.report.chart import Series, difference_chart, line_chart
+from ernie_search.evaluation.measures import Measured
+from ernie_search.report.chart import difference_chart
 from ernie_search.report.html import Content, Html, join, pairs, table, tag
 from ernie_search.report.page import Section, Tile
+from ernie_search.report.recall import recall_section
 from ernie_search.types import Qrels, Run
 
-CUTOFFS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Where recall is measured for its curve."""
 SHOWN_QUESTIONS = 8
 """Won and lost, of each pair."""
 
@@ -69,8 +67,8 @@ def comparison_sections(
             )
         )
     if qrels is not None:
-        curve = _recall(found, runs, qrels)
-        sections.append(Section("Recall at k", curve, "Bands: 95 % bootstrap intervals."))
+        judged = {query: qrels[query] for query in found.questions.ids if query in qrels}
+        sections.append(recall_section({one.name: runs[one.name] for one in found.systems}, judged))
     measure = found.measures[0]
     for pair in by_question:
         title = f"{pair.name} over {pair.over}"
@@ -139,23 +137,6 @@ def _who(found: RunComparison) -> str:
     first = found.pairs[0]
     several = len(found.pairs_of(found.measures[0])) > 1
     return "Each pair that was compared" if several else f"{first.name} over {first.over}"
-
-
-def _recall(found: RunComparison, runs: Mapping[str, Run], qrels: Qrels) -> Html:
-    judged = {query: qrels[query] for query in found.questions.ids if query in qrels}
-    depth = max(len(scores) for run in runs.values() for scores in run.values())
-    cutoffs = [k for k in CUTOFFS if k <= depth] or [1]
-    series, columns = [], []
-    for one in found.systems:
-        measured = evaluate_run(judged, runs[one.name], [f"recall@{k}" for k in cutoffs])
-        means = [measured.mean(f"recall@{k}") for k in cutoffs]
-        bands = [bootstrap_interval(measured.of(f"recall@{k}"), resamples=1000) for k in cutoffs]
-        points = [(float(k), mean) for k, mean in zip(cutoffs, means, strict=True)]
-        series.append(Series(one.name, points, [(low, high) for low, high in bands]))
-        columns.append(means)
-    chart = line_chart(series, "Share of the relevant passages found", x_label="k", log_x=True, wide=True)
-    rows = [[f"{k:,}", *(f"{means[place]:.3f}" for means in columns)] for place, k in enumerate(cutoffs)]
-    return tag("div", chart, table(("k", *(one.name for one in found.systems)), rows), class_="split")
 
 
 def _questions(pair: PairFindings, measure: str, texts: Mapping[str, str]) -> Html:

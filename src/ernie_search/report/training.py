@@ -97,7 +97,9 @@ def _stages(stages: Sequence[StageRecord]) -> Html:
     found = [table(head, rows, numbers_from=2 + kinds)]
     for one in stages:
         told = {
-            key: value for key, value in one.counts.items() if key not in ("steps", "truncated", "best_step")
+            key: value
+            for key, value in one.counts.items()
+            if key not in ("steps", "truncated", "best_step", "peak_bytes")
         }
         told.pop("best_metric", None)
         if told:
