@@ -1,6 +1,8 @@
 """The machine is measured: here the clock and the kernel's files are made up, so every answer is known."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,3 +160,29 @@ def test_peak_memory_counts_from_when_it_was_forgotten(tmp_path: Path):
     assert hardware.forget_peak_memory()
     assert hardware.peak_memory() < peak - 32 * 2**20
     assert hardware.peak_memory(tmp_path / "none") is None
+
+
+def test_few_arenas_and_freed_memory_goes_back():
+    """In a process of its own, as the settings cannot be taken back."""
+    code = """
+import gc, os, sys, threading
+from ernie_search.hardware import keep_freed_memory, release_freed_memory, share_arenas
+if not (keep_freed_memory() and share_arenas()):
+    sys.exit(77)
+held = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+blocks, pins = [], []
+def fill():  # the pin stays behind the blocks, as what is in use lies behind what was freed
+    blocks.extend(bytes(2**20) + b"x" for _ in range(8))
+    pins.append(bytes(2**20) + b"x")
+for _ in range(8):
+    thread = threading.Thread(target=fill); thread.start(); thread.join()
+full = held()
+blocks.clear()
+kept = held()
+release_freed_memory()
+print(full - kept < 16 * 2**20, full - held() > 48 * 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("not glibc")
+    assert done.stdout.split() == ["True", "True"], done.stderr

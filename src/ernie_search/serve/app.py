@@ -55,12 +55,13 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
-        watch = asyncio.create_task(service.watch(settings.watch_seconds))
+        beside = [asyncio.create_task(one) for one in (service.watch(settings.watch_seconds), service.tidy())]
         try:
             yield
         finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await service.close()
             log("closed")
 

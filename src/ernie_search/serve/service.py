@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from ernie_search.errors import ErnieSearchError
+from ernie_search.hardware import release_freed_memory
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.log import log
 from ernie_search.serve.opening import Seen
@@ -14,6 +15,8 @@ Opener = Callable[[], Engine]
 
 Renewer = Callable[[Engine], Engine]
 """Opens the same index anew under the model that the engine has loaded; called on a thread of its own."""
+
+TIDY_SECONDS = 30.0
 
 LONGEST_PAUSE = 60.0
 """Seconds between two tries to take up what cannot be opened."""
@@ -151,6 +154,15 @@ class Service:
             except (ErnieSearchError, OSError) as error:
                 log("reload failed", level="error", reason=str(error))
                 pause = min(2 * pause, max(LONGEST_PAUSE, seconds))
+
+    async def tidy(self, seconds: float = TIDY_SECONDS) -> None:
+        """Give back the memory that requests, writes and reloads freed, time and again, until cancelled.
+
+        Without it a service that is written to keeps a little more of every version of its table.
+        """
+        while True:
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(release_freed_memory)
 
     async def _successor(self, old: Engine | None) -> Engine:
         if old is not None and self._renew is not None:
