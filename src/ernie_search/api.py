@@ -14,9 +14,9 @@ from ernie_search.files import fingerprint
 from ernie_search.hardware import keep_freed_memory
 from ernie_search.index import Store, open_index, passage_batch
 from ernie_search.index.spec import check_same_model
-from ernie_search.recipes.engine import Observer
 from ernie_search.recipes.recipe import load_recipe
 from ernie_search.recipes.run import train_recipe
+from ernie_search.recipes.task import Observer
 from ernie_search.training import TrainResult
 from ernie_search.types import Passage
 

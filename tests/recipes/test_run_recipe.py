@@ -11,7 +11,7 @@ import yaml
 from ernie_search.data import MemoryCollection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.recipes import load_recipe, run_recipe
-from ernie_search.recipes.engine import Done, Task
+from ernie_search.recipes.task import Done, Task
 from ernie_search.types import Passage, Query
 
 STAGES: list[Any] = [

@@ -62,7 +62,9 @@ def train(
         from ernie_search.data import open_collection, validate
         from ernie_search.recipes import estimate, load_recipe, make_plan, plan_table, train_recipe
         from ernie_search.recipes.progress import RecipeProgress
+        from ernie_search.training.world import World
 
+    speaks = World.launched().speaks  # one of several processes is enough to say it
     name, given = recipe_and_source(what, source, recipe)
     chosen = load_recipe(name, settings)
     place = given or chosen.source
@@ -72,7 +74,7 @@ def train(
         raise SettingsError("train needs a folder for the run; give one with --output")
     collection = open_collection(place)
     validate(collection)
-    if dry_run or not chosen.single:
+    if speaks and (dry_run or not chosen.single):
         plan = make_plan(chosen, collection, output)
         if dry_run:
             plan = estimate(plan, chosen, collection)
@@ -86,6 +88,8 @@ def train(
     show_progress = RecipeProgress(console(stderr=True), stages=not chosen.single)
     result = train_recipe(chosen, collection, output, show_progress)
     trained = show_progress.worked
+    if not speaks:
+        return
     if as_json:
         paths = {"model": str(result.model), "last": str(result.last)}
         print_json(asdict(result) | paths | {"trained_now": trained})

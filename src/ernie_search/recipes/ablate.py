@@ -7,22 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search.data import Collection
+from ernie_search.errors import SettingsError
 from ernie_search.evaluation import Measured, read_run
 from ernie_search.files import atomic_write, fingerprint, sha256_file, write_json
 from ernie_search.mining import BM25
 from ernie_search.model import ScoreSettings, from_base, load
 from ernie_search.recipes import row_runs
 from ernie_search.recipes.ablation_table import RowResult, figures, markdown
-from ernie_search.recipes.engine import Given, Observer, Task, Work, fingerprints, given_by, perform
+from ernie_search.recipes.engine import fingerprints, given_by, perform
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.rows import LATE_OF, RERANKED, Row, chosen_rows, trained_as, with_seed
 from ernie_search.recipes.run import run_stages
 from ernie_search.recipes.stage import Stage
+from ernie_search.recipes.task import Given, Observer, Task, Work
 from ernie_search.recipes.work import WORK
 from ernie_search.teacher import Teachers, rerank_run
 from ernie_search.training.prepare import relevant, sample
+from ernie_search.training.world import World
 from ernie_search.types import Query, Run
 
 CEILING_QUESTIONS = 500
@@ -72,9 +75,11 @@ def ablate(
         works: what does a stage, by its kind.
 
     Raises:
-        SettingsError: an unknown row, or one that the recipe does not allow.
+        SettingsError: an unknown row, or one that the recipe does not allow; several processes.
         ErnieSearchError: see :func:`~ernie_search.recipes.run.run_recipe`.
     """
+    if World.launched().size > 1:
+        raise SettingsError("an ablation runs in one process; start it without torchrun or accelerate launch")
     chosen = chosen_rows(recipe, rows)
     observer = observer or (lambda event, values: None)
     lab = _Lab(recipe, collection, output, split, observer, works, keep_vectors)

@@ -1,94 +1,26 @@
 """Runs a stage: skipped when done, gone on with when interrupted, refused when it is another one."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from ernie_search.data import Collection
 from ernie_search.errors import StorageError, TrainingError
 from ernie_search.files import sync_tree
 from ernie_search.hardware import forget_peak_memory, peak_memory
+from ernie_search.recipes.apart import apart
 from ernie_search.recipes.manifest import StageManifest, checksums, versions
 from ernie_search.recipes.order import Inputs
 from ernie_search.recipes.stage import Stage
+from ernie_search.recipes.task import PEAK, Given, Task, Work
+from ernie_search.training.failure import one_for_all
+from ernie_search.training.world import World
 
-Observer = Callable[[str, dict[str, Any]], None]
-"""Told of ``stage`` (one begins: name, kind, state), ``stage-done`` (name, seconds), ``progress`` (what,
-done, total), and of everything that a training tells."""
-
-PEAK = "peak_bytes"
-"""Of a manifest's counts: main memory that the process held at most in the call that finished the stage; with
-all that it held before, such as the libraries, but not what other processes of the stage held."""
+PAUSE = 0.5
+"""Seconds between two looks for a manifest that another process writes."""
 
 State = Literal["done", "goes on", "to do"]
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a stage gets from before it.
-
-    Attributes:
-        model: directory of the model to start from, or the recipe's base.
-        layers: to keep of the base; ``None`` for a directory of an earlier stage.
-        lists: folder of lists.
-        teacher: folder of teachers, or the name of a ready cross-encoder.
-        frozen: directory of a frozen late-interaction teacher.
-    """
-
-    model: str
-    layers: int | None = None
-    lists: Path | None = None
-    teacher: Path | str | None = None
-    frozen: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A stage's work: what to do, on what, where."""
-
-    stage: Stage
-    collection: Collection
-    folder: Path
-    given: Given
-    observer: Observer
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a stage's work says when it is finished.
-
-    Attributes:
-        gives: what later stages read: a path inside the folder, or the name of a ready model.
-        outputs: files and folders inside the folder that must stay as they are.
-        counts: to be kept in the manifest.
-        seconds: where the work knows better than the clock of the last call.
-    """
-
-    gives: str
-    outputs: tuple[str, ...]
-    counts: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float | None = None
-
-
-class Work(Protocol):
-    """Does a stage; called again after an interruption, it goes on by itself."""
-
-    def __call__(self, task: Task, /) -> Done:
-        """Do it, or what is left of it."""
-
-
-class Counter:
-    """Adds up what is done and tells the observer; to be handed on as ``progress``."""
-
-    def __init__(self, observer: Observer, what: str, total: int | None = None) -> None:
-        self.observer, self.what, self.total, self.done = observer, what, total, 0
-
-    def __call__(self, more: int) -> None:
-        """``more`` items are done."""
-        self.done += more
-        self.observer("progress", {"what": self.what, "done": self.done, "total": self.total})
 
 
 def state_of(folder: Path) -> State:
@@ -134,6 +66,9 @@ def done_as(stage: Stage, folder: Path, inputs: Mapping[str, Any]) -> StageManif
 def perform(task: Task, inputs: Mapping[str, Any], work: Work) -> StageManifest:
     """Do a stage, or find it done; its manifest is written last.
 
+    Of several processes (``torchrun``) all share a training; any other stage is done for the first of them,
+    in a process of its own, and the others wait for its manifest in the folder, which all must see.
+
     Args:
         task: what to do.
         inputs: fingerprints of what it reads, by what it is.
@@ -142,10 +77,22 @@ def perform(task: Task, inputs: Mapping[str, Any], work: Work) -> StageManifest:
     Raises:
         ErnieSearchError: as :func:`done_as`, and whatever the work refuses.
     """
-    stage, folder = task.stage, task.folder
+    stage, folder, world = task.stage, task.folder, World.launched()
     found = done_as(stage, folder, inputs)
     if found is not None:
         return found
+    if stage.training is not None or world.size == 1:
+        return _performed(task, inputs, work, world)
+    with one_for_all(folder, world):
+        return _performed(task, inputs, partial(apart, work=work), world)
+
+
+def _performed(task: Task, inputs: Mapping[str, Any], work: Work, world: World) -> StageManifest:
+    stage, folder = task.stage, task.folder
+    if not world.speaks:
+        if stage.training is not None:
+            work(task)
+        return _awaited(stage, folder, inputs)
     task.observer("stage", {"name": stage.name, "kind": stage.kind, "state": state_of(folder)})
     counts_peak = forget_peak_memory()
     started = time.monotonic()
@@ -153,7 +100,6 @@ def perform(task: Task, inputs: Mapping[str, Any], work: Work) -> StageManifest:
     seconds = time.monotonic() - started if done.seconds is None else done.seconds
     peak = peak_memory() if counts_peak else None
     sync_tree(folder)
-    seed = getattr(stage.settings, "seed", None)
     manifest = StageManifest(
         stage.name,
         stage.kind,
@@ -161,14 +107,23 @@ def perform(task: Task, inputs: Mapping[str, Any], work: Work) -> StageManifest:
         dict(inputs),
         done.gives,
         checksums(folder, done.outputs),
-        dict(done.counts) | ({} if peak is None else {PEAK: peak}),
+        ({} if peak is None else {PEAK: peak}) | dict(done.counts),
         versions(),
         round(seconds, 2),
-        seed,
+        getattr(stage.settings, "seed", None),
     )
     manifest.write(folder)
     task.observer("stage-done", {"name": stage.name, "seconds": manifest.seconds})
     return manifest
+
+
+def _awaited(stage: Stage, folder: Path, inputs: Mapping[str, Any]) -> StageManifest:
+    """What rank 0 writes at the end; if rank 0 dies, the launcher ends this process, too."""
+    while True:
+        found = done_as(stage, folder, inputs)
+        if found is not None:
+            return found
+        time.sleep(PAUSE)
 
 
 def given_by(

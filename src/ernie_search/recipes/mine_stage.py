@@ -12,9 +12,9 @@ from ernie_search.index import MemoryIndex
 from ernie_search.mining import MineSettings, mine_lists
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.model import load
-from ernie_search.recipes.engine import Counter, Done, Task
 from ernie_search.recipes.kinds import MineStage
 from ernie_search.recipes.manifest import weights_identity
+from ernie_search.recipes.task import Counter, Done, Task
 from ernie_search.search import Searcher
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.types import Query

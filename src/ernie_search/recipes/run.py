@@ -1,6 +1,7 @@
 """A whole recipe in one folder: all stages in their order, and the final model."""
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +9,16 @@ from pathlib import Path
 from ernie_search.data import Collection
 from ernie_search.errors import StorageError
 from ernie_search.files import atomic_directory, read_json, sha256_file, write_json
-from ernie_search.recipes.engine import Observer, Task, Work, fingerprints, given_by, perform
+from ernie_search.recipes.engine import PAUSE, fingerprints, given_by, perform
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.stage import Stage
+from ernie_search.recipes.task import Observer, Task, Work
 from ernie_search.recipes.work import WORK
 from ernie_search.training import TrainResult
 from ernie_search.training.folder import read_result
+from ernie_search.training.world import World
 
 MODEL = "model"
 ORIGIN_FILE = "recipe.json"
@@ -40,6 +43,9 @@ def run_recipe(
     works: Mapping[str, Work] = WORK,
 ) -> Path:
     """Run all stages of a recipe, or what is left of them; the same call goes on after any interruption.
+
+    Started in several processes (``torchrun``), they share the trainings; see
+    :func:`~ernie_search.recipes.engine.perform`.
 
     Args:
         recipe: what to do.
@@ -66,7 +72,10 @@ def run_recipe(
     source = folders[last.name] / made[last.name].gives
     if recipe.single:
         return source
-    _publish(made[last.name], folders[last.name], output / MODEL)
+    if World.launched().speaks:
+        _publish(made[last.name], folders[last.name], output / MODEL)
+    else:
+        _await(made[last.name], output / MODEL)
     return output / MODEL
 
 
@@ -122,7 +131,7 @@ def _publish(made: StageManifest, folder: Path, target: Path) -> None:
         for name, digest in made.outputs.items()
         if Path(name).is_relative_to(made.gives)
     }
-    origin = {"stage": made.name, "fingerprint": made.fingerprint}
+    origin = _origin(made)
     if (target / ORIGIN_FILE).is_file():
         if read_json(target / ORIGIN_FILE) == origin:
             for name, digest in outputs.items():
@@ -138,3 +147,13 @@ def _publish(made: StageManifest, folder: Path, target: Path) -> None:
     with atomic_directory(target) as fresh:
         shutil.copytree(folder / made.gives, fresh, dirs_exist_ok=True)
         write_json(fresh / ORIGIN_FILE, origin)
+
+
+def _await(made: StageManifest, target: Path) -> None:
+    """Wait until another process has copied the model; if it fails, the launcher ends this one, too."""
+    while not (target / ORIGIN_FILE).is_file() or read_json(target / ORIGIN_FILE) != _origin(made):
+        time.sleep(PAUSE)
+
+
+def _origin(made: StageManifest) -> dict[str, str]:
+    return {"stage": made.name, "fingerprint": made.fingerprint}

@@ -3,8 +3,8 @@
 from ernie_search.files import write_json
 from ernie_search.mining import DenoiseSettings, Lists, denoise
 from ernie_search.mining.lists import LISTS_FILE
-from ernie_search.recipes.engine import Counter, Done, Task
 from ernie_search.recipes.kinds import ScoreStage, TeacherStage
+from ernie_search.recipes.task import Counter, Done, Task
 from ernie_search.teacher import ListScoreSettings, Teachers, TeacherSettings, score_lists, train_teachers
 
 MODELS, READY = "teachers", "ready.json"

@@ -1,8 +1,8 @@
 """What does the stages: one function a kind. Another kind is a function, and a line here and in ``KINDS``."""
 
 from ernie_search.mining.lists import Lists
-from ernie_search.recipes.engine import Done, Task, Work
 from ernie_search.recipes.mine_stage import mine_stage
+from ernie_search.recipes.task import Done, Task, Work
 from ernie_search.recipes.teacher_stages import score_stage, teacher_stage
 from ernie_search.teacher import Teachers
 from ernie_search.training import train

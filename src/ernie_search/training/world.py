@@ -40,7 +40,7 @@ class World:
         Args:
             on_cpu: whether the training runs on processors.
         """
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        if cls.launched().size < 2:
             return cls()
         mine = not dist.is_initialized()
         state = PartialState(cpu=on_cpu)
@@ -49,6 +49,12 @@ class World:
         # What replaces it is not in every torch that we run on.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return cls(state.process_index, state.num_processes)
+
+    @classmethod
+    def launched(cls) -> "World":
+        """The world that the launcher says, before its processes know of each other."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        return cls(int(os.environ.get("RANK", "0")), size) if size > 1 else cls()
 
     @property
     def speaks(self) -> bool:
