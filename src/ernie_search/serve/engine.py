@@ -1,4 +1,8 @@
-"""An open index with its model: one thread encodes, one thread owns the index, both work on batches."""
+"""An open index with its model: one thread encodes, one ranks, both work on batches.
+
+A question that is alone is ranked where it was encoded: handed to another thread, and to another core's
+cache, it would lose a millisecond. A lock keeps the index to one thread at a time.
+"""
 
 import asyncio
 import copy
@@ -64,7 +68,8 @@ class Engine:
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe
-        self._encode: Batcher[EncodeJob, list[Row]] = Batcher(
+        self._index_lock = threading.Lock()
+        self._encode: Batcher[EncodeJob, list[Row] | Answer] = Batcher(
             "encode", self._encode_batch, size=lambda job: len(job.texts), **options
         )
         self._rank: Batcher[RankJob | WriteJob | Callable[[], Any], Any] = Batcher(
@@ -77,14 +82,20 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run everything once, so that the first question does not wait for what is made on first use."""
-        row = self._encode.work_now([EncodeJob(("warm up",), "query", self.index.has_tokens)])[0]
-        if isinstance(row, Exception):
-            raise row
+        tokens = self.index.has_tokens
+        row = self._encode.work_now([EncodeJob(("warm up",), "query", tokens)])[0]
+        if not isinstance(row, list):
+            raise row if isinstance(row, Exception) else TypeError("vectors were asked for")
         self.dim = len(row[0].dense)
         for mode in self.modes if len(self.index) else ():
-            answer = self._rank.work_now([RankJob(Plan(mode, 1, 1), row[0], "warm up", explain=True)])[0]
-            if isinstance(answer, Exception):
-                raise answer
+            plan = Plan(mode, 1, 1)
+            lone = EncodeJob(("warm up",), "query", tokens, plan, explain=True)
+            for answer in (
+                self._encode.work_now([lone])[0],
+                self._rank.work_now([RankJob(plan, row[0], "warm up", explain=True)])[0],
+            ):
+                if isinstance(answer, Exception):
+                    raise answer
 
     @property
     def can_filter(self) -> bool:
@@ -105,7 +116,8 @@ class Engine:
         """Vectors of texts; questions that arrive in between are not kept waiting by long lists."""
         rows: list[Row] = []
         for start in range(0, len(texts), PIECE):
-            rows += await self._encode.submit(EncodeJob(tuple(texts[start : start + PIECE]), task, tokens))
+            found = await self._encode.submit(EncodeJob(tuple(texts[start : start + PIECE]), task, tokens))
+            rows += found if isinstance(found, list) else []
         return rows
 
     async def token_count(self, texts: Sequence[str]) -> int:
@@ -120,13 +132,15 @@ class Engine:
     async def search(self, question: str, plan: Plan, *, explain: bool = False) -> Answer:
         """Encode and rank; ``milliseconds`` has "encode" and "rank" with their waiting, and "explain"."""
         started = time.perf_counter()
-        row = (await self.encode([question], "query", tokens=self.index.has_tokens))[0]
-        encoded = time.perf_counter()
-        answer: Answer = await self._rank.submit(RankJob(plan, row, question, explain))
-        answer.milliseconds["encode"] = (encoded - started) * 1000
-        waited = (time.perf_counter() - encoded) * 1000 - sum(
-            answer.milliseconds.get(stage, 0.0) for stage in ("rank", "explain")
-        )
+        job = EncodeJob((question,), "query", self.index.has_tokens, plan, explain)
+        found = await self._encode.submit(job)
+        if isinstance(found, Answer):
+            answer = found
+        else:
+            spent = (time.perf_counter() - started) * 1000
+            answer = await self._rank.submit(RankJob(plan, found[0], question, explain))
+            answer.milliseconds["encode"] = spent
+        waited = (time.perf_counter() - started) * 1000 - sum(answer.milliseconds.values())
         answer.milliseconds["wait"] = max(waited, 0.0)
         return answer
 
@@ -198,7 +212,26 @@ class Engine:
 
     # On the encoding thread.
 
-    def _encode_batch(self, jobs: list[EncodeJob]) -> list[list[Row] | Exception]:
+    def _encode_batch(self, jobs: list[EncodeJob]) -> list[list[Row] | Answer | Exception]:
+        started = time.perf_counter()
+        encoded = self._encoded(jobs)
+        if len(jobs) > 1 or jobs[0].then is None or jobs[0].then.mode == "cross":
+            return [*encoded]
+        rows, plan = encoded[0], jobs[0].then
+        if isinstance(rows, Exception) or not self._index_lock.acquire(blocking=False):
+            return [rows]
+        try:
+            spent = (time.perf_counter() - started) * 1000
+            answer = self._rank_group(plan, [RankJob(plan, rows[0], jobs[0].texts[0], jobs[0].explain)])[0]
+        except Exception as error:
+            return [error]
+        finally:
+            self._index_lock.release()
+        if isinstance(answer, Answer):
+            answer.milliseconds["encode"] = spent
+        return [answer]
+
+    def _encoded(self, jobs: list[EncodeJob]) -> list[list[Row] | Exception]:
         groups: dict[tuple[Task, bool], list[int]] = {}
         for place, job in enumerate(jobs):
             groups.setdefault((job.task, job.tokens), []).append(place)
@@ -216,9 +249,13 @@ class Engine:
                 results[place], rows = rows[: len(jobs[place].texts)], rows[len(jobs[place].texts) :]
         return results
 
-    # On the thread that owns the index.
+    # On the ranking thread; ``_rank_group`` for a lone question on the encoding one.
 
     def _rank_batch(self, jobs: list[RankJob | WriteJob | Callable[[], Any]]) -> list[Any]:
+        with self._index_lock:
+            return self._ranked(jobs)
+
+    def _ranked(self, jobs: list[RankJob | WriteJob | Callable[[], Any]]) -> list[Any]:
         """Searches of one plan together; what writes in its turn, after the searches that came before it.
 
         Writes are committed together at the end: a commit costs more than a write.

@@ -10,15 +10,6 @@ from ernie_search.types import Hit, Task
 
 
 @dataclass(frozen=True, slots=True)
-class EncodeJob:
-    """Texts of one request to encode together."""
-
-    texts: tuple[str, ...]
-    task: Task
-    tokens: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """How to search; questions of one plan are ranked together."""
 
@@ -26,6 +17,23 @@ class Plan:
     k: int
     candidates: int
     where: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeJob:
+    """Texts of one request to encode together.
+
+    Attributes:
+        texts, task, tokens: see ``Encoder.encode_joint``.
+        then: what is asked of the index, where the one text is a question for it.
+        explain: see ``RankJob``.
+    """
+
+    texts: tuple[str, ...]
+    task: Task
+    tokens: bool
+    then: Plan | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
