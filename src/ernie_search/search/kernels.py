@@ -20,8 +20,11 @@ from ernie_search.files import did_you_mean
 from ernie_search.index.codecs import INT8_MAX, StoredTokens, TokenCodec, int8_scale
 
 Kernel = Literal["auto", "numkong", "torch", "numpy"]
-"""Who multiplies. ``auto``: for fp32 torch where the process has it loaded, as numpy's BLAS is slower; for
-fp16 numkong where it is installed; for int8 the fastest of all three here, measured once. Else numpy."""
+"""Who multiplies. ``auto``: for fp32 and fp16 torch where the process has it loaded (numpy's BLAS is slower,
+and so is numkong's fp16 where the processor has no product of its own for it); without torch numkong for fp16,
+where it is installed; for int8 the fastest of all three here, measured once. Else numpy.
+
+For int8 all are equal bit for bit, so time may decide; fp16 would get other last bits from run to run."""
 
 Product = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 """``(Lq, d)`` and ``(R, d)`` of one type to their dot products ``(Lq, R)``: float32, or int32 of int8."""
@@ -136,11 +139,9 @@ def product(kernel: str, dtype: np.dtype[Any]) -> Product:
 
 def _automatic(dtype: np.dtype[Any]) -> str:
     numkong, torch = _importable("numkong"), sys.modules.get("torch") is not None
-    if dtype == np.float32:
-        return "torch" if torch else "numpy"
-    if dtype == np.int8 and torch:
-        return _fastest_int8()
-    return "numkong" if numkong else "numpy"
+    if torch:
+        return _fastest_int8() if dtype == np.int8 else "torch"
+    return "numkong" if numkong and dtype != np.float32 else "numpy"
 
 
 @cache
