@@ -17,6 +17,14 @@ def test_index_says_what_it_did_and_what_to_type_next(run_cli, collection, stub_
     assert "3 passages (all there already)" in again.stdout
 
 
+def test_pieces_that_are_too_long_get_advice_of_their_own(run_cli, collection, stub_model, tmp_path):
+    options = ["--model", stub_model, "--output"]
+    whole = run_cli("index", collection, *options, tmp_path / "i")
+    pieces = run_cli("index", collection, *options, tmp_path / "j", "--chunk-words", "100")
+    assert "cut: 1 passages; --chunk-words makes pieces instead." in whole.stdout
+    assert "cut: 1 passages; take fewer --chunk-words." in pieces.stdout
+
+
 def test_index_json(run_cli, collection, stub_model, tmp_path):
     result = run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "i", "--json")
     figures = json.loads(result.stdout)
@@ -52,7 +60,11 @@ def test_another_cut_is_other_data(run_cli, collection, stub_model, tmp_path):
 
 def test_index_without_tokens_searches_dense_only(run_cli, collection, stub_model, tmp_path):
     options = ["--model", stub_model, "--output", tmp_path / "i", "--no-tokens"]
-    assert run_cli("index", collection, *options).exit_code == 0
+    made = run_cli("index", collection, *options)
+    assert made.exit_code == 0
+    assert made.stdout.endswith(
+        f"--index {tmp_path / 'i'} --mode dense\n"
+    )  # what is to be typed next is possible
     dense = run_cli("search", "where tea grows", "--index", tmp_path / "i", "--mode", "dense")
     assert dense.exit_code == 0
     late = run_cli("search", "where tea grows", "--index", tmp_path / "i")

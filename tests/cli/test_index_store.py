@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from ernie_search.cli.output import binary_size
+
 
 @pytest.fixture
 def store(run_cli, collection, stub_model, tmp_path):
@@ -67,6 +69,7 @@ def test_a_filter_that_nothing_meets(run_cli, store):
 def test_stats_optimize_verify(run_cli, stub_model, store):
     stats = run_cli("index", "stats", store)
     assert "stub (f00d)" in stats.stdout
+    assert "MiB" in stats.stdout  # in GiB a small store would be of size 0.0
     assert run_cli("index", "optimize", store).exit_code == 0
     checked = run_cli("index", "verify", store, "--model", stub_model)
     assert checked.exit_code == 0
@@ -79,6 +82,19 @@ def test_stats_optimize_verify(run_cli, stub_model, store):
     moved = run_cli("index", "verify", store)
     assert moved.exit_code == 0
     assert "no vector compared, as stub is not where it was" in moved.stdout
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(0, "0.0 MiB"), (2**19, "0.5 MiB"), (2**30, "1.0 GiB"), (3 * 2**39, "1536.0 GiB")]
+)
+def test_a_number_of_bytes_is_said_in_the_unit_that_shows_it(size, said):
+    assert binary_size(size) == said
+
+
+def test_a_store_without_tokens_says_which_mode_is_left(run_cli, collection, stub_model, tmp_path):
+    place = tmp_path / "s"
+    made = run_cli("index", "build", collection, "--model", stub_model, "--output", place, "--tokens", "none")
+    assert made.stdout.endswith(f"--index {place} --mode dense\n")
 
 
 def test_int8_vectors(run_cli, collection, stub_model, tmp_path):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 VALIDATE_EXAMPLE = "Example: ernie-search data validate my-data"
 CONVERT_EXAMPLE = "Example: ernie-search data convert 'csv:faq.csv?query=question&positive=answer' runs/faq"
-STATS_EXAMPLE = "Example: ernie-search data stats marco:msmarco --model runs/demo/model"
+STATS_EXAMPLE = "Example: ernie-search data stats marco:msmarco --model runs/demo/model/last"
 
 app = typer.Typer(
     cls=Commands, help="Check a collection, or write it as a BEIR folder.", rich_markup_mode="rich"

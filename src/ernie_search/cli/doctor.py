@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ernie_search.cli.output import AsJson, console, gibibytes, print_json
+from ernie_search.cli.output import AsJson, binary_size, console, print_json
 
 EXAMPLE = "Example: ernie-search doctor --json > machine.json"
 
@@ -59,11 +59,11 @@ def examine(folder: Path = Path()) -> dict[str, Any]:
     base = _base(missing)
     disk = shutil.disk_usage(folder)
     if disk.free < DISK_NEEDED:
-        remedy = f"free some space: the demo takes up to {gibibytes(DISK_NEEDED)}"
-        missing.append(Missing(f"disk space ({gibibytes(disk.free)} free)", remedy))
+        remedy = f"free some space: the demo takes up to {binary_size(DISK_NEEDED)}"
+        missing.append(Missing(f"disk space ({binary_size(disk.free)} free)", remedy))
     if machine and machine["memory_available"] < MEMORY_NEEDED:
-        remedy = f"close other programs: training takes about {gibibytes(MEMORY_NEEDED)}"
-        missing.append(Missing(f"memory ({gibibytes(machine['memory_available'])} available)", remedy))
+        remedy = f"close other programs: training takes about {binary_size(MEMORY_NEEDED)}"
+        missing.append(Missing(f"memory ({binary_size(machine['memory_available'])} available)", remedy))
     return {
         "version": importlib.metadata.version("ernie-search"),
         "python": sys.version.split()[0],
@@ -131,17 +131,17 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("ernie-search", f"{report['version']}, Python {report['python']}")]
     machine = report["machine"]
     if machine is not None:
-        available = gibibytes(machine["memory_available"])
+        available = binary_size(machine["memory_available"])
         rows += [
             ("processor", machine["processor"]),
             ("cores", str(machine["cores"])),
-            ("memory", f"{available} available of {gibibytes(machine['memory_total'])}"),
+            ("memory", f"{available} available of {binary_size(machine['memory_total'])}"),
             ("bf16 flags", ", ".join(machine["flags"]) or "none"),
             ("bf16 speed", f"{machine['bf16_speedup']:.2f} times fp32 (measured just now)"),
             ("GPU", "; ".join(_accelerator(one) for one in machine["accelerators"]) or "none"),
             ("precision", f"{machine['precision']} will be used"),
         ]
-    rows.append(("disk", f"{gibibytes(report['disk_free'])} free here"))
+    rows.append(("disk", f"{binary_size(report['disk_free'])} free here"))
     base = report["base"]
     rows.append(
         ("base model", f"{base['name']}, {'SHA-256 as expected' if base['sound'] else 'MISSING OR DAMAGED'}")
@@ -153,5 +153,5 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _accelerator(one: dict[str, Any]) -> str:
-    memory = f", {gibibytes(one['memory'])}" if one["memory"] is not None else ""
+    memory = f", {binary_size(one['memory'])}" if one["memory"] is not None else ""
     return f"{one['name']} ({one['kind']}{memory}, bf16 {'yes' if one['bf16'] else 'no'})"

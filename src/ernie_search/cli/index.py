@@ -86,10 +86,10 @@ def encode(
     if done.truncated:
         out.print(
             f"longer than the model reads, so cut: {done.truncated:,} passages; "
-            "--chunk-words makes pieces instead.",
+            + ("--chunk-words makes pieces instead." if chunk_words is None else "take fewer --chunk-words."),
             soft_wrap=True,
         )
-    out.print(f'Next: ernie-search search "your question" --index {done.path}', soft_wrap=True)
+    out.print(_next(str(done.path), tokens), soft_wrap=True)
 
 
 @app.command(epilog=BUILD_EXAMPLE)
@@ -155,11 +155,12 @@ def build(
             part=chosen,
         )
     try:
-        store.show_stats(output, made.stats(), as_json)
+        held = made.stats()
     finally:
         made.close()
+    store.show_stats(output, held, as_json)
     if not as_json:
-        console().print(f'Next: ernie-search search "your question" --index {output}', soft_wrap=True)
+        console().print(_next(output, held.token_format != "none"), soft_wrap=True)
 
 
 @app.command(epilog=ADD_EXAMPLE)
@@ -189,6 +190,11 @@ app.command(epilog=store.DELETE_EXAMPLE)(store.delete)
 app.command(epilog=store.STATS_EXAMPLE)(store.stats)
 app.command(epilog=store.OPTIMIZE_EXAMPLE)(store.optimize)
 app.command(epilog=store.VERIFY_EXAMPLE)(store.verify)
+
+
+def _next(index: str, tokens: bool) -> str:
+    """What to type next; without token matrices the usual mode, late, is not possible."""
+    return f'Next: ernie-search search "your question" --index {index}' + ("" if tokens else " --mode dense")
 
 
 def _part(text: str) -> tuple[int, int]:

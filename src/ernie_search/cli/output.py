@@ -75,6 +75,6 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-def gibibytes(size: float) -> str:
-    """A number of bytes as ``1.5 GiB``."""
-    return f"{size / 2**30:.1f} GiB"
+def binary_size(size: float) -> str:
+    """A number of bytes as ``1.5 GiB``, or below one of these as ``300.5 MiB``."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, gibibytes, print_json, working
+from ernie_search.cli.output import AsJson, binary_size, console, print_json, working
 from ernie_search.cli.quiet import loading
 from ernie_search.errors import IndexStateError, SettingsError
 
@@ -70,7 +70,7 @@ def optimize(index: Where, as_json: AsJson = False) -> None:
     finally:
         store.close()
     if not as_json:
-        console().print(f"{gibibytes(before)} before, {gibibytes(after.disk_bytes)} now.")
+        console().print(f"{binary_size(before)} before, {binary_size(after.disk_bytes)} now.")
     show_stats(index, after, as_json)
 
 
@@ -147,8 +147,8 @@ def show_stats(index: str, found: "StoreStats", as_json: bool) -> None:
         "tokens": f"{found.tokens:,} x {found.token_dim}, {found.token_format}",
         "search": found.search + (f", {found.unindexed:,} exact beside it" if found.unindexed else ""),
         "fields": ", ".join(f"{name}:{kind}" for name, kind in found.fields.items()) or "none to filter by",
-        "on disk": gibibytes(found.disk_bytes),
-        "in memory": gibibytes(found.memory_bytes),
+        "on disk": binary_size(found.disk_bytes),
+        "in memory": binary_size(found.memory_bytes),
     }
     out.print(f"{index}:", soft_wrap=True)
     for name, value in rows.items():

@@ -185,7 +185,10 @@ def show(result: "TrainResult", source: str, output: Path, *, trained: bool) -> 
             f"dev sample: MRR@10 {result.best_metric:.3f} at step {result.best_step:,}, which the model is of"
         )
     else:
-        line("dev sample: none, so the model is that of the last step; a split 'dev' would choose the best")
+        line(
+            "dev sample: none, so the model is that of the last step; "
+            "a split 'dev', and evaluations above 0, would choose the best"
+        )
     questions, passages = result.truncated["query"], result.truncated["passage"]
     line(f"longer than the model reads, so cut: {questions:.1%} of questions, {passages:.1%} of passages")
     line(f"Next: ernie-search index {source} --model {result.model} --output {output / 'index'}")
