@@ -21,8 +21,8 @@ from ernie_search.index.codecs import INT8_MAX, StoredTokens, TokenCodec, int8_s
 
 Kernel = Literal["auto", "numkong", "torch", "numpy"]
 """Who multiplies. ``auto``: for fp32 and fp16 torch where the process has it loaded (numpy's BLAS is slower,
-and so is numkong's fp16 where the processor has no product of its own for it); without torch numkong for fp16,
-where it is installed; for int8 the fastest of all three here, measured once. Else numpy.
+and so is numkong's fp16 where the processor has no product of its own for it); without torch numkong for
+fp16, where it is installed; for int8 the fastest of all three here, measured once. Else numpy.
 
 For int8 all are equal bit for bit, so time may decide; fp16 would get other last bits from run to run."""
 
