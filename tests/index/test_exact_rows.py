@@ -1,7 +1,10 @@
 """The best rows of a matrix, whatever shape of product ruled the others out."""
 
+import sys
+
 import numpy as np
 import pytest
+import torch
 
 from ernie_search.index.exact import best_rows, longest
 
@@ -13,14 +16,27 @@ def by_definition(dense, vector, k, rows):
     return rows[order], scores[order]
 
 
+@pytest.fixture(params=["torch", "numpy", "read only"])
+def multiplied(request, monkeypatch):
+    """By whom the products are made; gives the matrix as it is then."""
+    monkeypatch.setitem(sys.modules, "torch", None if request.param == "numpy" else torch)
+
+    def held(dense):
+        dense.flags.writeable = request.param != "read only"
+        return dense
+
+    return held
+
+
 @pytest.mark.parametrize("k", [1, 7, 50, 1000])
 @pytest.mark.parametrize("questions", [1, 3, 130])
-def test_nearly_alike_vectors_are_told_apart_as_in_fp64(k: int, questions: int) -> None:
+def test_nearly_alike_vectors_are_told_apart_as_in_fp64(k: int, questions: int, multiplied) -> None:
     random = np.random.default_rng(k + questions)
     middle = random.standard_normal(384)
     # Differences of the size that fp32 products round off, and some vectors twice.
     dense = (middle + 1e-6 * random.standard_normal((600, 384))).astype(np.float32)
     dense[300:320] = dense[:20]
+    dense = multiplied(dense)
     vectors = random.standard_normal((questions, 384)).astype(np.float32)
     chosen = np.flatnonzero(random.random(600) < 0.5)
     for rows in (None, chosen, np.zeros(0, np.int64)):
