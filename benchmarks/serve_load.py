@@ -10,7 +10,6 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from benchmarks.small_squad import small_squad
 CLIENTS = (1, 8, 64)
 QUICK = (1_500, 60)
 """Passages and questions of the quick run, as in ``search_end_to_end``."""
-WARM = 10
-"""Questions before what is timed."""
+TURNS = 4
+"""Of a lone client over HTTP, and of a process of its own that searches the same questions."""
 SETTINGS = {"mode": "late", "k": 10, "candidates": 100}
 
 
@@ -66,38 +65,21 @@ def prepare(folder: str, quick: bool, work: str, questions: int, model: str) -> 
     return str(shards_of(encoder, name, collection, work)), texts
 
 
-def in_turn(
-    index: str, model: str, port: int, texts: list[str], limit: int
-) -> tuple[list[float], list[float]]:
-    """The milliseconds of the same questions over HTTP and in this process, one after the other.
-
-    In turn, as a shared machine is now faster, now slower, and as a search after a pause finds caches cold.
-    """
+def in_process(index: str, model: str, texts: list[str], limit: int) -> list[float]:
+    """The milliseconds of calls to search in process."""
     from ernie_search.hardware import keep_freed_memory
     from ernie_search.search import Searcher
 
     keep_freed_memory()
     searcher = Searcher.open(index, model)
-    loop = asyncio.new_event_loop()
-    connection = loop.run_until_complete(Connection.open(port))
-
-    def over_http(text: str) -> None:
-        status, _ = loop.run_until_complete(connection.ask("/v1/search", {"query": text, **SETTINGS}))
-        if status != 200:
-            raise SystemExit(f"the service answered {status}")
-
-    def here(text: str) -> None:
-        searcher.search(text, 10, mode="late", candidates=100)
-
-    sides: tuple[tuple[Callable[[str], None], list[float]], ...] = ((over_http, []), (here, []))
-    for number, text in enumerate(texts[: limit + WARM]):
-        for ask, times in sides if number % 2 else sides[::-1]:
-            started = time.perf_counter()
-            ask(text)
-            if number >= WARM:
-                times.append((time.perf_counter() - started) * 1000)
-    connection.close()
-    return sides[0][1], sides[1][1]
+    for text in texts[:5]:
+        searcher.search(text, SETTINGS["k"], mode="late", candidates=100)
+    times = []
+    for text in texts[:limit]:
+        started = time.perf_counter()
+        searcher.search(text, SETTINGS["k"], mode="late", candidates=100)
+        times.append((time.perf_counter() - started) * 1000)
+    return times
 
 
 async def load(port: int, texts: list[str], clients: int, most: int, seconds: float) -> Load:
@@ -134,7 +116,7 @@ async def load(port: int, texts: list[str], clients: int, most: int, seconds: fl
 
 
 def main() -> None:
-    """Prepare, serve, load; then one client and the same searches in process, in turn."""
+    """Prepare, serve, load; then the same searches in process."""
     args = arguments(
         __doc__ or "", questions=2_000, requests=3_000, seconds=60.0, overhead=300, work=ENCODED, model=""
     )
@@ -146,15 +128,17 @@ def main() -> None:
         with serving(index, "--model", model) as server:
             asyncio.run(load(server.port, texts, 8, min(64, most), seconds))  # warm
             loads = {n: asyncio.run(load(server.port, texts, n, most, seconds)) for n in CLIENTS}
-            lone, own = isolated(in_turn, index, model, server.port, texts, calls)
+            lone, own = Load(), []
+            for _ in range(TURNS):  # in turn, as a shared machine is now faster, now slower
+                asked = asyncio.run(load(server.port, texts, 1, calls // TURNS, seconds))
+                lone.milliseconds += asked.milliseconds
+                own += isolated(in_process, index, model, texts, calls // TURNS)
     finally:
         shutil.rmtree(folder)
-    emit(figures(loads, lone, own, {"index": Path(index).name, **SETTINGS}), args.json)
+    emit(figures(loads, lone, median(own), {"index": Path(index).name, **SETTINGS}), args.json)
 
 
-def figures(
-    loads: dict[int, Load], lone: list[float], own: list[float], settings: dict[str, Any]
-) -> list[Figure]:
+def figures(loads: dict[int, Load], lone: Load, own: float, settings: dict[str, Any]) -> list[Figure]:
     """The four figures, and the table's rows."""
     one, many = loads[1], loads[64]
     scaling = many.rate / one.rate if one.rate else 0.0
@@ -165,11 +149,11 @@ def figures(
         Figure("errors_64", many.errors, "answers", settings=counts),
         Figure(
             "http_overhead_ms",
-            median(lone) - median(own),
+            lone.percentile(0.5) - own,
             "ms",
             "search in process",
-            median(own),
-            settings={"http_p50": round(median(lone), 2), "questions": len(own), **settings},
+            own,
+            settings={"http_p50": round(lone.percentile(0.5), 2), **settings},
         ),
     ]
     for clients, seen in loads.items():
