@@ -75,7 +75,10 @@ def test_what_an_ablation_kept_is_drawn(ablation_folder: Path, run_folder: Path)
     """Recall of rows whose runs are there, curves of rows with a log, and the shared stages."""
     (ablation_folder / "shared").mkdir()
     (run_folder / "warm-up").rename(ablation_folder / "shared" / "warm-up")
-    for row, rank in (("alone", 2), ("interaction", 1)):
+    table = json.loads((ablation_folder / "table.json").read_text())
+    table["rows"][1]["trained_as"] = "cascade"  # whose folder it shares
+    (ablation_folder / "table.json").write_text(json.dumps(table))
+    for row, rank in (("alone", 2), ("cascade", 1)):
         train = ablation_folder / "rows" / row / "seed-0" / "train"
         train.mkdir(parents=True)
         lines = [f'{{"step": {step}, "raw_dense": {step / 4}, "grad_norm": 1}}' for step in (1, 2)]
@@ -91,6 +94,7 @@ def test_what_an_ablation_kept_is_drawn(ablation_folder: Path, run_folder: Path)
     rows = re.findall(r"<td>(\d+)</td><td class=\"n\">(.*?)</td><td class=\"n\">(.*?)</td>", sections[1].body)
     assert rows == [("1", "0.000", "1.000"), ("2", "1.000", "1.000")]
     assert sections[2].body.count("alone, 1: 0.25") == 1
+    assert sections[2].body.count("interaction, 2: 0.5") == 1
     assert "Recall at k" not in [one.title for one in ablation_sections(ablation_folder)[0]]
 
 

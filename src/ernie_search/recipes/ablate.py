@@ -83,7 +83,10 @@ def ablate(
     chosen = chosen_rows(recipe, rows)
     observer = observer or (lambda event, values: None)
     lab = _Lab(recipe, collection, output, split, observer, works, keep_vectors)
-    results = {row.name: RowResult(row.name, lab.said(row)) for row in chosen}
+    results = {
+        row.name: RowResult(row.name, lab.said(row), trained_as=lab.trained_as.get(row.name))
+        for row in chosen
+    }
     about = {
         "recipe": recipe.name,
         "base": recipe.base,

@@ -25,12 +25,14 @@ class RowResult:
         name, what: of the row.
         measured: by seed; a row that has no seeds has the one ``None``.
         seconds: of training, by seed.
+        trained_as: the row whose training it shares, and in whose folder its runs are.
     """
 
     name: str
     what: str
     measured: dict[int | None, Measured] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
+    trained_as: str | None = None
 
     def mean(self, measure: str, queries: Sequence[str] | None = None) -> float:
         """Over questions (all, or those named) and seeds."""
@@ -118,6 +120,7 @@ def figures(rows: Mapping[str, RowResult], about: Mapping[str, Any]) -> dict[str
             {
                 "row": name,
                 "what": row.what,
+                "trained_as": row.trained_as,
                 "seeds": [seed for seed in row.measured if seed is not None],
                 "questions": len(next(iter(row.measured.values())).query_ids),
                 MAIN: row.mean(MAIN),

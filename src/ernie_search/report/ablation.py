@@ -123,8 +123,8 @@ def _gains(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
 
 
 def _folder_of(folder: Path, row: Mapping[str, Any]) -> Path:
-    """Where a row's first seed lies; a row without seeds has one place."""
-    place = folder / "rows" / str(row["row"])
+    """Where a row's first seed lies, be it another's; a row without seeds has one place."""
+    place = folder / "rows" / str(row.get("trained_as") or row["row"])
     return place / f"seed-{row['seeds'][0]}" if row["seeds"] else place
 
 
@@ -144,7 +144,8 @@ def _recall(folder: Path, found: Mapping[str, Any], qrels: Qrels) -> list[Sectio
 
 def _training(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     """The rows' curves together; a row that shares another's training is not drawn again."""
-    curves = {one["row"]: read_curves(_folder_of(folder, one) / "train" / LOG) for one in rows}
+    drawn = {_folder_of(folder, one): str(one["row"]) for one in reversed(rows)}
+    curves = {name: read_curves(place / "train" / LOG) for place, name in reversed(drawn.items())}
     charts = [
         line_chart(
             [Series(name, found[curve]) for name, found in curves.items() if found.get(curve)],
