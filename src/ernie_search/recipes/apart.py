@@ -5,6 +5,7 @@ libraries that do it must not find out that there are others: they would wait fo
 process without the launcher's variables, and hands on what that tells.
 """
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -55,7 +56,7 @@ def apart(task: Task, work: Work) -> Done:
         os.close(tell)
         try:
             if process.stdin is not None:
-                with process.stdin as stdin:
+                with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # it died; said below
                     pickle.dump((replace(task, observer=_silent), work), stdin)
             with open(told, "rb") as events:
                 found = _heard(events, task)
