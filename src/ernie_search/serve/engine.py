@@ -10,17 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from ernie_search.errors import ErnieSearchError, SettingsError
 from ernie_search.index import Store, passage_batch
-from ernie_search.search import Mode, PairScorer, Searcher, maxsim
+from ernie_search.search import PairScorer, Searcher, maxsim
 from ernie_search.serve.batcher import Batcher
 from ernie_search.serve.explain import explain, question_tokens
 from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob, WriteJob
 from ernie_search.serve.log import log
+from ernie_search.serve.modes import usable_modes
 from ernie_search.serve.opening import can_write
 from ernie_search.serve.prepared import Prepared, Row, Rows, joined, split
 from ernie_search.serve.settings import Limits
@@ -337,16 +338,3 @@ class Engine:
 
 def _logits(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> list[float]:
     return [float(score) for score in scorer(pairs)]
-
-
-def usable_modes(searcher: Searcher) -> list[str]:
-    """The modes that this index, model and installation can answer, best known first."""
-    index = searcher.index
-    capabilities: frozenset[str] = getattr(index, "capabilities", frozenset())
-    needs = {
-        "dense": True,
-        "late": index.has_tokens,
-        "hybrid": "bm25" in capabilities,
-        "cross": searcher.cross is not None,
-    }
-    return [mode for mode in get_args(Mode) if needs.get(mode, False)]
