@@ -164,6 +164,26 @@ def test_a_report_of_runs_and_a_folder(run_cli, collection, files):
         assert words in text
 
 
+def test_an_ablation_is_judged_by_its_own_collection_alone(run_cli, collection, files):
+    from ernie_search.data import open_collection
+
+    folder, page = files / "table", files / "report.html"
+    (folder / "rows" / "alone" / "seed-0").mkdir(parents=True)
+    (folder / "rows" / "alone" / "seed-0" / "test.trec").write_text(BEFORE)
+    row = {"row": "alone", "what": "x", "seeds": [0], "questions": 3, "MRR@10": 0.5, "recall@50": 0.5}
+    row |= {"gap_closed": None, "seconds": 1.0, "over_alone": None, "over_both": None}
+    for mark, code in ((open_collection(str(collection)).fingerprint, 0), ("of-another", 2)):
+        page.unlink(missing_ok=True)
+        table = {"split": "test", "collection": mark, "rows": [row]}
+        (folder / "table.json").write_text(json.dumps(table))
+        result = run_cli("report", folder, "--corpus", collection, "--output", page)
+        assert result.exit_code == code, result.stderr
+        assert page.exists() == (code == 0)
+        assert ("is an ablation of another collection (of-another" in result.stderr) == (code == 2)
+        if code == 0:
+            assert "Recall at k" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("sources", "words"),
     [

@@ -28,6 +28,7 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.report import Report
+    from ernie_search.types import Qrels
 
 EXAMPLE = "Example: ernie-search report runs/squad bm25.trec ours.trec --corpus my-data --output report.html"
 MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
@@ -144,21 +145,36 @@ def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, wi
 
 def _folder(page: "Report", folder: Path, prefix: str, corpus: str | None) -> None:
     """The sections of one folder; ``prefix`` tells them from another's, ``corpus`` judges a table's runs."""
-    from ernie_search.data import open_collection
     from ernie_search.report import (
         ablation_sections,
         is_ablation,
         read_folder,
-        split_of,
         training_sections,
         training_tiles,
     )
 
     if is_ablation(folder):
-        qrels = None if corpus is None else open_collection(corpus).qrels(split_of(folder))
-        sections, tiles = ablation_sections(folder, qrels)
+        sections, tiles = ablation_sections(folder, None if corpus is None else _judgements(folder, corpus))
     else:
         stages = read_folder(folder)
         sections, tiles = training_sections(stages), training_tiles(stages)
     page.sections += [replace(one, title=f"{prefix}{one.title}") for one in sections]
     page.tiles += [replace(one, what=f"{prefix}{one.what}") for one in tiles]
+
+
+def _judgements(folder: Path, corpus: str) -> "Qrels":
+    """Those that an ablation was measured by.
+
+    Raises:
+        SettingsError: it was of another collection, whose questions would count as not found.
+    """
+    from ernie_search.data import open_collection
+    from ernie_search.report import collection_of, split_of
+
+    collection, wanted = open_collection(corpus), collection_of(folder)
+    if wanted not in (None, collection.fingerprint):
+        raise SettingsError(
+            f"--corpus {corpus}: {folder} is an ablation of another collection ({wanted}, not "
+            f"{collection.fingerprint}); name that one, or leave --corpus out"
+        )
+    return collection.qrels(split_of(folder))

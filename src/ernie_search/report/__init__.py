@@ -1,6 +1,6 @@
 """One self-contained HTML file for a run folder, an ablation or a comparison: no model, no data needed."""
 
-from ernie_search.report.ablation import ablation_sections, split_of
+from ernie_search.report.ablation import ablation_sections, collection_of, split_of
 from ernie_search.report.comparison import comparison_sections, comparison_tiles
 from ernie_search.report.examples import examples_section
 from ernie_search.report.folder import is_ablation, read_folder
@@ -13,6 +13,7 @@ __all__ = [
     "Section",
     "Tile",
     "ablation_sections",
+    "collection_of",
     "comparison_sections",
     "comparison_tiles",
     "examples_section",

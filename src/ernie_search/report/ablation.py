@@ -37,6 +37,16 @@ def split_of(folder: Path) -> str:
     return str(_table(folder).get("split", "dev"))
 
 
+def collection_of(folder: Path) -> str | None:
+    """The fingerprint of the collection that an ablation's table is of, where the table has it.
+
+    Raises:
+        DataError: its table is not one of ours.
+    """
+    found = _table(folder).get("collection")
+    return None if found is None else str(found)
+
+
 def ablation_sections(folder: Path, qrels: Qrels | None = None) -> tuple[list[Section], list[Tile]]:
     """Sections and top figures of a folder that ``ablate`` made.
 

@@ -22,9 +22,7 @@ class Interval:
     high: float
 
 
-def interval_chart(
-    lines: Sequence[Interval], title: Content, *, x_label: str, note: str = "", wide: bool = False
-) -> Html:
+def interval_chart(lines: Sequence[Interval], title: Content, *, x_label: str, note: str = "") -> Html:
     """Each value as a dot over its interval; green above zero, red below, grey where zero is inside."""
     if not lines:
         return Html("")
@@ -53,7 +51,7 @@ def interval_chart(
     label = f"{title}: {', '.join(f'{one.name} {one.value:+.4f}' for one in lines)}"
     svg = tag("svg", parts, viewBox=f"0 0 {WIDTH} {bottom + FOOT}", role="img", aria_label=label)
     caption = tag("figcaption", title, tag("small", note) if note else None)
-    return tag("figure", caption, svg, class_="one" if wide else None)
+    return tag("figure", caption, svg)
 
 
 def _side(one: Interval) -> str:
