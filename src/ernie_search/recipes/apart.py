@@ -19,18 +19,14 @@ from ernie_search.errors import ErnieSearchError, TrainingError
 from ernie_search.hardware import peak_memory
 from ernie_search.recipes.task import PEAK, Done, Task, Work
 
-OF_THE_LAUNCHER = (
-    "RANK",
-    "LOCAL_",
-    "WORLD_SIZE",
-    "GROUP_",
-    "ROLE_",
-    "MASTER_",
-    "TORCHELASTIC_",
-    "TORCH_NCCL_",
-    "ACCELERATE_",
+NAMES = frozenset(
+    {
+        *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+        *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+    }
 )
-"""Beginnings of the names of what ``torchrun`` and ``accelerate launch`` set."""
+FAMILIES = ("TORCHELASTIC_", "TORCH_NCCL_", "ACCELERATE_")
+"""What ``torchrun`` and ``accelerate launch`` set: names, and beginnings of names."""
 SOURCE = "from ernie_search.recipes.apart import serve; serve()"
 
 
@@ -45,7 +41,11 @@ def apart(task: Task, work: Work) -> Done:
         ErnieSearchError: what the work refused.
         TrainingError: the process died.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_THE_LAUNCHER)}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in NAMES and not name.startswith(FAMILIES)
+    }
     told, tell = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-c", SOURCE, str(tell), str(os.getpid())],
