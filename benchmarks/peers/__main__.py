@@ -4,7 +4,8 @@ All systems go on from the same warm-up, on the same questions, positives, hard 
 scores, for the same steps and batch, in the same precision, each in a process of its own. The shared stages
 are read from an ablation's folder (``--ablation``; ``python -m benchmarks.ablation_squad`` makes it), as are
 this project's own trained rows; the first seed's is trained here again, beside the peers, for its seconds and
-memory. Single vectors search exactly; late interaction re-ranks, for all alike, the passages that the start
+memory. With the first seed all systems are trained, in all variants; the other seeds are for this project and,
+for each reading, the peer that is best on dev. Single vectors search exactly; late interaction re-ranks, for all alike, the passages that the start
 and BM25 find. Which settings each peer has, and why, is in ``systems.py`` and in every figure.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 from benchmarks.ablation_squad import QUICK, RECIPE
 from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
 from benchmarks.peers.inputs import Inputs, prepare_inputs, shared_stages
-from benchmarks.peers.result import Result, run_system
+from benchmarks.peers.result import Result, best_on_dev, first_seed, further_seeds
 from benchmarks.peers.rows import MEASURES, Bench
 from benchmarks.peers.systems import DOCUMENTED, System, chosen
 from benchmarks.peers.table import comparisons, row_figures
@@ -25,6 +26,8 @@ from ernie_search.data import Collection, open_collection
 from ernie_search.evaluation import Measured, evaluate_run
 from ernie_search.mining import BM25
 from ernie_search.recipes import load_recipe
+from ernie_search.recipes.recipe import Recipe
+from ernie_search.recipes.rows import trained_as
 
 SMALL = (300, 80)
 """Passages and questions of ``--quick``, which tries the documented variants alone."""
@@ -65,7 +68,10 @@ def main() -> None:
     bench = Bench(work, Path(args.environments), inputs, qrels, ours)
     results: dict[str, tuple[System, Result]] = {}
     for system in chosen(args.rows, variants):
-        results[system.name] = system, run_system(bench, system, seeds, ablation)
+        results[system.name] = system, first_seed(bench, system, seeds[0])
+    trained = _trained(recipe, ablation, seeds[1:])
+    for name in sorted(best_on_dev(results, seeds[0]) if seeds[1:] else ()):
+        further_seeds(bench, *results[name], seeds[1:], trained)
     common = {
         "split": split,
         "questions": len(inputs.questions[split]),
@@ -77,6 +83,13 @@ def main() -> None:
     for system, result in results.values():
         figures += row_figures(system, result, split, common)
     emit([*figures, _bm25(collection, inputs, qrels[split], split, common)], args.json)
+
+
+def _trained(recipe: Recipe, ablation: Path, seeds: list[int]) -> dict[int, Path]:
+    """The whole method's models in an ablation's folder, by seed; it may have been trained as another row."""
+    rows = ablation / "rows" / trained_as(recipe).get("full", "full")
+    stages = {seed: rows / f"seed-{seed}" / "train" for seed in seeds}
+    return {seed: stage / "last" for seed, stage in stages.items() if (stage / "stage.json").is_file()}
 
 
 def _judged(collection: Collection, split: str, inputs: Inputs) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.peers.environments import PeerError
 from benchmarks.peers.rows import MEASURES, Bench, Row
-from benchmarks.peers.systems import OURS, System, Variant
+from benchmarks.peers.systems import DENSE, LATE, OURS, System, Variant
 
 
 @dataclass(slots=True)
@@ -29,25 +29,59 @@ class Result:
     reused: list[int] = field(default_factory=list)
 
 
-def run_system(bench: Bench, system: System, seeds: list[int], ablation: Path) -> Result:
-    """Choose the variant on dev with the first seed, then run all seeds."""
-    result, first = Result(), seeds[0]
+def first_seed(bench: Bench, system: System, seed: int) -> Result:
+    """Train every variant with one seed; dev chooses."""
+    result, best = Result(), -1.0
     try:
-        best = -1.0
         for variant in system.variants:
-            row = bench.row(system, variant, first)
-            value = float(np.mean([row.measured[one, "dev"].mean(MEASURES[0]) for one in system.readings]))
+            row = bench.row(system, variant, seed)
+            value = float(np.mean([_dev(row, reading) for reading in system.readings]))
             result.dev[variant.name] = round(value, 4)
             if value > best:
-                best, result.variant, result.rows[first] = value, variant, row
+                best, result.variant, result.rows[seed] = value, variant, row
         if result.variant is None:
             raise PeerError(f"{system.name} has no variants")
-        for seed in seeds[1:]:
-            made = ablation / "rows" / "full" / f"seed-{seed}" / "train"
-            reuse = system.name == OURS and (made / "stage.json").is_file()
-            result.rows[seed] = bench.row(system, result.variant, seed, made / "last" if reuse else None)
-            if reuse:
-                result.reused.append(seed)
     except PeerError as error:
         result.failed = str(error)
     return result
+
+
+def best_on_dev(results: dict[str, tuple[System, Result]], seed: int) -> set[str]:
+    """This project, and the peer with the highest MRR@10 on dev in each reading: they get the other seeds."""
+    found = {OURS}
+    for reading in (DENSE, LATE):
+        peers = {
+            name: _dev(result.rows[seed], reading)
+            for name, (system, result) in results.items()
+            if name != OURS and not result.failed and reading in system.readings
+        }
+        if peers:
+            found.add(max(peers, key=lambda name: peers[name]))
+    return found
+
+
+def further_seeds(
+    bench: Bench, system: System, result: Result, seeds: list[int], trained: dict[int, Path]
+) -> None:
+    """Train the chosen variant with more seeds.
+
+    Args:
+        bench, system, result: see :func:`first_seed`; rows are added to ``result``.
+        seeds: to add.
+        trained: this project's models of these seeds that are there already, to be measured as they are.
+    """
+    variant = result.variant
+    if result.failed or variant is None:
+        return
+    try:
+        for seed in seeds:
+            model = trained.get(seed) if system.name == OURS else None
+            result.rows[seed] = bench.row(system, variant, seed, model)
+            if model is not None:
+                result.reused.append(seed)
+    except PeerError as error:
+        result.failed = str(error)
+
+
+def _dev(row: Row, reading: str) -> float:
+    return row.measured[reading, "dev"].mean(MEASURES[0])

@@ -18,7 +18,8 @@ def comparisons(
 ) -> list[Figure]:
     """Quality over the best peer of each reading, and seconds over the fastest peer that distils.
 
-    The best peer is the one with the highest mean on the measured split itself, which favours the peer.
+    The best peer is the one with the highest mean on the measured split itself, which favours the peer, among
+    those with the most seeds.
     """
     if OURS not in results or results[OURS][1].failed:
         return []
@@ -29,7 +30,9 @@ def comparisons(
         ours = rows[OURS]
         if not peers or ours is None:
             continue
-        best = max(peers, key=lambda name: peers[name].mean(MEASURES[0]))
+        most = max(len(row.measured) for row in peers.values())
+        deepest = [name for name, row in peers.items() if len(row.measured) == most]
+        best = max(deepest, key=lambda name: peers[name].mean(MEASURES[0]))
         value, theirs = ours.mean(MEASURES[0]), peers[best].mean(MEASURES[0])
         gain = over(ours, peers[best])
         if gain is None:
