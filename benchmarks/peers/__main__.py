@@ -2,11 +2,12 @@
 
 All systems go on from the same warm-up, on the same questions, positives, hard negatives and teacher's
 scores, for the same steps and batch, in the same precision, each in a process of its own. The shared stages
-are read from an ablation's folder (``--ablation``; ``python -m benchmarks.ablation_squad`` makes it), as are
-this project's own trained rows; the first seed's is trained here again, beside the peers, for its seconds and
-memory. With the first seed all systems are trained, in all variants; the other seeds are for this project and,
-for each reading, the peer that is best on dev. Single vectors search exactly; late interaction re-ranks, for all alike, the passages that the start
-and BM25 find. Which settings each peer has, and why, is in ``systems.py`` and in every figure.
+are read from an ablation's folder (``--ablation``; ``python -m benchmarks.ablation_squad`` makes it), as
+are this project's own trained rows; the first seed's is trained here again, beside the peers, for its
+seconds and memory. With the first seed all systems are trained, in all variants; the other seeds are for
+this project and, for each reading, the peer that is best on dev. Single vectors search exactly; late
+interaction re-ranks, for all alike, the passages that the start and BM25 find. Which settings each peer
+has, and why, is in ``systems.py`` and in every figure.
 """
 
 import gzip
