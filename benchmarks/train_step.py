@@ -47,8 +47,13 @@ def ours(length: int, steps: int, changes: dict[str, Any]) -> tuple[float, str]:
     return median([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)]), precision
 
 
-def theirs(length: int, steps: int, precision: str) -> float:
-    """The same of sentence-transformers' trainer with MultipleNegativesRankingLoss, same batches."""
+def theirs(
+    length: int, steps: int, precision: str, *, base: str = "", source: str = "", questions: int = QUESTIONS
+) -> float:
+    """The same of sentence-transformers' trainer with MultipleNegativesRankingLoss, same batches.
+
+    Another ``base`` than the bundled one, and another ``source`` than SQuAD, may be given.
+    """
     import torch
     from datasets import Dataset
     from sentence_transformers import (
@@ -66,9 +71,9 @@ def theirs(length: int, steps: int, precision: str) -> float:
     from ernie_search.training import prepare
     from ernie_search.training.batches import StepBatches
 
-    settings = settings_for(length, steps, {})
-    data = prepare(open_collection(str(squad_folder())), settings)
-    batches = StepBatches(data.examples, steps=steps, questions=QUESTIONS, negatives=1, seed=0)
+    settings = settings_for(length, steps, {"questions_per_batch": questions})
+    data = prepare(open_collection(source or str(squad_folder())), settings)
+    batches = StepBatches(data.examples, steps=steps, questions=questions, negatives=1, seed=0)
     rows: dict[str, list[str]] = {"anchor": [], "positive": [], "negative": []}
     for step in range(steps):
         batch = batches[step]
@@ -85,7 +90,7 @@ def theirs(length: int, steps: int, precision: str) -> float:
         sampler = torch.utils.data.SequentialSampler(dataset)
         return DefaultBatchSampler(sampler, batch_size=batch_size, drop_last=drop_last)
 
-    model = SentenceTransformer(str(bundled_base()))
+    model = SentenceTransformer(base or str(bundled_base()))
     model.max_seq_length = length
     for dropout in attention_dropouts(model):
         dropout.p = 0.0
@@ -95,7 +100,7 @@ def theirs(length: int, steps: int, precision: str) -> float:
             args=SentenceTransformerTrainingArguments(
                 output_dir=folder,
                 max_steps=steps,
-                per_device_train_batch_size=QUESTIONS,
+                per_device_train_batch_size=questions,
                 learning_rate=1e-4,
                 optim="adamw_torch_fused",
                 bf16=precision == "bf16",

@@ -211,6 +211,13 @@ def prefers_bf16(device: "str | torch.device" = "cpu") -> bool:
     return False  # mps: autocast there is incomplete, fp32 is safe
 
 
+def has_tf32() -> bool:
+    """Whether a GPU here can take products of fp32 numbers with 10 bits (NVIDIA's Ampere and later)."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
+
+
 def accelerators() -> tuple[Accelerator, ...]:
     """The GPUs that torch can use here."""
     import torch

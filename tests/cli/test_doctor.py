@@ -1,5 +1,6 @@
 """The doctor says what is there and what is not; the machine itself is made up here."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -60,6 +61,17 @@ def test_json_holds_the_same_as_plain_values(run_cli, tmp_path):
     assert report["base"]["sha256"].startswith("53aa5117")
     assert report["packages"]["torch"] == "1.2.3"
     assert report["missing"] == []
+
+
+def test_a_gpu_without_the_fused_kernel_is_told_of_it_and_misses_nothing(run_cli, monkeypatch):
+    assert "late-interaction-kernels 1.2.3" in run_cli("doctor").stdout
+    lacking = "late-interaction-kernels"
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == lacking else "1.2.3")
+    told = run_cli("doctor").stdout
+    assert "pip install 'ernie-search[gpu]'" in told
+    assert "Nothing is missing" in told
+    monkeypatch.setattr(hardware, "inspect", lambda: dataclasses.replace(MACHINE, accelerators=()))
+    assert "fused MaxSim" not in run_cli("doctor").stdout
 
 
 def remedies(run_cli) -> dict[str, str]:

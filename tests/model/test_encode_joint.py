@@ -147,6 +147,22 @@ def test_micro_batches_hold_every_place_once_within_the_budget(seed):
     assert flat == sorted(lengths, reverse=True)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_large_micro_batches_end_before_they_are_padding(seed, monkeypatch):
+    enough = 500
+    monkeypatch.setattr(encode_module, "ENOUGH_TOKENS", enough)
+    random = np.random.default_rng(seed)
+    lengths = random.integers(1, 200, random.integers(1, 400)).tolist()
+    groups = list(micro_batches(lengths, 20_000))
+    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
+    for group in groups:
+        own = [lengths[place] for place in group]
+        padded = max(own) * len(own)
+        # A group that is cut at once had its last text as the one that made it large enough.
+        assert padded - sum(own) <= encode_module.PADDING * padded or padded < enough + max(own)
+    assert [lengths[place] for group in groups for place in group] == sorted(lengths, reverse=True)
+
+
 def test_texts_of_one_length_need_no_mask(model):
     alike = encode_module.padded([[2, 5, 3], [2, 6, 3]], 0, None)
     assert set(alike) == {"input_ids"}

@@ -29,7 +29,7 @@ def test_nothing_given_is_the_defaults():
         ({"learning_rate": None}, "setting learning_rate=None: "),
         ({"learning_rate": float("nan")}, "setting learning_rate=nan: "),
         ({"learning_rate": float("inf")}, "setting learning_rate=inf: "),
-        ({"precision": "fp16"}, "setting precision='fp16': input should be 'auto', 'bf16' or 'fp32'"),
+        ({"precision": "fp16"}, "setting precision='fp16': input should be 'auto', 'bf16', 'fp32' or 'tf32'"),
         ({"negative_first": 30}, "negative_last=30 is not above negative_first=30; widen the window"),
         ({"questions_per_batch": 1, "negatives": 0}, "leaves no negative"),
         ({"dense_weight": 0, "late_weight": 0}, "nothing learns"),

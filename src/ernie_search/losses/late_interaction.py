@@ -6,12 +6,16 @@ sum makes scale and temperature independent of the question's length).
 The plain form holds all ``Q x P x Lq x Lp`` token products until the backward. Here only the place of each
 maximum is kept, ``Q x P x Lq`` numbers, and products exist for a chunk of passages at a time. Where even that
 is too much, as it grows with the square of the batch, the backward finds the places again.
+
+On a GPU a fused kernel takes its place where one is installed and agrees; see ``fused.py``.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ernie_search.losses.fused import fused_maxsim, usable
 
 CHUNK_ELEMENTS = 1 << 21
 """Token products held at once (8 MiB in fp32): small enough for the cache, large enough for the product."""
@@ -94,6 +98,20 @@ def maxsim(
     Returns:
         ``(Q, P)``: the mean over question tokens of the best product with a passage token.
     """
+    if queries.is_cuda and usable(queries.device, own_maxsim):
+        return fused_maxsim(queries, query_mask, passages, passage_mask)
+    return own_maxsim(queries, query_mask, passages, passage_mask, recompute=recompute)
+
+
+def own_maxsim(
+    queries: Tensor,
+    query_mask: Tensor,
+    passages: Tensor,
+    passage_mask: Tensor,
+    *,
+    recompute: bool = False,
+) -> Tensor:
+    """:func:`maxsim` in torch's own operations, on any device."""
     kept = query_mask.to(queries.dtype)
     weights = kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
     chunk = max(1, CHUNK_ELEMENTS // (queries.shape[0] * queries.shape[1] * passages.shape[1]))

@@ -31,6 +31,7 @@ def arguments(
         optim="adamw_torch_fused",
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision == "bf16",
+        tf32=True if settings.precision == "tf32" else None,  # None leaves torch as it is
         use_cpu=on_cpu,  # without it, bf16 is refused where there is no GPU
         seed=settings.seed,
         logging_steps=max(1, settings.steps // 20),
@@ -42,7 +43,7 @@ def arguments(
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=not on_cpu,
         dataloader_drop_last=True,  # our loader has nothing to drop; else several ranks are warned of it
         # Buffers are constants here, and a broadcast between a step's forwards would spoil its backward.
         ddp_broadcast_buffers=False,

@@ -22,7 +22,7 @@ from ernie_search.files import (
     sha256_file,
     write_json,
 )
-from ernie_search.hardware import default_device, keep_freed_memory
+from ernie_search.hardware import default_device, has_tf32, keep_freed_memory
 from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.dropout import active_dropouts, use_byte_dropout
@@ -121,6 +121,11 @@ def _train(
             f"{settings.cross_terms[0]}_weight is above 0 and the lists have no teacher's scores; "
             "score them first, or set it to 0"
         )
+    if settings.precision == "tf32" and not has_tf32():
+        raise SettingsError(
+            "precision=tf32 needs an NVIDIA GPU of the Ampere generation or later, and there is none here; "
+            "set precision to auto or fp32"
+        )
     identity = {
         "settings": settings.model_dump(),
         "base": base,
@@ -202,6 +207,8 @@ class _Run:
         for dropout in attention_dropouts(model):
             dropout.p = settings.attention_dropout
         use_byte_dropout(model)
+        if settings.compile:
+            model.backbone.compile(dynamic=True)  # in place: what is saved is the same
         if settings.dual_weight > 0 and not any(active_dropouts(model)):
             raise SettingsError(
                 f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "

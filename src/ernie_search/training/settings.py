@@ -48,7 +48,10 @@ class TrainSettings(TypedSettings):
         gradient_cache: encode every micro-batch twice and keep no graph between: memory then hardly grows
             with questions_per_batch, and a step takes longer by one more forward; the gradients are the same.
         attention_dropout: 0 keeps scaled-dot-product attention on its fast path (CPU); hidden dropout stays.
-        precision: ``auto`` measures whether bf16 is faster on this machine.
+        precision: ``auto`` measures whether bf16 is faster on this machine; ``tf32`` is fp32 whose products a
+            GPU (Ampere or later) takes with 10 bits.
+        compile: compile the encoder (``torch.compile``): the first steps take minutes, the others less. Not
+            together with gradient_cache, whose second pass must have the dropout of the first.
         evaluations: how often dev is measured on the way, the end included; 0 for never.
         dev_questions, dev_passages: size of the dev sample that is measured on the way.
         checkpoints: how many resumable checkpoints are written on the way, the end included.
@@ -94,7 +97,8 @@ class TrainSettings(TypedSettings):
     token_budget: int = Field(0, ge=0)
     gradient_cache: bool = False
     attention_dropout: float = Field(0.0, ge=0, lt=1)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32", "tf32"] = "auto"
+    compile: bool = False
     evaluations: int = Field(4, ge=0)
     dev_questions: int = Field(200, ge=1)
     dev_passages: int = Field(800, ge=2)
@@ -126,7 +130,8 @@ class TrainSettings(TypedSettings):
         """Refuse what cannot be trained, before anything is loaded.
 
         Raises:
-            SettingsError: no loss at all, no negatives at all, or an empty window of ranks.
+            SettingsError: no loss at all, no negatives at all, an empty window of ranks, or two settings that
+                exclude each other.
         """
         if self.dense_weight == 0 and self.late_weight == 0 and not self.cross_terms:
             raise SettingsError("dense_weight and late_weight are both 0, so nothing learns; set one above 0")
@@ -139,6 +144,11 @@ class TrainSettings(TypedSettings):
             raise SettingsError(
                 "questions_per_batch=1 with negatives=0 leaves no negative; "
                 "set questions_per_batch to 2 or more"
+            )
+        if self.compile and self.gradient_cache:
+            raise SettingsError(
+                "compile and gradient_cache are both true, and a compiled encoder's dropout would differ in "
+                "the second pass from that in the first; set one of them to false"
             )
         if self.negative_last <= self.negative_first:
             raise SettingsError(
