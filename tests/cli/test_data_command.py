@@ -91,8 +91,24 @@ def test_stats_in_tokens_of_a_model(run_cli, collection, tmp_path):
     tokenizer().save_pretrained(tmp_path / "model")
     report = json.loads(run_cli("data", "stats", collection, "--model", tmp_path / "model", "--json").stdout)
     assert (report["unit"], report["lengths"]["limit"]) == ("tokens", 256)
-    (tmp_path / "empty").mkdir()
-    result = run_cli("data", "stats", collection, "--model", tmp_path / "empty")
-    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("config", [None, {"model_type": "bert"}, {"model_type": "none-such"}])
+def test_stats_by_a_model_without_a_tokenizer(run_cli, collection, tmp_path, config):
+    (tmp_path / "model").mkdir()
+    if config is not None:
+        (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    result = run_cli("data", "stats", collection, "--model", tmp_path / "model")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
-    assert "no tokenizer" in result.stderr
+    assert "model: no tokenizer in this directory" in result.stderr
+
+
+def test_a_broken_question_is_the_only_line(run_cli, collection):
+    lines = (collection / "queries.jsonl").read_text().splitlines()
+    (collection / "queries.jsonl").write_text("\n".join([*lines[:2], lines[2][:-1]]) + "\n")
+    for command in ("validate", "stats"):
+        result = run_cli("data", command, collection)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"error: {collection / 'queries.jsonl'}:3: broken JSON")
+        assert result.stderr.count("\n") == 1

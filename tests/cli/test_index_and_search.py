@@ -67,7 +67,7 @@ def test_index_without_tokens_searches_dense_only(run_cli, collection, stub_mode
     )  # what is to be typed next is possible
     dense = run_cli("search", "where tea grows", "--index", tmp_path / "i", "--mode", "dense")
     assert dense.exit_code == 0
-    late = run_cli("search", "where tea grows", "--index", tmp_path / "i")
+    late = run_cli("search", "where tea grows", "--index", tmp_path / "i", "--mode", "late")
     assert late.exit_code == 2
     assert "dense" in late.stderr
 

@@ -1,12 +1,13 @@
 """``ernie-search data``: look at a collection, check it, convert it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ernie_search.cli.app import BAD_INPUT, Commands, fail
 from ernie_search.cli.output import AsJson, console, print_json, progress, working
+from ernie_search.cli.quiet import loading
 
 if TYPE_CHECKING:
     from ernie_search.data import CollectionInfo, Stats
@@ -106,7 +107,7 @@ def ruler(model: str | None) -> "tuple[Measure, str, dict[Task, int]]":
     """How lengths are counted, in which unit, and how much the model reads; words without limits for none.
 
     Raises:
-        ModelError: no tokenizer there.
+        ModelError: no tokenizer there, or one that cannot be read.
     """
     from ernie_search.data.stats import token_lengths, word_lengths
 
@@ -116,22 +117,12 @@ def ruler(model: str | None) -> "tuple[Measure, str, dict[Task, int]]":
 
     folder = Path(model)
     settings = ScoreSettings.read(folder) if (folder / SETTINGS_FILE).is_file() else ScoreSettings()
-    measure = token_lengths(tokenizer_of(model), settings.query_prompt, settings.passage_prompt)
+    with loading("the tokenizer"):
+        from ernie_search.model.tokenizer import open_tokenizer
+
+        tokenizer = open_tokenizer(model)
+    measure = token_lengths(tokenizer, settings.query_prompt, settings.passage_prompt)
     return measure, "tokens", {"query": settings.query_length, "passage": settings.passage_length}
-
-
-def tokenizer_of(model: str) -> Any:
-    """The tokenizer of a model directory or a base; ModelError where there is none."""
-    from transformers import AutoTokenizer
-
-    from ernie_search.errors import ModelError
-    from ernie_search.model.base import resolve_base
-
-    try:
-        return AutoTokenizer.from_pretrained(resolve_base(model))
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{model}: no tokenizer ({first}); give a model directory or a base") from error
 
 
 def show(info: "CollectionInfo") -> None:

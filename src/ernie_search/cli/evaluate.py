@@ -16,12 +16,13 @@ from ernie_search.cli.evidence import (
     pattern_notes,
 )
 from ernie_search.cli.output import AsJson, console, print_json, progress
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
     from ernie_search.evaluation import SystemResult
+    from ernie_search.search import Mode, Searcher
     from ernie_search.types import Qrels, Query, Run
 
 EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index"
@@ -35,11 +36,12 @@ def evaluate(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run file.")] = None,
     mode: Annotated[
-        Literal["late", "dense", "hybrid"],
+        Literal["late", "dense", "hybrid"] | None,
         typer.Option(
-            help="Re-rank by late interaction, single vectors alone, or words and vectors fused first."
+            help="Re-rank by late interaction, single vectors alone, or words and vectors fused first.",
+            show_default=DEFAULT_MODE,
         ),
-    ] = "late",
+    ] = None,
     k: Annotated[int, typer.Option("-k", "--top", help="Passages a question.")] = 1000,
     candidates: Annotated[int, typer.Option(help="How many passages late interaction re-ranks.")] = 100,
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
@@ -75,6 +77,8 @@ def evaluate(
         raise SettingsError("--save-run writes the run of an index; name it with --index")
     collection = open_collection(source)
     asked = _asked(collection, split, measure, answers, searching=index is not None)
+    # Before any file of a run is read: a mode that the index cannot do is refused at once.
+    opened = None if index is None else open_searcher(index, model, mode)
     runs: dict[str, Run] = {}
     seconds: dict[str, float] = {}
     files = {} if baseline is None else {baseline.name: baseline}
@@ -82,11 +86,12 @@ def evaluate(
         files[_label(run, baseline)] = run
     for name, path in files.items():
         runs[name] = _read(path, collection, asked.queries if answers is not None else [], check)
-    if index is not None:
-        name = f"{Path(index).name} ({mode})"
-        runs[name], seconds[name] = _search(asked.queries, index, model, mode, k, candidates)
+    if index is not None and opened is not None:
+        searcher, chosen = opened
+        name = f"{Path(index).name} ({chosen})"
+        runs[name], seconds[name] = _search(asked.queries, searcher, chosen, k, candidates)
         if save_run is not None:
-            write_run(save_run, runs[name], tag=f"ernie-search-{mode}")
+            write_run(save_run, runs[name], tag=f"ernie-search-{chosen}")
     notes = []
     for name, found in runs.items() if self_hits == "drop" else ():
         runs[name], dropped = drop_self_hits(found, asked.qrels)
@@ -231,18 +236,9 @@ def _label(run: Path, baseline: Path | None) -> str:
 
 
 def _search(
-    queries: "list[Query]",
-    index: str,
-    model: Path | None,
-    mode: Literal["late", "dense", "hybrid"],
-    k: int,
-    candidates: int,
+    queries: "list[Query]", searcher: "Searcher", mode: "Mode", k: int, candidates: int
 ) -> "tuple[Run, float]":
     """The run of an index for the questions, and the seconds of encoding and searching them."""
-    with loading("the index and its model"):
-        from ernie_search.search import Searcher
-
-        searcher = Searcher.open(index, model)
     started = time.perf_counter()
     with progress("searching", len(queries)) as advance:
         run = searcher.run(queries, k, mode=mode, candidates=candidates, progress=advance)

@@ -9,6 +9,7 @@ import typer
 from ernie_search.cli.explained import explanation_lines
 from ernie_search.cli.output import AsJson, console, print_json
 from ernie_search.cli.quiet import loading
+from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,12 +27,13 @@ def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     index: Annotated[str, typer.Option(help="The folder that 'index' made, or a store's address.")],
     mode: Annotated[
-        Literal["late", "dense", "hybrid", "cross"],
+        Literal["late", "dense", "hybrid", "cross"] | None,
         typer.Option(
             help="Re-rank by late interaction; single vectors alone; words and vectors fused, then "
-            "re-ranked; or the best read by a cross-encoder."
+            "re-ranked; or the best read by a cross-encoder.",
+            show_default=DEFAULT_MODE,
         ),
-    ] = "late",
+    ] = None,
     k: Annotated[int, typer.Option("-k", "--top", help="How many hits.")] = 10,
     candidates: Annotated[int, typer.Option(help="How many passages late interaction re-ranks.")] = 100,
     where: Annotated[
@@ -51,15 +53,14 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the best passages for a question, the words that matched marked."""
-    with loading("the index and its model"):
+    with loading("the libraries"):
         from ernie_search.index import parse_filter
-        from ernie_search.search import Fusion, Searcher
+        from ernie_search.search import Fusion
         from ernie_search.search import explain as explained
-
-        fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
-        searcher = Searcher.open(index, model, cross=cross)
+    fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
+    searcher, chosen = open_searcher(index, model, mode, cross)
     hits = searcher.search(
-        question, k, mode=mode, candidates=candidates, where=condition, fusion=fused, rerank=rerank
+        question, k, mode=chosen, candidates=candidates, where=condition, fusion=fused, rerank=rerank
     )
     matches = searcher.matches(question, hits)
     reasons = explained(searcher, question, hits) if explain else []

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
-from ernie_search.data.collection import Collection, CollectionInfo, Judgement, Report
+from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError, Judgement, Report
 from ernie_search.data.id_set import IdSet
 from ernie_search.data.located import with_places
 from ernie_search.data.qrels import contradiction
@@ -32,6 +32,17 @@ class SplitCount:
             self.positive.add(row.passage)
 
 
+class LeftOut:
+    """Which ids a stream may have lost to faults: those of items left out, or any, if one was unreadable."""
+
+    def __init__(self) -> None:
+        self.ids = IdSet()
+        self.unread = False
+
+    def __contains__(self, item: str) -> bool:
+        return self.unread or item in self.ids
+
+
 class CheckedReading:
     """The three streams of a collection less what is wrong, which is reported with its place.
 
@@ -49,29 +60,35 @@ class CheckedReading:
         self.passage_ids, self.query_ids = IdSet(), IdSet()
         self.splits: dict[str, SplitCount] = {}
         self.faults = 0
+        self._passages_out, self._queries_out = LeftOut(), LeftOut()
         self._report = report
 
     def passages(self) -> Iterator[Passage]:
         """Each sound passage; a collection without any is a fault."""
-        yield from self._items(self.places.located_passages(self._tell), self.passage_ids)
+        left_out = self._passages_out
+        yield from self._items(
+            self.places.located_passages(self._unread(left_out)), self.passage_ids, left_out
+        )
         if not len(self.passage_ids) and not self.faults:
             self._tell(DataError(f"{self.collection.source}: no passages; a collection needs some"))
 
     def queries(self) -> Iterator[Query]:
         """Each sound question, judged or not."""
-        return self._items(self.places.located_queries(self._tell), self.query_ids)
+        left_out = self._queries_out
+        return self._items(self.places.located_queries(self._unread(left_out)), self.query_ids, left_out)
 
     def judgements(self, split: str) -> Iterator[Judgement]:
         """Each judgement of a known question and passage, once.
 
-        Faults: an unknown one, two grades for one pair, a split without a relevant passage.
+        Faults: an unknown one (a ``ConsequenceError`` where it may be one that a fault left out), two grades
+        for one pair, a split without a relevant passage.
         """
         count = self.splits[split] = SplitCount()
         pairs, graded, before = IdSet(), IdSet(), self.faults
         for where, row in self.places.located_judgements(split, self._tell):
-            missing = self._missing(row)
-            if missing:
-                self._tell(DataError(f"{where}: {missing}; add it or drop the line"))
+            missing = self._missing(where, row)
+            if missing is not None:
+                self._tell(missing)
                 continue
             pair = f"{row.query}\t{row.passage}"
             if pairs.add(pair):
@@ -98,28 +115,46 @@ class CheckedReading:
             grades={split: tuple(sorted(count.grades)) for split, count in self.splits.items()},
         )
 
-    def _items(self, items: Iterator[tuple[str, Item]], ids: IdSet) -> Iterator[Item]:
+    def _items(self, items: Iterator[tuple[str, Item]], ids: IdSet, left_out: LeftOut) -> Iterator[Item]:
         for where, item in items:
             what = ""
             if not item.id:
                 what = "an empty id; give each item one"
+                left_out.unread = True
             elif item.id in ids:
                 what = f"duplicate id {item.id!r}; ids must be unique, so rename or remove one"
             if what:
                 self._tell(DataError(f"{where}: {what}"))
             empty = not item.text.strip()
             if empty:
+                left_out.ids.add(item.id)
                 self._tell(DataError(f"{where}: empty text of {item.id!r}; fill it in or remove the item"))
             if not what and not empty:
                 ids.add(item.id)
                 yield item
 
-    def _missing(self, row: Judgement) -> str:
-        if row.query not in self.query_ids:
-            return f"judges query {row.query!r}, which is not in the queries"
-        if row.passage not in self.passage_ids:
-            return f"judges passage {row.passage!r}, which is not in the corpus"
-        return ""
+    def _missing(self, where: str, row: Judgement) -> DataError | None:
+        """The fault of a judgement that names what was not read; one of its own before a consequence."""
+        faults = [
+            (ConsequenceError if name in left_out else DataError)(
+                f"{where}: judges {what} {name!r}, which is not in the {place}; add it or drop the line"
+            )
+            for what, name, place, ids, left_out in (
+                ("query", row.query, "queries", self.query_ids, self._queries_out),
+                ("passage", row.passage, "corpus", self.passage_ids, self._passages_out),
+            )
+            if name not in ids
+        ]
+        return min(faults, key=lambda fault: isinstance(fault, ConsequenceError), default=None)
+
+    def _unread(self, left_out: LeftOut) -> Report:
+        """A report that notes with each fault that an item of unknown id is lost."""
+
+        def tell(error: DataError) -> None:
+            left_out.unread = True
+            self._tell(error)
+
+        return tell
 
     def _tell(self, error: DataError) -> None:
         self.faults += 1

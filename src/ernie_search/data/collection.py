@@ -82,6 +82,10 @@ class BrokenOffError(DataError):
     """A fault after which nothing more of the file can be read: a cut .gz, broken JSON in the middle."""
 
 
+class ConsequenceError(DataError):
+    """A fault that follows from one that was reported before, or may: a judgement of an item left out."""
+
+
 Report = Callable[[DataError], None]
 """Told of each item that cannot be read. One that returns makes the reader skip the item and go on."""
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ernie_search.data.checks import CheckedReading
-from ernie_search.data.collection import Collection, CollectionInfo
+from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError
 from ernie_search.errors import DataError
 
 MOST = 20
@@ -16,13 +16,15 @@ class TooMany(Exception):  # noqa: N818 - not an error of the data, only the end
 
 
 class Findings:
-    """The problems so far. Called with each; stops the search when there are enough."""
+    """The problems so far, without their consequences. Called with each; stops the search at enough."""
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
         self.errors: list[DataError] = []
 
     def __call__(self, error: DataError) -> None:
+        if isinstance(error, ConsequenceError):
+            return  # its cause is among the problems; once that is mended, this one is gone, or shows
         self.errors.append(error)
         if len(self.errors) >= self.most:
             raise TooMany

@@ -6,7 +6,7 @@ from ernie_search.search.fusion import Fusion, tune_weights
 from ernie_search.search.highlight import WordMatch, mark, mark_hit, matching_words
 from ernie_search.search.rerank import maxsim, maxsim_scores
 from ernie_search.search.searcher import Searcher
-from ernie_search.search.settings import Mode, SearchOptions, SearchSettings
+from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, best_mode
 
 __all__ = [
     "Explanation",
@@ -18,6 +18,7 @@ __all__ = [
     "Searcher",
     "TokenMatch",
     "WordMatch",
+    "best_mode",
     "explain",
     "mark",
     "mark_hit",

@@ -14,7 +14,7 @@ from ernie_search.search.first_stage import by_documents, first_stage
 from ernie_search.search.fusion import Fusion, tune_weights
 from ernie_search.search.highlight import WordMatch, fallback_words, full_text, matching_words
 from ernie_search.search.rerank import rerank
-from ernie_search.search.settings import SearchOptions, SearchSettings
+from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, check_mode
 from ernie_search.search.staged import Staged, best_by_parent
 from ernie_search.shards import read_manifest
 from ernie_search.types import Hit, Query, Run
@@ -58,6 +58,7 @@ class Searcher:
         model: Encoder | str | Path | None = None,
         *,
         cross: PairScorer | str | Path | None = None,
+        mode: Mode | None = None,
         verify: bool = True,
     ) -> "Searcher":
         """Open an index on disk or a server's, and load the model that it names.
@@ -66,14 +67,19 @@ class Searcher:
             index: a folder that ``encode_collection`` wrote, a store's folder, or a store's address.
             model: the model itself, or where it is now if it was moved.
             cross: a cross-encoder, or where it is.
+            mode: in which it will be searched, if that is known: refused here, before a model is loaded,
+                where the index has no means for it.
             verify: check the SHA-256 of every file.
 
         Raises:
-            IndexStateError: the index is missing, unfinished, damaged, or of another model.
-            SettingsError: an address of an unknown kind.
+            IndexStateError: the index is missing, unfinished, damaged, of another model, or without what
+                ``mode`` needs.
+            SettingsError: an address of an unknown kind; and of ``mode`` as ``check_mode``.
             ModelError: the model or the cross-encoder cannot be loaded.
         """
         found = _open(index, verify)
+        if mode is not None:
+            check_mode(mode, found, can_cross=cross is not None, name=str(index))
         if model is None:
             recorded, folder = _model_path(found, index)
             path = Path(os.path.normpath(folder / recorded))

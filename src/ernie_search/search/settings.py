@@ -18,6 +18,35 @@ ByParent = bool | Literal["auto"]
 """Whether pieces of a document count as that document; ``auto``: if the index holds any piece."""
 
 
+def best_mode(index: Index) -> Mode:
+    """The mode of a search that names none: late interaction where there are token matrices, else dense."""
+    return "late" if index.has_tokens else "dense"
+
+
+def check_mode(mode: Mode, index: Index, *, can_cross: bool, name: str = "this index") -> None:
+    """Refuse a mode that an index has no means for; needs no model, so it can be asked before one is loaded.
+
+    Args:
+        mode: to search in.
+        index: to be searched.
+        can_cross: whether there is a cross-encoder.
+        name: what to call the index in the message.
+
+    Raises:
+        SettingsError: an unknown mode; hybrid where nothing searches by words; cross without a cross-encoder.
+        IndexStateError: late where there are no token matrices.
+    """
+    if mode not in get_args(Mode):
+        raise SettingsError(f"mode={mode!r}: unknown{did_you_mean(mode, get_args(Mode))}")
+    best = best_mode(index)
+    if mode == "hybrid" and "bm25" not in getattr(index, "capabilities", frozenset()):
+        raise SettingsError(f"{name} cannot search by words; use mode {best}")
+    if mode == "cross" and not can_cross:
+        raise SettingsError(f"mode cross needs a cross-encoder; name one with --cross, or use mode {best}")
+    if mode == "late" and not index.has_tokens:
+        raise IndexStateError(f"{name} holds no token matrices; use mode {best}, or index again with tokens")
+
+
 class SearchOptions(TypedDict, total=False):
     """The options of every search, by keyword; see ``SearchSettings``."""
 
@@ -76,23 +105,14 @@ class SearchSettings:
             raise SettingsError(
                 "search_many takes a list of questions, not one string; use search for a single one"
             )
-        if self.mode not in get_args(Mode):
-            raise SettingsError(f"mode={self.mode!r}: unknown{did_you_mean(self.mode, get_args(Mode))}")
+        check_mode(self.mode, index, can_cross=can_cross)
         if k < 1 or self.candidates < 1:
             raise SettingsError(f"k={k}, candidates={self.candidates}: both must be at least 1")
         if self.cross_candidates is not None and self.cross_candidates < 1:
             raise SettingsError(f"cross_candidates={self.cross_candidates}: must be at least 1")
         abilities: frozenset[str] = getattr(index, "capabilities", frozenset())
-        if self.mode == "hybrid" and "bm25" not in abilities:
-            raise SettingsError("this index cannot search by words; use mode late or dense")
         if self.where is not None and "filters" not in abilities:
             raise SettingsError("this index knows no filters; put the passages into a store to filter them")
-        if self.mode == "cross" and not can_cross:
-            raise SettingsError("mode cross needs a cross-encoder; name one with --cross, or use mode late")
-        if self.mode == "late" and not index.has_tokens:
-            raise IndexStateError(
-                "this index holds no token matrices; use mode dense or index again with tokens"
-            )
         for place, text in enumerate(texts):
             if not text.strip():
                 raise DataError(f"question {place + 1} of {len(texts)} is empty; ask something")

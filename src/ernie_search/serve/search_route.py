@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ernie_search.search import best_mode
 from ernie_search.serve.answers import SearchAnswer, refusals
 from ernie_search.serve.context import as_json, check_length, context, filter_of, note, while_wanted
 from ernie_search.serve.engine import Engine
@@ -20,7 +21,7 @@ router = APIRouter()
 
 def default_mode(engine: Engine) -> str:
     """Late interaction where the index can, else single vectors."""
-    return "late" if "late" in engine.modes else "dense"
+    return best_mode(engine.index)
 
 
 @router.post("/v1/search", response_model=SearchAnswer, responses=refusals(400, 422, 501), tags=["search"])

@@ -1,0 +1,78 @@
+"""``search`` and ``evaluate``: without ``--mode`` the best that the index can; what it can't is refused."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(params=["shards", "store"])
+def bare_index(request, run_cli, collection, stub_model, tmp_path):
+    """The collection, indexed without token matrices."""
+    folder = tmp_path / "bare"
+    options = ["--model", stub_model, "--output", folder]
+    if request.param == "shards":
+        made = run_cli("index", collection, *options, "--no-tokens")
+    else:
+        made = run_cli("index", "build", collection, *options, "--tokens", "none")
+    assert made.exit_code == 0, made.output
+    return folder
+
+
+def commands(collection, index):
+    """Both commands, to be asked of an index."""
+    return [("search", "rice in water", "--index", index), ("evaluate", collection, "--index", index)]
+
+
+def untimed(printed):
+    """JSON without the seconds that a search took."""
+    found = json.loads(printed)
+    for system in found["systems"] if isinstance(found, dict) else ():
+        del system["seconds"]
+    return found
+
+
+def test_without_token_matrices_it_is_dense_and_says_so(run_cli, collection, bare_index):
+    for command in commands(collection, bare_index):
+        named = run_cli(*command, "--mode", "dense", "--json")
+        assert (named.exit_code, named.stderr) == (0, "")
+        unnamed = run_cli(*command, "--json")
+        assert unnamed.exit_code == 0, unnamed.output
+        assert untimed(unnamed.stdout) == untimed(named.stdout)
+        assert unnamed.stderr == (
+            f"note: {bare_index} holds no token matrices, so it is searched in mode dense\n"
+        )
+
+
+def test_with_token_matrices_it_is_late_and_nothing_is_said(run_cli, collection, index_folder):
+    for command in commands(collection, index_folder):
+        named, unnamed = run_cli(*command, "--mode", "late", "--json"), run_cli(*command, "--json")
+        assert (unnamed.exit_code, unnamed.stderr) == (0, "")
+        assert untimed(unnamed.stdout) == untimed(named.stdout)
+
+
+def test_late_is_refused_before_the_model_is_loaded(run_cli, collection, bare_index, monkeypatch):
+    import ernie_search.model
+
+    def load(path, **options):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(ernie_search.model, "load", load)
+    for command in commands(collection, bare_index):
+        result = run_cli(*command, "--mode", "late")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == (
+            f"error: {bare_index} holds no token matrices; use mode dense, or index again with tokens\n"
+        )
+
+
+def test_a_run_is_saved_under_the_mode_that_was_taken(run_cli, collection, bare_index, tmp_path):
+    saved = tmp_path / "out.run"
+    report = run_cli("evaluate", collection, "--index", bare_index, "--save-run", saved, "--json")
+    assert json.loads(report.stdout)["systems"][0]["system"] == "bare (dense)"
+    assert saved.read_text(encoding="utf-8").splitlines()[0].endswith("ernie-search-dense")
+
+
+@pytest.mark.parametrize("command", ["search", "evaluate"])
+def test_the_help_says_what_is_taken(run_cli, command):
+    said = " ".join(run_cli(command, "--help").stdout.replace("│", " ").split())
+    assert "late, or dense where the index has no token matrices" in said
