@@ -37,8 +37,9 @@ def train(
             ``model``.
         recipe: a shipped one's name, or a YAML file.
         observer: told of every event.
-        **settings: ``base``, ``layers``, ``seed``, and the settings of the stage, over the recipe's; with
-            several stages say whose: ``**{"cascade.steps": 200}``.
+        **settings: ``base``, ``layers``, ``seed``, ``lists`` (a folder of lists that are there already), and
+            the settings of the stage, over the recipe's; with several stages say whose:
+            ``**{"cascade.steps": 200}``.
 
     Raises:
         ErnieSearchError: see :func:`ernie_search.recipes.run_recipe`.

@@ -22,6 +22,7 @@ COMMANDS = [
     ["mine-preview"],
     ["teacher"],
     ["score"],
+    ["denoise"],
     ["ablate"],
     ["index"],
     ["search"],

@@ -67,7 +67,6 @@ def test_a_ready_teacher_reads_nothing_and_a_cascade_without_teacher_needs_no_sc
         ),
         ((("warm-up", {"direct_weight": 1}),), "stage 'warm-up' has direct_weight above 0"),
         ((("warm-up", {"interaction_teacher": "frozen"}),), "stage 'warm-up' has interaction_teacher=frozen"),
-        ((("teacher", {"use": "x"}),), "no stage trains a model"),
     ],
 )
 def test_an_order_that_cannot_work_is_refused(path: Any, words: str) -> None:

@@ -94,7 +94,7 @@ def test_the_teacher_is_made_from_the_recipes_base_unless_it_names_its_own(recip
         ("base: a\n\tstages: 1\n", {}, "mine.yaml:2: not readable as YAML"),
         ("base: a\x07\n", {}, "mine.yaml: not readable as YAML"),
         (b"base: \xff\xfe\n", {}, "mine.yaml: not UTF-8"),
-        ("- base\n", {}, "mine.yaml: a recipe is a mapping with the keys base, layers, seed, source, stages"),
+        ("- base\n", {}, "mine.yaml: a recipe is a mapping with the keys base, layers, seed, source, lists"),
         ("base: a\nstages: 3\n", {}, "mine.yaml: stages=3: a recipe needs stages, a list such as '- warm-up"),
         ("base: a\nstages: []\n", {}, "mine.yaml: stages=[]: a recipe needs stages"),
         ("", {}, "mine.yaml: stages=None: a recipe needs stages"),
@@ -110,7 +110,7 @@ def test_the_teacher_is_made_from_the_recipes_base_unless_it_names_its_own(recip
             {},
             "mine.yaml: stage 'warm-up-3' is number 1 of its kind; name it",
         ),
-        ("stages: [warm-up]\n", {}, "mine.yaml: base=None is not a model name"),
+        ("stages: [warm-up]\n", {}, "mine.yaml: names no base to start from; give one with --base"),
         ("base: [a]\nstages: [warm-up]\n", {}, "mine.yaml: base=['a'] is not a model name"),
         ("base: a\nstage: {}\n", {}, "mine.yaml: unknown key 'stage'; did you mean 'stages'?"),
         ("base: a\n1: 2\n", {}, "mine.yaml: unknown key 1"),
@@ -152,5 +152,7 @@ def test_what_is_wrong_is_one_line(recipe, text, overrides, words):
 def test_an_unknown_name_says_the_nearest_and_a_missing_file_those_that_come_with_the_package():
     with pytest.raises(SettingsError, match="unknown recipe 'squad-smal'; did you mean 'squad-small'"):
         load_recipe("squad-smal")
-    with pytest.raises(SettingsError, match=r"none\.yaml: no such recipe file; shipped recipes: default, "):
+    with pytest.raises(
+        SettingsError, match=r"none\.yaml: no such recipe file; shipped recipes: cascade, default, "
+    ):
         load_recipe("none.yaml")

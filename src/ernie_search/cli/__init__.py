@@ -15,6 +15,7 @@ from ernie_search.cli import (
     compare,
     data,
     demo,
+    denoise,
     doctor,
     evaluate,
     export,
@@ -66,6 +67,7 @@ app.command(epilog=mine.EXAMPLE)(mine.mine)
 app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)
 app.command(epilog=teacher.EXAMPLE)(teacher.teacher)
 app.command(epilog=score.EXAMPLE)(score.score)
+app.command(epilog=denoise.EXAMPLE)(denoise.denoise)
 app.add_typer(index.app, name="index")
 app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=serve.EXAMPLE)(serve.serve)

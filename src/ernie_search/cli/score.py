@@ -58,3 +58,7 @@ def score(
         f"entropy of a list's softmax: {about['entropy']:.2f} nats.",
         soft_wrap=True,
     )
+    out.print(
+        f"Next: ernie-search denoise {scored.folder} --output {scored.folder}-clean --margin 0",
+        soft_wrap=True,
+    )

@@ -12,6 +12,7 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.recipes import Plan
+    from ernie_search.recipes.given_lists import GivenLists
     from ernie_search.training import TrainResult
 
 EXAMPLE = (
@@ -29,6 +30,10 @@ Changes = Annotated[
 ]
 Base = Annotated[str | None, typer.Option(help="Model to start from: a directory, or a name on the hub.")]
 Layers = Annotated[int | None, typer.Option(help="Keep only so many layers of the base.")]
+GivenFolder = Annotated[
+    Path | None,
+    typer.Option(help="Lists that 'mine', 'score' or 'denoise' made, for a recipe that makes none itself."),
+]
 
 
 def train(
@@ -50,6 +55,7 @@ def train(
     ] = None,
     base: Base = None,
     layers: Layers = None,
+    lists: GivenFolder = None,
     changes: Changes = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the plan, with sizes and an estimate of the time.")
@@ -57,7 +63,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a joint model on a collection. Interrupted, the same command goes on where it stopped."""
-    settings = overrides(changes, base, layers)
+    settings = overrides(changes, base, layers) | ({} if lists is None else {"lists": lists})
     with loading("the libraries"):
         from ernie_search.data import open_collection, validate
         from ernie_search.recipes import estimate, load_recipe, make_plan, plan_table, train_recipe
@@ -131,6 +137,7 @@ def plan_json(plan: "Plan") -> dict[str, Any]:
     return {
         "passages": plan.passages,
         "questions": plan.questions,
+        "lists": None if plan.lists is None else lists_json(plan.lists),
         "stages": [
             {
                 "stage": one.stage.name,
@@ -144,6 +151,17 @@ def plan_json(plan: "Plan") -> dict[str, Any]:
             for one in plan.stages
         ],
         "seconds": round(sum(plan.seconds.values()), 1),
+    }
+
+
+def lists_json(lists: "GivenLists") -> dict[str, Any]:
+    """Lists that were given, as plain values."""
+    return {
+        "folder": str(lists.folder),
+        "fingerprint": lists.fingerprint,
+        "lists": len(lists.lists),
+        "scored": lists.lists.scored,
+        **asdict(lists.sizes),
     }
 
 

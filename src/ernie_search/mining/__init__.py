@@ -2,7 +2,7 @@
 
 from ernie_search.mining.bm25 import BM25
 from ernie_search.mining.denoise import denoise
-from ernie_search.mining.lists import Lists, TrainingList, write_lists
+from ernie_search.mining.lists import Lists, ListSizes, TrainingList, write_lists
 from ernie_search.mining.mine import mine_lists
 from ernie_search.mining.negatives import MinedNegatives, mine_negatives
 from ernie_search.mining.preview import preview
@@ -12,6 +12,7 @@ from ernie_search.mining.words import words
 __all__ = [
     "BM25",
     "DenoiseSettings",
+    "ListSizes",
     "Lists",
     "MineSettings",
     "MinedNegatives",

@@ -70,6 +70,20 @@ class TrainingList:
         return bool(self.positive_scores)
 
 
+@dataclass(frozen=True, slots=True)
+class ListSizes:
+    """How long the lists of a folder are.
+
+    Attributes:
+        shortest: negatives of the list that has the fewest.
+        positives, negatives: of all lists together.
+    """
+
+    shortest: int
+    positives: int
+    negatives: int
+
+
 class Lists:
     """A folder of training lists, checked when opened, streamed when read. Made by ``open`` alone.
 
@@ -123,6 +137,19 @@ class Lists:
     def __len__(self) -> int:
         """Number of questions."""
         return self._rows
+
+    def sizes(self) -> ListSizes:
+        """How long the lists are; all of them are read.
+
+        Raises:
+            DataError: the file cannot be read as lists.
+        """
+        shortest, positives, negatives = -1, 0, 0
+        for one in self:
+            number = len(one.negatives)
+            shortest = number if shortest < 0 else min(shortest, number)
+            positives, negatives = positives + len(one.positives), negatives + number
+        return ListSizes(shortest, positives, negatives)
 
     def __iter__(self) -> Iterator[TrainingList]:
         """All lists in the order in which they were written; one row group is held at a time.

@@ -134,7 +134,10 @@ class _Lab:
         before = recipe.stages[:-1]
         self.folders = {stage.name: output / "shared" / stage.name for stage in before}
         self.shared = (
-            run_stages(before, collection, self.folders, recipe.base, recipe.layers, observer, works)
+            run_stages(
+                *(before, collection, self.folders, recipe.base, recipe.layers, observer, works),
+                lists=recipe.lists,
+            )
             if before
             else {}
         )
@@ -178,7 +181,7 @@ class _Lab:
     def _train(self, stage: Stage, folder: Path, more: dict[str, Any], frozen: Path | None) -> StageManifest:
         """Train in ``folder``; the last step's model is what is measured, so all rows have equal steps."""
         stages = [*self.recipe.stages[:-1], stage]
-        inputs = wire(stages)[-1] if frozen is None else self._wired_with_teacher(stages)
+        inputs = wire(stages, self.recipe.lists)[-1] if frozen is None else self._wired_with_teacher(stages)
         given: Given = given_by(inputs, self.shared, self.folders, self.recipe.base, self.recipe.layers)
         if frozen is not None:
             given = replace(given, frozen=frozen)
@@ -193,7 +196,7 @@ class _Lab:
         """The inputs of a training that brings its frozen teacher, which the order knows nothing of."""
         last = stages[-1]
         plain = last.settings.model_copy(update={"interaction_teacher": "late"})
-        return wire([*stages[:-1], Stage(last.name, last.kind, plain)])[-1]
+        return wire([*stages[:-1], Stage(last.name, last.kind, plain)], self.recipe.lists)[-1]
 
     def untrained(self, name: str) -> Measured:
         """BM25, or the base as it comes."""

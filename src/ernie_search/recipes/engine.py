@@ -10,6 +10,7 @@ from ernie_search.errors import StorageError, TrainingError
 from ernie_search.files import sync_tree
 from ernie_search.hardware import forget_peak_memory, peak_memory
 from ernie_search.recipes.apart import apart
+from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.manifest import StageManifest, checksums, versions
 from ernie_search.recipes.order import Inputs
 from ernie_search.recipes.stage import Stage
@@ -142,7 +143,8 @@ def given_by(
     teacher: Path | str | None = place(inputs.teacher)
     if inputs.teacher is not None and made[inputs.teacher].settings.get("use"):
         teacher = made[inputs.teacher].gives
-    return Given(str(model or base), None if model else layers, place(inputs.lists), teacher, frozen=model)
+    lists = inputs.lists.folder if isinstance(inputs.lists, GivenLists) else place(inputs.lists)
+    return Given(str(model or base), None if model else layers, lists, teacher, frozen=model)
 
 
 def fingerprints(
@@ -153,10 +155,12 @@ def fingerprints(
     base: str,
     layers: int | None,
 ) -> dict[str, Any]:
-    """What makes a stage's inputs others: the collection, and either earlier stages or the base."""
+    """What makes a stage's inputs others: the collection, earlier stages, the base, and given lists."""
     found: dict[str, Any] = {"collection": collection}
     if stage.training is not None and inputs.model is None:
         found |= {"base": base, "layers": layers}
+    if isinstance(inputs.lists, GivenLists):
+        found["lists"] = inputs.lists.fingerprint
     return found | {what: made[name].fingerprint for what, name in inputs.named.items()}
 
 

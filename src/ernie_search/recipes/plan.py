@@ -10,12 +10,14 @@ from rich.text import Text
 
 from ernie_search.data import Collection
 from ernie_search.recipes.engine import State, done_as, fingerprints, state_of
+from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.kinds import KINDS, MineStage, TeacherStage
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import Inputs, wire
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.run import folder_of
 from ernie_search.recipes.stage import Stage
+from ernie_search.teacher.train import check_same_data
 from ernie_search.training.prepare import relevant
 
 
@@ -54,12 +56,14 @@ class Plan:
         stages: in their order.
         passages, questions: of the collection, and of its ``train`` split with a positive.
         seconds: estimates by stage, where they were made.
+        lists: those that were given to the recipe.
     """
 
     stages: list[PlannedStage]
     passages: int
     questions: int
     seconds: Mapping[str, float] = field(default_factory=dict)
+    lists: GivenLists | None = None
 
 
 def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Plan:
@@ -72,8 +76,10 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
 
     Raises:
         TrainingError, StorageError: a stage in the folder is another one, or was altered.
-        DataError: no ``train`` split.
+        DataError: no ``train`` split, or given lists of another collection.
     """
+    if recipe.lists is not None:
+        check_same_data(recipe.lists.lists, collection)
     passages = sum(1 for _ in collection.passages())
     qrels = collection.qrels("train")
     questions = sum(1 for query in qrels if relevant(qrels, query))
@@ -81,7 +87,7 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
     made: dict[str, StageManifest] = {}
     planned = []
     lists: dict[str, tuple[int, int]] = {}
-    for stage, inputs in zip(recipe.stages, wire(recipe.stages), strict=True):
+    for stage, inputs in zip(recipe.stages, wire(recipe.stages, recipe.lists), strict=True):
         state: State = "to do"
         if output is not None:
             folder = folder_of(recipe, output, stage)
@@ -94,17 +100,20 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
                     made[stage.name] = found
         sizes = _sizes(stage, inputs, passages, questions, lists)
         planned.append(PlannedStage(stage, _what(stage), sizes, state))
-    return Plan(planned, passages, questions)
+    return Plan(planned, passages, questions, lists=recipe.lists)
 
 
 def plan_table(plan: Plan, title: str) -> Table:
-    """A line a stage; with estimates, a column for them and their sum."""
+    """A line for given lists, and a line a stage; with estimates, a column for them and their sum."""
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("stage", "what", "size"):
         table.add_column(name, overflow="fold")
     table.add_column("state")
     if plan.seconds:
         table.add_column("about", justify="right")
+    if plan.lists is not None:
+        cells = ["lists", f"made before, in {plan.lists.folder}", plan.lists.text, "given"]
+        table.add_row(*map(Text, cells))
     for one in plan.stages:
         cells = [one.stage.name, one.what, one.sizes.text, one.state]
         if plan.seconds:
@@ -159,7 +168,10 @@ def _sizes(
             f"x (1 + {settings.negatives})"
         )
         return Sizes(text, steps=settings.folds * settings.steps, pairs=lists_read * (1 + settings.negatives))
+    if isinstance(inputs.lists, GivenLists):
+        asked, sizes = len(inputs.lists.lists), inputs.lists.sizes
+        pairs = sizes.positives + sizes.negatives
+        return Sizes(f"{asked:,} lists = {pairs:,} pairs", questions=asked, pairs=pairs)
     asked, number = lists[inputs.lists or ""]
-    lists[stage.name] = (asked, number)
     pairs = asked * (1 + number)
     return Sizes(f"{asked:,} x (1 + {number}) = {pairs:,} pairs", questions=asked, pairs=pairs)

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from ernie_search.errors import SettingsError
 from ernie_search.files import did_you_mean
+from ernie_search.recipes.given_lists import GivenLists, open_given
 from ernie_search.recipes.kinds import KINDS
-from ernie_search.recipes.order import wire
+from ernie_search.recipes.order import check_whole, wire
 from ernie_search.recipes.stage import Stage, parse_stage, stage_names
 from ernie_search.recipes.yaml_file import read_recipe
 from ernie_search.training import TrainSettings
 
-KEYS = ("base", "layers", "seed", "source", "stages")
+KEYS = ("base", "layers", "seed", "source", "lists", "stages")
 FORM = "a list such as '- warm-up: {steps: 80}'"
 
 Values = dict[str, Any]
@@ -29,6 +32,7 @@ class Recipe:
         seed: of every stage that sets none of its own.
         source: the collection that the recipe is for; ``None`` leaves it to the caller.
         stages: in their order, which was checked.
+        lists: made before, for the stages that read lists; ``None`` where stages make their own.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Recipe:
     seed: int
     source: str | None
     stages: tuple[Stage, ...]
+    lists: GivenLists | None = None
 
     @property
     def train(self) -> TrainSettings:
@@ -54,12 +59,13 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 
     Args:
         name: ``squad-small``, say, or ``path/to/mine.yaml``.
-        overrides: ``base``, ``layers``, ``seed``, ``source``; ``stage.key`` for a setting of a stage; or the
-            bare name of a setting, where the recipe has one stage only.
+        overrides: ``base``, ``layers``, ``seed``, ``source``, ``lists``; ``stage.key`` for a setting of a
+            stage; or the bare name of a setting, where the recipe has one stage only.
 
     Raises:
         SettingsError: no such recipe, broken YAML (file and line), an unknown or unfitting setting, or
-            stages in an order that cannot work.
+            stages in an order that cannot work, or lists that no stage reads.
+        StorageError, DataError: the lists that it names are not there, or were altered.
     """
     values = read_recipe(name)
     given = dict(overrides or {})
@@ -67,7 +73,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     top: Values = {key: values[key] for key in KEYS[:-1] if values.get(key) is not None}
     own_seed = "seed" in given
     top |= {key: given.pop(key) for key in KEYS[:-1] if key in given}
-    base, layers, seed, source = _top(name, top)
+    base, layers, seed, source, folder = _top(name, top)
     try:
         names = stage_names([key for key, _ in written])
     except SettingsError as error:
@@ -81,11 +87,12 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         if own_seed and len(names) == 1:  # the one stage's seed is what a bare seed means
             settings = {key: value for key, value in settings.items() if key != "seed"}
         stages.append(_stage(name, stage, kind, {**defaults, **settings}, changes.get(stage, {})))
+    lists = None if folder is None else open_given(folder)
     try:
-        wire(stages)
+        check_whole(stages, wire(stages, lists), lists)
     except SettingsError as error:
         raise SettingsError(f"{name}: {error}") from error
-    return Recipe(name, base, layers, seed, source, tuple(stages))
+    return Recipe(name, base, layers, seed, source, tuple(stages), lists)
 
 
 def _written(name: str, values: Any) -> list[tuple[str, Values]]:
@@ -111,9 +118,13 @@ def _written(name: str, values: Any) -> list[tuple[str, Values]]:
     return found
 
 
-def _top(name: str, top: Values) -> tuple[str, int | None, int, str | None]:
-    """Base, layers, seed and source, checked."""
-    base, layers, seed, source = (top.get(key) for key in KEYS[:-1])
+def _top(name: str, top: Values) -> tuple[str, int | None, int, str | None, Path | None]:
+    """Base, layers, seed, source and the folder of lists, checked."""
+    base, layers, seed, source, lists = (top.get(key) for key in KEYS[:-1])
+    if base is None:
+        raise SettingsError(
+            f"{name}: names no base to start from; give one with --base: a model's directory, or a hub name"
+        )
     if not isinstance(base, str):
         raise SettingsError(f"{name}: base={base!r} is not a model name; give a hub name or a directory")
     if layers is not None and not str(layers).isdecimal():
@@ -122,7 +133,10 @@ def _top(name: str, top: Values) -> tuple[str, int | None, int, str | None]:
         raise SettingsError(f"{name}: seed={seed!r} is not a seed; give a whole number, 0 or above")
     if source is not None and not isinstance(source, str):
         raise SettingsError(f"{name}: source={source!r} is not a collection; give a BEIR folder or 'api:'")
-    return base, None if layers is None else int(layers), int(seed or 0), source
+    if lists is not None and not isinstance(lists, str | PathLike):
+        raise SettingsError(f"{name}: lists={lists!r} is no folder; name the one that mine or score wrote")
+    folder = None if lists is None else Path(lists)
+    return base, None if layers is None else int(layers), int(seed or 0), source, folder
 
 
 def _changes(given: Values, names: list[str], kinds: dict[str, str]) -> dict[str, Values]:

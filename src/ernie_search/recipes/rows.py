@@ -71,7 +71,7 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
         teacher = None if one.teacher is None else _changed(f"{name}-teacher", last, one.teacher)
         try:
             for tried in (stage, *([teacher] if teacher else [])):
-                wire([*recipe.stages[:-1], _without_frozen(tried)])
+                wire([*recipe.stages[:-1], _without_frozen(tried)], recipe.lists)
         except SettingsError:
             continue
         rows[name] = Row(name, one.what, stage, teacher)

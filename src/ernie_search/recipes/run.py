@@ -10,12 +10,14 @@ from ernie_search.data import Collection
 from ernie_search.errors import StorageError
 from ernie_search.files import atomic_directory, read_json, sha256_file, write_json
 from ernie_search.recipes.engine import PAUSE, fingerprints, given_by, perform
+from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.stage import Stage
 from ernie_search.recipes.task import Observer, Task, Work
 from ernie_search.recipes.work import WORK
+from ernie_search.teacher.train import check_same_data
 from ernie_search.training import TrainResult
 from ernie_search.training.folder import read_result
 from ernie_search.training.world import World
@@ -66,7 +68,14 @@ def run_recipe(
         raise StorageError(f"{output}: is a file; choose a folder for the run")
     folders = {stage.name: folder_of(recipe, output, stage) for stage in recipe.stages}
     made = run_stages(
-        recipe.stages, collection, folders, recipe.base, recipe.layers, observer or _silent, works
+        recipe.stages,
+        collection,
+        folders,
+        recipe.base,
+        recipe.layers,
+        observer or _silent,
+        works,
+        lists=recipe.lists,
     )
     last = last_training(recipe)
     source = folders[last.name] / made[last.name].gives
@@ -108,15 +117,20 @@ def run_stages(
     layers: int | None,
     observer: Observer,
     works: Mapping[str, Work] = WORK,
+    *,
+    lists: GivenLists | None = None,
 ) -> dict[str, StageManifest]:
     """Run stages, each in its folder; their manifests by name.
 
     Raises:
+        DataError: ``lists`` of another collection.
         ErnieSearchError: see :func:`run_recipe`.
     """
+    if lists is not None:
+        check_same_data(lists.lists, collection)
     made: dict[str, StageManifest] = {}
     identity, data = weights_identity(base), collection.fingerprint
-    for stage, inputs in zip(stages, wire(stages), strict=True):
+    for stage, inputs in zip(stages, wire(stages, lists), strict=True):
         given = given_by(inputs, made, folders, base, layers)
         read = fingerprints(stage, inputs, made, data, identity, layers)
         task = Task(stage, collection, folders[stage.name], given, observer)

@@ -1,0 +1,128 @@
+"""``denoise``, and ``train --lists``: from scored lists to a trained model by typing two commands."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ernie_search.cli.denoise import KEPT
+from ernie_search.data import BeirCollection, write_beir
+from ernie_search.mining import Lists, TrainingList, write_lists
+from ernie_search.recipes.yaml_file import read_recipe
+from tiny_training import TRAIN, collection
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> Path:
+    write_beir(collection(), tmp_path / "crops")
+    return tmp_path / "crops"
+
+
+def write(folder: Path, source: Path, *, scored: bool = True) -> Path:
+    """Five negatives a question, at 1.5, 0.5, ...; a positive at 1, of every tenth question at -9."""
+    made = [
+        TrainingList(
+            f"q{i}",
+            (f"p{i}",),
+            tuple(f"p{(i + k + 1) % TRAIN}" for k in range(5)),
+            ((1.0,) if i % 10 else (-9.0,)) if scored else (),
+            tuple(1.5 - k for k in range(5)) if scored else (),
+        )
+        for i in range(TRAIN)
+    ]
+    data = BeirCollection(source, "crops").fingerprint
+    write_lists(folder, made, data_fingerprint=data, about={"split": "train", "counts": {"kept": 200}})
+    return folder
+
+
+def test_what_goes_and_stays_is_counted(run_cli, crops, tmp_path):
+    scored, clean = write(tmp_path / "scored", crops), tmp_path / "clean"
+    result = run_cli("denoise", scored, "--output", clean, "--margin", 0, "--keep-at-least", 2)
+    assert result.exit_code == 0, result.output
+    # 36 lists lose the first negative; of 4, all negatives are above the positive, and the two lowest stay
+    assert result.stdout.splitlines() == [
+        f"{clean}: 40 lists, the shortest with 2 negatives",
+        "         200  negatives with scores",
+        "          48  dropped: the teacher takes them for positives",
+        "         152  kept",
+        "           4  lists had fewer than 2 within the limits, and keep their lowest-scored ones",
+        f"Next: ernie-search train cascade --source SOURCE --lists {clean} --base MODEL "
+        f"--output {clean}-cascade",
+    ]
+    kept = {one.query: one.negatives for one in Lists.open(clean)}
+    assert kept["q0"] == ("p4", "p5")
+    assert kept["q1"] == ("p3", "p4", "p5", "p6")
+    assert len(Lists.open(scored)) == 40  # left as they are
+    options = ["--output", clean, "--maximum", 1, "--json"]
+    report = json.loads(run_cli("denoise", scored, *options).stdout)
+    assert report["counts"] == {"kept": 200, "denoised": 40, "too_few": 0}
+    assert report["denoise"] == {"maximum": 1.0, "margin": None, "keep_at_least": KEPT}
+    assert read_recipe("cascade")["stages"][0]["cascade"]["negatives"] == KEPT
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "denoise needs a limit; give --margin 0, say, or --maximum"),
+        (["--margin", 0, "--keep-at-least", 0], "setting keep_at_least=0"),
+        (["--margin", "x"], "--margin"),
+        (["--margin", 0, "--output", "scored"], "holds the scored lists, which stay; name another folder"),
+        (["--margin", 0, "--output", "crops"], "holds no training lists; choose another place"),
+    ],
+)
+def test_wrong_options_are_one_line(run_cli, crops, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "scored", crops)
+    result = run_cli("denoise", "scored", "--output", "clean", *options)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert words in result.stderr
+    assert not (tmp_path / "clean").exists()
+    assert Lists.open(tmp_path / "scored").scored
+
+
+def test_faults_are_one_line(run_cli, crops, tmp_path):
+    write(tmp_path / "mined", crops, scored=False)
+    for folder, words in (
+        ("absent", "make some with: ernie-search mine"),
+        ("mined", "score them before denoising by scores"),
+    ):
+        result = run_cli("denoise", tmp_path / folder, "--output", tmp_path / "clean", "--margin", 0)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert words in result.stderr
+        assert not (tmp_path / "clean").exists()
+
+
+def test_train_takes_the_lists(run_cli, crops, tmp_path):
+    from tiny_model import sentence_base
+
+    scored = write(tmp_path / "scored", crops)
+    base, output = sentence_base(tmp_path / "base", layers=1), tmp_path / "run"
+    small = {"steps": 2, "questions_per_batch": 8, "query_length": 32, "passage_length": 60}
+    small |= {"precision": "fp32", "evaluations": 0, "checkpoints": 1}
+    changes = [part for name, value in small.items() for part in ("--set", f"{name}={value}")]
+    command = ["train", "cascade", "--source", crops, "--base", base, "--output", output, *changes]
+    shown = run_cli(*command, "--lists", scored, "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert [line.split()[0] for line in shown.stdout.splitlines() if " given " in line] == ["lists"]
+    plan = json.loads(run_cli(*command, "--lists", scored, "--dry-run", "--json").stdout)
+    assert (
+        plan["lists"] | {"folder": str(scored), "lists": 40, "scored": True, "shortest": 5} == plan["lists"]
+    )
+    done = run_cli(*command, "--lists", scored)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"model: {output / 'last'} (2 steps")
+    unscored = write(tmp_path / "mined", crops, scored=False)
+    for options, words in (
+        (
+            ["--lists", unscored],
+            f"error: cascade: stage 'cascade' has cascade_weight above 0, and the lists in {unscored}",
+        ),
+        ([], "error: cascade: stage 'cascade' trains on mined lists; put a mine before it, or give lists"),
+        (["--lists", scored, "--set", "negatives=6"], "has negatives=6, and the shortest list in"),
+    ):
+        refused = run_cli(*command, *options)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+        assert words in refused.stderr
+    nobody = run_cli("train", crops, "--lists", scored, "--output", tmp_path / "other")
+    assert nobody.exit_code == 2
+    assert f"error: default: no stage reads the lists in {scored}" in nobody.stderr
