@@ -57,7 +57,7 @@ def encode(engine: Any, folder: str, count: int, shard_size: int, progress: Any 
 def local(folder: str, count: int, shard_size: int) -> dict[str, float]:
     """In one process."""
     from ernie_search.engines import LocalEngine
-    from ernie_search.hardware import keep_freed_memory
+    from ernie_search.process_memory import keep_freed_memory
 
     keep_freed_memory()
     return encode(LocalEngine(), folder, count, shard_size)

@@ -49,8 +49,8 @@ def make(folder: str) -> str:
 
 def ours(folder: str, sample: list[tuple[str, str]], bf16: bool) -> dict[str, Any]:
     """Our scoring."""
-    from ernie_search.hardware import keep_freed_memory
     from ernie_search.model.cross_encoder import load_cross_encoder, score_pairs
+    from ernie_search.process_memory import keep_freed_memory
 
     keep_freed_memory()
     model = load_cross_encoder(folder, device="cpu")

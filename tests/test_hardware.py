@@ -1,8 +1,6 @@
 """The machine is measured: here the clock and the kernel's files are made up, so every answer is known."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,43 +144,3 @@ def test_the_inspection_says_which_precision_follows(monkeypatch):
     assert machine.precision == "bf16"
     assert machine.cores >= 1
     assert 0 < machine.memory_available <= machine.memory_total
-
-
-def test_peak_memory_counts_from_when_it_was_forgotten(tmp_path: Path):
-    if not hardware.forget_peak_memory():
-        pytest.skip("this system cannot forget the peak")
-    before = hardware.peak_memory()
-    held = bytearray(64 * 2**20)
-    held[::4096] = b"x" * len(held[::4096])
-    peak = hardware.peak_memory()
-    del held
-    assert peak - before > 48 * 2**20
-    assert hardware.forget_peak_memory()
-    assert hardware.peak_memory() < peak - 32 * 2**20
-    assert hardware.peak_memory(tmp_path / "none") is None
-
-
-def test_few_arenas_and_freed_memory_goes_back():
-    """In a process of its own, as the settings cannot be taken back."""
-    code = """
-import gc, os, sys, threading
-from ernie_search.hardware import keep_freed_memory, release_freed_memory, share_arenas
-if not (keep_freed_memory() and share_arenas()):
-    sys.exit(77)
-held = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-blocks, pins = [], []
-def fill():  # the pin stays behind the blocks, as what is in use lies behind what was freed
-    blocks.extend(bytes(2**20) + b"x" for _ in range(8))
-    pins.append(bytes(2**20) + b"x")
-for _ in range(8):
-    thread = threading.Thread(target=fill); thread.start(); thread.join()
-full = held()
-blocks.clear()
-kept = held()
-release_freed_memory()
-print(full - kept < 16 * 2**20, full - held() > 48 * 2**20)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode == 77:
-        pytest.skip("not glibc")
-    assert done.stdout.split() == ["True", "True"], done.stderr

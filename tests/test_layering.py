@@ -18,6 +18,7 @@ GROUND = {
     "files",
     "shards",
     "hardware",
+    "process_memory",
     "encoder",
     "trec_lines",
     "typed_settings",

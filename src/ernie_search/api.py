@@ -11,9 +11,9 @@ from ernie_search.data.validation import first_of, inspect_collection
 from ernie_search.encoding import EncodedCollection, encode_collection
 from ernie_search.engines import Engine, LocalEngine
 from ernie_search.files import fingerprint
-from ernie_search.hardware import keep_freed_memory
 from ernie_search.index import Store, open_index, passage_batch
 from ernie_search.index.spec import check_same_model
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.recipes.recipe import load_recipe
 from ernie_search.recipes.run import train_recipe
 from ernie_search.recipes.task import Observer

@@ -5,7 +5,6 @@ A processor flag says that an instruction exists, not that it pays: on one machi
 measurement.
 """
 
-import ctypes
 import functools
 import math
 import os
@@ -70,12 +69,12 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's marketing name, or its architecture where Linux does not say."""
-    return _value_of(cpuinfo, "model name") or platform.processor() or platform.machine()
+    return value_of(cpuinfo, "model name") or platform.processor() or platform.machine()
 
 
 def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     """Which of ``BF16_FLAGS`` the processor has; empty where there is no /proc/cpuinfo."""
-    found = set(_value_of(cpuinfo, "flags").split())
+    found = set(value_of(cpuinfo, "flags").split())
     return tuple(flag for flag in BF16_FLAGS if flag in found)
 
 
@@ -87,28 +86,13 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _value_of(path: Path, key: str) -> str:
+def value_of(path: Path, key: str) -> str:
+    """What a file of "name: value" lines says of ``key``; nothing where it says nothing."""
     for line in _text(path).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip()
     return ""
-
-
-def forget_peak_memory() -> bool:
-    """Let ``peak_memory`` count from now on; whether that is possible here (on Linux it mostly is)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True
-
-
-def peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
-    """Bytes of main memory that this process held at most since ``forget_peak_memory``; ``None`` where the
-    system does not say."""
-    value, _, unit = _value_of(status, "VmHWM").partition(" ")
-    return int(value) * 1024 if value.isdigit() and unit == "kB" else None
 
 
 def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
@@ -256,55 +240,3 @@ def inspect() -> Machine:
         torch=torch.__version__,
         accelerators=accelerators(),
     )
-
-
-def keep_freed_memory() -> bool:
-    """Ask glibc to keep freed blocks instead of giving them back to the system at once.
-
-    A step frees and takes the same hundreds of megabytes; given back each time, every page is faulted in and
-    cleared again. What that costs a training step, ``benchmarks/step_parts.py`` measures.
-
-    Returns:
-        whether the C library took both settings; elsewhere than on glibc nothing happens.
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        largest = 2**31 - 1
-        return bool(libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)) and bool(
-            libc.mallopt(_M_TRIM_THRESHOLD, largest)
-        )
-    except (OSError, AttributeError):
-        return False
-
-
-def share_arenas(most: int = 2) -> bool:
-    """Have all threads take memory from ``most`` of glibc's arenas; to be called before there are threads.
-
-    By default eight a processor: what one thread frees in its arena is of no use to the others, and a store's
-    threads come and go.
-
-    Returns:
-        whether the C library took it; elsewhere than on glibc nothing happens.
-    """
-    try:
-        return bool(ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, most))
-    except (OSError, AttributeError):
-        return False
-
-
-def release_freed_memory() -> bool:
-    """Give freed blocks back to the system now, from all of glibc's arenas, whatever it was told to keep.
-
-    Returns:
-        whether there was something to give back; False elsewhere than on glibc.
-    """
-    try:
-        return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))
-    except (OSError, AttributeError):
-        return False
-
-
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_M_ARENA_MAX = -8
-"""Names of ``mallopt``'s parameters, from glibc's malloc.h."""

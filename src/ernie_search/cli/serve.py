@@ -55,7 +55,7 @@ def serve(
         limits={"k": max_k, "body_bytes": max_body, "queue": max_queue, "seconds": timeout},
     )
     with loading("the libraries"):
-        from ernie_search.hardware import keep_freed_memory, share_arenas
+        from ernie_search.process_memory import keep_freed_memory, share_arenas
 
         keep_freed_memory()
         share_arenas()  # or a service that is written to grows by a sixth in some thousand requests

@@ -211,7 +211,7 @@ def _prepare(threads: int) -> None:
         return
     import torch
 
-    from ernie_search.hardware import keep_freed_memory
+    from ernie_search.process_memory import keep_freed_memory
 
     torch.set_num_threads(threads)
     keep_freed_memory()

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ernie_search.errors import ErnieSearchError, TrainingError
-from ernie_search.hardware import peak_memory
+from ernie_search.process_memory import peak_memory
 from ernie_search.recipes.task import PEAK, Done, Task, Work
 
 NAMES = frozenset(

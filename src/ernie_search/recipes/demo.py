@@ -10,10 +10,10 @@ from ernie_search.data import Collection, MemoryCollection, open_collection, wri
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
 from ernie_search.files import read_json, write_json
-from ernie_search.hardware import keep_freed_memory
 from ernie_search.index import Index, MemoryIndex, Store, build_store, is_store, open_index
 from ernie_search.mining import BM25
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.recipes.budget import PILOT_TEXTS, budget, passages_a_second, seconds_a_step
 from ernie_search.recipes.recipe import Recipe, load_recipe
 from ernie_search.search import Searcher

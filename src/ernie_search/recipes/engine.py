@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ernie_search.errors import StorageError, TrainingError
 from ernie_search.files import sync_tree
-from ernie_search.hardware import forget_peak_memory, peak_memory
+from ernie_search.process_memory import forget_peak_memory, peak_memory
 from ernie_search.recipes.apart import apart
 from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.manifest import StageManifest, checksums, versions

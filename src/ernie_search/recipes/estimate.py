@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ernie_search.data import Collection, MemoryCollection
-from ernie_search.hardware import keep_freed_memory
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.recipes.budget import PILOT_TEXTS, pairs_a_second, passages_a_second, seconds_a_step
 from ernie_search.recipes.kinds import TeacherStage
 from ernie_search.recipes.plan import Plan, PlannedStage

@@ -7,11 +7,11 @@ from pathlib import Path
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import write_run
 from ernie_search.files import fingerprint, read_json, write_json
-from ernie_search.hardware import keep_freed_memory
 from ernie_search.index import MemoryIndex
 from ernie_search.mining import MineSettings, mine_lists
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.model import load
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.recipes.kinds import MineStage
 from ernie_search.recipes.manifest import weights_identity
 from ernie_search.recipes.task import Counter, Done, Task

@@ -10,11 +10,12 @@ import numpy as np
 from ernie_search.data import Collection
 from ernie_search.encoding import encode_collection
 from ernie_search.files import sha256_file
-from ernie_search.hardware import cores, keep_freed_memory, processor_name
+from ernie_search.hardware import cores, processor_name
 from ernie_search.index import make_batch, make_spec, open_index
 from ernie_search.index.ingest import load
 from ernie_search.index.spec import spec_for
 from ernie_search.model import JointEncoder
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.recipes.budget import PILOT_TEXTS, pairs_a_second, seconds_a_step
 from ernie_search.recipes.estimate import pilot
 from ernie_search.recipes.scale import Rates

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from ernie_search.errors import ErnieSearchError
-from ernie_search.hardware import release_freed_memory
+from ernie_search.process_memory import release_freed_memory
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.log import log
 from ernie_search.serve.opening import Seen

@@ -14,7 +14,6 @@ from transformers.trainer_callback import ProgressCallback
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError
 from ernie_search.files import atomic_directory, recover_directory, write_json
-from ernie_search.hardware import keep_freed_memory
 from ernie_search.mining.lists import Lists, TrainingList
 from ernie_search.model.cross_encoder import (
     cross_encoder_fingerprint,
@@ -24,6 +23,7 @@ from ernie_search.model.cross_encoder import (
 from ernie_search.model.dropout import use_byte_dropout
 from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.model.joint import attention_dropouts
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.teacher.batches import ListBatches
 from ernie_search.teacher.folds import trains_on
 from ernie_search.teacher.held_out import HeldOut, HeldOutEvaluator, sample_lists

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ernie_search.data import Collection
 from ernie_search.engines import Engine, LocalEngine
 from ernie_search.errors import DataError
-from ernie_search.hardware import keep_freed_memory, prefers_bf16
+from ernie_search.hardware import prefers_bf16
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.teacher.score_folder import STAGING, ScoredList, ScoreFolder, shard_name
 from ernie_search.teacher.teachers import Teachers
 from ernie_search.teacher.texts import passage_texts, question_texts

@@ -22,13 +22,14 @@ from ernie_search.files import (
     sha256_file,
     write_json,
 )
-from ernie_search.hardware import default_device, has_tf32, keep_freed_memory
+from ernie_search.hardware import default_device, has_tf32
 from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.dropout import active_dropouts, use_byte_dropout
 from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.model.joint import attention_dropouts
 from ernie_search.model.settings import SETTINGS_FILE
+from ernie_search.process_memory import keep_freed_memory
 from ernie_search.training import log
 from ernie_search.training.arguments import arguments
 from ernie_search.training.batches import StepBatches

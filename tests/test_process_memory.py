@@ -1,0 +1,49 @@
+"""How much this process held, and what glibc does with what is freed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ernie_search import process_memory
+
+
+def test_peak_memory_counts_from_when_it_was_forgotten(tmp_path: Path):
+    if not process_memory.forget_peak_memory():
+        pytest.skip("this system cannot forget the peak")
+    before = process_memory.peak_memory()
+    held = bytearray(64 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    peak = process_memory.peak_memory()
+    del held
+    assert peak - before > 48 * 2**20
+    assert process_memory.forget_peak_memory()
+    assert process_memory.peak_memory() < peak - 32 * 2**20
+    assert process_memory.peak_memory(tmp_path / "none") is None
+
+
+def test_few_arenas_and_freed_memory_goes_back():
+    """In a process of its own, as the settings cannot be taken back."""
+    code = """
+import gc, os, sys, threading
+from ernie_search.process_memory import keep_freed_memory, release_freed_memory, share_arenas
+if not (keep_freed_memory() and share_arenas()):
+    sys.exit(77)
+held = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+blocks, pins = [], []
+def fill():  # the pin stays behind the blocks, as what is in use lies behind what was freed
+    blocks.extend(bytes(2**20) + b"x" for _ in range(8))
+    pins.append(bytes(2**20) + b"x")
+for _ in range(8):
+    thread = threading.Thread(target=fill); thread.start(); thread.join()
+full = held()
+blocks.clear()
+kept = held()
+release_freed_memory()
+print(full - kept < 16 * 2**20, full - held() > 48 * 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("not glibc")
+    assert done.stdout.split() == ["True", "True"], done.stderr
