@@ -22,20 +22,23 @@ def peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
     return int(value) * 1024 if value.isdigit() and unit == "kB" else None
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(largest: int = 1 << 30) -> bool:
     """Ask glibc to keep freed blocks instead of giving them back to the system at once.
 
     A step frees and takes the same hundreds of megabytes; given back each time, every page is faulted in and
     cleared again. What that costs a training step, ``benchmarks/step_parts.py`` measures.
+
+    Args:
+        largest: bytes from which a block is not kept. Kept blocks of ever other sizes, between others that
+            stay, leave holes: where memory is what counts, only small ones are worth keeping.
 
     Returns:
         whether the C library took both settings; elsewhere than on glibc nothing happens.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
-        largest = 2**31 - 1
-        return bool(libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)) and bool(
-            libc.mallopt(_M_TRIM_THRESHOLD, largest)
+        return bool(libc.mallopt(_M_MMAP_THRESHOLD, largest)) and bool(
+            libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         )
     except (OSError, AttributeError):
         return False

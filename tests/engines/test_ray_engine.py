@@ -18,13 +18,13 @@ PASSAGES = numbered_passages(50)
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A local Ray of two logical cores, shared by the tests of this file."""
+    """A local Ray of two logical cores and a GPU that is not there, shared by the tests of this file."""
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     from ernie_search.engines import ray_engine
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # where workers find the stub
-        ray_engine._connect(None, num_cpus=2)
+        ray_engine._connect(None, num_cpus=2, num_gpus=1)
     yield ray
     ray.shutdown()
 
@@ -159,6 +159,7 @@ def test_a_real_model_and_a_real_teacher(tmp_path, cluster):
     [
         (("rya", None), "engine 'rya'.*did you mean 'ray'"),
         (("local", "host:1"), "engine 'local' takes no address; add: --engine ray"),
+        (("local", None, None, 1), "engine 'local' takes no GPUs of a worker; add: --engine ray"),
     ],
 )
 def test_impossible_engines(arguments, message):
@@ -178,3 +179,45 @@ def test_more_cores_than_any_node_has(cluster):
         open_engine("ray", cpus=3)
     with pytest.raises(SettingsError, match="cores of a worker: 0"):
         open_engine("ray", cpus=0)
+
+
+def test_workers_with_gpus_are_counted_by_them(tmp_path, cluster):
+    assert open_engine("ray", cpus=1, gpus=1).workers == 1
+    assert open_engine("ray", cpus=1, gpus=0.5).workers == 2
+    assert open_engine("ray", cpus=2, gpus=0.5).workers == 1
+    with pytest.raises(EngineError, match="no node has more than 1 GPUs, a worker was to have 2"):
+        open_engine("ray", cpus=1, gpus=2)
+    for impossible in (-1, 1.5):
+        with pytest.raises(SettingsError, match="give 1 or more whole ones, or a part of one"):
+            open_engine("ray", cpus=1, gpus=impossible)
+
+
+def test_a_gpu_that_torch_cannot_use_is_refused_by_the_worker(tmp_path, cluster):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("torch can use this machine's GPU")
+    with pytest.raises(EngineError, match="was given a GPU, and torch can use none there; install torch for"):
+        encode(tmp_path / "out", engine=open_engine("ray", cpus=1, gpus=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_goes_to_the_worker_s_gpu_and_another_build_of_torch_will_do(cluster, monkeypatch):
+    import torch
+
+    from ernie_search.engines import ray_engine
+    from ernie_search.teacher import Teachers
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    moved = []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: moved.append(device) or self)
+    model = torch.nn.Linear(2, 2)
+    assert ray_engine._on_gpu(model) is model
+    teachers = Teachers("ready", ["somewhere"])
+    teachers.all = [model]
+    assert ray_engine._on_gpu(teachers) is teachers
+    assert moved == ["cuda", "cuda"]
+    monkeypatch.setattr(ray_engine, "version", lambda name: "2.13.0+cpu")
+    ray_engine._check_versions({"torch": "2.13.0"}, builds=False)
+    for expected, builds in (("2.13.0", True), ("2.12.0", False)):
+        with pytest.raises(EngineError, match=r"has torch 2\.13\.0\+cpu, not"):
+            ray_engine._check_versions({"torch": expected}, builds=builds)

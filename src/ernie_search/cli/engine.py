@@ -20,14 +20,18 @@ WorkerCpus = Annotated[
     int | None,
     typer.Option(help="Cores of a Ray worker; by default as many as one process uses here."),
 ]
+WorkerGpus = Annotated[
+    float | None,
+    typer.Option(help="GPUs of a Ray worker; none by default. A part of one (0.5) lets workers share it."),
+]
 
 
 @contextlib.contextmanager
-def opened(name: str, address: str | None, cpus: int | None) -> Iterator["Engine"]:
+def opened(name: str, address: str | None, cpus: int | None, gpus: float | None) -> Iterator["Engine"]:
     """The engine, closed afterwards."""
     from ernie_search.engines import open_engine
 
-    engine = open_engine(name, address, cpus)
+    engine = open_engine(name, address, cpus, gpus)
     try:
         yield engine
     finally:

@@ -7,7 +7,7 @@ import typer
 
 from ernie_search.cli import store
 from ernie_search.cli.app import Commands
-from ernie_search.cli.engine import Address, EngineName, WorkerCpus, opened
+from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
 from ernie_search.errors import IndexStateError, SettingsError
@@ -61,10 +61,11 @@ def encode(
     engine: EngineName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
+    worker_gpus: WorkerGpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a collection into shards, searched in memory. Interrupted, the same command goes on."""
-    with opened(engine, address, worker_cpus) as where:
+    with opened(engine, address, worker_cpus, worker_gpus) as where:
         done = _encoded(source, model, output, chunk_words, chunk_overlap, tokens, shard_size, where)
     if as_json:
         print_json(
@@ -127,6 +128,7 @@ def build(
     engine: EngineName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
+    worker_gpus: WorkerGpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a store: vectors, tokens, words and fields, durable and checked. Interrupted, it goes on."""
@@ -137,7 +139,7 @@ def build(
         if model is None:
             raise SettingsError("--model: needed to encode a collection; shards that are there need none")
         folder = shards or _beside(output)
-        with opened(engine, address, worker_cpus) as where:
+        with opened(engine, address, worker_cpus, worker_gpus) as where:
             _encoded(source, model, folder, chunk_words, chunk_overlap, tokens != "none", shard_size, where)
     with loading("the store"):
         from ernie_search.index import build_store

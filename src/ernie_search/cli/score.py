@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.engine import Address, EngineName, WorkerCpus, opened
+from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
 
@@ -25,6 +25,7 @@ def score(
     engine: EngineName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
+    worker_gpus: WorkerGpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Score each list once with a cross-encoder. Interrupted, the same command goes on where it stopped."""
@@ -38,7 +39,7 @@ def score(
         device = "cpu" if engine == "ray" else None
         teachers = Teachers.open(teacher, max_length=max_length, device=device)
     with (
-        opened(engine, address, worker_cpus) as where,
+        opened(engine, address, worker_cpus, worker_gpus) as where,
         progress("scoring lists", len(unscored)) as advance,
     ):
         collection = open_collection(source)

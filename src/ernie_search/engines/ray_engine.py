@@ -42,7 +42,7 @@ _held: dict[str, Any] = {}
 class RayEngine:
     """A cluster, or one of its own on this machine."""
 
-    def __init__(self, address: str | None = None, *, cpus: int | None = None) -> None:
+    def __init__(self, address: str | None = None, *, cpus: int | None = None, gpus: float = 0) -> None:
         """Connect.
 
         Args:
@@ -50,23 +50,32 @@ class RayEngine:
                 ends. Where this process is connected already, that connection is used and kept.
             cpus: cores of a worker, which are its threads; by default those that torch uses in this process
                 (so that results are those of this process bit by bit), or the largest node's if it has fewer.
+            gpus: of a worker, where its model then is; a part of one (0.5) lets workers share it.
 
         Raises:
-            EngineError: no cluster answers, or none of its nodes has so many cores.
-            SettingsError: fewer than one core.
+            EngineError: no cluster answers, or none of its nodes has so many cores or GPUs.
+            SettingsError: fewer than one core, or no number of GPUs that Ray gives out.
         """
         if cpus is not None and cpus < 1:
             raise SettingsError(f"cores of a worker: {cpus}; at least 1 is needed")
+        if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+            raise SettingsError(f"GPUs of a worker: {gpus:g}; give 1 or more whole ones, or a part of one")
         self._own = not ray.is_initialized()
         if self._own:
             _connect(address)
         self._models: dict[int, tuple[Any, Any]] = {}
         try:
-            largest = max((int(one) for one in _node_cpus()), default=0)
+            self.gpus = gpus
+            largest = max((int(one) for one, _ in _nodes()), default=0)
             self.cpus = cpus if cpus is not None else max(1, min(_threads(), largest))
             if largest < self.cpus:
                 raise EngineError(
                     f"Ray: the largest node has {largest} cores, a worker was to have {self.cpus}; lower that"
+                )
+            most = max((one for _, one in _nodes()), default=0)
+            if most < gpus:
+                raise EngineError(
+                    f"Ray: no node has more than {most:g} GPUs, a worker was to have {gpus:g}; lower that"
                 )
         except BaseException:
             self.close()
@@ -75,7 +84,10 @@ class RayEngine:
     @property
     def workers(self) -> int:
         """Jobs that the cluster, as it is now, can do at once."""
-        return sum(int(one) // self.cpus for one in _node_cpus())
+        return sum(
+            min(int(cpus) // self.cpus, int(gpus / self.gpus) if self.gpus else sys.maxsize)
+            for cpus, gpus in _nodes()
+        )
 
     def run(
         self,
@@ -94,7 +106,7 @@ class RayEngine:
             ErnieSearchError: what ``work`` raised.
         """
         held = self._put(model)
-        task: Any = ray.remote(_do).options(num_cpus=self.cpus, max_retries=RETRIES)
+        task: Any = ray.remote(_do).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)
         versions = {name: version(name) for name in PACKAGES}
         waiting: dict[Any, tuple[Key, int]] = {}
         source = iter(jobs)
@@ -108,7 +120,7 @@ class RayEngine:
                         break
                     key, job, size = following
                     # A list keeps Ray from unpacking the model anew for every job.
-                    ref = task.remote([held], work, job, self.cpus, versions)
+                    ref = task.remote([held], work, job, self.cpus, self.gpus, versions)
                     waiting[ref] = (key, size)
                 if not waiting:
                     return
@@ -153,10 +165,11 @@ def _connect(address: str | None, **options: Any) -> None:
         raise EngineError(f"{where} ({reason})") from error
 
 
-def _node_cpus() -> Iterator[float]:
+def _nodes() -> Iterator[tuple[float, float]]:
+    """Cores and GPUs of each node that lives."""
     for node in ray.nodes():  # type: ignore[no-untyped-call]
         if node["Alive"]:
-            yield node["Resources"].get("CPU", 0.0)
+            yield node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)
 
 
 def _threads() -> int:
@@ -185,24 +198,48 @@ def _result(ref: Any, key: object) -> Any:
         ) from error
 
 
-def _do(held: list[Any], work: Work[Job, Result], job: Job, threads: int, versions: dict[str, str]) -> Result:
+def _do(
+    held: list[Any],
+    work: Work[Job, Result],
+    job: Job,
+    threads: int,
+    gpus: float,
+    versions: dict[str, str],
+) -> Result:
     """In a worker: the job, with the model that this process may hold already."""
     name = held[0].hex()
     if name not in _held:
-        _check_versions(versions)
+        _check_versions(versions, builds=not gpus)
         _held.clear()
-        _held[name] = ray.get(held[0])
+        model = ray.get(held[0])
+        _held[name] = _on_gpu(model) if gpus else model
         _prepare(threads)
     return work(_held[name], job, None)
 
 
-def _check_versions(versions: dict[str, str]) -> None:
+def _check_versions(versions: dict[str, str], builds: bool) -> None:
+    """``builds``: whether another build of a version (``+cpu``, ``+cu130``) counts as another version."""
     for name, expected in versions.items():
-        if (found := version(name)) != expected:
-            where = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        found = version(name)
+        if found != expected and (builds or found.partition("+")[0] != expected.partition("+")[0]):
             raise EngineError(
-                f"Ray worker on {where}: has {name} {found}, not {expected}; install the same everywhere"
+                f"Ray worker on {_here()}: has {name} {found}, not {expected}; install the same everywhere"
             )
+
+
+def _on_gpu(model: Any) -> Any:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise EngineError(
+            f"Ray worker on {_here()}: was given a GPU, and torch can use none there; install torch for CUDA "
+            "there, or give workers no GPU"
+        )
+    return model.to("cuda")
+
+
+def _here() -> str:
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 def _prepare(threads: int) -> None:

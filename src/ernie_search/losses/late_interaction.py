@@ -10,6 +10,9 @@ is too much, as it grows with the square of the batch, the backward finds the pl
 On a GPU a fused kernel takes its place where one is installed and agrees; see ``fused.py``.
 """
 
+import math
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,31 +23,28 @@ from ernie_search.losses.fused import fused_maxsim, usable
 CHUNK_ELEMENTS = 1 << 21
 """Token products held at once (8 MiB in fp32): small enough for the cache, large enough for the product."""
 
+_kept = threading.local()
+"""A thread's buffer for token products: taken and given back with every chunk, always of another size, they
+would leave holes in the heap that nothing fits into (a third of a large step's memory)."""
+
 
 class _MaxSim(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        queries: Tensor,
-        passages: Tensor,
-        weights: Tensor,
-        hidden: Tensor,
-        chunk: int,
-        recompute: bool,
+        ctx: Any, queries: Tensor, passages: Tensor, weights: Tensor, hidden: Tensor, recompute: bool
     ) -> Tensor:
         flat = queries.reshape(-1, queries.shape[-1])  # (Q Lq, d)
         scores = queries.new_empty(len(queries), len(passages))
         kept = 0 if recompute else len(passages)
         winners = torch.empty(len(flat), kept, dtype=torch.int32, device=flat.device)
-        for start in range(0, len(passages), chunk):
-            stop = min(start + chunk, len(passages))
-            best, place = _best(flat, passages[start:stop], hidden[start:stop])  # (C, Q Lq)
+        for chunk in _chunks(flat, passages):
+            best, place = _best(flat, passages[chunk], hidden[chunk])  # (C, Q Lq)
             if not recompute:
-                winners[:, start:stop] = place.t()
+                winners[:, chunk] = place.t()
             weighted = best.t().reshape(*queries.shape[:2], -1) * weights[:, :, None]
-            scores[:, start:stop] = weighted.sum(dim=1)
+            scores[:, chunk] = weighted.sum(dim=1)
         ctx.save_for_backward(queries, passages, weights, hidden, winners)
-        ctx.chunk, ctx.recompute = chunk, recompute
+        ctx.recompute = recompute
         return scores
 
     @staticmethod
@@ -53,29 +53,56 @@ class _MaxSim(torch.autograd.Function):
         flat = queries.reshape(-1, queries.shape[-1])
         to_queries = torch.zeros_like(flat)
         to_passages = torch.zeros_like(passages)
-        for start in range(0, len(passages), ctx.chunk):
-            stop = min(start + ctx.chunk, len(passages))
+        for chunk in _chunks(flat, passages):
             # (Q, Lq, C): what one unit of each token's maximum is worth to the loss.
-            worth = (weights[:, :, None] * grads[0][:, None, start:stop]).reshape(len(flat), -1)
-            if ctx.recompute:
-                place = _best(flat, passages[start:stop], hidden[start:stop])[1]
-            else:
-                place = winners[:, start:stop].t().long()
-            # One row a question token, with its worth at the winning passage token: (C, Q Lq, Lp).
-            chosen = flat.new_zeros(stop - start, len(flat), passages.shape[1])
-            chosen.scatter_(2, place[:, :, None], worth.t()[:, :, None])
-            to_passages[start:stop] = torch.matmul(chosen.transpose(1, 2), flat)
-            for offset in range(stop - start):
-                to_queries.addmm_(chosen[offset], passages[start + offset])
-        return to_queries.view_as(queries), to_passages, None, None, None, None
+            worth = (weights[:, :, None] * grads[0][:, None, chunk]).reshape(len(flat), -1)
+            read, to_read = passages[chunk], to_passages[chunk]
+            place = _best(flat, read, hidden[chunk])[1] if ctx.recompute else winners[:, chunk].t()
+            for rows in _rows(flat, read):
+                # One row a question token, with its worth at the winning passage token: (C, N, Lp).
+                chosen = _buffer(flat, len(read), rows.stop - rows.start, read.shape[1]).zero_()
+                chosen.scatter_(2, place[:, rows, None].long(), worth[rows].t()[:, :, None])
+                part = flat[rows].expand(len(read), -1, -1)
+                torch.baddbmm(to_read, chosen.transpose(1, 2), part, out=to_read)
+                for offset in range(len(read)):
+                    to_queries[rows].addmm_(chosen[offset], read[offset])
+        return to_queries.view_as(queries), to_passages, None, None, None
+
+
+def _chunks(flat: Tensor, passages: Tensor) -> Iterator[slice]:
+    """Passages whose products with all question tokens are held together; one, where even those are many."""
+    size = max(1, CHUNK_ELEMENTS // max(1, len(flat) * passages.shape[1]))
+    for start in range(0, len(passages), size):
+        yield slice(start, min(start + size, len(passages)))
+
+
+def _rows(flat: Tensor, passages: Tensor) -> Iterator[slice]:
+    """Question tokens whose products with the tokens of a chunk are held together."""
+    size = max(1, CHUNK_ELEMENTS // max(1, len(passages) * passages.shape[1]))
+    for start in range(0, len(flat), size):
+        yield slice(start, min(start + size, len(flat)))
+
+
+def _buffer(like: Tensor, *shape: int) -> Tensor:
+    """Room for products of this thread; it holds until the next call."""
+    size = math.prod(shape)
+    kept: Tensor | None = getattr(_kept, "buffer", None)
+    if kept is None or kept.dtype != like.dtype or kept.device != like.device or len(kept) < size:
+        kept = _kept.buffer = torch.empty(max(size, CHUNK_ELEMENTS), dtype=like.dtype, device=like.device)
+    return kept[:size].view(shape)
 
 
 def _best(flat: Tensor, passages: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """``(C, N)`` largest product of N question tokens with the tokens of C passages, and where it is."""
-    products = torch.matmul(flat, passages.transpose(1, 2))  # (C, N, Lp)
-    products.masked_fill_(hidden[:, None, :], float("-inf"))
-    found = products.max(dim=-1)
-    return found.values, found.indices
+    best = flat.new_empty(len(passages), len(flat))
+    place = torch.empty(best.shape, dtype=torch.int32, device=flat.device)
+    for rows in _rows(flat, passages):
+        products = _buffer(flat, len(passages), rows.stop - rows.start, passages.shape[1])
+        part = flat[rows].expand(len(passages), -1, -1)
+        torch.bmm(part, passages.transpose(1, 2), out=products)  # (C, N, Lp)
+        products.masked_fill_(hidden[:, None, :], float("-inf"))
+        best[:, rows], place[:, rows] = products.max(dim=-1)
+    return best, place
 
 
 def maxsim(
@@ -114,7 +141,6 @@ def own_maxsim(
     """:func:`maxsim` in torch's own operations, on any device."""
     kept = query_mask.to(queries.dtype)
     weights = kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
-    chunk = max(1, CHUNK_ELEMENTS // (queries.shape[0] * queries.shape[1] * passages.shape[1]))
-    arguments = (queries, passages, weights, ~passage_mask, chunk, recompute)
+    arguments = (queries, passages, weights, ~passage_mask, recompute)
     scores: Tensor = _MaxSim.apply(*arguments)  # type: ignore[no-untyped-call]
     return scores

@@ -77,6 +77,13 @@ class Teachers:
             )
         return Teachers(name, [path_or_name], max_length=max_length, device=device)
 
+    def to(self, device: str) -> "Teachers":
+        """Move them to a device, those that are loaded and those that will be; itself again."""
+        self._device = device
+        for model in self.__dict__.get("all", ()):
+            model.to(device)
+        return self
+
     def __len__(self) -> int:
         """How many."""
         return len(self.models)

@@ -56,6 +56,8 @@ from ernie_search.training.watch import EntropyWatch
 from ernie_search.training.world import World, seed_rank
 
 BEST_FILE = "best.json"
+CACHED_LARGEST = 1 << 20
+"""Bytes of the largest block that stays in the process under gradient caching."""
 CPU_TRAINING_BUDGET = 2048
 """Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch
 also writes a gradient as large as the whole vocabulary's embedding."""
@@ -216,7 +218,8 @@ class _Run:
                 "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
                 "hidden_dropout_prob above 0"
             )
-        keep_freed_memory()
+        # With gradient caching memory is what counts: what a micro-batch takes goes back to the system.
+        keep_freed_memory(CACHED_LARGEST if settings.gradient_cache else 1 << 30)
         model.attach_tokens = settings.needs_tokens
         budget = settings.token_budget or (
             CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET
