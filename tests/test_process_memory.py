@@ -48,3 +48,23 @@ print(full - kept < 16 * 2**20, full - held() > 48 * 2**20)
     if done.returncode == 77:
         pytest.skip("not glibc")
     assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.parametrize(("largest", "gone"), [(1 << 20, True), (1 << 30, False)])
+def test_blocks_above_the_largest_go_back_at_once(largest: int, gone: bool):
+    code = f"""
+import os, sys
+from ernie_search.process_memory import keep_freed_memory
+if not keep_freed_memory({largest}):
+    sys.exit(77)
+held = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+blocks = [bytes(2**22) + b"x" for _ in range(16)]
+pin = bytes(2**19) + b"x"  # behind the blocks, as what is in use lies behind what was freed
+full = held()
+blocks.clear()
+print(full - held() > 48 * 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("not glibc")
+    assert done.stdout.split() == [str(gone)], done.stderr
