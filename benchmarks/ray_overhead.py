@@ -7,6 +7,7 @@ machine; one is killed when half of the passages are done. Counted are the shard
 end, whose bytes are not those of the local ones.
 """
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -83,6 +84,7 @@ def with_node_loss(folder: str, count: int, shard_size: int) -> dict[str, float]
 
     from ernie_search.engines.ray_engine import RayEngine
 
+    os.dup2(2, 1)  # what Ray says of the lost node is not among the figures
     threads = torch.get_num_threads()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": threads, "include_dashboard": False})
     second = cluster.add_node(num_cpus=threads)
