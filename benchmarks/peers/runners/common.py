@@ -36,6 +36,7 @@ class Trained:
         settings: that the training ran with.
         dense: texts and ``"query"`` or ``"passage"`` to one vector each; ``None`` where it has none.
         tokens: the same, to one matrix each.
+        joint: the same, to both from one pass; the other two are ``None`` then.
     """
 
     seconds: float | None
@@ -44,6 +45,7 @@ class Trained:
     settings: dict[str, Any]
     dense: Encode | None = None
     tokens: Encode | None = None
+    joint: Encode | None = None
 
 
 class Stopwatch:
@@ -81,11 +83,7 @@ def main(run: Callable[[dict[str, Any]], Trained]) -> None:
     folder = Path(job["folder"])
     started = time.perf_counter()
     for task, name in (("query", "questions"), ("passage", "passages")):
-        texts = read_lines(job[name])
-        if trained.dense is not None:
-            write_dense(folder / f"dense-{task}", trained.dense, texts, task)
-        if trained.tokens is not None:
-            write_tokens(folder / f"tokens-{task}", trained.tokens, texts, task)
+        write_vectors(folder, trained, read_lines(job[name]), task)
     result = {
         "seconds": trained.seconds,
         "peak_mb": trained.peak_mb,
@@ -101,23 +99,53 @@ def chunks(texts: list[str]) -> Any:
     return (texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK))
 
 
-def write_dense(path: Path, encode: Encode, texts: list[str], task: str) -> None:
-    """All vectors as one ``.npy`` of ``(N, d)`` float32."""
-    parts = [np.asarray(encode(some, task), dtype=np.float32) for some in chunks(texts)]
-    np.save(path.with_suffix(".npy"), np.concatenate(parts))
+def write_vectors(folder: Path, trained: Trained, texts: list[str], task: str) -> None:
+    """All vectors of the readings that the model has.
 
-
-def write_tokens(path: Path, encode: Encode, texts: list[str], task: str) -> None:
-    """All token vectors, text after text, as raw float16; a ``.npy`` says how many each has, and ``d``."""
-    lengths, dim = [], 0
-    with open(path.with_suffix(".f16"), "wb") as handle:
+    Single vectors are one ``.npy`` of ``(N, d)`` float32. Token vectors are raw float16, text after text; a
+    ``.npy`` beside them says ``d`` and how many each text has.
+    """
+    parts: list[Any] = []
+    with TokenFile(folder / f"tokens-{task}") as tokens:
         for some in chunks(texts):
-            for matrix in encode(some, task):
-                values = np.asarray(matrix, dtype=np.float16)
-                lengths.append(len(values))
-                dim = values.shape[1]
-                handle.write(values.tobytes())
-    np.save(path.with_suffix(".npy"), np.array([dim, *lengths]))
+            if trained.joint is not None:
+                dense, matrices = trained.joint(some, task)
+            else:
+                dense = None if trained.dense is None else trained.dense(some, task)
+                matrices = None if trained.tokens is None else trained.tokens(some, task)
+            if dense is not None:
+                parts.append(np.asarray(dense, dtype=np.float32))
+            if matrices is not None:
+                tokens.write(matrices)
+    if parts:
+        np.save(folder / f"dense-{task}.npy", np.concatenate(parts))
+
+
+class TokenFile:
+    """Token vectors on their way to disk; without any, no file is left."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.dim = path, 0
+        self.lengths: list[int] = []
+
+    def __enter__(self) -> "TokenFile":
+        self.handle = open(self.path.with_suffix(".f16"), "wb")
+        return self
+
+    def write(self, matrices: Any) -> None:
+        """One matrix a text, ``(tokens, d)``."""
+        for matrix in matrices:
+            values = np.asarray(matrix, dtype=np.float16)
+            self.lengths.append(len(values))
+            self.dim = values.shape[1]
+            self.handle.write(values.tobytes())
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.close()
+        if self.lengths:
+            np.save(self.path.with_suffix(".npy"), np.array([self.dim, *self.lengths]))
+        else:
+            self.path.with_suffix(".f16").unlink()
 
 
 def trainer_arguments(job: dict[str, Any]) -> dict[str, Any]:

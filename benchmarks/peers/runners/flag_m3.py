@@ -64,20 +64,14 @@ def run(job: dict[str, Any]) -> Trained:
         str(saved), use_fp16=False, pooling_method="mean", colbert_dim=job["token_dim"], batch_size=BATCH
     )
 
-    def encode(texts: list[str], task: str, kind: str) -> Any:
+    def encode(texts: list[str], task: str) -> Any:
         length = job["query_length"] if task == "query" else job["passage_length"]
-        wanted = {f"return_{name}": name == kind for name in ("dense", "sparse", "colbert_vecs")}
-        found = model.encode(texts, batch_size=BATCH, max_length=length, **wanted)
-        return found["colbert_vecs" if kind == "colbert_vecs" else f"{kind}_vecs"]
+        found = model.encode(
+            texts, batch_size=BATCH, max_length=length, return_dense=True, return_colbert_vecs=True
+        )
+        return found["dense_vecs"], found["colbert_vecs"]
 
-    return Trained(
-        measured.seconds,
-        measured.peak_mb,
-        ("FlagEmbedding",),
-        chosen | options,
-        dense=lambda texts, task: encode(texts, task, "dense"),
-        tokens=lambda texts, task: encode(texts, task, "colbert_vecs"),
-    )
+    return Trained(measured.seconds, measured.peak_mb, ("FlagEmbedding",), chosen | options, joint=encode)
 
 
 if __name__ == "__main__":

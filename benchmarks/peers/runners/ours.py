@@ -39,15 +39,12 @@ def run(job: dict[str, Any]) -> Trained:
         seconds, peak = measured.seconds, measured.peak_mb
         model = load(result.last)
 
+    def encode(texts: list[str], task: str) -> Any:
+        found = model.encode_joint(texts, task)
+        return found.dense, found.tokens
+
     told = {name: value for name, value in options["settings"].items() if name.endswith("_weight") and value}
-    return Trained(
-        seconds,
-        peak,
-        ("ernie-search", "sentence-transformers"),
-        told,
-        dense=lambda texts, task: model.encode_joint(texts, task, tokens=False).dense,
-        tokens=lambda texts, task: model.encode_joint(texts, task).tokens,
-    )
+    return Trained(seconds, peak, ("ernie-search", "sentence-transformers"), told, joint=encode)
 
 
 if __name__ == "__main__":
