@@ -41,15 +41,18 @@ def make_base(folder: Path, tiny: bool) -> str:
     return str(folder)
 
 
-def make_source(folder: Path, questions: int) -> str:
-    """A BEIR folder of made-up words: each question's words are in its passage, so that BM25 has work."""
+def make_source(folder: Path, questions: int, shortest: int = LENGTH) -> str:
+    """A BEIR folder of made-up words: each question's words are in its passage, so that BM25 has work.
+
+    Passages have ``shortest`` to ``LENGTH`` words of one token or more, so that the longest are cut.
+    """
     from ernie_search.data import MemoryCollection, write_beir
     from ernie_search.types import Passage, Query
 
     generator = random.Random(0)
     syllables = [a + b for a in "bdfghklmnprstvw" for b in "aeiou"]
     words = ["".join(generator.choices(syllables, k=3)) for _ in range(5000)]
-    texts = [generator.choices(words, k=LENGTH) for _ in range(questions)]
+    texts = [generator.choices(words, k=generator.randint(shortest, LENGTH)) for _ in range(questions)]
     corpus = [Passage(f"p{place}", " ".join(text)) for place, text in enumerate(texts)]
     asked = [Query(f"q{place}", " ".join(text[:40:4])) for place, text in enumerate(texts)]
     qrels = {f"q{place}": {f"p{place}": 1} for place in range(questions)}
@@ -90,14 +93,18 @@ def encoding(base: str, source: str, count: int) -> dict[str, float]:
     return {"rate": work / seconds, "passages": len(texts) / seconds}
 
 
-def training(base: str, source: str, questions: int, steps: int, changes: dict[str, Any]) -> dict[str, Any]:
-    """Median seconds a step of our trainer, and the encoder's operations in one."""
+def training(
+    base: str, source: str, questions: int, steps: int, changes: dict[str, Any], padded: bool = False
+) -> dict[str, Any]:
+    """Median seconds a step of our trainer, and the encoder's operations in one; ``padded``: never packed."""
     from ernie_search.data import open_collection
-    from ernie_search.model import ScoreSettings, from_base
+    from ernie_search.model import JointEncoder, ScoreSettings, from_base
     from ernie_search.model.encode import tokenize
     from ernie_search.training import parse_settings, prepare, train
     from ernie_search.training.batches import StepBatches
 
+    if padded:
+        JointEncoder.pack = lambda self: False  # type: ignore[method-assign]
     values = {"steps": steps, "questions_per_batch": questions, "negatives": 1, "passage_length": LENGTH}
     settings = parse_settings({**values, "evaluations": 0, "checkpoints": 1, **changes})
     collection, times = open_collection(source), []
@@ -135,6 +142,14 @@ def kernel_difference(device: str) -> float:
     return difference(torch.device(device), own_maxsim, fused_maxsim)
 
 
+def _over(
+    key: str, ours: dict[str, Any], other: str, theirs: dict[str, Any], settings: dict[str, Any]
+) -> Figure:
+    """Questions a second of one training over another's."""
+    rates = [settings["questions"] / side["seconds"] for side in (ours, theirs)]
+    return Figure(key, rates[0], "questions/s", other, rates[1], rates[0] / rates[1], settings)
+
+
 def main() -> None:
     """Peak, encoding, training; then training with what is optional."""
     args = arguments(__doc__ or "", device="cuda", questions=256, steps=20, passages=20_000)
@@ -159,6 +174,9 @@ def main() -> None:
         ours = isolated(training, *step, {})
         peer = isolated(their_training, *step, precision)
         compiled = isolated(training, *step, {"compile": True}) if device == "cuda" else None
+        varied = make_source(Path(folder, "varied"), 4 * questions, shortest=8)
+        both = (False, True) if device == "cuda" else ()
+        packed = [isolated(training, base, varied, questions, steps, {}, padded) for padded in both]
     tera = best / 1e12
     what = f"square product, {precision}"
     figures = [
@@ -175,17 +193,10 @@ def main() -> None:
         ),
     ]
     if compiled:
-        figures.append(
-            Figure(
-                "compiled_over_plain",
-                questions / compiled["seconds"],
-                "questions/s",
-                "without compile",
-                questions / ours["seconds"],
-                ours["seconds"] / compiled["seconds"],
-                common,
-            )
-        )
+        figures.append(_over("compiled_over_plain", compiled, "without compile", ours, common))
+    if packed:
+        varied_lengths = {**common, "length": f"passages of 8 to {LENGTH} words"}
+        figures.append(_over("packed_over_padded", packed[0], "padded batches", packed[1], varied_lengths))
     if device == "cuda" and installed():
         worst = isolated(kernel_difference, device)
         figures.append(Figure("fused_maxsim_difference", worst, "relative", "our own form", settings=common))

@@ -6,6 +6,7 @@ same steps, in one precision: SQuAD questions with their passage and one BM25 ne
 counts, of the best round; the first two steps are left out.
 """
 
+import importlib
 import resource
 import tempfile
 import time
@@ -17,8 +18,12 @@ from benchmarks.isolated import isolated
 from benchmarks.train_step import QUESTIONS, WARM_UP, settings_for
 
 WHOLE, PLAIN_DROPOUT, GIVEN_BACK = "as it is", "nn.Dropout", "freed memory given back"
-TAKEN_OUT = {WHOLE: None, PLAIN_DROPOUT: "use_byte_dropout", GIVEN_BACK: "keep_freed_memory"}
-"""The functions of ``ernie_search.training.run`` that do nothing on each side."""
+TAKEN_OUT = {
+    WHOLE: None,
+    PLAIN_DROPOUT: ("student", "use_byte_dropout"),
+    GIVEN_BACK: ("run", "keep_freed_memory"),
+}
+"""The functions that do nothing on each side, by the module of ``ernie_search.training`` that calls them."""
 SAVED = {
     "byte_dropout": (PLAIN_DROPOUT, "seconds", "s a step"),
     "kept_memory": (GIVEN_BACK, "seconds", "s a step"),
@@ -31,11 +36,9 @@ SAVED = {
 def precision() -> str:
     """What this machine is faster in, for all sides; stops where the trainer lost a part of TAKEN_OUT."""
     from ernie_search.hardware import default_device, prefers_bf16
-    from ernie_search.training import run
 
-    for name in TAKEN_OUT.values():
-        if name is not None and not hasattr(run, name):
-            raise SystemExit(f"{run.__file__}: calls no {name} of its own any more; mend TAKEN_OUT")
+    for place in filter(None, TAKEN_OUT.values()):
+        caller(*place)
     return "bf16" if prefers_bf16(default_device()) else "fp32"
 
 
@@ -49,13 +52,23 @@ def look() -> dict[str, float]:
     }
 
 
-def side(taken_out: str | None, length: int, steps: int, changes: dict[str, Any]) -> dict[str, float]:
+def caller(module: str, function: str) -> Any:
+    """The module, which must call the function by a name of its own."""
+    found = importlib.import_module(f"ernie_search.training.{module}")
+    if not hasattr(found, function):
+        raise SystemExit(f"{found.__file__}: calls no {function} of its own any more; mend TAKEN_OUT")
+    return found
+
+
+def side(
+    taken_out: tuple[str, str] | None, length: int, steps: int, changes: dict[str, Any]
+) -> dict[str, float]:
     """Medians a step of our trainer without one part: seconds, processor seconds, page faults."""
     from ernie_search.data import open_collection
     from ernie_search.training import run
 
     if taken_out is not None:
-        setattr(run, taken_out, lambda *nothing: None)
+        setattr(caller(*taken_out), taken_out[1], lambda *nothing: None)
     looks: list[dict[str, float]] = []
 
     def observe(event: str, values: dict[str, Any]) -> None:

@@ -136,6 +136,7 @@ import os, signal, sys
 from pathlib import Path
 from torch import nn
 import ernie_search.training.run as run
+import ernie_search.training.student as student
 from ernie_search.errors import ErnieSearchError
 from ernie_search.training import train
 from ernie_search.training.collate import Collator
@@ -148,7 +149,7 @@ def no_dropout(model):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
 
-run.use_byte_dropout = no_dropout
+student.use_byte_dropout = no_dropout
 collate, steps = Collator.__call__, []
 
 def watched(self, items):

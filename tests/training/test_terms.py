@@ -320,7 +320,7 @@ def test_dual_without_dropout_is_refused(base, tmp_path, monkeypatch):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
 
-    monkeypatch.setattr("ernie_search.training.run.use_byte_dropout", no_dropout)
+    monkeypatch.setattr("ernie_search.training.student.use_byte_dropout", no_dropout)
     with pytest.raises(SettingsError, match=r"no dropout of .* is active"):
         train(collection(), tmp_path / "run", settings(dual_weight=1.0), base=base)
 

@@ -58,3 +58,10 @@ def active_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
             yield module
+
+
+def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
+    """The dropout modules that act on attention weights."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and name.rsplit(".", 2)[-2:-1] == ["self"]:
+            yield module

@@ -27,7 +27,7 @@ GPU_TOKEN_BUDGET = 65536
 ENOUGH_TOKENS = 4096
 """So many keep a GPU busy: a group of fewer is not cut for the sake of its padding."""
 PADDING = 0.05
-"""Share of a large group that may be padding."""
+"""Share of a large group that may be padding, where padding costs what text costs."""
 
 LONE_TOKENS = 64
 """So few tokens are encoded on one thread. A second gains 3 ms by itself, and costs 14, with pauses of 100,
@@ -97,11 +97,16 @@ def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized
     return Tokenized(encoding["input_ids"], truncated, prompt_length)
 
 
-def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def micro_batches(lengths: Sequence[int], budget: int, padding: float = PADDING) -> Iterator[list[int]]:
     """Places of texts, longest first, in groups of at most ``budget`` padded tokens (one text at least).
 
     A group that is large enough ends where too much of it would be padding: of a step's 80 passages, together
     within a GPU's budget, four tokens of ten would be.
+
+    Args:
+        lengths: in tokens, of each text.
+        budget: padded tokens of a group.
+        padding: share of a large group that may be; 1 where it costs nothing.
     """
     order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
     start = 0
@@ -109,18 +114,20 @@ def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         longest = lengths[order[start]]
         stop = min(len(order), start + max(1, budget // max(1, longest)))
         if budget > ENOUGH_TOKENS:
-            stop = _before_padding(order, lengths, start, stop)
+            stop = _before_padding(order, lengths, start, stop, padding)
         yield order[start:stop]
         start = stop
 
 
-def _before_padding(order: Sequence[int], lengths: Sequence[int], start: int, stop: int) -> int:
-    """Where the group from ``start`` ends at the latest, so that no more than ``PADDING`` of it is."""
+def _before_padding(
+    order: Sequence[int], lengths: Sequence[int], start: int, stop: int, padding: float
+) -> int:
+    """Where the group from ``start`` ends at the latest, so that no more than ``padding`` of it is."""
     longest, tokens = lengths[order[start]], 0
     for place in range(start, stop):
         tokens += lengths[order[place]]
         padded = longest * (place + 1 - start)
-        if padded >= ENOUGH_TOKENS and padded - tokens > PADDING * padded:
+        if padded >= ENOUGH_TOKENS and padded - tokens > padding * padded:
             return max(place, start + 1)
     return stop
 
@@ -220,7 +227,8 @@ def encode_texts(
         try:
             total = sum(len(ids) for ids in tokenized.ids)
             with torch.inference_mode(), autocast(device, bf16), _threads_for(total):
-                for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
+                padding = 1.0 if device.type != "cpu" and model.pack() else PADDING
+                for places in micro_batches([len(ids) for ids in tokenized.ids], budget, padding):
                     batch = [tokenized.ids[place] for place in places]
                     output = model.read(padded(batch, pad, tokenized.prompt_length, device))
                     dense[places] = output.cls.cpu().numpy()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ernie_search.errors import ModelError
 from ernie_search.files import fingerprint
@@ -19,6 +19,7 @@ from ernie_search.model.base import keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
+from ernie_search.model.packing import Layout, try_packing
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.types import Task
 
@@ -47,6 +48,8 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
+        self.packed_from: int | None = None
+        self._packing_tried = False
         self.special_ids: Tensor
         if model_name_or_path is not None:
             model_name_or_path = resolve_base(model_name_or_path)
@@ -156,11 +159,30 @@ class JointEncoder(SentenceTransformer):
 
     def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:  # noqa: A002 - its own name
         """SentenceTransformer's pass; the same token states then go through the head."""
-        features = super().forward(input, **kwargs)
-        if self.attach_tokens:
-            features[LATE_TOKENS] = self.token_head(features["token_embeddings"])
+        mask = input.get("attention_mask")
+        layout = None if self.packed_from is None or mask is None else Layout.of(mask)
+        read = input if layout is None else layout.pack(input, self.packed_from or 0)
+        features: dict[str, Tensor] = super().forward(read, **kwargs)
+        late = self.token_head(features["token_embeddings"]) if self.attach_tokens else None
+        if layout is not None:
+            features = layout.unpack(features, input)
+            late = None if late is None else layout.pad(late)
+        if late is not None:
+            features[LATE_TOKENS] = late
             features[LATE_MASK] = self._late_mask(features)
         return features
+
+    def pack(self) -> bool:
+        """Read batches without their padding from now on, where the backbone can.
+
+        Tried once, in the precision and on the device of that time; a compiled backbone is left alone.
+        See :mod:`ernie_search.model.packing`.
+        """
+        if not self._packing_tried:
+            self._packing_tried = True
+            if getattr(self.backbone, "_compiled_call_impl", None) is None:
+                self.packed_from = try_packing(self.backbone)
+        return self.packed_from is not None
 
     def _late_mask(self, features: dict[str, Tensor]) -> Tensor:
         ids = features["input_ids"]
@@ -219,13 +241,6 @@ class JointEncoder(SentenceTransformer):
         }
         save_file(head, str(Path(path) / HEAD_FILE))
         self.score_settings.write(Path(path))
-
-
-def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
-    """The dropout modules that act on attention weights."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout) and name.rsplit(".", 2)[-2:-1] == ["self"]:
-            yield module
 
 
 def load(path: str | Path, *, device: str | None = None) -> JointEncoder:

@@ -11,8 +11,8 @@ from ernie_search.model.encode import autocast
 from ernie_search.training import TrainingData, TrainSettings
 from ernie_search.training.batches import StepBatches
 from ernie_search.training.collate import Collator
-from ernie_search.training.run import CPU_TRAINING_BUDGET
 from ernie_search.training.step import JointLoss
+from ernie_search.training.student import CPU_TRAINING_BUDGET
 
 ENCODE_SHARE = 0.35
 """Of the time, for encoding the corpus once a model; the rest beside training is BM25, loading, measuring."""

@@ -20,9 +20,8 @@ from ernie_search.model.cross_encoder import (
     new_cross_encoder,
     reads_plain_pairs,
 )
-from ernie_search.model.dropout import use_byte_dropout
+from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
 from ernie_search.model.encode import GPU_TOKEN_BUDGET
-from ernie_search.model.joint import attention_dropouts
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.teacher.batches import ListBatches
 from ernie_search.teacher.folds import trains_on

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ernie_search.losses import Candidates, candidates
 from ernie_search.model import JointEncoder
-from ernie_search.model.encode import micro_batches, padded, tokenize
+from ernie_search.model.encode import PADDING, micro_batches, padded, tokenize
 from ernie_search.training.batches import StepBatch
 from ernie_search.training.world import World
 from ernie_search.types import Task
@@ -70,7 +70,8 @@ class Collator:
     def _parts(self, texts: list[str], task: Task) -> tuple[list[dict[str, Tensor]], Tensor, int]:
         tokenized = tokenize(self.model, texts, task)
         pad = self.model.tokenizer.pad_token_id or 0
-        groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget))
+        padding = PADDING if self.model.packed_from is None else 1.0
+        groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget, padding))
         parts = [padded([tokenized.ids[i] for i in group], pad, tokenized.prompt_length) for group in groups]
         order = torch.tensor([place for group in groups for place in group], dtype=torch.long)
         return parts, order, tokenized.truncated

@@ -25,9 +25,6 @@ from ernie_search.files import (
 from ernie_search.hardware import default_device, has_tf32
 from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
-from ernie_search.model.dropout import active_dropouts, use_byte_dropout
-from ernie_search.model.encode import GPU_TOKEN_BUDGET
-from ernie_search.model.joint import attention_dropouts
 from ernie_search.model.settings import SETTINGS_FILE
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.training import log
@@ -48,6 +45,7 @@ from ernie_search.training.folder import (
 from ernie_search.training.prepare import TrainingData, prepare
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
+from ernie_search.training.student import make_ready, usual_budget
 from ernie_search.training.tally import Tally
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.tensorboard import tensorboard_callbacks
@@ -58,9 +56,6 @@ from ernie_search.training.world import World, seed_rank
 BEST_FILE = "best.json"
 CACHED_LARGEST = 1 << 20
 """Bytes of the largest block that stays in the process under gradient caching."""
-CPU_TRAINING_BUDGET = 2048
-"""Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch
-also writes a gradient as large as the whole vocabulary's embedding."""
 
 
 def train(
@@ -207,23 +202,10 @@ class _Run:
     ) -> None:
         self.output, self.settings, self.model, self.observer = output, settings, model, observer
         self.world = world = world or World()
-        for dropout in attention_dropouts(model):
-            dropout.p = settings.attention_dropout
-        use_byte_dropout(model)
-        if settings.compile:
-            model.backbone.compile(dynamic=True)  # in place: what is saved is the same
-        if settings.dual_weight > 0 and not any(active_dropouts(model)):
-            raise SettingsError(
-                f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "
-                "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
-                "hidden_dropout_prob above 0"
-            )
+        make_ready(model, settings)
         # With gradient caching memory is what counts: what a micro-batch takes goes back to the system.
         keep_freed_memory(CACHED_LARGEST if settings.gradient_cache else 1 << 30)
         model.attach_tokens = settings.needs_tokens
-        budget = settings.token_budget or (
-            CPU_TRAINING_BUDGET if model.device.type == "cpu" else GPU_TOKEN_BUDGET
-        )
         self.tally = Tally(world=world)
         self.watch = EntropyWatch(settings)
         dev = data.dev
@@ -247,7 +229,11 @@ class _Run:
             world=world,
             evaluator=self._evaluator(dev) if dev is not None else None,
             data_collator=Collator(
-                model, data.passages, budget, with_pairs=settings.attention_weight > 0, world=world
+                model,
+                data.passages,
+                settings.token_budget or usual_budget(model.device),
+                with_pairs=settings.attention_weight > 0,
+                world=world,
             ),
             callbacks=[Events(self._observe)],
         )

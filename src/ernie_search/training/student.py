@@ -1,0 +1,40 @@
+"""The student before its first step: what it drops, how fast its passes are, how much one takes."""
+
+import torch
+
+from ernie_search.errors import SettingsError
+from ernie_search.model import JointEncoder
+from ernie_search.model.dropout import active_dropouts, attention_dropouts, use_byte_dropout
+from ernie_search.model.encode import GPU_TOKEN_BUDGET, autocast
+from ernie_search.training.settings import TrainSettings
+
+CPU_TRAINING_BUDGET = 2048
+"""Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch
+also writes a gradient as large as the whole vocabulary's embedding."""
+
+
+def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
+    """Set its dropout, and compile it or pack its batches; what is saved of it stays the same.
+
+    Raises:
+        SettingsError: dual regularization without any dropout.
+    """
+    for dropout in attention_dropouts(model):
+        dropout.p = settings.attention_dropout
+    use_byte_dropout(model)
+    if settings.compile:
+        model.backbone.compile(dynamic=True)
+    elif model.device.type != "cpu":
+        with autocast(model.device, settings.precision == "bf16"):
+            model.pack()
+    if settings.dual_weight > 0 and not any(active_dropouts(model)):
+        raise SettingsError(
+            f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "
+            "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
+            "hidden_dropout_prob above 0"
+        )
+
+
+def usual_budget(device: torch.device) -> int:
+    """Padded tokens a micro-batch, where none are set."""
+    return CPU_TRAINING_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
