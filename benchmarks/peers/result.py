@@ -20,6 +20,7 @@ class Result:
         dev: its MRR@10 there, by variant; the mean of its readings.
         rows: by seed.
         reused: seeds whose model was trained before, so that its seconds are not known.
+        seconds: of every training of the system that was timed: all variants, all seeds.
     """
 
     failed: str = ""
@@ -27,6 +28,7 @@ class Result:
     dev: dict[str, float] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
     reused: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def first_seed(bench: Bench, system: System, seed: int) -> Result:
@@ -35,6 +37,7 @@ def first_seed(bench: Bench, system: System, seed: int) -> Result:
     try:
         for variant in system.variants:
             row = bench.row(system, variant, seed)
+            result.seconds.append(row.told["seconds"])
             value = float(np.mean([_dev(row, reading) for reading in system.readings]))
             result.dev[variant.name] = round(value, 4)
             if value > best:
@@ -79,6 +82,8 @@ def further_seeds(
             result.rows[seed] = bench.row(system, variant, seed, model)
             if model is not None:
                 result.reused.append(seed)
+            else:
+                result.seconds.append(result.rows[seed].told["seconds"])
     except PeerError as error:
         result.failed = str(error)
 
