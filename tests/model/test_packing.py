@@ -1,10 +1,14 @@
 """Packed batches give what padded ones give, or are not used."""
 
+import contextlib
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
 from transformers import (
     BertConfig,
@@ -21,9 +25,9 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from ernie_search.model import EncoderOutput, JointEncoder, ScoreSettings, from_base, load, packing
+from ernie_search.model import EncoderOutput, JointEncoder, ScoreSettings, from_base, load
 from ernie_search.model.encode import micro_batches, padded, tokenize
-from ernie_search.model.packing import ATTENTION, Layout, try_packing
+from ernie_search.model.packing import ATTENTION, LENGTHS, Layout, Packing
 from ernie_search.types import Task
 
 TEXTS = ["red fox", "a", "where does the red fox sleep in the snow at night?", "", "blue river 1234"]
@@ -33,6 +37,14 @@ SIZE = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 3
 def tiny(model: type[nn.Module], config: type, **more: object) -> nn.Module:
     torch.manual_seed(0)
     return model(config(hidden_size=16, **SIZE, **more)).eval()
+
+
+def reader(backbone: nn.Module) -> Transformer:
+    """As much of sentence-transformers' Transformer as is asked for."""
+    made = Transformer.__new__(Transformer)
+    nn.Module.__init__(made)
+    made.model = backbone
+    return made
 
 
 def distil() -> nn.Module:
@@ -50,14 +62,14 @@ def modern() -> nn.Module:
 def test_a_row_without_padding_and_back():
     mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
     ids = torch.tensor([[5, 6, 0], [7, 8, 9], [4, 0, 0]])
-    layout = Layout.of(mask)
-    row = layout.pack({"input_ids": ids, "attention_mask": mask, "prompt_length": torch.tensor(2)}, first=2)
+    layout = Layout.of({"input_ids": ids, "attention_mask": mask, "use_cache": False})
+    row = layout.pack(first=2)
     assert row["input_ids"].tolist() == [[5, 6, 7, 8, 9, 4]]
     assert row["position_ids"].tolist() == [[2, 3, 2, 3, 4, 2]]
-    assert row["cu_seq_lens_q"].tolist() == [0, 2, 5, 6]
-    assert row["max_length_q"] == 3
-    assert row["prompt_length"] == 2
+    assert layout.starts.tolist() == [0, 2, 5, 6]
+    assert row["packed_layout"] is layout
     assert "attention_mask" not in row
+    assert row["use_cache"] is False
     back = layout.pad(row["input_ids"][..., None].float())
     assert torch.equal(back[..., 0].long(), ids)
 
@@ -78,9 +90,10 @@ def test_both_readings_are_those_of_padded_batches(
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         assert ids.tolist() == others.tolist()
-    plain = model.encode(TEXTS, convert_to_numpy=True)  # sentence-transformers' own way in
-    model.packed_from = None
-    np.testing.assert_allclose(plain, model.encode(TEXTS, convert_to_numpy=True), atol=1e-5)
+    plain = from_base(str(request.getfixturevalue(base)), settings=settings, seed=3, device="cpu")
+    np.testing.assert_allclose(
+        model.encode(TEXTS), plain.encode(TEXTS), atol=1e-5
+    )  # the library's own way in
 
 
 def gradients(
@@ -110,27 +123,61 @@ def test_gradients_are_those_of_padded_batches(model: JointEncoder):
     assert features.keys() == before.keys()  # what came in is as it was
 
 
-def test_who_reads_on_finds_the_batch_that_came_in(model: JointEncoder):
+def test_only_the_layers_see_the_row(model: JointEncoder):
     features = padded(tokenize(model, TEXTS, "passage").ids, 0, None)
+    shapes: list[torch.Size] = []
+    model.backbone.encoder.layer[0].register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    model(dict(features))
     assert model.pack()
+    shapes = shapes[:1]
     found = model(dict(features))
+    rows, longest = features["input_ids"].shape
+    assert shapes[0][:2] == (rows, longest)
+    assert shapes[-1][:2] == (1, int(features["attention_mask"].sum()))
     assert torch.equal(found["input_ids"], features["input_ids"])
     assert torch.equal(found["attention_mask"], features["attention_mask"])
-    assert found["token_embeddings"].shape[:2] == features["input_ids"].shape
-    assert not {"position_ids", "cu_seq_lens_q", "max_length_q"} & found.keys()
+    assert found["token_embeddings"].shape[:2] == (rows, longest)
+    assert "position_ids" not in found
 
 
-def test_dropout_of_attention_acts_on_packed_batches_too(model: JointEncoder):
+def test_states_of_all_layers_are_shown_padded(model: JointEncoder):
     features = padded(tokenize(model, TEXTS, "passage").ids, 0, None)
     assert model.pack()
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    for layer in model.backbone.encoder.layer:
-        layer.attention.self.dropout.p = 0.5
-    model.train()
-    one, other = (model(dict(features))["sentence_embedding"] for _ in range(2))
-    assert not torch.allclose(one, other)
+    model.backbone.config.output_hidden_states = True
+    for states in model(dict(features))["all_layer_embeddings"]:
+        assert states.shape[:2] == features["input_ids"].shape
+
+
+def test_a_copy_is_packed_too(model: JointEncoder):
+    assert model.pack()
+    again = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    np.testing.assert_allclose(again.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
+
+
+def test_another_precision_is_proven_by_itself(model: JointEncoder, monkeypatch: pytest.MonkeyPatch):
+    features = padded(tokenize(model, TEXTS, "passage").ids, 0, None)
+    packed: list[torch.Size] = []
+    original = Layout.pack
+    monkeypatch.setattr(
+        Layout, "pack", lambda self, *args: packed.append(self.shape) or original(self, *args)
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.pack()
+    packed.clear()
+    model(dict(features))
+    assert not packed
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(dict(features))
+    assert len(packed) == 1
+
+
+def test_prompts_that_pooling_leaves_out(prompted: Path, settings: ScoreSettings):
+    model = from_base(str(prompted), settings=settings, seed=3, device="cpu")
+    model[1].include_prompt = False
+    expected = model.encode_query(TEXTS)
+    np.testing.assert_allclose(model.encode_joint(TEXTS, "query").dense, expected, atol=1e-5)
+    assert model.pack()
+    np.testing.assert_allclose(model.encode_joint(TEXTS, "query").dense, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -148,42 +195,72 @@ def test_dropout_of_attention_acts_on_packed_batches_too(model: JointEncoder):
 def test_what_is_packed_and_what_is_not(backbone, first: int | None):
     model = backbone().train()
     before = model.config._attn_implementation
-    assert try_packing(model) == first
+    packing = Packing()
+    assert packing.prove(reader(model)) == (first is not None)
+    assert packing._first == {("cpu", torch.float32): first}
     assert model.config._attn_implementation == (before if first is None else ATTENTION)
     assert model.training
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_packed_in_bf16_too():
-    model = tiny(BertModel, BertConfig)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert try_packing(model) == 0
+def test_frozen_backbones_are_compared_by_their_states():
+    model = tiny(BertModel, BertConfig).requires_grad_(False)
+    assert Packing().prove(reader(model))
+
+
+def test_positions_beyond_the_table_are_not_tried():
+    """On a GPU the lookup alone would end the process's use of the device."""
+    model = tiny(RobertaModel, RobertaConfig, pad_token_id=1, max_position_embeddings=max(LENGTHS) + 1)
+    positions: list[int] = []
+    model.embeddings.position_embeddings.register_forward_pre_hook(
+        lambda _, args: positions.append(int(args[0].max()))
+    )
+    assert not Packing().prove(reader(model))
+    assert max(positions, default=0) <= max(LENGTHS)
 
 
 @pytest.mark.parametrize("spoil", [lambda states: states * 1.05, lambda states: states * float("nan")])
 def test_a_kernel_that_differs_is_not_used(monkeypatch: pytest.MonkeyPatch, spoil):
     own = torch.nn.functional.scaled_dot_product_attention
 
-    def wrong(query, *args, **kwargs):
-        found = own(query, *args, **kwargs)
-        return spoil(found) if query.is_nested else found
+    def wrong(*args, **kwargs):  # of a single text of a packed batch; transformers' own call names a mask
+        found = own(*args, **kwargs)
+        return found if "attn_mask" in kwargs else spoil(found)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", wrong)
     model = tiny(BertModel, BertConfig)
     nn.init.eye_(model.encoder.layer[0].attention.output.dense.weight)  # so that attention counts
-    assert try_packing(model) is None
+    assert not Packing().prove(reader(model))
     assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_kernel_that_fails_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    def fails(*args, **kwargs):
+    def fails(*args):
         raise RuntimeError("no such kernel\nand an essay")
 
-    monkeypatch.setattr(packing.torch.nested, "nested_tensor_from_jagged", fails)
+    monkeypatch.setattr(Layout, "pack", fails)
     with caplog.at_level("INFO"):
-        assert try_packing(tiny(BertModel, BertConfig)) is None
+        assert not Packing().prove(reader(tiny(BertModel, BertConfig)))
     assert "no such kernel" in caplog.text
     assert "essay" not in caplog.text
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_attention_that_drops_is_not_packed(model: JointEncoder, dropout: float):
+    assert model.pack()
+    for layer in model.backbone.encoder.layer:
+        layer.attention.self.dropout.p = dropout
+    features = padded(tokenize(model.train(), TEXTS, "passage").ids, 0, None)
+    with pytest.raises(ValueError, match="dropout is not packed") if dropout else contextlib.nullcontext():
+        model(dict(features))
+    model.may_pack = False  # what the trainer says where attention drops
+    assert not model.pack()
+
+
+@pytest.mark.parametrize("part", [lambda model: model, lambda model: model.backbone])
+def test_a_compiled_model_is_left_alone(model: JointEncoder, part):
+    part(model)._compiled_call_impl = print
+    assert not model.pack()
 
 
 def test_eager_attention_is_left_alone(model: JointEncoder):
@@ -197,7 +274,6 @@ def test_a_saved_model_says_nothing_of_it(model: JointEncoder, tmp_path: Path):
     model.save(str(tmp_path))
     assert ATTENTION not in "".join(path.read_text() for path in tmp_path.rglob("*.json"))
     again = load(tmp_path, device="cpu")
-    assert again.packed_from is None
     assert again.fingerprint == model.fingerprint
 
 

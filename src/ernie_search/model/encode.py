@@ -150,7 +150,7 @@ def padded(
     if not mask.all():
         features["attention_mask"] = torch.from_numpy(mask).to(device)
     if prompt_length is not None:
-        features["prompt_length"] = torch.tensor(prompt_length)
+        features["prompt_length"] = torch.tensor([prompt_length])
     return features
 
 
@@ -227,7 +227,7 @@ def encode_texts(
         try:
             total = sum(len(ids) for ids in tokenized.ids)
             with torch.inference_mode(), autocast(device, bf16), _threads_for(total):
-                padding = 1.0 if device.type != "cpu" and model.pack() else PADDING
+                padding = 1.0 if device.type == "cuda" and model.pack() else PADDING
                 for places in micro_batches([len(ids) for ids in tokenized.ids], budget, padding):
                     batch = [tokenized.ids[place] for place in places]
                     output = model.read(padded(batch, pad, tokenized.prompt_length, device))

@@ -19,7 +19,7 @@ from ernie_search.model.base import keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
-from ernie_search.model.packing import Layout, try_packing
+from ernie_search.model.packing import Packing
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.types import Task
 
@@ -48,8 +48,8 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
-        self.packed_from: int | None = None
-        self._packing_tried = False
+        self.may_pack = True
+        self._packing = Packing()
         self.special_ids: Tensor
         if model_name_or_path is not None:
             model_name_or_path = resolve_base(model_name_or_path)
@@ -159,30 +159,22 @@ class JointEncoder(SentenceTransformer):
 
     def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:  # noqa: A002 - its own name
         """SentenceTransformer's pass; the same token states then go through the head."""
-        mask = input.get("attention_mask")
-        layout = None if self.packed_from is None or mask is None else Layout.of(mask)
-        read = input if layout is None else layout.pack(input, self.packed_from or 0)
-        features: dict[str, Tensor] = super().forward(read, **kwargs)
-        late = self.token_head(features["token_embeddings"]) if self.attach_tokens else None
-        if layout is not None:
-            features = layout.unpack(features, input)
-            late = None if late is None else layout.pad(late)
-        if late is not None:
-            features[LATE_TOKENS] = late
+        features = super().forward(input, **kwargs)
+        if self.attach_tokens:
+            features[LATE_TOKENS] = self.token_head(features["token_embeddings"])
             features[LATE_MASK] = self._late_mask(features)
         return features
 
     def pack(self) -> bool:
-        """Read batches without their padding from now on, where the backbone can.
+        """Let the layers read batches without padding where the backbone can, and say whether it can now.
 
-        Tried once, in the precision and on the device of that time; a compiled backbone is left alone.
-        See :mod:`ernie_search.model.packing`.
+        Asked under the autocast of the run, on its device; see :mod:`ernie_search.model.packing`. A compiled
+        model is left alone, and one whose tokenizer pads on the left.
         """
-        if not self._packing_tried:
-            self._packing_tried = True
-            if getattr(self.backbone, "_compiled_call_impl", None) is None:
-                self.packed_from = try_packing(self.backbone)
-        return self.packed_from is not None
+        compiled = any(getattr(part, "_compiled_call_impl", None) for part in (self, self[0], self.backbone))
+        if compiled or not self.may_pack or self.tokenizer.padding_side != "right":
+            return False
+        return self._packing.prove(self[0])
 
     def _late_mask(self, features: dict[str, Tensor]) -> Tensor:
         ids = features["input_ids"]

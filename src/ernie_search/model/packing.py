@@ -1,18 +1,18 @@
-"""A micro-batch as one row without padding, where attention is told at which token each text begins.
+"""A batch as one row without padding, where attention is told at which token each text begins.
 
 Padding costs as much as text in every layer, and the mask that hides it keeps attention from its fastest
-kernel. Packed, the layers see tokens alone, and attention runs over each text by itself: torch's
-scaled-dot-product attention over nested tensors, which is FlashAttention's form for several lengths on a GPU.
+kernel. Packed, the layers see tokens alone, and attention runs over each text by itself: FlashAttention's
+form for several lengths (``torch.nn.attention.varlen``). What goes into sentence-transformers' Transformer
+and what comes out of it stays padded, so nobody around it has to know.
 
-Never assumed: a backbone is packed if its states and gradients then are, in the precision of the run, what
-they are padded. Windows (ModernBERT), and attention of a model's own (MPNet), show there.
+Never assumed: a backbone is packed on a device and in a precision where its states and gradients then are
+what they are padded. fp32, windows (ModernBERT) and attention of a model's own (MPNet) show there.
 """
 
-import contextlib
+import itertools
 import logging
 import math
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,8 @@ from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "ernie_search_packed"
 """What transformers knows :func:`packed_attention` by."""
-STARTS, LONGEST = "cu_seq_lens_q", "max_length_q"
-"""The names by which transformers and sentence-transformers hand on where texts begin."""
+LAYOUT = "packed_layout"
+"""The keyword by which the layers are told."""
 LENGTHS = (2, 29, 7, 1, 16)
 """Of the texts that are compared."""
 ROUNDING, FLOOR = 4.0, 1e-3
@@ -44,44 +44,39 @@ class Layout:
         shape: ``(B, L)``.
         places: ``(T,)`` the tokens' places in the padded batch, read row by row.
         starts: ``(B + 1,)`` int32 where each text begins in the row; T at the end.
+        features: the padded batch.
     """
 
     shape: tuple[int, int]
     places: Tensor
     starts: Tensor
+    features: Mapping[str, Any]
 
     @classmethod
-    def of(cls, mask: Tensor) -> "Layout":
-        """Of a batch with this attention mask, ``(B, L)``."""
+    def of(cls, features: Mapping[str, Any]) -> "Layout":
+        """Of a batch with its ``attention_mask``, ``(B, L)``."""
+        mask = features["attention_mask"]
         ends = mask.sum(dim=1).cumsum(0)
         starts = torch.nn.functional.pad(ends, (1, 0)).to(torch.int32)
-        return cls((mask.shape[0], mask.shape[1]), mask.flatten().nonzero()[:, 0], starts)
+        return cls((mask.shape[0], mask.shape[1]), mask.flatten().nonzero()[:, 0], starts, dict(features))
 
-    def pack(self, features: Mapping[str, Any], first: int = 0) -> dict[str, Any]:
-        """The same features in one row, as sentence-transformers' modules read them, without the mask.
+    def pack(self, first: int = 0) -> dict[str, Any]:
+        """The batch in one row, without the mask: whatever is of its shape is packed.
 
         Args:
-            features: padded; whatever is of the batch's shape is packed.
             first: position of a text's first token: 0, or one past the padding's id in RoBERTa and its kin.
         """
         packed = {
             name: value.flatten()[self.places][None]
             if isinstance(value, Tensor) and value.shape == self.shape
             else value
-            for name, value in features.items()
+            for name, value in self.features.items()
             if name != "attention_mask"
         }
-        firsts = self.starts[:-1].repeat_interleave(self.starts.diff(), output_size=len(self.places))
-        places = torch.arange(len(self.places), device=firsts.device) - firsts + first
-        packed["position_ids"] = places[None].long()
-        return {**packed, STARTS: self.starts, LONGEST: self.shape[1]}
-
-    def unpack(self, features: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the modules made of :meth:`pack`, with ``given``, which was packed, as it came in."""
-        kept = {
-            name: value for name, value in features.items() if name not in (STARTS, LONGEST, "position_ids")
-        }
-        return {**kept, **given, "token_embeddings": self.pad(features["token_embeddings"])}
+        count = len(self.places)
+        firsts = self.starts[:-1].repeat_interleave(self.starts.diff(), output_size=count)
+        packed["position_ids"] = (torch.arange(count, device=firsts.device) - firsts + first)[None].long()
+        return {**packed, LAYOUT: self}
 
     def pad(self, values: Tensor) -> Tensor:
         """``(1, T, d)`` as ``(B, L, d)``, with zeros where there is no token."""
@@ -108,7 +103,7 @@ def packed_attention(
         attention_mask: of a padded batch.
         dropout: of attention weights.
         scaling: of products; ``None`` for torch's.
-        **kwargs: what the model hands on, ``STARTS`` and ``LONGEST`` among it where the batch is packed.
+        **kwargs: what the model hands on, :data:`LAYOUT` among it where the batch is packed.
 
     Returns:
         ``(B, L, heads, d)`` or ``(1, T, heads, d)``, and no weights.
@@ -116,114 +111,154 @@ def packed_attention(
     Raises:
         ValueError: packed, and the layer asks for more than plain attention to all of the text.
     """
-    starts = kwargs.get(STARTS)
-    if starts is None:
+    layout: Layout | None = kwargs.pop(LAYOUT, None)
+    if layout is None:
         found: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return found
     asked = [name for name in ("sliding_window", "softcap", "position_bias", "s_aux") if kwargs.get(name)]
-    if getattr(module, "is_causal", False) or asked:
-        raise ValueError(f"attention with {', '.join(asked) or 'a causal mask'} is not packed")
-    queries, keys, values = (
-        torch.nested.nested_tensor_from_jagged(
-            part[0].transpose(0, 1), starts, min_seqlen=1, max_seqlen=kwargs[LONGEST]
-        ).transpose(1, 2)
-        for part in (query, key, value)
-    )
-    mixed = torch.nn.functional.scaled_dot_product_attention(
-        queries, keys, values, dropout_p=dropout, scale=scaling
-    )
-    return mixed.transpose(1, 2).values()[None], None
+    if getattr(module, "is_causal", False) or dropout or asked:
+        raise ValueError(f"attention with {', '.join(asked) or 'a causal mask or dropout'} is not packed")
+    if query.device.type != "cpu":
+        return _flash(query, key, value, layout, scaling), None
+    # Text by text: what the tests compare, and the kernel above is compared with before it is used.
+    mixed = [
+        torch.nn.functional.scaled_dot_product_attention(
+            query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], scale=scaling
+        )
+        for start, end in itertools.pairwise(layout.starts.tolist())
+    ]
+    return torch.cat(mixed, dim=2).transpose(1, 2), None
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # not in every torch: then nothing is packed
+
+    rows = [part[0].transpose(0, 1) for part in (query, key, value)]
+    longest, starts = layout.shape[1], layout.starts
+    mixed = varlen_attn(rows[0], rows[1], rows[2], starts, starts, longest, longest, scale=scaling)
+    if not isinstance(mixed, Tensor):
+        raise TypeError("torch's attention for several lengths gave more than was asked for")
+    return mixed[None]
 
 
 AttentionInterface.register(ATTENTION, packed_attention)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
-def try_packing(backbone: Any) -> int | None:
-    """Let ``backbone`` read packed batches, if it gives what it gives padded; else leave it as it was.
+class Packing:
+    """Where a sentence-transformers Transformer may be packed. Its hooks pack and pad around the layers."""
 
-    Args:
-        backbone: a Hugging Face encoder on its device; called in the precision of the run, so call this under
-            its autocast.
+    def __init__(self) -> None:
+        """Nothing is tried yet."""
+        self._first: dict[tuple[str, torch.dtype], int | None] = {}
+        self._hooked = False
 
-    Returns:
-        The position of a text's first token, for :meth:`Layout.pack`; ``None`` where it is not packed.
-    """
-    before, training = backbone.config._attn_implementation, backbone.training
-    if before not in ("sdpa", ATTENTION):  # FlashAttention packs by itself; eager is asked for to see weights
-        return None
-    why = "its attention cannot be set"
-    backbone.eval()
+    def prove(self, transformer: Any) -> bool:
+        """Pack its batches from now on, if its model gives what it gives padded.
+
+        Tried once a device and precision; elsewhere, and where there is no padding, it reads as before.
+
+        Args:
+            transformer: on its device; call this under the autocast of the run.
+        """
+        backbone = transformer.auto_model
+        now = _now(backbone)
+        if now not in self._first:
+            self._first[now] = None  # a comparison that fails half way is not tried again
+            before, training = backbone.config._attn_implementation, backbone.training
+            backbone.eval()
+            try:
+                self._first[now], why = _compare(backbone)
+            finally:
+                backbone.train(training)
+            if self._first[now] is None:
+                if backbone.config._attn_implementation != before:
+                    backbone.set_attn_implementation(before)
+                _log.info("%s reads padded batches (%s): %s", type(backbone).__name__, now, why)
+            elif not self._hooked:
+                transformer.register_forward_pre_hook(self._pack)
+                transformer.register_forward_hook(self._pad)
+                self._hooked = True
+        return self._first[now] is not None
+
+    def _pack(self, transformer: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        features, backbone = args[0], transformer.auto_model
+        first, mask = self._first.get(_now(backbone)), features.get("attention_mask")
+        shown = backbone.config.output_hidden_states or backbone.config.output_attentions
+        if first is None or shown or mask is None or mask.dim() != 2:
+            return None
+        return (Layout.of(features).pack(first), *args[1:])
+
+    def _pad(self, transformer: Any, args: tuple[Any, ...], features: dict[str, Any]) -> dict[str, Any]:
+        layout: Layout | None = features.pop(LAYOUT, None)
+        if layout is None:
+            return features
+        features.pop("position_ids")
+        name = transformer.module_output_name
+        return {**features, **layout.features, name: layout.pad(features[name])}
+
+
+def _now(backbone: Any) -> tuple[str, torch.dtype]:
+    """Device and precision that a pass would run in."""
+    kind = backbone.device.type
+    return kind, torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else backbone.dtype
+
+
+def _compare(backbone: Any) -> tuple[int | None, str]:
+    """A text's first position if packed is as good as padded, else why it is not."""
+    if backbone.config._attn_implementation not in ("sdpa", ATTENTION):
+        # FlashAttention packs by itself; eager is asked for to see weights.
+        return None, f"its attention is {backbone.config._attn_implementation}"
+    room = getattr(backbone.config, "max_position_embeddings", None) or math.inf
+    firsts = [first for first in (0, (backbone.config.pad_token_id or 0) + 1) if first + max(LENGTHS) <= room]
+    why = "it reads too short texts to tell"
     try:
-        with _without_notices(), torch.inference_mode(False), torch.enable_grad():
-            expected, alone = _padded(backbone), _one_by_one(backbone)
-            limit = max(FLOOR, ROUNDING * _off(alone, expected))
+        with torch.inference_mode(False), torch.enable_grad():
+            features = _batch(backbone)
+            mask = features["attention_mask"].bool()
+            expected = _with_gradient(backbone, backbone(**features).last_hidden_state[mask])
+            limit = max(FLOOR, ROUNDING * _off(_one_by_one(backbone, features["input_ids"]), expected))
             backbone.set_attn_implementation(ATTENTION)
-            for first in (0, (backbone.config.pad_token_id or 0) + 1):
-                off = _off(_packed(backbone, first), expected)
+            layout = Layout.of(features)
+            for first in firsts:
+                states = backbone(**layout.pack(first)).last_hidden_state
+                off = _off(_with_gradient(backbone, states[0]), expected)
                 if off <= limit:  # so that NaN fails too
-                    return first
+                    return first, ""
                 why = f"its states and gradients are off by {off:.2g}, rounding by less than {limit:.2g}"
     except Exception as error:  # whatever a model or a kernel raises, it is read padded as before
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    finally:
-        backbone.train(training)
-    if backbone.config._attn_implementation != before:
-        backbone.set_attn_implementation(before)
-    _log.info("%s reads padded batches: %s", type(backbone).__name__, why)
-    return None
-
-
-@contextlib.contextmanager
-def _without_notices() -> Iterator[None]:
-    """torch says once a process that its nested tensors are young, and once what its tracer is called now."""
-    tracer = logging.getLogger("torch.fx._symbolic_trace")
-    level = tracer.level
-    tracer.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The PyTorch API of nested tensors", UserWarning)
-            yield
-    finally:
-        tracer.setLevel(level)
+    return None, why
 
 
 def _batch(backbone: Any) -> dict[str, Tensor]:
     """Padded texts of made-up tokens."""
     generator = torch.Generator().manual_seed(0)
-    shape = len(LENGTHS), max(LENGTHS)
+    shape, pad = (len(LENGTHS), max(LENGTHS)), backbone.config.pad_token_id or 0
     ids = torch.randint(3, backbone.config.vocab_size, shape, generator=generator)
     mask = torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]
-    device = backbone.device
-    return {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
+    ids = torch.where(ids == pad, 2 if pad != 2 else 1, ids).masked_fill(~mask, pad)
+    return {"input_ids": ids.to(backbone.device), "attention_mask": mask.long().to(backbone.device)}
 
 
-def _padded(backbone: Any) -> list[Tensor]:
-    features = _batch(backbone)
-    mask = features["attention_mask"].bool()
-    return _with_gradient(backbone, backbone(**features).last_hidden_state[mask])
-
-
-def _one_by_one(backbone: Any) -> list[Tensor]:
-    rows = zip(_batch(backbone)["input_ids"], LENGTHS, strict=True)
-    states = [backbone(input_ids=ids[None, :length]).last_hidden_state[0] for ids, length in rows]
+def _one_by_one(backbone: Any, ids: Tensor) -> list[Tensor]:
+    rows = zip(ids, LENGTHS, strict=True)
+    states = [backbone(input_ids=row[None, :length]).last_hidden_state[0] for row, length in rows]
     return _with_gradient(backbone, torch.cat(states))
 
 
-def _packed(backbone: Any, first: int) -> list[Tensor]:
-    features = _batch(backbone)
-    layout = Layout.of(features["attention_mask"])
-    return _with_gradient(backbone, backbone(**layout.pack(features, first)).last_hidden_state[0])
-
-
 def _with_gradient(backbone: Any, states: Tensor) -> list[Tensor]:
-    """``(T, d)`` states of all tokens, and of a made-up loss of them the gradient of the embeddings."""
+    """``(T, d)`` states of all tokens; of a backbone that learns, a made-up loss's gradient, too."""
+    if not states.requires_grad:
+        return [states]
     generator = torch.Generator().manual_seed(1)
     worth = torch.randn(states.shape, generator=generator).to(states.device)
-    (gradient,) = torch.autograd.grad((states.float() * worth).sum(), backbone.get_input_embeddings().weight)
-    return [states.detach(), gradient]
+    square = (states.shape[1], states.shape[1])  # a projection of the first layer: below all attention
+    weights = [weight for weight in backbone.parameters() if weight.shape == square and weight.requires_grad]
+    gradients = torch.autograd.grad((states.float() * worth).sum(), weights[:1]) if weights else ()
+    return [states.detach(), *gradients]
 
 
 def _off(found: list[Tensor], expected: list[Tensor]) -> float:

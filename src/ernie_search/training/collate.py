@@ -26,6 +26,7 @@ class Collator:
         passages: text of every passage id that a step may name.
         token_budget: padded tokens a micro-batch.
         with_pairs: hand on the texts of each question and its positive, for the cross-encoder's own pass.
+        padding: share of a large micro-batch that may be padding; 1 where its readers pack it.
         world: the ranks that share a step: each tokenizes its own questions and its own distinct passages,
             and knows by their ids who is whose candidate in the whole step.
     """
@@ -34,6 +35,7 @@ class Collator:
     passages: Mapping[str, str]
     token_budget: int
     with_pairs: bool = False
+    padding: float = PADDING
     world: World = field(default_factory=World)
 
     def __call__(self, items: list[StepBatch]) -> dict[str, Any]:
@@ -70,8 +72,7 @@ class Collator:
     def _parts(self, texts: list[str], task: Task) -> tuple[list[dict[str, Tensor]], Tensor, int]:
         tokenized = tokenize(self.model, texts, task)
         pad = self.model.tokenizer.pad_token_id or 0
-        padding = PADDING if self.model.packed_from is None else 1.0
-        groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget, padding))
+        groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget, self.padding))
         parts = [padded([tokenized.ids[i] for i in group], pad, tokenized.prompt_length) for group in groups]
         order = torch.tensor([place for group in groups for place in group], dtype=torch.long)
         return parts, order, tokenized.truncated
