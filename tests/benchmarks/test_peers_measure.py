@@ -65,7 +65,8 @@ def result_of(system, values, seconds):
         told = {"seconds": seconds, "peak_mb": 1.0, "versions": {}, "settings": {}}
         sizes = dict.fromkeys(system.readings, 8.0)
         rows[seed] = Row(told, sizes, {(one, "test"): measured for one in system.readings})
-    return Result(variant=system.variants[0], rows=rows)
+    taken = [seconds + 5.0, seconds]  # the other training had less of the machine
+    return Result(variant=system.variants[0], rows=rows, seconds=taken)
 
 
 def test_figures_are_over_the_best_peer_and_the_fastest_that_distils():
@@ -84,6 +85,7 @@ def test_figures_are_over_the_best_peer_and_the_fastest_that_distils():
     assert dense.settings["over_each"]["st-mnrl"]["difference"] == 0.15
     assert (late.figure, late.peer, late.value) == ("late_over_best_peer", "pylate-contrastive", 0.25)
     assert (seconds.peer, seconds.ratio) == ("st-kl", 2.0)  # st-mnrl does not distil
+    assert seconds.settings["all trainings"]["st-mnrl"] == [6, 1]
     (failed,) = row_figures(*results["flagembedding-m3"], "test", {})
     assert (failed.unit, failed.settings) == ("not run", {"failed": "no wheel"})
 
