@@ -44,6 +44,34 @@ def test_three_rounds_of_kill(tmp_path):
     assert kill_rounds(tmp_path / "store", 3, seed=1) == 4
 
 
+def test_a_kill_between_cleaning_up_and_its_commit_leaves_the_commit_before(tmp_path, monkeypatch):
+    store = filled(tmp_path / "s")
+    store.upsert(batch([passage(50)]))
+    own, skipped = store._table.optimize, []
+
+    def leaves_work(**options):  # the first merge leaves something to merge
+        if not skipped:
+            skipped.append(options)
+        else:
+            own(**options)
+
+    def killed(*, pruning):
+        if not pruning:
+            raise KeyboardInterrupt
+        commit(pruning=pruning)
+
+    store.commit()
+    commit = store._commit
+    monkeypatch.setattr(store._table, "optimize", leaves_work)
+    monkeypatch.setattr(store, "_commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.optimize()
+    assert skipped
+    store.close()
+    with open_index(tmp_path / "s") as reader:
+        assert len(reader) == 31
+
+
 def test_a_writer_that_opens_its_table_anew_goes_on_as_before(tmp_path, monkeypatch):
     monkeypatch.setattr(lance_parts, "COMMITS_HELD", 2)
     store = filled(tmp_path / "s")

@@ -29,6 +29,9 @@ from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
 from ernie_search.index.store import Store, StoreMode, StoreStats
 
+MERGES = 8
+"""So often files are merged at most before old ones are removed; the second time mostly finds nothing."""
+
 
 class LanceStore(Store):
     """A folder with a LanceDB table and the commits that make it trustworthy; see ``lance_files``.
@@ -338,7 +341,20 @@ class LanceStore(Store):
             self._open_table()
 
     def _prune(self) -> None:
-        """Remove the files that neither this commit nor a reader needs, and commit what is left."""
+        """Remove the files that neither this commit nor a reader needs, and commit what is left.
+
+        LanceDB cleans up only while it merges, and a merge that still finds work makes a new version and
+        removes the one that the commit names; a kill before the next commit would then leave none to open.
+        So there must be nothing left to merge, and that must be committed, before anything is removed.
+        """
+        for _ in range(MERGES):
+            before = self._table.version
+            with Change(self):
+                self._table.optimize(cleanup_older_than=parts.NEVER)
+            if self._table.version == before:
+                break
+        if self._table.version != self.commit_read.version:
+            self._commit(pruning=True)
         held = on_disk.held_since(self.folder, self.commit_read)
         age = timedelta(milliseconds=1) if held is None else timedelta(seconds=time.time() - held + MARGIN_S)
         time.sleep(0.002)  # so that even a version written just now is older than that
