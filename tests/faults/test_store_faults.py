@@ -11,7 +11,7 @@ import pytest
 from kill_rounds import kill_rounds
 
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
-from ernie_search.index import Eq, lance_parts, make_spec, open_index, verify
+from ernie_search.index import Eq, lance_upkeep, make_spec, open_index, verify
 from ernie_search.index.lance_files import STORE, read_commit
 from store_helpers import MODEL, batch, new_store, passage, spec
 
@@ -47,12 +47,11 @@ def test_three_rounds_of_kill(tmp_path):
 def test_a_kill_between_cleaning_up_and_its_commit_leaves_the_commit_before(tmp_path, monkeypatch):
     store = filled(tmp_path / "s")
     store.upsert(batch([passage(50)]))
-    own, skipped = store._table.optimize, []
+    own, calls = store.table.optimize, []
 
     def leaves_work(**options):  # the first merge leaves something to merge
-        if not skipped:
-            skipped.append(options)
-        else:
+        calls.append(options["cleanup_older_than"] == lance_upkeep.NEVER)
+        if len(calls) > 1:
             own(**options)
 
     def killed(*, pruning):
@@ -61,26 +60,27 @@ def test_a_kill_between_cleaning_up_and_its_commit_leaves_the_commit_before(tmp_
         commit(pruning=pruning)
 
     store.commit()
-    commit = store._commit
-    monkeypatch.setattr(store._table, "optimize", leaves_work)
-    monkeypatch.setattr(store, "_commit", killed)
+    commit = store.make_commit
+    monkeypatch.setattr(store.table, "optimize", leaves_work)
+    monkeypatch.setattr(store, "make_commit", killed)
     with pytest.raises(KeyboardInterrupt):
         store.optimize()
-    assert skipped
+    assert calls[:2] == [True, True]  # merged again before anything was removed
+    assert not calls[-1]
     store.close()
     with open_index(tmp_path / "s") as reader:
         assert len(reader) == 31
 
 
 def test_a_writer_that_opens_its_table_anew_goes_on_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(lance_parts, "COMMITS_HELD", 2)
+    monkeypatch.setattr(lance_upkeep, "COMMITS_HELD", 2)
     store = filled(tmp_path / "s")
-    tables = {id(store._table): store._table}
+    tables = {id(store.table): store.table}
     for number in range(40, 44):
         store.upsert(batch([passage(number)]))
         store.delete([f"p{number - 40:03}"])
         store.commit()
-        tables[id(store._table)] = store._table
+        tables[id(store.table)] = store.table
         assert len(store) == 30
         assert f"p{number:03}" in store.nearest(question(), 40)[0].ids
     assert len(tables) > 1
@@ -272,11 +272,9 @@ def test_a_reader_sees_whole_commits_only(tmp_path):
 
 
 def test_a_killed_prune_is_finished(tmp_path, monkeypatch):
-    from ernie_search.index.lance import LanceStore
-
     store = filled(tmp_path / "s")
     store.delete(["p001"])
-    monkeypatch.setattr(LanceStore, "_prune", lambda self: None)
+    monkeypatch.setattr(lance_upkeep, "remove_unneeded", lambda store: None)
     store.optimize()
     store.close()
     assert read_commit(tmp_path / "s").pruning

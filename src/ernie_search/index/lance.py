@@ -5,7 +5,6 @@ import shutil
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,20 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
-from ernie_search.index import lance_parts as parts
+from ernie_search.index import lance_upkeep as upkeep
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.filters import Filter, check_filter
 from ernie_search.index.id_map import Seen
-from ernie_search.index.lance_parts import MARGIN_S, Change, read_codec, vector_index, word_index, write_codec
+from ernie_search.index.lance_parts import read_codec, word_index, write_codec
 from ernie_search.index.lance_reader import LanceReader, lance_errors
 from ernie_search.index.lance_sql import one_of, to_sql
+from ernie_search.index.lance_upkeep import Change
 from ernie_search.index.memory_store import check_delete
 from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
 from ernie_search.index.store import Store, StoreMode, StoreStats
-
-MERGES = 8
-"""So often files are merged at most before old ones are removed; the second time mostly finds nothing."""
 
 
 class LanceStore(Store):
@@ -91,7 +88,7 @@ class LanceStore(Store):
             os.close(lock)
             return cls.open(folder, mode, check=check)
         if mode == "w" and commit.pruning:
-            store._prune()
+            upkeep.remove_unneeded(store)
         return store
 
     @classmethod
@@ -165,10 +162,10 @@ class LanceStore(Store):
         ids = rows["id"].to_pylist()
         with Change(self):
             if self._seen_ids().any_of(ids):
-                merge = self._table.merge_insert("id").when_matched_update_all()
+                merge = self.table.merge_insert("id").when_matched_update_all()
                 merge.when_not_matched_insert_all().execute(rows)
             else:
-                self._table.add(rows)
+                self.table.add(rows)
         self._seen_ids().add(ids)
         return int(rows.num_rows)
 
@@ -184,36 +181,32 @@ class LanceStore(Store):
         else:
             return 0
         with Change(self):
-            return int(self._table.delete(condition).num_deleted_rows)
+            return int(self.table.delete(condition).num_deleted_rows)
 
     def commit(self) -> None:
         """See ``Store``: new files are made durable, then the commit's own; a crash leaves the last one."""
         self._writing()
-        if len(self) and "words" not in self._reader.indexes:
+        if len(self) and "words" not in self.reader.indexes:
             with Change(self):
-                self._table.create_index("words", config=word_index())
-        if self._table.version != self.commit_read.version:
-            self._commit(pruning=False)
+                self.table.create_index("words", config=word_index())
+        if self.table.version != self.commit_read.version:
+            self.make_commit(pruning=False)
         on_disk.held_since(self.folder, self.commit_read)
 
     def optimize(self) -> None:
         """See ``Store``. Takes as much disk again while it runs, and until no reader needs the old files."""
         self._writing()
         self.commit()
-        with Change(self):
-            self._table.optimize(cleanup_older_than=parts.NEVER)
-        missing = self.spec.ann != "none" and "dense" not in self._reader.indexes
-        if missing and len(self) >= max(self.spec.exact_below, parts.SMALLEST_TRAINED):
-            with Change(self):
-                self._table.create_index("dense", config=vector_index(self.spec, len(self)))
-        self._commit(pruning=True)
-        self._prune()
+        upkeep.merge(self)
+        upkeep.index_vectors(self)
+        self.make_commit(pruning=True)
+        upkeep.remove_unneeded(self)
 
     # Reading
 
     def __len__(self) -> int:
         """Passages held."""
-        return self._reader.passages
+        return self.reader.passages
 
     def nearest(
         self, dense: NDArray[np.float32], k: int = 10, *, where: Filter | None = None, exact: bool = False
@@ -221,46 +214,46 @@ class LanceStore(Store):
         """See ``Store``."""
         vectors = check_vectors(dense, self.spec.dim, k)
         self._reading(where)
-        return self._reader.nearest(vectors, k, where, exact)
+        return self.reader.nearest(vectors, k, where, exact)
 
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
         """See ``Store``."""
         check_texts(texts, k)
         self._reading(where)
-        return [self._reader.bm25(text, k, where) for text in texts]
+        return [self.reader.bm25(text, k, where) for text in texts]
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """See ``Store``."""
         self._reading(None)
-        return self._reader.fetch(ids, self.columns(columns))
+        return self.reader.fetch(ids, self.columns(columns))
 
     def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
         """See ``Store``."""
         self._reading(where)
-        yield from self._reader.scan(self.columns(columns), where)
+        yield from self.reader.scan(self.columns(columns), where)
 
     def count(self, where: Filter | None = None) -> int:
         """See ``Store``."""
         self._reading(where)
-        return self._reader.count(where)
+        return self.reader.count(where)
 
     def stats(self) -> StoreStats:
         """See ``Store``."""
         tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
-        index = self._reader.indexes.get("dense")
+        index = self.reader.indexes.get("dense")
         return StoreStats(
             kind="lance",
             passages=len(self),
             dim=self.spec.dim,
             tokens=tokens,
             token_dim=self.spec.token_dim,
-            memory_bytes=self._reader.memory_bytes,
+            memory_bytes=self.reader.memory_bytes,
             model_name=self.model_name,
             model_fingerprint=self.model_fingerprint,
-            search=index.index_type if index is not None and self._reader.approximate else "exact",
+            search=index.index_type if index is not None and self.reader.approximate else "exact",
             unindexed=index.num_unindexed_rows if index is not None else 0,
             disk_bytes=sum(size for size, _ in self.commit_read.files.values()),
-            dense_format=self._reader.dense_format,
+            dense_format=self.reader.dense_format,
             token_format=self.spec.tokens,
             fields=dict(self.spec.fields),
             commit=self.commit_read.number,
@@ -279,24 +272,46 @@ class LanceStore(Store):
     def reread(self) -> None:
         """After a change: what was read before no longer holds."""
         self._has_parents = None
-        self._reader = LanceReader(self.folder, self._table, self.spec)
+        self.reader = LanceReader(self.folder, self.table, self.spec)
 
     def forget(self) -> None:
         """After a change that failed: nobody knows which ids are there."""
         self._seen = None
+
+    def make_commit(self, *, pruning: bool) -> None:
+        """Write a commit of the table as it is."""
+        last = self.commit_read
+        known = last.files
+        files = on_disk.checksums(self.folder, known)
+        tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
+        commit = on_disk.Commit(
+            last.number + 1,
+            self.table.version,
+            len(self),
+            tokens,
+            self.written_at,
+            pruning,
+            last.spec,
+            files,
+        )
+        on_disk.write_commit(self.folder, commit)
+        self.commit_read = commit
+        self._watch = on_disk.Watch(self.folder, files)
+        if commit.number % upkeep.COMMITS_HELD == 0:
+            self._open_table()
 
     def _open_table(self) -> None:
         import lancedb
 
         pinned = self.commit_read.version if self.mode == "r" else None
         with lance_errors(self.folder):
-            self._table: Any = lancedb.connect(str(self.folder)).open_table(on_disk.TABLE, version=pinned)
-        if self._table.version != self.commit_read.version:
+            self.table: Any = lancedb.connect(str(self.folder)).open_table(on_disk.TABLE, version=pinned)
+        if self.table.version != self.commit_read.version:
             raise IndexStateError(
-                f"{self.folder}: its table is at version {self._table.version}, its commit names "
+                f"{self.folder}: its table is at version {self.table.version}, its commit names "
                 f"{self.commit_read.version}; restore the store from a copy"
             )
-        self._reader = LanceReader(self.folder, self._table, self.spec)
+        self.reader = LanceReader(self.folder, self.table, self.spec)
 
     def _writing(self) -> None:
         if not self._release.alive:
@@ -314,51 +329,6 @@ class LanceStore(Store):
     def _seen_ids(self) -> Seen:
         if self._seen is None:
             self._seen = Seen()
-            for part in self._reader.scan(["id"], None):
+            for part in self.reader.scan(["id"], None):
                 self._seen.add(part.column("id").to_pylist())
         return self._seen
-
-    def _commit(self, *, pruning: bool) -> None:
-        """Write a commit of the table as it is."""
-        last = self.commit_read
-        known = last.files
-        files = on_disk.checksums(self.folder, known)
-        tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
-        commit = on_disk.Commit(
-            last.number + 1,
-            self._table.version,
-            len(self),
-            tokens,
-            self.written_at,
-            pruning,
-            last.spec,
-            files,
-        )
-        on_disk.write_commit(self.folder, commit)
-        self.commit_read = commit
-        self._watch = on_disk.Watch(self.folder, files)
-        if commit.number % parts.COMMITS_HELD == 0:
-            self._open_table()
-
-    def _prune(self) -> None:
-        """Remove the files that neither this commit nor a reader needs, and commit what is left.
-
-        LanceDB cleans up only while it merges, and a merge that still finds work makes a new version and
-        removes the one that the commit names; a kill before the next commit would then leave none to open.
-        So there must be nothing left to merge, and that must be committed, before anything is removed.
-        """
-        for _ in range(MERGES):
-            before = self._table.version
-            with Change(self):
-                self._table.optimize(cleanup_older_than=parts.NEVER)
-            if self._table.version == before:
-                break
-        if self._table.version != self.commit_read.version:
-            self._commit(pruning=True)
-        held = on_disk.held_since(self.folder, self.commit_read)
-        age = timedelta(milliseconds=1) if held is None else timedelta(seconds=time.time() - held + MARGIN_S)
-        time.sleep(0.002)  # so that even a version written just now is older than that
-        with Change(self):
-            self._table.optimize(cleanup_older_than=age, delete_unverified=True)
-        self._commit(pruning=False)
-        on_disk.held_since(self.folder, self.commit_read)

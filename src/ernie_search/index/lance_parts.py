@@ -1,32 +1,19 @@
-"""Pieces of the LanceDB store: its token codec, its indexes, and the frame around every change."""
+"""Pieces of the LanceDB store: its token codec and its indexes."""
 
 import io
-import time
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ernie_search.files import atomic_write
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.lance_files import CODEC
-from ernie_search.index.lance_reader import ann_for, lance_errors, partitions_for
+from ernie_search.index.lance_reader import ann_for, partitions_for
 from ernie_search.index.spec import IndexSpec
 
-if TYPE_CHECKING:
-    from ernie_search.index.lance import LanceStore
-
-NEVER = timedelta(days=36_500)
-"""LanceDB prunes by age whenever it optimizes; the version that a commit names may be of any age."""
 SMALLEST_TRAINED = 256
 """LanceDB trains product codes on at least so many vectors."""
-COMMITS_HELD = 32
-"""A writer opens its table anew after so many commits: LanceDB keeps something of every version, 80 kB
-of the smallest, up to gigabytes."""
-MARGIN_S = 1.0
-"""A clock read just before a version is written may disagree with the file system's by less than this."""
-
 GRAPH_M, GRAPH_EF = 20, 150
 """Neighbours in a graph, LanceDB's default; candidates while it is built, the lower end of what it advises:
 half the time of its default of 300."""
@@ -73,26 +60,3 @@ def vector_index(spec: IndexSpec, passages: int) -> Any:
         return HnswSq(distance_type="dot", num_partitions=partitions, m=GRAPH_M, ef_construction=GRAPH_EF)
     kind = {"ivf_rq": IvfRq, "ivf_sq": IvfSq, "ivf_pq": IvfPq}[ann_for(spec)]
     return kind(distance_type="dot", num_partitions=partitions)
-
-
-class Change:
-    """A change of a store's table: errors become one line, and what was read before is forgotten."""
-
-    def __init__(self, store: "LanceStore") -> None:
-        """Around the next statement."""
-        self._store = store
-        self._errors = lance_errors(store.folder)
-
-    def __enter__(self) -> None:
-        """Note the time, for pruning by age."""
-        self._store.written_at = time.time() - MARGIN_S
-        self._errors.__enter__()
-
-    def __exit__(self, *exception: Any) -> None:
-        """Begin to read anew."""
-        store = self._store
-        if exception[0] is None:
-            store.reread()
-        else:
-            store.forget()
-        self._errors.__exit__(*exception)
