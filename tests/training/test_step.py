@@ -11,7 +11,7 @@ from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.training import TrainingData, TrainSettings, prepare
 from ernie_search.training.batches import StepBatch, StepBatches
 from ernie_search.training.collate import Collator
-from ernie_search.training.run import _Run
+from ernie_search.training.one_run import Run
 from ernie_search.training.step import JointLoss
 from tiny_training import collection, settings
 
@@ -158,7 +158,7 @@ def test_the_collator_encodes_a_shared_passage_once_and_counts_what_it_cuts(base
 def test_the_token_head_has_a_rate_of_its_own(base, data, tmp_path: Path):
     chosen = settings(learning_rate=1e-4, head_learning_rate=5e-3, weight_decay=0.02)
     model = from_base(base, settings=ScoreSettings(query_length=32, passage_length=60), device="cpu")
-    run = _Run(tmp_path / "run", chosen, model, data, lambda event, values: None)
+    run = Run(tmp_path / "run", chosen, model, data, lambda event, values: None)
     groups = run.trainer.create_optimizer().param_groups
     names = {id(value): name for name, value in model.named_parameters()}
     seen = [names[id(value)] for group in groups for value in group["params"]]

@@ -36,7 +36,7 @@ from ernie_search.training.trainer import Events, Observer, StepTrainer
 
 MODEL_FOLDER = "model"
 CPU_TRAINING_BUDGET = 2048
-"""Padded tokens a micro-batch on a processor; see ``training/run.py``."""
+"""Padded tokens a micro-batch on a processor; see ``training/student.py``."""
 
 
 class TeacherTrainer(StepTrainer, CrossEncoderTrainer):

@@ -1,6 +1,5 @@
 """One training run in one folder: started, gone on with, or found done, by the same call."""
 
-import contextlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,53 +8,23 @@ import accelerate
 import sentence_transformers
 import torch
 import transformers
-from transformers import PrinterCallback, set_seed
-from transformers.trainer_callback import ProgressCallback
+from transformers import set_seed
 
 from ernie_search.data import Collection
 from ernie_search.errors import SettingsError
-from ernie_search.files import (
-    atomic_directory,
-    fingerprint,
-    read_json,
-    recover_directory,
-    sha256_file,
-    write_json,
-)
+from ernie_search.files import fingerprint, sha256_file, write_json
 from ernie_search.hardware import default_device, has_tf32
 from ernie_search.mining.lists import Lists
-from ernie_search.model import JointEncoder, ScoreSettings, from_base
+from ernie_search.model import ScoreSettings, from_base
 from ernie_search.model.settings import SETTINGS_FILE
-from ernie_search.process_memory import keep_freed_memory
-from ernie_search.training import log
-from ernie_search.training.arguments import arguments
-from ernie_search.training.batches import StepBatches
-from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
-from ernie_search.training.collate import Collator
-from ernie_search.training.curves import draw_curves
-from ernie_search.training.dev import DevEvaluator, DevSample
 from ernie_search.training.failure import one_for_all
-from ernie_search.training.folder import (
-    RUN_FILE,
-    TrainResult,
-    claimed_precision,
-    read_result,
-    write_result,
-)
+from ernie_search.training.folder import RUN_FILE, TrainResult, claimed_precision, read_result
+from ernie_search.training.one_run import Run
 from ernie_search.training.prepare import TrainingData, prepare
 from ernie_search.training.settings import TrainSettings
-from ernie_search.training.step import JointLoss
-from ernie_search.training.student import allowed_padding, make_ready, usual_budget
-from ernie_search.training.tally import Tally
 from ernie_search.training.teachers import StepTeachers
-from ernie_search.training.tensorboard import tensorboard_callbacks
-from ernie_search.training.trainer import Events, JointTrainer, Observer
-from ernie_search.training.watch import EntropyWatch
-from ernie_search.training.world import World, seed_rank
-
-BEST_FILE = "best.json"
-CACHED_LARGEST = 1 << 20
-"""Bytes of the largest block that stays in the process under gradient caching."""
+from ernie_search.training.trainer import Observer
+from ernie_search.training.world import World
 
 
 def train(
@@ -156,7 +125,7 @@ def _train(
     model = from_base(base, settings=_scores(settings, base), layers=layers, seed=settings.seed)
     teachers.fit(model, settings)
     settings = settings.model_copy(update={"precision": precision})
-    run = _Run(output, settings, model, data, observer, teachers, world)
+    run = Run(output, settings, model, data, observer, teachers, world)
     # Only now, as nothing was refused: bad input leaves no mark that the mended one would contradict.
     if world.speaks and not (output / RUN_FILE).is_file():
         write_json(output / RUN_FILE, identity | {"precision": precision})
@@ -185,127 +154,3 @@ def _scores(settings: TrainSettings, base: str) -> ScoreSettings:
             "late_temperature": settings.late_temperature,
         }
     )
-
-
-class _Run:
-    """The parts of one run, put together."""
-
-    def __init__(
-        self,
-        output: Path,
-        settings: TrainSettings,
-        model: JointEncoder,
-        data: TrainingData,
-        observer: Observer,
-        teachers: StepTeachers | None = None,
-        world: World | None = None,
-    ) -> None:
-        self.output, self.settings, self.model, self.observer = output, settings, model, observer
-        self.world = world = world or World()
-        make_ready(model, settings)
-        # With gradient caching memory is what counts: what a micro-batch takes goes back to the system.
-        keep_freed_memory(CACHED_LARGEST if settings.gradient_cache else 1 << 30)
-        model.attach_tokens = settings.needs_tokens
-        self.tally = Tally(world=world)
-        self.watch = EntropyWatch(settings)
-        dev = data.dev
-        self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
-        self.best: dict[str, Any] = {"step": 0, "metric": None}
-        batches = StepBatches(
-            data.examples,
-            steps=settings.steps,
-            questions=settings.questions_per_batch,
-            negatives=settings.negatives,
-            seed=settings.seed,
-        )
-        self.trainer = JointTrainer(
-            model=model,
-            args=arguments(output, settings, on_cpu=model.device.type == "cpu", with_dev=dev is not None),
-            train_dataset=None,
-            batches=batches,
-            keep_checkpoints=settings.keep_checkpoints,
-            loss=JointLoss(model, settings, teachers, world),
-            tally=self.tally,
-            world=world,
-            evaluator=self._evaluator(dev) if dev is not None else None,
-            data_collator=Collator(
-                model,
-                data.passages,
-                settings.token_budget or usual_budget(model.device),
-                with_pairs=settings.attention_weight > 0,
-                padding=allowed_padding([model, *(teachers.frozen_models() if teachers else ())], settings),
-                world=world,
-            ),
-            callbacks=[Events(self._observe)],
-        )
-        for unwanted in (PrinterCallback, ProgressCallback):
-            self.trainer.remove_callback(unwanted)
-
-    def _evaluator(self, dev: DevSample) -> DevEvaluator:
-        settings = self.settings
-        return DevEvaluator(dev, late=settings.needs_tokens, bf16=settings.precision == "bf16")
-
-    def _observe(self, name: str, values: dict[str, Any]) -> None:
-        if not self.world.speaks:
-            return
-        if name in ("log", "dev"):
-            log.append(self.output, name, values)
-        if name == "log":
-            for advice in self.watch.heed(values):
-                self.observer("advice", {"step": values["step"], "text": advice})
-        if name == "dev" and f"eval_{self.metric}" in values:
-            self._keep_best(values["step"], float(values[f"eval_{self.metric}"]))
-        self.observer(name, values)
-
-    def _keep_best(self, step: int, metric: float) -> None:
-        if self.best["metric"] is not None and metric <= self.best["metric"]:
-            return
-        self.best = {"step": step, "metric": metric}
-        with atomic_directory(self.output / "best") as folder:
-            self.model.save(str(folder))
-            write_json(folder / BEST_FILE, self.best)
-
-    def train(self) -> TrainResult:
-        """All steps that are left; then the last model and the result, written last."""
-        checkpoint = self.world.first(self._find_checkpoint)
-        step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-        if checkpoint:
-            self.tally.go_on_from(checkpoint)
-        else:
-            seed_rank(self.settings.seed, 0, self.world)
-        if self.world.speaks:
-            log.rewind(self.output, step)
-            for callback in tensorboard_callbacks(self.output, step):
-                self.trainer.add_callback(callback)
-        try:
-            self.observer("start", {"step": step, "steps": self.settings.steps})
-            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            return self.world.first(self._finish)
-        finally:
-            self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})
-
-    def _find_checkpoint(self) -> Path | None:
-        """Clear away what a kill left half written; the checkpoint to go on from, and the best so far."""
-        clear_leftovers(self.output)
-        recover_directory(self.output / "best")
-        if (self.output / "best" / BEST_FILE).is_file():
-            self.best = read_json(self.output / "best" / BEST_FILE)
-        return latest_checkpoint(self.output)
-
-    def _finish(self) -> TrainResult:
-        with atomic_directory(self.output / "last") as folder:
-            self.model.save(str(folder))
-        with contextlib.suppress(OSError):
-            (self.output / "eval").rmdir()  # made for evaluators that write files
-        draw_curves(self.output)
-        result = TrainResult(
-            model=self.output / ("best" if self.best["metric"] is not None else "last"),
-            last=self.output / "last",
-            best_step=self.best["step"],
-            best_metric=self.best["metric"],
-            steps=self.settings.steps,
-            seconds=round(self.tally.seconds, 2),
-            truncated=self.tally.shares(),
-        )
-        write_result(self.output, result)
-        return result
