@@ -21,7 +21,6 @@ from ernie_search.model.cross_encoder import (
     reads_plain_pairs,
 )
 from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
-from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.teacher.batches import ListBatches
 from ernie_search.teacher.folds import trains_on
@@ -32,11 +31,10 @@ from ernie_search.teacher.texts import passage_texts, question_texts
 from ernie_search.training import log
 from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
 from ernie_search.training.folder import RESULT_FILE
+from ernie_search.training.student import usual_budget
 from ernie_search.training.trainer import Events, Observer, StepTrainer
 
 MODEL_FOLDER = "model"
-CPU_TRAINING_BUDGET = 2048
-"""Padded tokens a micro-batch on a processor; see ``training/student.py``."""
 
 
 class TeacherTrainer(StepTrainer, CrossEncoderTrainer):
@@ -84,7 +82,7 @@ class TeacherRun:
         use_byte_dropout(self.model)
         keep_freed_memory()
         on_cpu = self.model.device.type == "cpu"
-        budget = settings.token_budget or (CPU_TRAINING_BUDGET if on_cpu else GPU_TOKEN_BUDGET)
+        budget = settings.token_budget or usual_budget(self.model.device)
         watched = sample_lists(others, settings.held_out) if settings.evaluations else []
         questions, passages = _texts(collection, batches, watched, split)
         self.tally = PairTally()
