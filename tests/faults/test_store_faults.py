@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from kill_rounds import kill_rounds
 
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
-from ernie_search.index import Eq, lance_upkeep, make_spec, open_index, verify
+from ernie_search.index import Eq, lance_files, lance_upkeep, make_spec, open_index, verify
 from ernie_search.index.lance_files import STORE, read_commit
 from store_helpers import MODEL, batch, new_store, passage, spec
 
@@ -70,6 +72,47 @@ def test_a_kill_between_cleaning_up_and_its_commit_leaves_the_commit_before(tmp_
     store.close()
     with open_index(tmp_path / "s") as reader:
         assert len(reader) == 31
+
+
+def test_a_reader_keeps_its_files_however_long_the_commit_took(tmp_path, monkeypatch):
+    store = filled(tmp_path / "s")
+    own = lance_files.checksums
+    monkeypatch.setattr(lance_upkeep, "MARGIN_S", 0.1)
+
+    def slow(*found):
+        time.sleep(0.5)
+        return own(*found)
+
+    monkeypatch.setattr(lance_files, "checksums", slow)
+    store.upsert(batch([passage(50)]))
+    store.optimize()
+    monkeypatch.setattr(lance_files, "checksums", own)
+    with open_index(tmp_path / "s") as reader:
+        store.delete([f"p{number:03}" for number in [*range(30), 50]])  # whole files: of no use to the writer
+        store.upsert(batch([replace(one, text="another text") for one in PASSAGES[:30]]))
+        store.optimize()
+        assert len(reader.nearest(question(), 40)[0].ids) == 31
+        assert reader.bm25(["common"], 40)[0].ids
+        assert reader.fetch(["p001"], ["text"])["text"].to_pylist() == [PASSAGES[1].text]
+    store.close()
+
+
+def test_a_commit_that_goes_while_it_is_read_is_looked_up_again(tmp_path, monkeypatch):
+    store = filled(tmp_path / "s")
+    folder, old = tmp_path / "s", read_commit(tmp_path / "s")
+    own, done = lance_files.commit_path, []
+
+    def commits_meanwhile(where, number):
+        if number == old.number and not done:
+            done.append(number)
+            store.upsert(batch([passage(50)]))
+            store.optimize()
+            assert not own(where, number).exists()
+        return own(where, number)
+
+    monkeypatch.setattr(lance_files, "commit_path", commits_meanwhile)
+    assert read_commit(folder).number > old.number
+    store.close()
 
 
 def test_a_writer_that_opens_its_table_anew_goes_on_as_before(tmp_path, monkeypatch):

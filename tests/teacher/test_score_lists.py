@@ -130,6 +130,18 @@ def test_only_what_is_missing_is_scored_and_ends_the_same(ready, tmp_path, calls
     assert len(calls) == SHARDS + 1
 
 
+def test_a_kill_between_the_lists_and_their_manifest_is_gone_on_from(ready, tmp_path, calls):
+    mined = lists(tmp_path / "lists")
+    whole = score_lists(ready, collection(), mined, tmp_path / "scored", SETTINGS)
+    # Of the two files that are moved up, the first one is in its place.
+    (tmp_path / "scored" / ".lists").mkdir()
+    (tmp_path / "scored" / "manifest.json").rename(tmp_path / "scored" / ".lists" / "manifest.json")
+    again = score_lists(ready, collection(), mined, tmp_path / "scored", SETTINGS)
+    assert again.fingerprint == whole.fingerprint
+    assert len(calls) == SHARDS
+    assert not (tmp_path / "scored" / ".lists").exists()
+
+
 def test_a_folder_goes_on_with_its_own_shard_size_and_precision(ready, tmp_path, monkeypatch):
     mined = lists(tmp_path / "lists")
     with pytest.raises(Killed):

@@ -9,6 +9,7 @@ the next writer removes it.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -80,11 +81,15 @@ def read_commit(folder: Path) -> Commit:
             f"{pointer}: its bytes changed since it was written; restore the store from a copy"
         )
     path = commit_path(folder, int(value["commit"]))
-    if not path.is_file() or sha256_file(path) != value["sha256"]:
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raw = b""
+    if hashlib.sha256(raw).hexdigest() != value["sha256"]:
         if int(_whole_json(pointer).get("commit", 0)) != int(value["commit"]):
             return read_commit(folder)  # a writer committed between our two looks
         raise IndexStateError(f"{path}: missing, or its bytes changed; restore the store from a copy")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(raw)
     files = {name: (int(size), str(digest)) for name, (size, digest) in content.pop("files").items()}
     return Commit(**content, files=files)
 
@@ -241,12 +246,14 @@ def _data_files(folder: Path) -> list[str]:
 
 def _problem(folder: Path, name: str, expected: tuple[int, str], pruning: bool) -> str | None:
     path = folder / name
-    if not path.is_file():
+    try:
+        size = path.stat().st_size
+        if size != expected[0]:
+            return f"{path}: holds {size} bytes, {expected[0]} were written"
+        if sha256_file(path) != expected[1]:
+            return f"{path}: its bytes changed since it was written (SHA-256 differs)"
+    except (FileNotFoundError, IsADirectoryError):  # also where a writer prunes it while we look
         return None if pruning else f"{path}: this file is missing"
-    if path.stat().st_size != expected[0]:
-        return f"{path}: holds {path.stat().st_size} bytes, {expected[0]} were written"
-    if sha256_file(path) != expected[1]:
-        return f"{path}: its bytes changed since it was written (SHA-256 differs)"
     return None
 
 

@@ -31,6 +31,7 @@ class Change:
     def __init__(self, store: "LanceStore") -> None:
         """Around the next statement."""
         self._store = store
+        self._before = (store.table.version, store.written_at)
         self._errors = lance_errors(store.folder)
 
     def __enter__(self) -> None:
@@ -39,12 +40,15 @@ class Change:
         self._errors.__enter__()
 
     def __exit__(self, *exception: Any) -> None:
-        """Begin to read anew."""
-        store = self._store
+        """Begin to read anew. What made no version does not make the last one look younger than it is."""
+        store, (version, written_at) = self._store, self._before
         if exception[0] is None:
             store.reread()
+            if store.table.version == version:
+                store.written_at = written_at
         else:
             store.forget()
+            store.written_at = written_at
         self._errors.__exit__(*exception)
 
 

@@ -16,7 +16,7 @@ from ernie_search.errors import DataError
 from ernie_search.hardware import prefers_bf16
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.process_memory import keep_freed_memory
-from ernie_search.teacher.score_folder import STAGING, ScoredList, ScoreFolder, shard_name
+from ernie_search.teacher.score_folder import ScoredList, ScoreFolder, shard_name
 from ernie_search.teacher.teachers import Teachers
 from ernie_search.teacher.texts import passage_texts, question_texts
 from ernie_search.teacher.train import check_same_data
@@ -101,7 +101,7 @@ def score_lists(
     _Scoring(teachers, collection, lists, state, settings, progress, engine).score()
     about = dict(lists.manifest)
     scored = _with_summary(_joined(lists, state), about, teachers, state)
-    write_lists(state.folder / STAGING, scored, data_fingerprint=lists.data_fingerprint, about=about)
+    write_lists(state.empty_staging(), scored, data_fingerprint=lists.data_fingerprint, about=about)
     state.move_up()
     return Lists.open(state.folder)
 

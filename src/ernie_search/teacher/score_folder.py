@@ -163,6 +163,14 @@ class ScoreFolder:
                     f"{path}: not readable as scores ({reason}); delete it and run the same command again"
                 ) from error
 
+    def empty_staging(self) -> Path:
+        """Where the scored lists are written first, without what a kill in ``move_up`` left there."""
+        staging = self.folder / STAGING
+        with storage_errors(self.folder):
+            if staging.exists():
+                shutil.rmtree(staging)
+        return staging
+
     def move_up(self) -> None:
         """Bring the scored lists from the staging folder to their place, the manifest last."""
         staging = self.folder / STAGING
