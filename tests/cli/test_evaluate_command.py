@@ -54,6 +54,30 @@ def test_two_files_of_one_name_stay_apart(run_cli, collection, runs):
     assert [one["system"] for one in report["systems"]] == ["perfect.run", str(runs / "perfect.run")]
 
 
+@pytest.mark.parametrize("how", ["run", "index"])
+def test_judgements_of_a_file_take_the_split_s_place(run_cli, collection, runs, index_folder, how):
+    (runs / "own.qrels").write_text("q1 0 rice 1\n", encoding="utf-8")
+    measured = {"run": ["--run", runs / "second.run"], "index": ["--index", index_folder]}[how]
+    report = json.loads(
+        run_cli("evaluate", collection, *measured, "--qrels", runs / "own.qrels", "--json").stdout
+    )
+    assert report["split"] is None
+    assert report["qrels"].endswith("own.qrels")
+    (system,) = report["systems"]
+    assert system["queries"] == 1
+    if how == "run":
+        assert system["measures"]["MRR@10"]["mean"] == 1.0  # the split judges tea, the file rice
+
+
+def test_judgements_of_other_questions_are_refused(run_cli, collection, runs):
+    (runs / "own.qrels").write_text("q1 0 rice 1\nq77 0 rice 1\n", encoding="utf-8")
+    result = run_cli("evaluate", collection, "--run", runs / "second.run", "--qrels", runs / "own.qrels")
+    assert result.exit_code == 2
+    assert "own.qrels: query 'q77' is not in" in result.stderr
+    assert "1 of 2" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("mode", ["late", "dense"])
 def test_an_index_is_searched_measured_and_its_run_saved(run_cli, collection, index_folder, tmp_path, mode):
     saved = tmp_path / "out.run"

@@ -8,6 +8,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from tiny_service import stub
+
 
 def test_health_and_readiness(served):
     assert served.client.get("/healthz").text == "ok\n"
@@ -40,12 +42,18 @@ def test_unknown_addresses_and_methods(served):
         assert answer.json()["error"]["code"] == status
 
 
-def test_info_tells_no_path(served):
+def test_info_says_what_may_be_asked(served):
     info = served.client.get("/v1/info").json()
     assert info["modes"] == ["dense", "late", "hybrid"]
     assert info["fields"] == {"lang": "str", "year": "int"}
     assert info["default_mode"] == "late"
-    assert "/" not in info["model"]
+
+
+def test_a_model_named_by_its_path_tells_only_the_last_part(serve):
+    client = serve(stub(name="/srv/secret/tea-model/")).client
+    assert client.get("/v1/info").json()["model"] == "tea-model"
+    listed = client.get("/v1/models").json()["data"]
+    assert {one["owned_by"] for one in listed} == {"tea-model"}
 
 
 def test_pages_are_cached_by_tag(served):

@@ -10,6 +10,7 @@ import typer
 from ernie_search.cli.evidence import (
     AnswerMatch,
     AnswersFile,
+    QrelsFile,
     SelfHitsOption,
     all_questions,
     answers_file,
@@ -17,7 +18,7 @@ from ernie_search.cli.evidence import (
 )
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
-from ernie_search.errors import SettingsError
+from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
@@ -30,7 +31,10 @@ EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index
 
 def evaluate(
     source: Annotated[str, typer.Argument(help="The collection whose questions and judgements count.")],
-    split: Annotated[str, typer.Option(help="Which judgements: train, dev, test, ...")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Which judgements: train, dev, test, ...; where no --qrels is given.")
+    ] = "test",
+    qrels: QrelsFile = None,
     index: Annotated[
         str | None, typer.Option(help="Measure this index or store (its folder or address), searched now.")
     ] = None,
@@ -76,7 +80,7 @@ def evaluate(
     if save_run is not None and index is None:
         raise SettingsError("--save-run writes the run of an index; name it with --index")
     collection = open_collection(source)
-    asked = _asked(collection, split, measure, answers, searching=index is not None)
+    asked = _asked(collection, split, qrels, measure, answers, searching=index is not None)
     # Before any file of a run is read: a mode that the index cannot do is refused at once.
     opened = None if index is None else open_searcher(index, model, mode)
     runs: dict[str, Run] = {}
@@ -108,7 +112,8 @@ def evaluate(
     if as_json:
         figures = {
             "source": collection.source,
-            "split": split,
+            "split": split if qrels is None else None,
+            "qrels": None if qrels is None else str(qrels),
             "data": collection.fingerprint,
             "systems": results_json(systems, baseline=against) if systems else [],
             "notes": [note for note in notes if note],
@@ -152,13 +157,14 @@ class _Asked:
 def _asked(
     collection: "Collection",
     split: str,
+    judgements: Path | None,
     measure: list[str] | None,
     answers: Path | None,
     *,
     searching: bool,
 ) -> _Asked:
-    """The split's questions, or those of a file of questions with answers."""
-    from ernie_search.evaluation import DEFAULT_MEASURES
+    """The split's questions, or those of a file of judgements, or of one of questions with answers."""
+    from ernie_search.evaluation import DEFAULT_MEASURES, read_qrels
     from ernie_search.evaluation.answers import ANSWER_CUTOFFS, answers_of, parse_answer_measure
     from ernie_search.evaluation.comparison import check_measures
 
@@ -169,7 +175,20 @@ def _asked(
     plain = tuple(name for name in names if parse_answer_measure(name) is None)
     of_answers = tuple(name for name in names if name not in plain)
     qrels: Qrels = {}
-    if queries is None:
+    if judgements is not None:
+        if queries is not None:
+            raise SettingsError(f"{answers}: these are the questions already; leave --qrels out")
+        qrels = read_qrels(judgements)
+        own = all_questions(collection)
+        unknown = sorted(qrels.keys() - {query.id for query in own})
+        if unknown:
+            raise DataError(
+                f"{judgements}: query {unknown[0]!r} is not in {collection.source} ({len(unknown)} of "
+                f"{len(qrels)} are not); give the collection whose questions were judged"
+            )
+        queries = [query for query in own if query.id in qrels] if searching or of_answers else []
+        place = f"{collection.source}, {judgements}: {len(qrels):,} questions"
+    elif queries is None:
         qrels = collection.qrels(split)
         queries = collection.queries(split) if searching or of_answers else []
         place = f"{collection.source}, {split}: {len(qrels):,} questions"

@@ -154,16 +154,18 @@ class _Lab:
         return folder if seed is None else folder / f"seed-{seed}"
 
     def trained(self, row: Row, seed: int) -> tuple[Measured, float]:
-        """A row's measures, and the seconds of its training."""
+        """A row's measures, and the seconds of its training, with those of a teacher that it alone needs."""
         if row.stage is None:
             raise TypeError(f"{row.name} has no training")
         folder = self._folder(row.name, seed)
         self.observer("row", {"name": row.name, "seed": seed})
         frozen: dict[str, Any] = {}
         frozen_model: Path | None = None
+        seconds = 0.0
         if row.teacher is not None:
             made = self._train(with_seed(row.teacher, seed), folder / "teacher", {}, None)
             frozen, frozen_model = {"frozen": made.fingerprint}, folder / "teacher" / "last"
+            seconds = made.seconds
         made = self._train(with_seed(row.stage, seed), folder / "train", frozen, frozen_model)
         self.made[row.name, seed] = made
         measured = row_runs.measured_run(
@@ -176,7 +178,7 @@ class _Lab:
             ),
             row.name,
         )
-        return measured, made.seconds
+        return measured, seconds + made.seconds
 
     def _train(self, stage: Stage, folder: Path, more: dict[str, Any], frozen: Path | None) -> StageManifest:
         """Train in ``folder``; the last step's model is what is measured, so all rows have equal steps."""

@@ -23,7 +23,7 @@ NAME = "ernie-search"
 async def models(request: Request) -> Response:
     """The one model, in OpenAI's shape."""
     engine = context(request).service.current
-    owner = engine.model.name if engine is not None else ""
+    owner = engine.model_name if engine is not None else ""
     listed = [
         {"id": one, "object": "model", "created": 0, "owned_by": owner} for one in (NAME, f"{NAME}:query")
     ]

@@ -99,6 +99,11 @@ class Engine:
                     raise answer
 
     @property
+    def model_name(self) -> str:
+        """What clients are told of the model's name: of a path only the last part."""
+        return str(self.model.name).replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+    @property
     def can_filter(self) -> bool:
         """Whether searches can be filtered, be it by id alone."""
         return "filters" in getattr(self.index, "capabilities", ())

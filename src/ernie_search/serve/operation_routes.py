@@ -43,7 +43,7 @@ async def info(request: Request) -> Response:
                 "name": "ernie-search",
                 "version": __version__,
                 "index_version": here.service.version,
-                "model": engine.model.name.replace("\\", "/").rstrip("/").rpartition("/")[2],
+                "model": engine.model_name,
                 "passages": len(engine.index),
                 "dimensions": engine.dim,
                 "modes": engine.modes,
