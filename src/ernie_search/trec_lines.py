@@ -47,17 +47,23 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_run_lines(path: Path) -> Iterator[tuple[int, str, str, float]]:
+def read_run_lines(path: Path, *, apart: bool = True) -> Iterator[tuple[int, str, str, float]]:
     """Line number, query id, passage id and score of each line of a run.
 
     The score decides; a rank that is a whole number is compared with that of the question's line before.
+
+    Args:
+        path: plain or gzip.
+        apart: whether other questions' lines may stand between. Then the last line of every question is
+            remembered; without, memory does not grow with the questions.
 
     Raises:
         DataError: as ``read_lines``; a file without lines; or, with the line: a wrong number of columns, a
             score that is no number, a rank that contradicts the score.
     """
     empty = True
-    before: tuple[str, str, float] = ("", "", math.nan)
+    current, before = "", None
+    left: dict[str, tuple[str, float] | None] = {}
     for number, line in read_lines(path):
         columns = BLANK.split(line)
         if len(columns) != 6:
@@ -71,13 +77,17 @@ def read_run_lines(path: Path) -> Iterator[tuple[int, str, str, float]]:
             raise DataError(
                 f"{path}:{number}: the score {score_text!r} is not a number; columns are {RUN_COLUMNS}"
             )
-        if query_id == before[0] and _contradict(rank, score, *before[1:]):
+        if query_id != current:
+            if apart:
+                left[current] = before
+            current, before = query_id, left.get(query_id)
+        if before is not None and _contradict(rank, score, *before):
             raise DataError(
-                f"{path}:{number}: rank {rank} with score {score:g} contradicts rank {before[1]} with score "
-                f"{before[2]:g} of query {query_id!r}; a higher score is better: negate distances, or write "
+                f"{path}:{number}: rank {rank} with score {score:g} contradicts rank {before[0]} with score "
+                f"{before[1]:g} of query {query_id!r}; a higher score is better: negate distances, or write "
                 "the ranks anew"
             )
-        before = (query_id, rank, score)
+        before = (rank, score)
         empty = False
         yield number, query_id, passage_id, score
     if empty:
@@ -106,13 +116,13 @@ def stream_run(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
     """Each question with its scores, one question held at a time.
 
     A question's lines have to stand together, as every tool writes them. Where they don't, the question
-    comes more than once: who streams has to notice.
+    comes more than once: who streams has to notice. Only ranks of lines that stand together are compared.
 
     Raises:
         DataError: as ``read_run_lines``, or a passage named twice for a question.
     """
     current, scores = "", dict[str, float]()
-    for number, query_id, passage_id, score in read_run_lines(path):
+    for number, query_id, passage_id, score in read_run_lines(path, apart=False):
         if query_id != current and scores:
             yield current, scores
             scores = {}

@@ -58,6 +58,7 @@ def test_the_reader_of_columns_equals_the_careful_one(tmp_path: Path, content: b
         "q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t\n",
         "q1 Q0 a 1 2 t\nq2 Q0 a 1 1 t\nq1 Q0 a 2 1 t\n",
         "q1 Q0 a 1 1 t\nq1 Q0 b 2 2 t\n",
+        "q1 Q0 a 1 1 t\nq2 Q0 a 1 5 t\nq1 Q0 b 2 2 t\nq2 Q0 b 2 4 t\n",
         "\n",
         "",
     ],
@@ -80,6 +81,10 @@ def test_a_long_run_of_several_blocks(tmp_path: Path, monkeypatch: pytest.Monkey
         ("q Q0 a 1 1.0 t\nq Q0 b 2 2.0 t\n", r"x:2: rank 2 with score 2 contradicts rank 1 with score 1 of"),
         ("q Q0 a 2 2.0 t\nq Q0 b 1 1.0 t\n", r"x:2: rank 1 with score 1 contradicts rank 2"),
         ("q Q0 a 0 0.1 t\nr Q0 a 0 9 t\nr Q0 b 1 9.5 t\n", r"x:3: rank 1 .* of query 'r'; a higher score"),
+        # questions in turn: two lines of one are never neighbours
+        ("q Q0 a 1 1 t\nr Q0 a 1 5 t\nq Q0 b 2 2 t\nr Q0 b 2 4 t\n", r"x:3: rank 2 .* rank 1 .* query 'q'"),
+        ("q Q0 a 2 2 t\nr Q0 a 1 5 t\nq Q0 b 1 1 t\nr Q0 b 2 4 t\n", r"x:3: rank 1 .* rank 2 .* query 'q'"),
+        ("q Q0 a - 2 t\nr Q0 a 1 5 t\nq Q0 b - 3 t\nr Q0 b 2 6 t\n", r"x:4: rank 2 .* rank 1 .* query 'r'"),
     ],
 )
 def test_ranks_that_contradict_scores(tmp_path: Path, text: str, message: str) -> None:
@@ -96,11 +101,18 @@ def test_ranks_that_contradict_scores(tmp_path: Path, text: str, message: str) -
         "q Q0 b 2 1.0 t\nq Q0 a 1 2.0 t\n",  # the worse line first
         "q Q0 a 1 1.0 t\nr Q0 b 2 2.0 t\n",  # two questions
         "q Q0 a - 1.0 t\nq Q0 b - 2.0 t\n",  # no ranks
+        "q Q0 a 1 2 t\nr Q0 a 1 9 t\nq Q0 b 2 1 t\nr Q0 b 2 8 t\n",  # questions in turn
     ],
 )
 def test_ranks_that_say_nothing_else(tmp_path: Path, text: str) -> None:
     (tmp_path / "x").write_text(text)
     assert read_run(tmp_path / "x") == carefully(tmp_path / "x")
+
+
+def test_a_run_with_its_questions_in_turn_is_read_by_columns(tmp_path: Path) -> None:
+    lines = [f"q{query} Q0 p{rank} {rank} {-rank} t\n" for rank in range(9) for query in range(7)]
+    (tmp_path / "x").write_text("".join(lines))
+    assert read_quickly(tmp_path / "x") == carefully(tmp_path / "x")
 
 
 def test_unknown_questions_and_passages_are_named_with_their_line(tmp_path: Path) -> None:

@@ -114,6 +114,15 @@ def test_save_and_load_keep_both_scores(model, tmp_path):
     assert again.name == model.name
 
 
+def test_what_is_saved_does_not_follow_from_the_last_texts_read(model, tmp_path):
+    model.save(str(tmp_path / "unread"))
+    model.encode(["a question", "one that is longer than it"])  # sets a cut and a filling in the tokenizer
+    model.save(str(tmp_path / "read"))
+    saved = (tmp_path / "read" / "tokenizer.json").read_text(encoding="utf-8")
+    assert saved == (tmp_path / "unread" / "tokenizer.json").read_text(encoding="utf-8")
+    assert (json.loads(saved)["truncation"], json.loads(saved)["padding"]) == (None, None)
+
+
 def test_a_saved_model_is_a_base_that_keeps_its_ways(bare, settings, tmp_path):
     model = from_base(
         str(bare), settings=settings.model_copy(update={"query_prompt": "query: "}), device="cpu"

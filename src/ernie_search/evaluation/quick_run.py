@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from ernie_search.trec_lines import GZIP_MAGIC
@@ -57,12 +58,11 @@ def read_quickly(path: Path) -> Run | None:
         return None  # two blanks in a row, or blanks of both kinds
     scores = columns["score"].to_numpy()
     queries, ranks = columns["query"].indices.to_numpy(), columns["rank"].to_numpy()
-    same, better = queries[1:] == queries[:-1], scores[1:] > scores[:-1]
-    if np.isnan(scores).any() or (same & (ranks[1:] > ranks[:-1]) & better).any():
+    starts = [0, *(np.flatnonzero(queries[1:] != queries[:-1]) + 1).tolist(), len(scores)]
+    together = len(starts) - 1 == len(known["query"])
+    order = slice(None) if together else np.argsort(queries, kind="stable")
+    if np.isnan(scores).any() or _contradict(queries[order], ranks[order], scores[order]):
         return None
-    if (same & (ranks[1:] < ranks[:-1]) & (scores[1:] < scores[:-1])).any():
-        return None
-    starts = [0, *(np.flatnonzero(~same) + 1).tolist(), len(scores)]
     passages = np.array(known["passage"], dtype=object)[columns["passage"].indices.to_numpy()].tolist()
     values = scores.tolist()
     run: Run = {}
@@ -73,3 +73,10 @@ def read_quickly(path: Path) -> Run | None:
         if len(own) != before + stop - start:
             return None  # a passage twice
     return run
+
+
+def _contradict(queries: NDArray[np.int32], ranks: NDArray[np.int64], scores: NDArray[np.float64]) -> bool:
+    """Whether a line contradicts the one before it, of the same question; a question's lines together."""
+    same, better, worse = queries[1:] == queries[:-1], scores[1:] > scores[:-1], scores[1:] < scores[:-1]
+    wrong = (ranks[1:] > ranks[:-1]) & better | (ranks[1:] < ranks[:-1]) & worse
+    return bool((same & wrong).any())

@@ -15,6 +15,7 @@ from ernie_search.errors import ModelError
 from ernie_search.files import atomic_directory
 from ernie_search.model.encode import padded, tokenize
 from ernie_search.model.joint import HEAD_NAME, JointEncoder
+from ernie_search.model.tokenizer import forget_last_call
 from ernie_search.types import Task
 
 ST_CONFIG = "config_sentence_transformers.json"
@@ -56,6 +57,7 @@ def export_multi_vector(model: JointEncoder, output: Path) -> Path:
     if not _may_replace(output):
         raise ModelError(f"{output}: exists and is no exported model; choose another folder")
     with atomic_directory(output) as folder:
+        forget_last_call(model.tokenizer)
         _multi_vector(model).save(str(folder))
         _check(model, folder, output)
     return output

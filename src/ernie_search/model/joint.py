@@ -21,6 +21,7 @@ from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
 from ernie_search.model.packing import Packing
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
+from ernie_search.model.tokenizer import forget_last_call
 from ernie_search.types import Task
 
 HEAD_NAME = "token_head"
@@ -227,6 +228,7 @@ class JointEncoder(SentenceTransformer):
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         """Save a plain SentenceTransformer directory, with the token head and its settings beside it."""
+        forget_last_call(self.tokenizer)
         super().save(path, *args, **kwargs)
         head = {
             name: value.detach().cpu().contiguous() for name, value in self.token_head.state_dict().items()

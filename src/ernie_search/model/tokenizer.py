@@ -43,6 +43,18 @@ def open_tokenizer(model: str) -> Any:
     return tokenizer
 
 
+def forget_last_call(tokenizer: Any) -> None:
+    """Take the last call's cut and filling out of what a fast tokenizer saves of itself.
+
+    Else ``tokenizer.json`` would say how the last batch before the save was read: whoever opens that file
+    alone would have texts cut there, and a training that was killed would save another than one that was not.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+
+
 def _has_vocabulary(tokenizer: Any, folder: Path) -> bool:
     """Whether its words are from the folder: of a config alone transformers makes a tokenizer without any.
 

@@ -21,6 +21,7 @@ from ernie_search.model.cross_encoder import (
     reads_plain_pairs,
 )
 from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
+from ernie_search.model.tokenizer import forget_last_call
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.teacher.batches import ListBatches
 from ernie_search.teacher.folds import trains_on
@@ -30,11 +31,19 @@ from ernie_search.teacher.settings import TeacherSettings
 from ernie_search.teacher.texts import passage_texts, question_texts
 from ernie_search.training import log
 from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
+from ernie_search.training.curves import Panels, draw_curves
 from ernie_search.training.folder import RESULT_FILE
 from ernie_search.training.student import usual_budget
+from ernie_search.training.tensorboard import tensorboard_callbacks
 from ernie_search.training.trainer import Events, Observer, StepTrainer
 
 MODEL_FOLDER = "model"
+PANELS: Panels = (
+    ("listwise loss", "loss_listwise"),
+    ("entropy over a list, nats", "entropy"),
+    ("norm of the gradient", "grad_norm"),
+    ("lists it is not trained on, MRR", "eval_"),
+)
 
 
 class TeacherTrainer(StepTrainer, CrossEncoderTrainer):
@@ -153,6 +162,8 @@ class TeacherRun:
         if checkpoint:
             self.tally.go_on_from(checkpoint)
         log.rewind(self.folder, step)
+        for callback in tensorboard_callbacks(self.folder, step):
+            self.trainer.add_callback(callback)
         try:
             self.observer("start", {"step": step, "steps": self.settings.steps})
             self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -163,9 +174,11 @@ class TeacherRun:
     def _finish(self) -> None:
         # The last model: the rate has fallen to zero by then, and nothing independent could choose another.
         with atomic_directory(self.folder / MODEL_FOLDER) as folder:
+            forget_last_call(self.model.tokenizer)
             self.model.save(str(folder))
         with contextlib.suppress(OSError):
             (self.folder / "eval").rmdir()  # made for evaluators that write files
+        draw_curves(self.folder, PANELS)
         result = {
             "fingerprint": cross_encoder_fingerprint(self.model),
             "lists": self.lists,
