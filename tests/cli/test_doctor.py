@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import ernie_search.model
 from ernie_search import hardware
 from ernie_search.cli import doctor
 from ernie_search.errors import ModelError
@@ -30,6 +31,7 @@ def healthy(monkeypatch, tmp_path):
     import ernie_search.model.base
 
     monkeypatch.setattr(hardware, "inspect", lambda: MACHINE)
+    monkeypatch.setattr(hardware, "has_tf32", lambda: True)
     monkeypatch.setattr(ernie_search.model.base, "bundled_base", lambda: tmp_path)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=50 * GIB))
     monkeypatch.setattr(doctor, "_version", lambda name: "1.2.3")
@@ -45,6 +47,9 @@ def test_the_table_shows_the_machine(run_cli):
         "0.53 times fp32",
         "fp32 will be used",
         "Big [card] (cuda, 80.0 GiB, bf16 yes)",
+        "packed without padding, for models that prove to give the same so",
+        "precision: tf32",
+        "compile: true (triton 1.2.3)",
         "SHA-256 as expected",
         "50.0 GiB free",
         "Nothing is missing",
@@ -116,3 +121,21 @@ def test_a_full_disk_and_little_memory_are_named(run_cli, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=GIB))
     monkeypatch.setattr(hardware, "inspect", lambda: replace(MACHINE, memory_available=GIB))
     assert list(remedies(run_cli)) == ["disk space (1.0 GiB free)", "memory (1.0 GiB available)"]
+
+
+def test_an_older_gpu_without_triton_is_told_what_it_lacks(run_cli, monkeypatch):
+    monkeypatch.setattr(hardware, "has_tf32", lambda: False)
+    monkeypatch.setattr(ernie_search.model, "packs_on_gpu", lambda: False)
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "triton" else "1.2.3")
+    result = run_cli("doctor")
+    for words in ("this torch cannot pack", "not on this GPU", "needs triton"):
+        assert words in result.stdout
+    paths = json.loads(run_cli("doctor", "--json").stdout)["gpu_paths"]
+    assert paths == {"tf32": False, "packed": False, "compiler": None}
+
+
+def test_without_a_gpu_none_of_its_paths_is_promised(run_cli, monkeypatch):
+    machine = dataclasses.replace(MACHINE, accelerators=())
+    monkeypatch.setattr(hardware, "inspect", lambda: machine)
+    assert "SDPA over padded batches; tf32 and packing need an NVIDIA GPU" in run_cli("doctor").stdout
+    assert json.loads(run_cli("doctor", "--json").stdout)["gpu_paths"] is None

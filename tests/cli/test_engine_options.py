@@ -1,5 +1,6 @@
 """``--engine`` and its options: refused in one line before anything is loaded."""
 
+import socket
 import sys
 
 import pytest
@@ -55,3 +56,20 @@ def test_impossible_parts(run_cli, collection, options, message):
     done = run_cli("index", "build", collection, "--output", "qdrant+http://localhost:1/x", *options)
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_nobody_at_the_address(run_cli, monkeypatch, command, address):
+    """At once: Ray by itself would go on trying for minutes."""
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    monkeypatch.setattr(
+        "ray._private.ray_constants.ENABLE_RAY_CLUSTER", False
+    )  # not the machine's own address
+    with socket.socket() as held:  # bound, and not listening: nobody else can take the port meanwhile
+        held.bind(("127.0.0.1", 0))
+        there = address.format(held.getsockname()[1])
+        done = run_cli(*COMMANDS[command], "--engine", "ray", "--address", there)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: {there}: no Ray cluster answers there")
+    assert done.stderr.count("\n") == 1

@@ -73,6 +73,7 @@ def examine(folder: Path = Path()) -> dict[str, Any]:
         "disk_free": disk.free,
         "packages": packages,
         "fused_maxsim": _version(KERNELS),
+        "gpu_paths": _gpu_paths(machine),
         "base": base,
         "missing": [asdict(one) for one in missing],
     }
@@ -95,6 +96,25 @@ def _machine(missing: list[Missing]) -> dict[str, Any] | None:
         if not any(one.what == "package torch" for one in missing):
             missing.append(Missing(f"torch does not load ({error})", "pip install --force-reinstall torch"))
         return None
+
+
+def _gpu_paths(machine: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What training and encoding may take of the GPU at hand; None without an NVIDIA one.
+
+    ``packed``: torch has attention over texts of several lengths in one row. ``compiler``: what ``compile:
+    true`` would use.
+    """
+    if machine is None or all(one["kind"] != "cuda" for one in machine["accelerators"]):
+        return None
+    from ernie_search.hardware import has_tf32
+    from ernie_search.model import packs_on_gpu
+
+    triton = _version("triton")
+    return {
+        "tf32": has_tf32(),
+        "packed": packs_on_gpu(),
+        "compiler": f"triton {triton}" if triton else None,
+    }
 
 
 def _base(missing: list[Missing]) -> dict[str, Any]:
@@ -148,6 +168,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             kernels = report["fused_maxsim"]
             advice = "not installed; it saves memory and time: pip install 'ernie-search[gpu]'"
             rows.append(("fused MaxSim", f"{KERNELS} {kernels}" if kernels else advice))
+        rows += _path_rows(report["gpu_paths"])
     rows.append(("disk", f"{binary_size(report['disk_free'])} free here"))
     base = report["base"]
     rows.append(
@@ -157,6 +178,24 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         f"{name} {version or 'MISSING'}" for name, version in report["packages"].items() if name != BASE
     ]
     return [*rows, ("packages", ", ".join(versions))]
+
+
+def _path_rows(paths: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """How batches are read, and what may be asked for."""
+    if paths is None:
+        return [("attention", "torch's SDPA over padded batches; tf32 and packing need an NVIDIA GPU")]
+    packed = (
+        "packed without padding, for models that prove to give the same so; else SDPA over padded batches"
+    )
+    compiler = paths["compiler"]
+    return [
+        (
+            "attention",
+            packed if paths["packed"] else "torch's SDPA over padded batches (this torch cannot pack)",
+        ),
+        ("tf32", "can be asked for: precision: tf32" if paths["tf32"] else "not on this GPU"),
+        ("torch.compile", f"can be asked for: compile: true ({compiler})" if compiler else "needs triton"),
+    ]
 
 
 def _accelerator(one: dict[str, Any]) -> str:

@@ -8,10 +8,12 @@ lost one again by itself.
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from ernie_search.engines.protocol import Job, Key, Result, Work
 from ernie_search.errors import EngineError, ErnieSearchError, SettingsError
@@ -32,6 +34,8 @@ RETRIES = 5
 """Times that a job is done again after its worker or node was lost."""
 AHEAD = 2
 """Jobs handed over beyond what the cluster does at once, so that no worker waits for the next."""
+KNOCK_SECONDS = 10
+"""Until an address that answers nothing counts as nobody's."""
 PACKAGES = ("ernie-search", "torch", "transformers", "sentence-transformers")
 """On which a result depends: workers have the same versions, or are refused."""
 
@@ -153,6 +157,8 @@ def _connect(address: str | None, **options: Any) -> None:
     if own:
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
+        if address is not None:
+            _knock(address)
         ray.init(
             address="local" if own else address,
             log_to_driver=False,
@@ -163,6 +169,19 @@ def _connect(address: str | None, **options: Any) -> None:
         where = "a local Ray did not start" if own else f"{address}: no Ray cluster answers there"
         reason = " ".join(str(error).split())[:300]
         raise EngineError(f"{where} ({reason})") from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nobody listens: Ray itself would go on trying for minutes."""
+    client = "://" in address
+    url = urlsplit(address if client else f"//{address}")
+    if not url.hostname or not url.port:  # "auto" and the like are Ray's to find
+        return
+    here = not client and url.hostname in {"localhost", "127.0.0.1", "::1"}
+    host = (
+        _here() if here else url.hostname
+    )  # as Ray reads it: heads listen there, not always on the loopback
+    socket.create_connection((host, url.port), timeout=KNOCK_SECONDS).close()
 
 
 def _nodes() -> Iterator[tuple[float, float]]:

@@ -23,15 +23,23 @@ Span = tuple[int, int, int]
 
 
 def check_same_tokenizer(teacher: CrossEncoder, student: JointEncoder) -> None:
+    """:func:`compare_tokenizers` of two models."""
+    compare_tokenizers(teacher.tokenizer, student.tokenizer)
+
+
+def compare_tokenizers(teacher: Any, student: Any) -> None:
     """Refuse a teacher whose tokens are not the student's own.
 
     Special tokens and templates may differ: they take no part in what is compared.
+
+    Args:
+        teacher, student: the tokenizers, as transformers has them.
 
     Raises:
         ModelError: no fast tokenizer, another vocabulary, or the same one applied differently; says which.
     """
     ours, theirs = _state(student, "the student"), _state(teacher, "the teacher")
-    vocabulary, other = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
+    vocabulary, other = student.get_vocab(), teacher.get_vocab()
     if vocabulary != other:
         example = min(set(vocabulary.items()) ^ set(other.items()), key=lambda item: (item[1], item[0]))
         _refuse(
@@ -50,8 +58,8 @@ def _refuse(why: str) -> None:
     )
 
 
-def _state(model: Any, who: str) -> dict[str, Any]:
-    backend: Any = getattr(model.tokenizer, "backend_tokenizer", None)
+def _state(tokenizer: Any, who: str) -> dict[str, Any]:
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         _refuse(f"{who}'s has no fast version")
     state: dict[str, Any] = json.loads(backend.to_str())

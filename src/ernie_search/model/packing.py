@@ -143,6 +143,15 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: f
     return mixed[None]
 
 
+def packs_on_gpu() -> bool:
+    """Whether this torch has what packing needs on a GPU; a model must still prove to give the same so."""
+    try:
+        import torch.nn.attention.varlen  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 AttentionInterface.register(ATTENTION, packed_attention)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
