@@ -10,7 +10,14 @@ import yaml
 
 from ernie_search.data import write_beir
 from ernie_search.model import load
-from tiny_training import collection, settings, weights
+from ernie_search.types import Query
+from tiny_training import CROPS, collection, settings, weights
+
+FILLED = (
+    "320 of 320 negatives are random passages: BM25 found too few in ranks 0 to 30 "
+    "(negative_first, negative_last)"
+)
+"""Of the crops: a question shares its words with its own passage alone."""
 
 
 @pytest.fixture
@@ -52,8 +59,27 @@ def test_a_model_is_trained_and_what_to_type_next_is_said(run_cli, data, recipe,
     assert following == f"Next: ernie-search index {data} --model {model} --output {index}"
     lines = result.stderr.splitlines()  # no chatter of libraries among them
     assert lines[0].startswith("reading questions")
-    assert all(line.startswith(("step ", "warning: the teacher's entropy is ")) for line in lines[1:])
+    assert lines[1] == FILLED
+    assert all(line.startswith(("step ", "warning: the teacher's entropy is ")) for line in lines[2:])
     assert load(output / "best").length_of("query") == 12
+
+
+def test_random_negatives_are_counted_and_said_only_where_there_are_any(run_cli, recipe, tmp_path):
+    shared = [Query(f"q{i}", f"where is {crop} grown?") for i, crop in enumerate(CROPS)]
+    judged = {"train": {f"q{i}": {f"p{i}": 1} for i in range(len(CROPS))}}
+    # Every passage has 'grown', so BM25 ranks them all; then the first question asks otherwise.
+    for number, queries in enumerate((shared, [Query("q0", "tea"), *shared[1:]])):
+        data, output = tmp_path / f"data-{number}", tmp_path / f"run-{number}"
+        write_beir(collection(queries=queries, qrels=judged), data)
+        result = run_cli("train", data, "--output", output, "--recipe", recipe, "--json")
+        assert result.exit_code == 0, result.output
+        said = [line for line in result.stderr.splitlines() if "random passages" in line]
+        assert said == [FILLED.replace("320 of", "8 of")] * number
+        stage = json.loads((output / "stage.json").read_text(encoding="utf-8"))
+        kept = json.loads((output / "result.json").read_text(encoding="utf-8"))
+        assert (
+            json.loads(result.stdout)["filled"] == kept["filled"] == stage["counts"]["filled"] == 8 * number
+        )
 
 
 def test_the_same_command_again_says_that_it_is_done(run_cli, data, recipe, output):

@@ -61,7 +61,7 @@ def test_bytes_and_money():
     assert found["store"].disk == pytest.approx(1e6 * (400 + 5 * 24 + 960))
     assert by_name(tokens="none")["store"].disk == pytest.approx(1e6 * (400 + 5 * 4 + 960))
     assert by_name(tokens="2bit")["store"].disk == pytest.approx(1e6 * (400 + 5 * (2.5 + 2 + 4) + 960))
-    assert found["mine"].memory == 1e6 * (400 + 110)
+    assert found["mine"].memory == 110e6 + 2 * 65_536 * 400  # no vectors but a chunk's
     assert found["index"].memory == pytest.approx(1e6 * (12.5 + 16))
     assert found["score"].memory == pytest.approx(36_000 * (480 + 110))
     assert found["train"].money == pytest.approx(2.0)

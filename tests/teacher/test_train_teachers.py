@@ -13,6 +13,7 @@ from ernie_search.mining.lists import TrainingList, write_lists
 from ernie_search.teacher import Teachers, train_teachers
 from ernie_search.teacher.folds import fold_of
 from ernie_search.training.checkpoints import checkpoint_steps
+from event_files import scalars
 from tiny_teacher import TRAIN, collection, lists, settings, training_lists
 
 
@@ -84,6 +85,30 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(base, whole):
     assert events == []
     with pytest.raises(TrainingError, match=r"holds another run \(steps 6, now 7\)"):
         train_teachers(collection(), mined, whole, settings(base, steps=7))
+
+
+def test_its_curves_are_a_picture_and_in_tensorboard(base, whole, tmp_path):
+    for stop in ((0, "step", 3), (1, "step", 5)):
+        with pytest.raises(Killed):
+            train_teachers(
+                collection(), lists(tmp_path / "lists"), tmp_path / "run", settings(base), stop_at(*stop)
+            )
+    train_teachers(collection(), lists(tmp_path / "lists"), tmp_path / "run", settings(base))
+    for folder in (tmp_path / "run", whole):
+        for one in (folder / "teacher-0", folder / "teacher-1"):
+            assert (one / "curves.png").stat().st_size > 10_000
+            log = [json.loads(line) for line in (one / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+            shown = scalars(one)
+            for kind, tag, name in (
+                *(
+                    ("log", f"train/{name}", name)
+                    for name in ("loss", "loss_listwise", "grad_norm", "entropy")
+                ),
+                ("held_out", "eval/held_out_mrr", "eval_held_out_mrr"),
+            ):
+                logged = {event["step"]: event[name] for event in log if event["event"] == kind}
+                assert logged, name
+                assert shown[tag] == pytest.approx(logged), tag
 
 
 def test_each_teacher_is_trained_on_the_other_folds(base, whole):

@@ -1,5 +1,6 @@
 """The whole method's terms in one step, spelled out question by question; and runs that use them."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ernie_search.training.batches import StepBatch, StepBatches
 from ernie_search.training.collate import Collator
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
+from event_files import scalars
 from tiny_training import collection, settings
 
 WHOLE: dict[str, Any] = {
@@ -286,6 +288,15 @@ def test_the_whole_method_trains_and_goes_on_bit_for_bit(base, lists, teachers, 
     for name in ("model.safetensors", "token_head.safetensors"):
         assert (whole.last / name).read_bytes() == (cut.last / name).read_bytes()
     assert (tmp_path / "whole" / "curves.png").stat().st_size > 10_000
+    lines = (tmp_path / "whole" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    log = [event for event in map(json.loads, lines) if event["event"] == "log"]
+    for folder in ("whole", "cut"):
+        shown = scalars(tmp_path / folder)
+        terms = ("dense", "late", "interaction", "cascade", "direct", "attention", "dual")
+        parts = [f"{kind}_{term}" for kind in ("loss", "raw") for term in terms]
+        for name in ("loss", *parts, "grad_norm", "teacher_entropy", "cross_entropy"):
+            assert shown[f"train/{name}"] == pytest.approx({one["step"]: one[name] for one in log}), name
+        assert {"eval/dense_mrr", "eval/late_mrr"} <= set(shown)
 
 
 def test_training_goes_on_from_a_joint_model_with_its_head(base, lists, tmp_path):

@@ -31,6 +31,7 @@ def score(
     """Score each list once with a cross-encoder. Interrupted, the same command goes on where it stopped."""
     with loading("the teacher"):
         from ernie_search.data import open_collection
+        from ernie_search.losses import entropy_advice
         from ernie_search.mining.lists import Lists
         from ernie_search.teacher import Teachers, score_lists
 
@@ -59,6 +60,12 @@ def score(
         f"entropy of a list's softmax: {about['entropy']:.2f} nats.",
         soft_wrap=True,
     )
+    training = about.get("in_training")  # lists that were scored by an older version have none
+    if training:
+        advice = entropy_advice(training["entropy"], training["candidates"], "cross_temperature")
+        if advice:
+            at = f"with cross_temperature={training['cross_temperature']:g}, as trainings have it,"
+            console(stderr=True).print(f"warning: {at} {advice}", soft_wrap=True)
     out.print(
         f"Next: ernie-search denoise {scored.folder} --output {scored.folder}-clean --margin 0",
         soft_wrap=True,

@@ -20,6 +20,7 @@ from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.rows import LATE_OF, RERANKED, Row, chosen_rows, trained_as, with_seed
 from ernie_search.recipes.run import run_stages
+from ernie_search.recipes.shared_tokenizer import check_shared_tokenizer
 from ernie_search.recipes.stage import Stage
 from ernie_search.recipes.task import Given, Observer, Task, Work
 from ernie_search.recipes.work import WORK
@@ -76,11 +77,15 @@ def ablate(
 
     Raises:
         SettingsError: an unknown row, or one that the recipe does not allow; several processes.
+        ModelError: attention is to teach a row, and teacher and student have other tokenizers.
         ErnieSearchError: see :func:`~ernie_search.recipes.run.run_recipe`.
     """
     if World.launched().size > 1:
         raise SettingsError("an ablation runs in one process; start it without torchrun or accelerate launch")
     chosen = chosen_rows(recipe, rows)
+    for row in chosen:
+        if row.stage is not None and row.stage.training is not None and row.stage.training.attention_weight:
+            check_shared_tokenizer([*recipe.stages[:-1], row.stage], recipe.base, recipe.lists)
     observer = observer or (lambda event, values: None)
     lab = _Lab(recipe, collection, output, split, observer, works, keep_vectors)
     results = {

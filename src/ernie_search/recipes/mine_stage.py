@@ -1,13 +1,11 @@
 """The stage ``mine``: the last trained model searches the training questions; its best become negatives."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import write_run
 from ernie_search.files import fingerprint, read_json, write_json
-from ernie_search.index import MemoryIndex
 from ernie_search.mining import MineSettings, mine_lists
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.model import load
@@ -15,13 +13,11 @@ from ernie_search.process_memory import keep_freed_memory
 from ernie_search.recipes.kinds import MineStage
 from ernie_search.recipes.manifest import weights_identity
 from ernie_search.recipes.task import Counter, Done, Task
-from ernie_search.search import Searcher
+from ernie_search.search.over_shards import run_over_shards
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.types import Query
 
 LISTS, RUN, SHARDS, ORIGIN = "lists", "run.trec", "shards", "run.json"
-BLOCK = 1024
-"""Questions that are searched, and their rankings held, at a time."""
 
 
 def mine_stage(task: Task) -> Done:
@@ -72,14 +68,7 @@ def _search(task: Task, settings: MineStage, shards: Path) -> None:
         with_tokens=False,
         progress=Counter(task.observer, "passages encoded"),
     )
-    searcher = Searcher(model, MemoryIndex.open(shards))
     asked = questions_of(task, settings.max_questions, settings.seed)
     advance = Counter(task.observer, "questions searched", len(asked))
-
-    def rankings() -> Iterator[tuple[str, dict[str, float]]]:
-        for start in range(0, len(asked), BLOCK):
-            block = asked[start : start + BLOCK]
-            yield from searcher.run(block, settings.last, mode="dense", by_parent=False).items()
-            advance(len(block))
-
-    write_run(task.folder / RUN, rankings(), tag=task.stage.name)
+    rankings = run_over_shards(model, shards, asked, settings.last, progress=advance)
+    write_run(task.folder / RUN, rankings, tag=task.stage.name)

@@ -16,6 +16,7 @@ from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import Inputs, wire
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.run import folder_of
+from ernie_search.recipes.shared_tokenizer import check_shared_tokenizer
 from ernie_search.recipes.stage import Stage
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training.prepare import relevant
@@ -77,9 +78,11 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
     Raises:
         TrainingError, StorageError: a stage in the folder is another one, or was altered.
         DataError: no ``train`` split, or given lists of another collection.
+        ModelError: attention is to teach, and teacher and student have other tokenizers.
     """
     if recipe.lists is not None:
         check_same_data(recipe.lists.lists, collection)
+    check_shared_tokenizer(recipe.stages, recipe.base, recipe.lists)
     passages = sum(1 for _ in collection.passages())
     qrels = collection.qrels("train")
     questions = sum(1 for query in qrels if relevant(qrels, query))

@@ -14,6 +14,7 @@ from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
+from ernie_search.recipes.shared_tokenizer import check_shared_tokenizer
 from ernie_search.recipes.stage import Stage
 from ernie_search.recipes.task import Observer, Task, Work
 from ernie_search.recipes.work import WORK
@@ -124,10 +125,12 @@ def run_stages(
 
     Raises:
         DataError: ``lists`` of another collection.
+        ModelError: attention is to teach, and teacher and student have other tokenizers.
         ErnieSearchError: see :func:`run_recipe`.
     """
     if lists is not None:
         check_same_data(lists.lists, collection)
+    check_shared_tokenizer(stages, base, lists)
     made: dict[str, StageManifest] = {}
     identity, data = weights_identity(base), collection.fingerprint
     for stage, inputs in zip(stages, wire(stages, lists), strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 from ernie_search.errors import SettingsError
 from ernie_search.files import did_you_mean
+from ernie_search.search.over_shards import PASSAGES
 
 TOKEN_BYTES: dict[str, Callable[[int], float]] = {
     "fp32": lambda d: 4.0 * d,
@@ -186,9 +187,9 @@ def needs(rates: Rates, scale: Scale) -> list[StageNeeds]:
             "mine",
             encode + scale.questions * n / rates.products_a_second,
             scale.questions * n / rates.products_a_second,
-            vectors + PYTHON_ID * n,
+            PYTHON_ID * n + 2 * min(PASSAGES, n) * 4 * rates.dim,  # a chunk's shards, and the chunk
             vectors + n * rates.text_bytes,
-            "questions times passages, on one machine: exact search, all vectors in its memory",
+            "questions times passages, on one machine: exact search, the shards streamed; ids in its memory",
         ),
         stage(
             "score",

@@ -30,6 +30,7 @@ def train_stage(task: Task) -> Done:
         "best_step": result.best_step,
         "best_metric": result.best_metric,
         "truncated": result.truncated,
+        "filled": result.filled,
     }
     outputs = tuple(dict.fromkeys((result.model.name, result.last.name)))
     return Done(result.model.name, outputs, counts, result.seconds)

@@ -1,6 +1,6 @@
 """How well teachers rank: a run's first passages re-ranked, to be measured beside the run itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 from ernie_search.data import Collection
@@ -17,7 +17,7 @@ def rerank_run(
     teachers: Teachers,
     collection: Collection,
     run: Run,
-    split: str,
+    questions: str | Mapping[str, str],
     k: int = 100,
     *,
     token_budget: int | None = None,
@@ -32,9 +32,8 @@ def rerank_run(
     Args:
         teachers: one or several.
         collection: for the texts; its passages are read once.
-        run: any ranking of questions of ``split``; equal scores are ordered by the passage's id, falling, as
-            trec_eval does.
-        split: of the run's questions.
+        run: any ranking; equal scores are ordered by the passage's id, as where runs are measured.
+        questions: the split of the run's questions, or their texts by id.
         k: passages a question; those below are left out.
         token_budget, bf16: see :func:`~ernie_search.model.cross_encoder.score_pairs`.
         progress: called with the number of questions done since its last call.
@@ -49,16 +48,16 @@ def rerank_run(
     if k < 1:
         raise SettingsError(f"k={k}: must be at least 1 passage")
     top = {
-        question: sorted(scores, key=lambda passage: (scores[passage], passage), reverse=True)[:k]
+        question: sorted(scores, key=lambda passage: (-scores[passage], passage))[:k]
         for question, scores in run.items()
     }
-    questions = question_texts(collection, top, split)
+    asked = question_texts(collection, top, questions) if isinstance(questions, str) else questions
     wanted = {p: f"run, question {q!r}: passage" for q, passages in top.items() for p in passages}
     texts = passage_texts(collection, wanted)
     result: Run = {}
     waiting = iter(top.items())
     while group := list(islice(waiting, QUESTIONS_AT_ONCE)):
-        pairs = [(questions[q], texts[p]) for q, passages in group for p in passages]
+        pairs = [(asked[q], texts[p]) for q, passages in group for p in passages]
         scores = iter(teachers.mean_scores(pairs, token_budget=token_budget, bf16=bf16).tolist())
         for question, passages in group:
             result[question] = {passage: next(scores) for passage in passages}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_search.data import Collection
@@ -20,6 +21,7 @@ from ernie_search.teacher.score_folder import ScoredList, ScoreFolder, shard_nam
 from ernie_search.teacher.teachers import Teachers
 from ernie_search.teacher.texts import passage_texts, question_texts
 from ernie_search.teacher.train import check_same_data
+from ernie_search.training.settings import TrainSettings
 
 
 class ListScoreSettings(BaseModel):
@@ -229,19 +231,22 @@ def _with_summary(
     """The same lists; when the last has passed, ``about["scores"]`` says what the scores say of the teacher.
 
     ``positive_first``: share of the lists with negatives whose best positive is above them all; ``entropy``:
-    mean, in nats, of the softmax over a list's first positive and its negatives at temperature 1.
+    mean, in nats, of the softmax over a list's first positive and its negatives at temperature 1;
+    ``in_training``: the same at the ``cross_temperature`` that a training has by default, over so many
+    ``candidates`` in the mean.
     """
-    pairs = counted = first = 0
-    entropy = 0.0
+    pairs = counted = first = places = 0
+    entropy = softened = 0.0
+    temperature = TrainSettings().cross_temperature
     for one in lists:
         pairs += len(one.positives) + len(one.negatives)
         if one.negatives:
             counted += 1
             first += max(one.positive_scores) > max(one.negative_scores)
+            places += 1 + len(one.negatives)
             logits = np.array([one.positive_scores[0], *one.negative_scores], dtype=np.float64)
-            weights = np.exp(logits - logits.max())
-            shares = weights / weights.sum()
-            entropy -= float(np.sum(shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny))))
+            entropy += _entropy(logits)
+            softened += _entropy(logits / temperature)
         yield one
     about["scores"] = {
         "teacher": teachers.name,
@@ -251,4 +256,16 @@ def _with_summary(
         "pairs": pairs,
         "positive_first": round(first / max(1, counted), 4),
         "entropy": round(entropy / max(1, counted), 4),
+        "in_training": {
+            "cross_temperature": temperature,
+            "entropy": round(softened / max(1, counted), 4),
+            "candidates": round(places / max(1, counted)),
+        },
     }
+
+
+def _entropy(logits: NDArray[np.float64]) -> float:
+    """Of their softmax, in nats."""
+    weights = np.exp(logits - logits.max())
+    shares = weights / weights.sum()
+    return float(-np.sum(shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny))))

@@ -1,6 +1,7 @@
 """The curves of a run as one picture: losses, the teachers' entropies, gradient norms, dev."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,22 @@ from ernie_search.files import atomic_write
 from ernie_search.training.log import LOG_FILE
 
 CURVES_FILE = "curves.png"
-PANELS = (
+Panels = Sequence[tuple[str, str]]
+"""Title of each of four panels, and what the names of its curves have in them."""
+STUDENT_PANELS: Panels = (
     ("loss terms, unweighted", "raw_"),
     ("teacher's entropy, nats", "_entropy"),
     ("norm of the gradient", "grad_norm"),
     ("dev sample, MRR@10", "eval_"),
 )
-"""Title of each panel, and what the names of its curves have in them."""
 
 
-def draw_curves(folder: Path) -> Path | None:
+def draw_curves(folder: Path, panels: Panels = STUDENT_PANELS) -> Path | None:
     """Draw ``log.jsonl`` of a run into ``curves.png`` beside it.
 
     Args:
         folder: of the run.
+        panels: what is drawn.
 
     Returns:
         The picture's path; ``None`` where nothing was logged.
@@ -32,12 +35,12 @@ def draw_curves(folder: Path) -> Path | None:
     Raises:
         StorageError: the disk refused.
     """
-    curves = read_curves(folder)
+    curves = read_curves(folder, panels)
     if not curves:
         return None
     figure = Figure(figsize=(11, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (title, sign) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS, strict=True):
+    for axes, (title, sign) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
         shown = {name: points for name, points in curves.items() if sign in name}
         axes.set_title(title, loc="left", fontsize=10)
         axes.grid(alpha=0.25)
@@ -63,15 +66,15 @@ def label(name: str) -> str:
     return name.removeprefix("raw_").removeprefix("eval_").removesuffix("_mrr").removesuffix("_entropy")
 
 
-def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Step and value of everything that was logged, by name, in the order of the steps."""
+def read_curves(folder: Path, panels: Panels = STUDENT_PANELS) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of everything that was logged and has a panel, by name, in the order of the steps."""
     path = folder / LOG_FILE
     curves: dict[str, list[tuple[int, float]]] = {}
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for line in lines:
         event: dict[str, Any] = json.loads(line)
         for name, value in event.items():
-            drawn = any(sign in name for _, sign in PANELS) and not name.startswith("loss")
+            drawn = any(sign in name for _, sign in panels)
             if drawn and isinstance(value, (int, float)):
                 curves.setdefault(name, []).append((int(event["step"]), float(value)))
     return {name: points for name, points in curves.items() if not name.endswith(("runtime", "per_second"))}

@@ -24,6 +24,7 @@ class TrainResult:
         steps, seconds: done in all, and taken by the calls that did them (without what a kill undid).
         truncated: share of the questions ("query") and passages ("passage") of all steps that were longer
             than the model reads.
+        filled: negatives that BM25 did not find in its ranks, so that random passages stand in for them.
     """
 
     model: Path
@@ -33,6 +34,7 @@ class TrainResult:
     steps: int
     seconds: float
     truncated: dict[str, float]
+    filled: int = 0  # runs that are older have none
 
 
 def claimed_precision(

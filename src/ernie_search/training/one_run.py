@@ -58,6 +58,7 @@ class Run:
         model.attach_tokens = settings.needs_tokens
         self.tally = Tally(world=world)
         self.watch = EntropyWatch(settings)
+        self.filled = data.filled
         dev = data.dev
         self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
         self.best: dict[str, Any] = {"step": 0, "metric": None}
@@ -156,6 +157,7 @@ class Run:
             steps=self.settings.steps,
             seconds=round(self.tally.seconds, 2),
             truncated=self.tally.shares(),
+            filled=self.filled,
         )
         write_result(self.output, result)
         return result

@@ -39,6 +39,11 @@ class TrainProgress:
         if event == "prepare":
             mined = "" if values.get("lists") else "mining negatives, "
             self._line(f"reading questions and passages, {mined}loading the base model")
+        elif event == "filled":
+            self._line(
+                f"{values['filled']:,} of {values['negatives']:,} negatives are random passages: BM25 found "
+                f"too few in ranks {values['first']} to {values['last']} (negative_first, negative_last)"
+            )
         elif event == "start":
             self._start(values["step"], values["steps"])
         elif event == "step":

@@ -118,6 +118,8 @@ def _train(
     observer("prepare", {"lists": lists is not None})
     if data is None:
         data = prepare(collection, settings, lists)
+    if data.filled:
+        observer("filled", _filled(data, settings))
     if world.size > 1:
         shown = [(one.id, one.positives, one.negatives) for one in data.examples]
         world.agree({"training lists": fingerprint(shown)})
@@ -134,6 +136,16 @@ def _train(
 
 def _silent(event: str, values: dict[str, Any]) -> None:
     """The observer of whoever gives none, and of all ranks but one."""
+
+
+def _filled(data: TrainingData, settings: TrainSettings) -> dict[str, int]:
+    """How many of how many negatives are random ones, and the ranks that were to give them."""
+    return {
+        "filled": data.filled,
+        "negatives": sum(len(one.negatives) for one in data.examples),
+        "first": settings.negative_first,
+        "last": settings.negative_last,
+    }
 
 
 def _weights(base: str) -> str | None:

@@ -21,8 +21,9 @@ from ernie_search.training.tally import Tally
 from ernie_search.training.world import World, seed_rank
 
 Observer = Callable[[str, dict[str, Any]], None]
-"""Told of every event: its name (``prepare``, ``start``, ``step``, ``log``, ``dev``, ``checkpoint``,
-``end``), and what there is to say. ``end`` comes last, also when the run failed."""
+"""Told of every event: its name (``prepare``, ``filled``, ``start``, ``step``, ``log``, ``dev``,
+``checkpoint``, ``end``), and what there is to say. ``filled`` comes only where BM25 found too few negatives;
+``end`` comes last, also when the run failed."""
 
 
 class RawParts(Protocol):

@@ -1,0 +1,58 @@
+"""The tokenizer that teacher and student must share where attention teaches: asked before anything runs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ernie_search.errors import ModelError
+from ernie_search.model.alignment import compare_tokenizers
+from ernie_search.model.tokenizer import open_tokenizer
+from ernie_search.recipes.given_lists import GivenLists
+from ernie_search.recipes.kinds import TeacherStage
+from ernie_search.recipes.order import wire
+from ernie_search.recipes.stage import Stage
+from ernie_search.teacher import Teachers
+
+
+def check_shared_tokenizer(stages: Sequence[Stage], base: str, lists: GivenLists | None = None) -> None:
+    """Refuse a training whose attention teacher reads other tokens, hours before it would refuse itself.
+
+    Every model of a recipe reads as its base does, so the tokenizers of the bases are enough. One that cannot
+    be opened by itself is left to the stage that loads its model.
+
+    Args:
+        stages: of a recipe, in their order.
+        base: of the student.
+        lists: given to the recipe.
+
+    Raises:
+        ModelError: teacher and student read other tokens; it says which.
+    """
+    by_name = {stage.name: stage for stage in stages}
+    for stage, inputs in zip(stages, wire(stages, lists), strict=True):
+        if stage.training is None or stage.training.attention_weight <= 0 or inputs.teacher is None:
+            continue
+        student = _opened(base)
+        for model in _models(by_name[inputs.teacher]):
+            teacher = _opened(model)
+            if student is not None and teacher is not None:
+                compare_tokenizers(teacher, student)
+
+
+def _models(stage: Stage) -> list[str]:
+    """What the teachers are, or are trained from."""
+    settings = stage.settings
+    if not isinstance(settings, TeacherStage):
+        return []
+    if settings.use is None:
+        return [settings.base]
+    try:
+        return [str(model) for model in Teachers.open(settings.use).models]
+    except ModelError:
+        return []
+
+
+def _opened(model: str) -> Any:
+    try:
+        return open_tokenizer(model)
+    except ModelError:
+        return None
