@@ -2,9 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+from sentence_transformers import CrossEncoder
+from torch import nn
 
+from ernie_search.data import open_collection
 from ernie_search.evaluation import read_run
+from ernie_search.model.cross_encoder import cross_encoder_fingerprint, load_cross_encoder
 
 PERFECT = "q1 Q0 tea 1 1.0 t\nq2 Q0 rice 1 1.0 t\nq3 Q0 wheat 1 1.0 t\n"
 SECOND = "q1 Q0 rice 1 2.0 t\nq1 Q0 tea 2 1.0 t\nq2 Q0 rice 1 1.0 t\n"
@@ -92,12 +97,101 @@ def test_an_index_is_searched_measured_and_its_run_saved(run_cli, collection, in
     assert set(read_run(saved)) == {"q1", "q2", "q3"}
 
 
+@pytest.fixture
+def crosses(tmp_path, monkeypatch):
+    """Two cross-encoders with fresh heads, each in a folder of its own."""
+    from ernie_search.model.cross_encoder import new_cross_encoder
+    from tiny_model import bare_base
+
+    monkeypatch.setattr(CrossEncoder, "_create_model_card", lambda *args, **kwargs: None)
+    base = str(bare_base(tmp_path / "base", layers=1))
+    for seed in (1, 2):
+        new_cross_encoder(base, seed=seed, device="cpu").save(str(tmp_path / f"cross-{seed}"))
+    return tmp_path / "cross-1", tmp_path / "cross-2"
+
+
+def cross_scores(crosses, collection, question, passages):
+    """What the definition says: the mean of the raw logits."""
+    opened = open_collection(str(collection))
+    questions = {query.id: query.text for query in opened.queries("test")}
+    texts = {passage.id: passage.full_text for passage in opened.passages()}
+    pairs = [(questions[question], texts[passage]) for passage in passages]
+    return np.mean(
+        [CrossEncoder(str(one)).predict(pairs, activation_fn=nn.Identity()) for one in crosses], axis=0
+    )
+
+
+def test_a_cross_encoder_re_ranks_a_run_or_an_index_and_its_run_is_saved(
+    run_cli, collection, runs, index_folder, crosses
+):
+    """Both ways its scores are its own, and only of what it read."""
+    for source, read in (
+        (["--run", runs / "second.run"], {"q1": {"rice"}, "q2": {"rice"}}),
+        (["--index", index_folder], {"q1": {"tea"}, "q2": {"rice"}, "q3": {"wheat"}}),
+    ):
+        saved = runs / "cross.run"
+        options = ["--mode", "cross", "--cross", crosses[0], "--candidates", "1", "--save-run", saved]
+        result = run_cli("evaluate", collection, *source, *options, "--json")
+        assert result.exit_code == 0, result.output
+        (system,) = json.loads(result.stdout)["systems"]
+        assert system["system"] == f"{source[1].name} (cross)"
+        assert system["seconds"] > 0
+        found = read_run(saved)
+        assert {question: set(scores) for question, scores in found.items()} == read
+        for question, scores in found.items():
+            expected = cross_scores(crosses[:1], collection, question, scores)
+            np.testing.assert_allclose(list(scores.values()), expected, atol=0.02)  # bf16, where it is faster
+
+
+def test_a_re_ranked_run_stands_beside_the_run_that_it_was(run_cli, collection, runs, crosses):
+    options = ["--mode", "cross", "--cross", crosses[0], "--baseline", runs / "second.run"]
+    result = run_cli("evaluate", collection, "--run", runs / "second.run", *options, "--json")
+    assert [one["system"] for one in json.loads(result.stdout)["systems"]] == [
+        "second.run",
+        "second.run (cross)",
+    ]
+
+
+def test_folders_of_teachers_speak_by_their_mean(run_cli, collection, runs, crosses):
+    teachers = [
+        {"model": one.name, "fingerprint": cross_encoder_fingerprint(load_cross_encoder(one))}
+        for one in crosses
+    ]
+    (runs / "teachers.json").write_text(json.dumps({"teachers": teachers}), encoding="utf-8")
+    (runs / "own.qrels").write_text("q1 0 tea 1\n", encoding="utf-8")
+    saved = runs / "mean.run"
+    options = ["--run", runs / "second.run", "--qrels", runs / "own.qrels", "--save-run", saved]
+    result = run_cli("evaluate", collection, *options, "--mode", "cross", "--cross", runs)
+    assert result.exit_code == 0, result.output
+    (scores,) = read_run(saved).values()  # of the question that is judged
+    assert set(scores) == {"rice", "tea"}
+    expected = cross_scores(crosses, collection, "q1", scores)
+    np.testing.assert_allclose(list(scores.values()), expected, atol=0.02)
+    assert np.abs(expected - cross_scores(crosses[:1], collection, "q1", scores)).max() > 0.1
+
+
+def test_its_run_is_the_teacher_of_a_report(run_cli, collection, runs, index_folder, crosses):
+    student, teacher, page = runs / "late.run", runs / "cross.run", runs / "report.html"
+    run_cli("evaluate", collection, "--index", index_folder, "--save-run", student)
+    options = ["--mode", "cross", "--cross", crosses[0], "--save-run", teacher]
+    run_cli("evaluate", collection, "--run", student, *options)
+    result = run_cli("report", student, "--teacher", teacher, "--corpus", collection, "-o", page)
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert "Scores: cross over late" in text
+    assert "9 pairs" in text
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ([], "--index DIR and --run FILE"),
         (["--run", "a", "--index", "b"], "--index DIR and --run FILE"),
         (["--run", "a", "--save-run", "b"], "--index"),
+        (["--run", "a", "--mode", "cross"], "--cross NAME"),
+        (["--run", "a", "--cross", "b"], "--mode cross"),
+        (["--run", "a", "--mode", "late"], "--run is ranked already"),
+        (["--index", "a", "--cross", "b", "--mode", "late"], "--mode cross"),
         (["--run", "absent.run"], "absent.run: no such file"),
         (["--run", "absent.run", "--split", "tset"], "did you mean 'test'?"),
         (["--run", "absent.run", "-m", "MMR@10"], "did you mean 'MRR@10'?"),

@@ -36,10 +36,40 @@ def test_explain_as_json(run_cli, index_folder):
     result = run_cli("search", "rice in water", "--index", index_folder, "--explain", "--json")
     hits = json.loads(result.stdout)
     assert [one["question"]["text"] for one in hits[0]["explanation"]["tokens"]] == ["rice", "in", "water"]
-    assert (
-        "explanation"
-        not in json.loads(run_cli("search", "rice", "--index", index_folder, "--json").stdout)[0]
-    )
+    assert hits[0]["query"] == "rice in water"
+    plain = json.loads(run_cli("search", "rice", "--index", index_folder, "--json").stdout)[0]
+    assert not plain.keys() & {"explanation", "similarity"}
+
+
+def test_what_explain_prints_is_drawn_by_the_report(run_cli, index_folder, collection, tmp_path):
+    """From the question to the heat map by two commands."""
+    asked = ["search", "rice in water", "--index", index_folder, "-k", "2", "--explain", "--json"]
+    printed = run_cli(*asked).stdout
+    (tmp_path / "examples.json").write_text(printed, encoding="utf-8")
+    (tmp_path / "a.run").write_text("q1 Q0 tea 1 1.0 t\n", encoding="utf-8")
+    made = ["--corpus", collection, "--examples", tmp_path / "examples.json", "-o", tmp_path / "report.html"]
+    assert run_cli("report", tmp_path / "a.run", *made).exit_code == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    _, *maps = page.split('aria-label="heat map"')
+    assert len(maps) == 2
+    assert page.count("<h3>rice in water</h3>") == 2
+    first = maps[0].split("</table>")[0]
+    assert all(f'<th scope="row">{token}</th>' in first for token in ("rice", "in", "water"))
+    columns = json.loads(printed)[0]["passage_tokens"]
+    assert columns[:5] == ["Rice", "Rice", "[", "paddy", "]"]
+    assert first.count("<td style") == 3 * len(columns)
+    # "water" is one with its own word, and each row has one cell with a number
+    water = first.split('<th scope="row">water</th>')[1].split("</tr>")[0]
+    cells = water.split("<td ")[1:]
+    assert cells[columns.index("water")] == 'style="--v:1.00">1</td>'
+    assert sum(not cell.endswith("></td>") for cell in cells) == 1
+
+
+def test_without_token_matrices_the_words_are_left(run_cli, collection, stub_model, tmp_path):
+    run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "bare", "--no-tokens")
+    hits = json.loads(run_cli("search", "rice", "--index", tmp_path / "bare", "--explain", "--json").stdout)
+    assert "similarity" not in hits[0]
+    assert hits[0]["explanation"]["shared_words"] == ["rice"]
 
 
 @pytest.mark.parametrize(

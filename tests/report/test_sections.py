@@ -115,6 +115,9 @@ def test_examples_of_search_json(tmp_path: Path, examples_file: Path) -> None:
     assert '<mark style="--v:1.00" title="0.900">Ada</mark>' in body
     assert body.count("<td") == 2 * 3 + 1
     assert ">.90</td>" in body  # a row's best cell has its value
+    nearly = {"query_tokens": ["a"], "passage_tokens": ["b", "c"], "similarity": [[0.1, 0.9961]]}
+    (tmp_path / "nearly.json").write_text(json.dumps([nearly]))
+    assert '<td style="--v:1.00">1</td>' in examples_section(tmp_path / "nearly.json").body
     hits = {"query": "who?", "hits": [{"text": "x", "matches": []}]}
     (tmp_path / "hits.json").write_text(json.dumps(hits))
     assert "who?" in examples_section(tmp_path / "hits.json").body

@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 
 from ernie_search.encoding import encode_collection
@@ -54,6 +55,20 @@ def test_tokens_point_at_their_characters(searcher):
     assert reason.shared_words == ["has", "denmark", "prince"]
 
 
+def test_the_grid_is_all_that_the_matches_are_picked_from(searcher):
+    question = "Has Denmark a prince?"
+    (reason, *_) = explain(searcher, question, searcher.search(question, 3))
+    assert reason.grid.question == [one.question_text for one in reason.tokens]
+    assert reason.grid.passage == ["Plays", "Denmark", "has", "Hamlet", ",", "prince"]
+    words = searcher.model.encode_joint([question, "Plays Denmark has Hamlet, prince"], "passage").tokens
+    expected = [[float(np.dot(one, other)) for other in words[1]] for one in words[0]]
+    np.testing.assert_allclose(reason.grid.similarity, expected, atol=0.02)  # int8 rounds the passage
+    assert reason.grid.similarity.max(axis=1).tolist() == [one.strength for one in reason.tokens]
+    shown = json.loads(json.dumps(reason.grid.as_json()))
+    assert (shown["query_tokens"], shown["passage_tokens"]) == (reason.grid.question, reason.grid.passage)
+    np.testing.assert_allclose(shown["similarity"], reason.grid.similarity, atol=6e-5)
+
+
 def test_json_holds_all_of_it(searcher):
     (reason,) = explain(searcher, "Hamlet", searcher.search("Hamlet", 1))
     found = json.loads(json.dumps(reason.as_json()))
@@ -86,4 +101,5 @@ def test_without_token_matrices_words_remain(tmp_path):
     hits = [hit for hit in searcher.search("Romeo", 50, mode="dense") if hit.id == "b"]
     (reason,) = explain(searcher, "Romeo", hits)
     assert reason.tokens == []
+    assert reason.grid is None
     assert reason.shared_words == ["romeo"]

@@ -17,6 +17,36 @@ pytestmark = pytest.mark.skipif(
 )
 expect = playwright.expect
 KEY = "0123456789abcdef"
+CONTRAST = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((one) => one / 255);
+  };
+  const over = (top, below) => below.map((one, i) => top[i] * top[3] + one * (1 - top[3]));
+  const behind = (node) => {
+    const layers = [];
+    for (; node; node = node.parentElement) layers.unshift(rgba(getComputedStyle(node).backgroundColor));
+    return layers.reduce((below, top) => over(top, below), [1, 1, 1]);
+  };
+  const linear = (one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+  const light = (color) => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => sum + w * linear(color[i]), 0);
+  const ownText = (node) =>
+    node.value || [...node.childNodes].some((one) => one.nodeType === Node.TEXT_NODE && one.data.trim());
+  const seen = { visibilityProperty: true, opacityProperty: true };
+  const texts = [...document.body.querySelectorAll("*")]
+    .filter((node) => node.checkVisibility(seen) && ownText(node))
+    .map((node) => {
+      const back = behind(node);
+      const [a, b] = [light(over(rgba(getComputedStyle(node).color), back)), light(back)];
+      const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+      return { tag: node.tagName, class: node.className, text: node.textContent.slice(0, 30), contrast };
+    });
+  return { page: light(behind(document.body)), texts };
+}"""
+"""Each visible text's contrast to what lies behind it, and how light the page is."""
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +195,34 @@ def test_hostile_passages_and_questions_stay_text(page, address):
     assert page.title() != "owned"
     page.goto(f"{address}/?q=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&mode=%22%3E%3Cscript%3E&k=9e9&f=%7B%7D")
     expect(page.get_by_text("Choose a mode.")).to_be_visible()
+
+
+def test_a_slow_answer_is_awaited_in_sight(page, address):
+    page.goto(f"{address}/?mode=late")
+    held: list[object] = []
+    page.route("**/v1/search", lambda route: held.append(route))
+    page.get_by_label("Question", exact=True).fill("where does tea grow")
+    with page.expect_request("**/v1/search"):
+        page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("status")).to_have_text("Searching…")
+    expect(page.locator("#results[aria-busy=true]")).to_have_count(1)
+    expect(page.locator(".hit")).to_have_count(0)
+    held[0].continue_()
+    expect(page.locator(".hit").first).to_be_visible()
+    expect(page.locator("#results[aria-busy]")).to_have_count(0)
+    expect(page.get_by_role("status")).to_have_text("5 hits in one mode.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(page, address, scheme):
+    """WCAG 2.2, 1.4.3: a contrast of 4.5 to 1 for text of usual size, shaded words included."""
+    page.emulate_media(color_scheme=scheme)
+    search(page, address, "tea in water", "mode=late")
+    measured = page.evaluate(CONTRAST)
+    dark = measured["page"] < 0.2
+    assert dark is (scheme == "dark")
+    assert {"MARK", "BUTTON", "INPUT", "H1"} <= {one["tag"] for one in measured["texts"]}
+    assert [one for one in measured["texts"] if one["contrast"] < 4.5] == []
 
 
 def test_errors_are_said(page, address):

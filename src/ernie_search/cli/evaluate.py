@@ -1,6 +1,5 @@
 """``ernie-search evaluate``: measure an index or a run file."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,14 +15,14 @@ from ernie_search.cli.evidence import (
     answers_file,
     pattern_notes,
 )
-from ernie_search.cli.output import AsJson, console, print_json, progress
-from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
+from ernie_search.cli.made_run import check_choice, rerank, search_index
+from ernie_search.cli.output import AsJson, console, print_json
+from ernie_search.cli.searching import DEFAULT_MODE, open_searcher, open_teachers
 from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
     from ernie_search.evaluation import SystemResult
-    from ernie_search.search import Mode, Searcher
     from ernie_search.types import Qrels, Query, Run
 
 EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index"
@@ -40,14 +39,21 @@ def evaluate(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run file.")] = None,
     mode: Annotated[
-        Literal["late", "dense", "hybrid"] | None,
+        Literal["late", "dense", "hybrid", "cross"] | None,
         typer.Option(
-            help="Re-rank by late interaction, single vectors alone, or words and vectors fused first.",
+            help="Re-rank by late interaction; single vectors alone; words and vectors fused first; or the "
+            "best of the index, or of --run, read by a cross-encoder.",
             show_default=DEFAULT_MODE,
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", "--top", help="Passages a question.")] = 1000,
-    candidates: Annotated[int, typer.Option(help="How many passages late interaction re-ranks.")] = 100,
+    candidates: Annotated[
+        int, typer.Option(help="How many passages late interaction, or the cross-encoder, re-ranks.")
+    ] = 100,
+    cross: Annotated[
+        str | None,
+        typer.Option(help="Of mode cross: a cross-encoder, or a folder that 'teacher' made, for the mean."),
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="Compare with this TREC run file.")] = None,
     measure: Annotated[
@@ -64,7 +70,9 @@ def evaluate(
     check: Annotated[
         bool, typer.Option(help="Refuse a run file with questions or passages that the collection lacks.")
     ] = True,
-    save_run: Annotated[Path | None, typer.Option(help="Write the index's run as a TREC file.")] = None,
+    save_run: Annotated[
+        Path | None, typer.Option(help="Write the run that was searched or re-ranked.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
@@ -73,16 +81,13 @@ def evaluate(
     from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
     from ernie_search.evaluation.table import TABLE_MEASURES
 
-    if (index is None) == (run is None):
-        raise SettingsError(
-            "evaluate needs one of --index DIR and --run FILE; see: ernie-search evaluate --help"
-        )
-    if save_run is not None and index is None:
-        raise SettingsError("--save-run writes the run of an index; name it with --index")
+    check_choice(index, run, save_run, mode, cross)
     collection = open_collection(source)
-    asked = _asked(collection, split, qrels, measure, answers, searching=index is not None)
+    searching = index is not None or cross is not None
+    asked = _asked(collection, split, qrels, measure, answers, searching=searching)
     # Before any file of a run is read: a mode that the index cannot do is refused at once.
-    opened = None if index is None else open_searcher(index, model, mode)
+    opened = None if index is None else open_searcher(index, model, mode, cross)
+    teachers = open_teachers(cross) if run is not None and cross is not None else None
     runs: dict[str, Run] = {}
     seconds: dict[str, float] = {}
     files = {} if baseline is None else {baseline.name: baseline}
@@ -93,9 +98,13 @@ def evaluate(
     if index is not None and opened is not None:
         searcher, chosen = opened
         name = f"{Path(index).name} ({chosen})"
-        runs[name], seconds[name] = _search(asked.queries, searcher, chosen, k, candidates)
-        if save_run is not None:
-            write_run(save_run, runs[name], tag=f"ernie-search-{chosen}")
+        runs[name], seconds[name] = search_index(searcher, chosen, asked.queries, k, candidates)
+    elif run is not None and teachers is not None:
+        chosen, name = "cross", f"{run.name} (cross)"
+        read = runs.pop(_label(run, baseline))
+        runs[name], seconds[name] = rerank(teachers, collection, asked.queries, read, min(k, candidates))
+    if save_run is not None:
+        write_run(save_run, runs[name], tag=f"ernie-search-{chosen}")
     notes = []
     for name, found in runs.items() if self_hits == "drop" else ():
         runs[name], dropped = drop_self_hits(found, asked.qrels)
@@ -252,13 +261,3 @@ def _answered(
 def _label(run: Path, baseline: Path | None) -> str:
     """A run's file name, or its whole path where the baseline has the same name."""
     return str(run) if baseline is not None and run.name == baseline.name else run.name
-
-
-def _search(
-    queries: "list[Query]", searcher: "Searcher", mode: "Mode", k: int, candidates: int
-) -> "tuple[Run, float]":
-    """The run of an index for the questions, and the seconds of encoding and searching them."""
-    started = time.perf_counter()
-    with progress("searching", len(queries)) as advance:
-        run = searcher.run(queries, k, mode=mode, candidates=candidates, progress=advance)
-    return run, time.perf_counter() - started

@@ -55,7 +55,7 @@ def report(
     ] = None,
     examples: Annotated[
         Path | None,
-        typer.Option(help="Examples with matches or token similarities, as search --json prints."),
+        typer.Option(help="Examples with matches, and heat maps, as search --json --explain prints."),
     ] = None,
     measure: Measures = None,
     intersect: Intersect = False,

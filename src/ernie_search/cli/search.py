@@ -68,7 +68,8 @@ def search(
         pairs = zip(hits, matches, strict=True)
         shown = [hit_json(rank, hit, found) for rank, (hit, found) in enumerate(pairs, 1)]
         for one, reason in zip(shown, reasons, strict=False):
-            one["explanation"] = reason.as_json()
+            one |= {"query": question, "explanation": reason.as_json()}
+            one |= {} if reason.grid is None else reason.grid.as_json()
         print_json(shown)
     else:
         show_hits(hits, matches, reasons)

@@ -1,4 +1,4 @@
-"""Open an index for a command that searches: in the mode that was named, or the best that the index can."""
+"""What commands search and re-rank with: an index in the mode that was named or suits it, a cross-encoder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from ernie_search.cli.quiet import loading
 
 if TYPE_CHECKING:
     from ernie_search.search import Mode, Searcher
+    from ernie_search.teacher import Teachers
 
 DEFAULT_MODE = "late, or dense where the index has no token matrices"
 """What the options' help says of the mode where none is named."""
@@ -22,7 +23,7 @@ def open_searcher(
         index: a folder or a store's address.
         model: the index's model, if it was moved.
         mode: as the user named it; None for the best that the index can do.
-        cross: where the cross-encoder of mode cross is.
+        cross: for mode cross, as ``open_teachers`` takes it.
 
     Raises:
         SettingsError, IndexStateError, ModelError: see ``Searcher.open``. A named mode that the index has no
@@ -31,7 +32,11 @@ def open_searcher(
     with loading("the index and its model"):
         from ernie_search.search import Searcher, SearchSettings, best_mode
 
-        searcher = Searcher.open(index, model, cross=cross, mode=mode)
+        teachers = None if cross is None else _teachers(cross)
+        scorer = None if teachers is None else teachers.mean_scores
+        searcher = Searcher.open(index, model, cross=scorer, mode=mode)
+        if teachers is not None:
+            _ = teachers.all
     if mode is not None:
         return searcher, mode
     best = best_mode(searcher.index)
@@ -39,3 +44,21 @@ def open_searcher(
         note = f"note: {index} holds no token matrices, so it is searched in mode {best}"
         console(stderr=True).print(note, soft_wrap=True)
     return searcher, best
+
+
+def open_teachers(cross: str) -> "Teachers":
+    """A cross-encoder by its directory or hub name, or all of a folder that ``teacher`` made; loaded.
+
+    Raises:
+        ModelError: it cannot be loaded, gives several scores for a pair, or is not trained to its end.
+    """
+    with loading("the cross-encoder"):
+        teachers = _teachers(cross)
+        _ = teachers.all
+    return teachers
+
+
+def _teachers(cross: str) -> "Teachers":
+    from ernie_search.teacher import Teachers
+
+    return Teachers.open(cross)

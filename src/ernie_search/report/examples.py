@@ -18,7 +18,8 @@ def examples_section(path: Path) -> Section:
 
     - ``text`` (``title``) and ``matches`` [{start, stop, strength}], as ``search --json`` prints them, places
       counted in title, a space, and text;
-    - ``query_tokens`` (Lq), ``passage_tokens`` (Lp) and ``similarity`` (Lq x Lp), cosines.
+    - ``query_tokens`` (Lq), ``passage_tokens`` (Lp) and ``similarity`` (Lq x Lp), cosines; ``search --json
+      --explain`` adds them.
 
     ``query``, ``id`` and ``score`` are shown where given. An object ``{"query", "hits": [...]}`` gives its
     question to its hits.
@@ -82,6 +83,12 @@ def marked(text: str, matches: Sequence[dict[str, Any]]) -> list[Content]:
     return [*parts, text[place:]]
 
 
+def _short(share: float) -> str:
+    """``.93``, or ``1`` where that is what it rounds to: narrow, as a table has hundreds of columns."""
+    text = f"{share:.2f}"
+    return "1" if text == "1.00" else text.removeprefix("0")
+
+
 def heat_map(
     query_tokens: Sequence[str], passage_tokens: Sequence[str], similarity: Sequence[Sequence[float]]
 ) -> Html:
@@ -99,7 +106,7 @@ def heat_map(
                 [
                     tag(
                         "td",
-                        f"{value:.2f}"[1:] if place == best and value < 1 else "1" if place == best else "",
+                        _short(value) if place == best else "",
                         style=f"--v:{value:.2f}",
                     )
                     for place, value in enumerate(cells)

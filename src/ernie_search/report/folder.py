@@ -117,7 +117,7 @@ def read_stage(folder: Path, name: str) -> StageRecord:
         record.best_metric = result.get("best_metric")
         record.best_step = result.get("best_step") if record.best_metric is not None else None
         record.truncated = _plain(result.get("truncated"))
-        record.counts = {"steps": result.get("steps")}
+        record.counts = {name: result[name] for name in ("steps", "filled") if result.get(name)}
         record.peak_bytes = result.get("peak_bytes")
     if (folder / STAGE).is_file():
         stage = _mapping(folder / STAGE)

@@ -12,7 +12,7 @@ from ernie_search.report.page import Section, Tile
 PANELS = (
     ("Loss terms, unweighted", "raw_", ""),
     ("Loss terms, weighted", "loss", "their sum is the loss"),
-    ("Teacher's entropy, nats", "_entropy", "between 0.5 and 1.5 a teacher has something to say"),
+    ("Teacher's entropy, nats", "entropy", "between 0.5 and 1.5 a teacher has something to say"),
     ("Norm of the gradient", "grad_norm", "before clipping"),
     ("Learning rate", "learning_rate", ""),
     ("Sample of dev", "eval_", ""),

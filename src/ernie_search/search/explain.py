@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search.search.highlight import best_matches, full_text, token_spans
+from ernie_search.search.highlight import best_of_rows, full_text, similarities, token_spans
 from ernie_search.search.searcher import Searcher
 from ernie_search.types import Hit
 from ernie_search.words import words
@@ -31,6 +31,29 @@ class TokenMatch:
     strength: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenGrid:
+    """Every token of a question by every token of a passage, as a heat map draws them.
+
+    Attributes:
+        question: the question's tokens as text, Lq of them.
+        passage: the passage's, Lp.
+        similarity: their cosines, ``(Lq, Lp)`` float32; the largest of a row is what MaxSim picks.
+    """
+
+    question: list[str]
+    passage: list[str]
+    similarity: NDArray[np.float32]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, as ``report --examples`` reads them: cosines to four digits, for there are many."""
+        return {
+            "query_tokens": self.question,
+            "passage_tokens": self.passage,
+            "similarity": [[round(cosine, 4) for cosine in row] for row in self.similarity.tolist()],
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """A hit, why.
@@ -40,14 +63,16 @@ class Explanation:
         tokens: a match for each question token, in the question's order; none where the index has no token
             matrices.
         shared_words: what question and passage have in common for BM25, in the question's order.
+        grid: what ``tokens`` is picked from; None where that is empty.
     """
 
     hit: Hit
     tokens: list[TokenMatch]
     shared_words: list[str]
+    grid: TokenGrid | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, without the hit itself: ``tokens``, ``shared_words``."""
+        """Plain values, without the hit itself and the grid: ``tokens``, ``shared_words``."""
         return {
             "tokens": [
                 {
@@ -89,7 +114,11 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
     for hit, start, stop, common in zip(hits, stored.offsets[:-1], stored.offsets[1:], shared, strict=True):
         rows = stored.values[start:stop]
         theirs = _pieces(tokenizer, full_text(hit), stored.token_ids[start:stop])
-        found.append(Explanation(hit, _matches(query, rows, own, theirs), common))
+        if not len(query) or not len(rows):
+            found.append(Explanation(hit, [], common))
+            continue
+        grid = TokenGrid([text for _, text in own], [text for _, text in theirs], similarities(query, rows))
+        found.append(Explanation(hit, _matches(grid, own, theirs), common, grid))
     return found
 
 
@@ -108,15 +137,8 @@ def _pieces(tokenizer: Any, text: str, token_ids: NDArray[np.int32]) -> list[Pie
     return [(None, name) for name in names]
 
 
-def _matches(
-    query: NDArray[np.floating[Any]],
-    passage: NDArray[np.floating[Any]],
-    own: Sequence[Piece],
-    theirs: Sequence[Piece],
-) -> list[TokenMatch]:
-    if len(query) == 0 or len(passage) == 0:
-        return []
-    places, cosines = best_matches(query, passage)
+def _matches(grid: TokenGrid, own: Sequence[Piece], theirs: Sequence[Piece]) -> list[TokenMatch]:
+    places, cosines = best_of_rows(grid.similarity)
     return [
         TokenMatch(own[row][0], theirs[place][0], own[row][1], theirs[place][1], strength)
         for row, (place, strength) in enumerate(zip(places.tolist(), cosines.tolist(), strict=True))

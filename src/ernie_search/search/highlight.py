@@ -53,7 +53,18 @@ def best_matches(
         query_tokens: ``(Lq, d)``.
         passage_tokens: ``(L, d)``, at least one row.
     """
-    similarity = np.asarray(query_tokens, np.float32) @ np.asarray(passage_tokens, np.float32).T
+    return best_of_rows(similarities(query_tokens, passage_tokens))
+
+
+def similarities(
+    query_tokens: NDArray[np.floating[Any]], passage_tokens: NDArray[np.floating[Any]]
+) -> NDArray[np.float32]:
+    """Cosines ``(Lq, L)`` of token matrices ``(Lq, d)`` and ``(L, d)``, whose rows are of length one."""
+    return np.asarray(query_tokens, np.float32) @ np.asarray(passage_tokens, np.float32).T
+
+
+def best_of_rows(similarity: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Places and values, ``(Lq,)`` each, of the largest in each row of ``(Lq, L)``; L is at least 1."""
     best = similarity.argmax(axis=1)
     return best, similarity[np.arange(len(best)), best]
 
