@@ -10,7 +10,7 @@ UNFINISHED := $(VENV)/.unfinished
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check lint types docs format bench clean
+.PHONY: help setup demo test faults check lint types docs pictures format bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ types: setup
 
 docs: setup  ## build the documentation into build/site, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: setup  ## take the documentation's pictures anew, in Chromium (docs/build/pictures.py says of what)
+	$(BIN)/python -m docs.build.pictures $(ARGS)
 
 format: setup  ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix --quiet . || true
