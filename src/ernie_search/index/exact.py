@@ -28,6 +28,7 @@ def best_rows(
     k: int,
     length: float,
     rows: NDArray[np.int64] | None = None,
+    floors: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """The rows of the ``k`` best vectors and their scores, for one question after the other.
 
@@ -37,22 +38,29 @@ def best_rows(
         k: how many; all if there are fewer.
         length: of the longest in ``dense``, see :func:`longest`.
         rows: the only ones to choose from, rising; ``None`` for all.
+        floors: ``(Q,)`` scores below which nothing is wanted: what does not come near them costs little.
 
     Yields:
-        ``(min(k, n),)`` rows, best first and those that score alike in their order, and their scores.
+        ``(min(k, n),)`` rows, or fewer with floors, best first and those that score alike in their order, and
+        their scores.
     """
     # An inner product of D terms is off by at most D roundings of both lengths (Higham 2002, 3.1).
     bound = 2 * dense.shape[1] * float(np.finfo(np.float32).eps) * length
     for start in range(0, len(vectors), QUERY_BLOCK):
         block = vectors[start : start + QUERY_BLOCK]
         products = _products(dense, block)
-        for vector, rough in zip(block, products, strict=True):
-            held = rough if rows is None else rough[rows]
-            places = np.arange(len(held))
+        for number, (vector, rough) in enumerate(zip(block, products, strict=True), start):
+            found, slack = rows, bound * float(np.linalg.norm(vector))
+            if floors is not None:
+                near = np.flatnonzero((rough if found is None else rough[found]) >= floors[number] - slack)
+                found = near if found is None else found[near]
+            held = rough if found is None else rough[found]
             if k < len(held):
                 least = np.partition(held, len(held) - k)[len(held) - k]
-                places = np.flatnonzero(held >= least - bound * float(np.linalg.norm(vector)))
-            found = places if rows is None else rows[places]
+                near = np.flatnonzero(held >= least - slack)
+                found = near if found is None else found[near]
+            elif found is None:
+                found = np.arange(len(held))
             order, scores = ranked(dense[found], vector, k)
             yield found[order], scores
 
