@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World
 
 TESTS = Path(__file__).parent
+
+TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "{ranks}", "--master-port", "{port}")
+ACCELERATE = (
+    *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "{ranks}"),
+    *("--main_process_port", "{port}"),
+)
+"""The modules behind ``torchrun`` and ``accelerate launch``, and how they are told of ranks and a port."""
 
 
 def script_of(ranks: int, code: str, arguments: tuple[str, ...]) -> Path:
@@ -46,13 +54,17 @@ def child_environment(changes: dict[str, str]) -> dict[str, str]:
 
 
 def launch(
-    ranks: int, code: str, *arguments: str, environment: dict[str, str] | None = None
+    ranks: int,
+    code: str,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    launcher: Sequence[str] = TORCHRUN,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python source in ``ranks`` processes under torchrun; ``sys.argv[1:]`` are the arguments."""
+    """Run Python source in ``ranks`` processes under a launcher; ``sys.argv[1:]`` are the arguments."""
     script = script_of(ranks, code, arguments)
-    start = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(free_port())]
+    start = [word.format(ranks=ranks, port=free_port()) for word in launcher]
     return subprocess.run(
-        [sys.executable, "-W", "ignore", *start, str(script), *arguments],
+        [sys.executable, "-W", "ignore", "-m", *start, str(script), *arguments],
         env=child_environment(environment or {}),
         capture_output=True,
         text=True,

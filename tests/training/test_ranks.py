@@ -15,7 +15,7 @@ from ernie_search.training import prepare
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World
 from rank_starter import Starter
-from ranks import OneTeacher, launch, loss_and_gradients, tiny_student
+from ranks import ACCELERATE, OneTeacher, launch, loss_and_gradients, tiny_student
 from tiny_training import collection, settings
 
 WHOLE: dict[str, Any] = {
@@ -60,7 +60,7 @@ from ernie_search.mining.lists import Lists
 from ernie_search.training import prepare
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World
-from ranks import OneTeacher, loss_and_gradients, tiny_student
+from ranks import ACCELERATE, OneTeacher, loss_and_gradients, tiny_student
 from tiny_training import collection, settings
 
 out, base, cases = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
@@ -221,6 +221,18 @@ def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, al
         steps = [json.loads(line)["step"] for line in (other / "log.jsonl").read_text().splitlines()]
         assert steps == sorted(steps)  # one process wrote it, each line once
         assert len(steps) == 8 + 2
+
+
+@pytest.mark.slow
+def test_accelerate_launch_trains_as_torchrun_does(base, starter, tmp_path):
+    under_torchrun, under_accelerate = tmp_path / "torchrun", tmp_path / "accelerate"
+    assert starter.launch(2, RUN, str(under_torchrun), base).returncode == 0
+    done = launch(2, RUN, str(under_accelerate), base, launcher=ACCELERATE)
+    assert done.returncode == 0, done.stderr
+    assert said(under_accelerate, 1) == said(under_torchrun, 1)
+    expected = final_weights(under_torchrun)
+    for name, value in final_weights(under_accelerate).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-7, msg=name)
 
 
 @pytest.mark.slow
