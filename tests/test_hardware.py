@@ -9,6 +9,12 @@ import pytest
 from ernie_search import hardware
 
 
+@pytest.fixture(autouse=True)
+def nothing_decided(monkeypatch):
+    """Unlike other tests: here the processor is asked."""
+    monkeypatch.delenv("ERNIE_SEARCH_BF16", raising=False)
+
+
 class FakeClock:
     """Time passes only when a piece of work says so."""
 
@@ -144,3 +150,9 @@ def test_the_inspection_says_which_precision_follows(monkeypatch):
     assert machine.precision == "bf16"
     assert machine.cores >= 1
     assert 0 < machine.memory_available <= machine.memory_total
+
+
+def test_the_environment_can_say_no(monkeypatch):
+    monkeypatch.setattr(hardware, "bf16_speedup", lambda: 6.0)
+    monkeypatch.setenv("ERNIE_SEARCH_BF16", "never")
+    assert not hardware.prefers_bf16("cpu")

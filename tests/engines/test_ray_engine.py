@@ -149,9 +149,20 @@ def test_a_real_model_and_a_real_teacher(tmp_path, cluster):
             str(tmp_path / "teacher"), collection(), mined, tmp_path / f"{name}-scored", how, engine=where
         )
         found.append([files(tmp_path / name), files(tmp_path / f"{name}-scored"), list(scored)])
-    assert found[0] == found[1]
-    assert len(found[0][0]) == 2
-    assert len(found[0][1]) > 5
+    (shards, made, lists_here), (shards_there, made_there, lists_there) = found
+    assert shards == shards_there
+    assert len(shards) == 2
+    assert made.keys() == made_there.keys()
+    assert len(made) > 5
+    # Unlike the fp16 vectors, logits in fp32 show how many threads a worker has, on some processors.
+    for here, there in zip(lists_here, lists_there, strict=True):
+        assert (here.query, here.positives, here.negatives) == (
+            there.query,
+            there.positives,
+            there.negatives,
+        )
+        assert here.positive_scores == pytest.approx(there.positive_scores, rel=1e-4, abs=1e-6)
+        assert here.negative_scores == pytest.approx(there.negative_scores, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(

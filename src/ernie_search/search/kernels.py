@@ -203,7 +203,8 @@ def _as_stored(
 def _numpy_float(query: NDArray[Any], tokens: NDArray[Any]) -> NDArray[Any]:
     left: NDArray[np.float32] = np.asarray(query, np.float32)
     right: NDArray[np.float32] = np.asarray(tokens, np.float32)
-    return left @ right.T
+    # Passages first: the other way round some BLAS (OpenBLAS on Zen 5) round a row by where it stands.
+    return (right @ left.T).T
 
 
 def _numpy_int8(query: NDArray[Any], tokens: NDArray[Any]) -> NDArray[Any]:
