@@ -183,6 +183,7 @@ def test_a_real_model_is_held_to_the_precision_that_the_folder_began_with(tmp_pa
     settings = ScoreSettings(token_dim=16, query_length=16, passage_length=48)
     model = from_base(str(sentence_base(tmp_path / "base", layers=2)), settings=settings, device="cpu")
     passages = [Passage(f"p{number}", text) for number, text in enumerate(TEXTS)]
+    monkeypatch.delenv("ERNIE_SEARCH_BF16")  # which holds all other tests to fp32
     monkeypatch.setattr(hardware, "bf16_speedup", lambda: 2.0)
     encode(tmp_path / "out", model, passages, shard_size=4)
     before = shard_bytes(tmp_path / "out")
