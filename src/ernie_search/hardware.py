@@ -183,8 +183,8 @@ def bf16_speedup() -> float:
 def prefers_bf16(device: "str | torch.device" = "cpu") -> bool:
     """Whether bf16 autocast pays on ``device``: on a processor by measurement, on a GPU by native support.
 
-    ``ERNIE_SEARCH_BF16=never`` in the environment says no everywhere: for vectors that several machines make,
-    and for the tests, which compare to the last bits.
+    ``ERNIE_SEARCH_BF16=never`` in the environment says no everywhere, so that what is left to a measurement
+    is fp32: for vectors that several machines make, and for the tests, which compare to the last bits.
     """
     if os.environ.get("ERNIE_SEARCH_BF16") == "never":
         return False

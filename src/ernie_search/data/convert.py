@@ -117,7 +117,7 @@ def convert(
         try:
             write_files(reading, collection.splits, folder, progress)
         except TooMany:
-            pass
+            pass  # enough were found; they are raised below
         except DataError as error:
             if not found.errors:
                 raise

@@ -178,9 +178,8 @@ def _knock(address: str) -> None:
     if not url.hostname or not url.port:  # "auto" and the like are Ray's to find
         return
     here = not client and url.hostname in {"localhost", "127.0.0.1", "::1"}
-    host = (
-        _here() if here else url.hostname
-    )  # as Ray reads it: heads listen there, not always on the loopback
+    # A local name as Ray reads it: heads listen at this machine's address, not always on the loopback.
+    host = _here() if here else url.hostname
     socket.create_connection((host, url.port), timeout=KNOCK_SECONDS).close()
 
 
