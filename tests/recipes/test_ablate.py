@@ -135,7 +135,12 @@ def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], t
     done = ablate(recipe, collection(), tmp_path / "table", rows=rows, seeds=[0])
     names = [row["row"] for row in done.table["rows"]]
     assert names == ["alone", "marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
-    assert (tmp_path / "table" / "rows" / "frozen-late" / "seed-0" / "teacher" / "stage.json").is_file()
+    frozen = tmp_path / "table" / "rows" / "frozen-late" / "seed-0"
+    each = [
+        json.loads((frozen / stage / "stage.json").read_text())["seconds"] for stage in ("teacher", "train")
+    ]
+    assert min(each) > 0
+    assert done.table["rows"][2]["seconds"] == pytest.approx(sum(each))  # a row costs what it alone needs
     assert set(done.table["ceiling"]) >= {"late", "cross", "alone", "value", "valid", "why"}
     assert {path.name for path in (tmp_path / "table" / "shared").iterdir()} == {
         *("warm-up", "mine", "teacher", "score")
