@@ -21,16 +21,16 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     model = stub()
     made: Any = Engine(Searcher(model, store_of(model)), Limits())
     made.warm_up()
-    made.ranked, made.gate, group = [], threading.Event(), made._rank_group
+    made.ranked, made.gate, group = [], threading.Event(), made.batches.rank_group
     made.gate.set()
 
     def noted(plan: Plan, jobs: Any) -> Any:
-        assert made._index_lock.locked()
+        assert made.batches.index_lock.locked()
         made.ranked.append((threading.current_thread().name.rpartition("_")[0], len(jobs)))
         assert made.gate.wait(30)
         return group(plan, jobs)
 
-    made._rank_group = noted
+    made.batches.rank_group = noted
     return made
 
 
@@ -53,7 +53,7 @@ def test_while_the_index_is_busy_it_is_handed_over(engine: Any) -> None:
     async def main() -> None:
         engine.gate.clear()
         writing = asyncio.create_task(engine._rank.submit(lambda: engine.gate.wait(30)))
-        while not engine._index_lock.locked():
+        while not engine.batches.index_lock.locked():
             await asyncio.sleep(0.001)
         asked = asyncio.create_task(engine.search("where does tea grow", PLAN))
         while engine._rank.waiting == 0:  # encoded, and waits for the index
@@ -72,7 +72,7 @@ def test_what_fails_alone_fails_alone(engine: Any) -> None:
         with pytest.raises(Exception, match="mode"):
             await engine.search("where does tea grow", Plan("no-such-mode", 2, 5))
         assert (await engine.search("where does tea grow", PLAN)).hits
-        assert not engine._index_lock.locked()
+        assert not engine.batches.index_lock.locked()
         await engine.close()
 
     asyncio.run(main())

@@ -1,8 +1,4 @@
-"""An open index with its model: one thread encodes, one ranks, both work on batches.
-
-A question that is alone is ranked where it was encoded: handed to another thread, and to another core's
-cache, it would lose a millisecond. A lock keeps the index to one thread at a time.
-"""
+"""An open index with its model: one thread encodes, one ranks, both on batches; see ``batches``."""
 
 import asyncio
 import copy
@@ -18,14 +14,14 @@ from ernie_search.errors import ErnieSearchError, SettingsError
 from ernie_search.index import Store, passage_batch
 from ernie_search.search import PairScorer, Searcher, maxsim
 from ernie_search.serve.batcher import Batcher
-from ernie_search.serve.explain import explain, question_tokens
+from ernie_search.serve.batches import Batches
 from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob, WriteJob
 from ernie_search.serve.log import log
 from ernie_search.serve.modes import usable_modes
 from ernie_search.serve.opening import can_write
-from ernie_search.serve.prepared import Prepared, Row, Rows, joined, split
+from ernie_search.serve.prepared import Prepared, Row, Rows, joined
 from ernie_search.serve.settings import Limits
-from ernie_search.types import Hit, Passage, Task
+from ernie_search.types import Passage, Task
 
 PIECE = 16
 """Texts of one long request that are encoded at a time, so that questions get their turn in between."""
@@ -69,12 +65,16 @@ class Engine:
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe
-        self._index_lock = threading.Lock()
+        self.batches = Batches(
+            *(searcher, self._prepared, self._lock),
+            crossed=limits.crossed,
+            commit=lambda: self._store().commit(),
+        )
         self._encode: Batcher[EncodeJob, list[Row] | Answer] = Batcher(
-            "encode", self._encode_batch, size=lambda job: len(job.texts), **options
+            "encode", self.batches.encode, size=lambda job: len(job.texts), **options
         )
         self._rank: Batcher[RankJob | WriteJob | Callable[[], Any], Any] = Batcher(
-            "rank", self._rank_batch, **options
+            "rank", self.batches.rank, **options
         )
         self.modes = usable_modes(searcher)
         self.dim = 0
@@ -215,130 +215,6 @@ class Engine:
         if not self.writable or not isinstance(self.index, Store):
             raise SettingsError("this index is served read-only")
         return self.index
-
-    # On the encoding thread.
-
-    def _encode_batch(self, jobs: list[EncodeJob]) -> list[list[Row] | Answer | Exception]:
-        started = time.perf_counter()
-        encoded = self._encoded(jobs)
-        if len(jobs) > 1 or jobs[0].then is None or jobs[0].then.mode == "cross":
-            return [*encoded]
-        rows, plan = encoded[0], jobs[0].then
-        if isinstance(rows, Exception) or not self._index_lock.acquire(blocking=False):
-            return [rows]
-        try:
-            spent = (time.perf_counter() - started) * 1000
-            answer = self._rank_group(plan, [RankJob(plan, rows[0], jobs[0].texts[0], jobs[0].explain)])[0]
-        except Exception as error:
-            return [error]
-        finally:
-            self._index_lock.release()
-        if isinstance(answer, Answer):
-            answer.milliseconds["encode"] = spent
-        return [answer]
-
-    def _encoded(self, jobs: list[EncodeJob]) -> list[list[Row] | Exception]:
-        groups: dict[tuple[Task, bool], list[int]] = {}
-        for place, job in enumerate(jobs):
-            groups.setdefault((job.task, job.tokens), []).append(place)
-        results: list[list[Row] | Exception] = [[] for _ in jobs]
-        for (task, tokens), places in groups.items():
-            texts = [text for place in places for text in jobs[place].texts]
-            try:
-                with self._lock:
-                    rows = split(self.model.encode_joint(texts, task, tokens=tokens))
-            except Exception as error:
-                for place in places:
-                    results[place] = error
-                continue
-            for place in places:
-                results[place], rows = rows[: len(jobs[place].texts)], rows[len(jobs[place].texts) :]
-        return results
-
-    # On the ranking thread; ``_rank_group`` for a lone question on the encoding one.
-
-    def _rank_batch(self, jobs: list[RankJob | WriteJob | Callable[[], Any]]) -> list[Any]:
-        with self._index_lock:
-            return self._ranked(jobs)
-
-    def _ranked(self, jobs: list[RankJob | WriteJob | Callable[[], Any]]) -> list[Any]:
-        """Searches of one plan together; what writes in its turn, after the searches that came before it.
-
-        Writes are committed together at the end: a commit costs more than a write.
-        """
-        results: list[Any] = [None] * len(jobs)
-        written: list[int] = []
-        groups: dict[Plan, list[int]] = {}
-
-        def flush() -> None:
-            for plan, places in groups.items():
-                try:
-                    answers = self._rank_group(plan, [jobs[place] for place in places])  # type: ignore[misc]
-                except Exception as error:
-                    answers = [error] * len(places)
-                for place, answer in zip(places, answers, strict=True):
-                    results[place] = answer
-            groups.clear()
-
-        for place, job in enumerate(jobs):
-            if isinstance(job, RankJob):
-                groups.setdefault(job.plan, []).append(place)
-                continue
-            flush()
-            try:
-                results[place] = job.work() if isinstance(job, WriteJob) else job()
-                written += [place] if isinstance(job, WriteJob) else []
-            except Exception as error:
-                results[place] = error
-        flush()
-        try:
-            if written:
-                self._store().commit()
-        except Exception as error:
-            for place in written:
-                results[place] = error
-        return results
-
-    def _rank_group(self, plan: Plan, jobs: Sequence[RankJob]) -> Sequence[Answer | Exception]:
-        started = time.perf_counter()
-        options: dict[str, Any] = {} if plan.where is None else {"where": plan.where}
-        if plan.mode == "cross":
-            options["cross_candidates"] = min(plan.k, self._limits.crossed)
-        typed = [job for job in jobs if job.question]
-        model = self._prepared.with_rows({job.question: job.row for job in typed})
-        found: dict[int, list[Hit]] = {}
-        if typed:
-            # A copy, so that whatever the searcher holds beside its model is kept.
-            searcher = copy.copy(self.searcher)
-            searcher.model = model
-            texts = [job.question for job in typed]
-            ranked = searcher.search_many(
-                texts,
-                plan.k,
-                mode=plan.mode,  # type: ignore[arg-type]
-                candidates=plan.candidates,
-                **options,
-            )
-            found.update(zip(map(id, typed), ranked, strict=True))
-        vectors = [job for job in jobs if not job.question]
-        if vectors:
-            matrix = np.stack([job.row.dense for job in vectors])
-            found.update(zip(map(id, vectors), self.index.search(matrix, plan.k, **options), strict=True))
-        spent = (time.perf_counter() - started) * 1000
-        return [self._answer(model, job, found[id(job)], spent) for job in jobs]
-
-    def _answer(self, model: Prepared, job: RankJob, hits: list[Hit], spent: float) -> Answer | Exception:
-        answer = Answer(hits, milliseconds={"rank": spent})
-        if not job.explain:
-            return answer
-        started = time.perf_counter()
-        try:
-            answer.matches = explain(model, self.index, job.question, job.row, hits)
-            answer.question_tokens = question_tokens(model, job.question, job.row)
-        except Exception as error:
-            return error
-        answer.milliseconds["explain"] = (time.perf_counter() - started) * 1000
-        return answer
 
 
 def _logits(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> list[float]:
