@@ -1,9 +1,9 @@
-"""What two parts of a joint training step save on a processor: dropout by the byte, and freed memory kept.
+"""What parts of a joint training step save on a processor, each taken out alone.
 
-Each side is the joint step as it is, or with one of the two parts taken out: ``nn.Dropout`` in place of
-``ByteDropout``, or glibc's own way with freed memory. Every side runs in a fresh process, in turn, over the
-same steps, in one precision: SQuAD questions with their passage and one BM25 negative each. The median step
-counts, of the best round; the first two steps are left out.
+They are the attention's backward (in bf16), embeddings that add their gradient in place, dropout by the byte,
+and freed memory that is kept. In their place stands what torch, or glibc, does by itself. Every side runs in
+a fresh process, in turn, over the same steps, in one precision: SQuAD questions with their passage and one
+BM25 negative each. The median step counts, of the best round; the first two steps are left out.
 """
 
 import importlib
@@ -18,13 +18,18 @@ from benchmarks.isolated import isolated
 from benchmarks.train_step import QUESTIONS, WARM_UP, settings_for
 
 WHOLE, PLAIN_DROPOUT, GIVEN_BACK = "as it is", "nn.Dropout", "freed memory given back"
+FUSED_BACKWARD, WHOLE_GRADIENT = "torch's own attention backward", "nn.Embedding"
 TAKEN_OUT = {
     WHOLE: None,
+    FUSED_BACKWARD: ("student", "use_cpu_attention"),
+    WHOLE_GRADIENT: ("student", "use_adding_embeddings"),
     PLAIN_DROPOUT: ("student", "use_byte_dropout"),
     GIVEN_BACK: ("run", "keep_freed_memory"),
 }
 """The functions that do nothing on each side, by the module of ``ernie_search.training`` that calls them."""
 SAVED = {
+    "attention_backward": (FUSED_BACKWARD, "seconds", "s a step"),
+    "adding_embeddings": (WHOLE_GRADIENT, "seconds", "s a step"),
     "byte_dropout": (PLAIN_DROPOUT, "seconds", "s a step"),
     "kept_memory": (GIVEN_BACK, "seconds", "s a step"),
     "kept_memory_processor": (GIVEN_BACK, "processor", "processor seconds a step"),

@@ -216,7 +216,7 @@ def score_pairs(
     was_training, plain = model.training, reads_plain_pairs(model)
     model.eval()
     try:
-        with torch.inference_mode(), autocast(model.device, bf16):
+        with torch.no_grad(), autocast(model.device, bf16):
             for start in range(0, len(pairs), CHUNK):
                 chunk = pairs[start : start + CHUNK]
                 target = scores[start : start + CHUNK]

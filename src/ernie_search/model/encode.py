@@ -160,7 +160,11 @@ def bf16_pays(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.AbstractContextManager[object]:
-    """bf16 where asked for, by default where it pays; else nothing."""
+    """bf16 where asked for, by default where it pays; else nothing.
+
+    Where no gradient is wanted, take it with ``no_grad``, not ``inference_mode``: there autocast does not
+    keep the weights that it has cast, and casts all of them again for every micro-batch.
+    """
     if bf16_pays(device) if bf16 is None else bf16:
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
@@ -226,7 +230,7 @@ def encode_texts(
         model.attach_tokens = tokens
         try:
             total = sum(len(ids) for ids in tokenized.ids)
-            with torch.inference_mode(), autocast(device, bf16), _threads_for(total):
+            with torch.no_grad(), autocast(device, bf16), _threads_for(total):
                 padding = 1.0 if device.type == "cuda" and model.pack() else PADDING
                 for places in micro_batches([len(ids) for ids in tokenized.ids], budget, padding):
                     batch = [tokenized.ids[place] for place in places]

@@ -6,7 +6,9 @@ import torch
 
 from ernie_search.errors import SettingsError
 from ernie_search.model import JointEncoder
+from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.dropout import active_dropouts, attention_dropouts, use_byte_dropout
+from ernie_search.model.embedding import use_adding_embeddings
 from ernie_search.model.encode import GPU_TOKEN_BUDGET, PADDING, autocast
 from ernie_search.training.settings import TrainSettings
 
@@ -15,8 +17,13 @@ CPU_TRAINING_BUDGET = 2048
 also writes a gradient as large as the whole vocabulary's embedding."""
 
 
-def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
-    """Set its dropout, and compile it where asked for; what is saved of it stays the same.
+def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = True) -> None:
+    """Set its dropout, make its passes fast, compile it where asked for; what is saved stays the same.
+
+    Args:
+        model: the student, on its device.
+        settings: of the run.
+        alone: whether this process is the only one that trains it.
 
     Raises:
         SettingsError: dual regularization without any dropout.
@@ -27,6 +34,10 @@ def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
     model.may_pack = settings.attention_dropout == 0  # packed attention drops nothing
     if settings.compile:
         model.backbone.compile(dynamic=True)
+    else:
+        use_cpu_attention(model)
+        if alone:
+            use_adding_embeddings(model)
     if settings.dual_weight > 0 and not any(active_dropouts(model)):
         raise SettingsError(
             f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "

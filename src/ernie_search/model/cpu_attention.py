@@ -1,0 +1,126 @@
+"""Attention whose gradient a processor takes by plain products, in bf16.
+
+torch's fused attention (2.13) is fast forward, but its backward on a processor does without the matrix
+instructions in bf16: it takes eight times as long as forward, a third of a whole training step. The gradient
+is five products and a softmax, which take half of that and less. Forward stays torch's own.
+``benchmarks/step_parts.py`` measures what a step saves.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+ATTENTION = "ernie_search_cpu"
+"""What transformers knows :func:`cpu_attention` by."""
+UNUSUAL = ("sliding_window", "softcap", "position_bias", "s_aux")
+"""What a layer may ask for beside plain attention."""
+BLOCK_BYTES = 1 << 20
+"""Of fp32 weights held at a time: half of a core's second-level cache."""
+
+
+class _PlainBackward(torch.autograd.Function):
+    """``softmax(scale q k^T + mask) v``; the mask gets no gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, value, mask)
+        ctx.scale = scale
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        query, key, value, mask = ctx.saved_tensors
+        found = [torch.empty_like(one) for one in (query, key, value)]
+        rows = max(1, BLOCK_BYTES // (4 * query.shape[1] * query.shape[2] * key.shape[2]))
+        for start in range(0, len(query), rows):
+            block = slice(start, start + rows)
+            hidden = mask if mask is None or len(mask) == 1 else mask[block]
+            parts = _gradients(query[block], key[block], value[block], grads[0][block], hidden, ctx.scale)
+            for whole, part in zip(found, parts, strict=True):
+                whole[block] = part
+        return found[0], found[1], found[2], None, None
+
+
+def _gradients(
+    query: Tensor, key: Tensor, value: Tensor, given: Tensor, mask: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of query, key and value, ``(B, heads, L, d)`` each; softmax and its gradient in fp32."""
+    logits = torch.matmul(query, key.transpose(-1, -2)).float().mul_(scale)
+    if mask is not None:
+        logits = logits.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else logits.add_(mask)
+    weights = logits.softmax(dim=-1)
+    wanted = torch.matmul(given, value.transpose(-1, -2)).float()
+    change = torch._softmax_backward_data(wanted, weights, -1, torch.float32).mul_(scale).to(given.dtype)
+    return (
+        torch.matmul(change, key),
+        torch.matmul(change.transpose(-1, -2), query),
+        torch.matmul(weights.to(given.dtype).transpose(-1, -2), given),
+    )
+
+
+def cpu_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' scaled-dot-product attention, with a backward of our own where that is faster.
+
+    It is taken where a gradient will be asked for in bf16, and attention is plain: no dropout of its weights,
+    no causal mask, no window. Everything else goes to torch as it is.
+
+    Args:
+        module: the layer.
+        query, key, value: ``(B, heads, L, d)``.
+        attention_mask: ``(B or 1, 1, L, L)`` bool (true: seen) or added to the products; ``None`` without
+        padding. dropout: of attention weights. scaling: of products; ``None`` for ``1 / sqrt(d)``. **kwargs:
+        what the model hands on.
+
+    Returns:
+        ``(B, L, heads, d)``, and no weights.
+    """
+    learns = torch.is_grad_enabled() and query.requires_grad and query.dtype == torch.bfloat16
+    plain = not (
+        dropout
+        or getattr(module, "is_causal", False)
+        or key.shape[1] != query.shape[1]
+        or any(kwargs.get(name) is not None for name in UNUSUAL)
+    )
+    if not (learns and plain and query.device.type == "cpu"):
+        found: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return found
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    mixed: Tensor = _PlainBackward.apply(  # type: ignore[no-untyped-call]
+        query, key, value, attention_mask, scale
+    )
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, cpu_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+def use_cpu_attention(model: nn.Module) -> None:
+    """Let every Transformer inside ``model`` that is on a processor and reads by torch's fused attention
+    train so.
+
+    What is saved of it stays the same.
+    """
+    for module in model.modules():
+        if not isinstance(module, PreTrainedModel) or module.device.type != "cpu":
+            continue
+        if module.config._attn_implementation == "sdpa":
+            module.set_attn_implementation(ATTENTION)
