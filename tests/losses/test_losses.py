@@ -15,8 +15,22 @@ POSITIVES = [{"a"}, {"b"}, {"c", "x"}]
 def test_known_positives_elsewhere_in_the_batch_are_masked() -> None:
     who = candidates(GROUPS, POSITIVES)
     assert who.positive.tolist() == [0, 2, 4]
-    assert who.allowed.int().tolist() == [[1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 1, 1]]
+    assert who.allowed.int().tolist() == [[1, 1, 1, 0, 1, 1], [0, 1, 1, 1, 1, 1], [1, 0, 1, 0, 1, 1]]
     assert who.own.int().tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]]
+
+
+def test_a_passage_that_stands_in_several_groups_is_one_candidate_its_own_place_first() -> None:
+    groups = [["a", "x", "y"], ["b", "x", "z"], ["a", "z", "x"]]
+    who = candidates(groups, [{"a"}, {"b"}, {"a"}])
+    assert who.allowed.int().tolist() == [
+        [1, 1, 1, 1, 0, 1, 0, 0, 0],
+        [1, 0, 1, 1, 1, 1, 0, 0, 0],
+        [0, 0, 1, 1, 0, 0, 1, 1, 1],
+    ]
+    flat = [passage for group in groups for passage in group]
+    for row in range(3):
+        kept = [passage for passage, allowed in zip(flat, who.allowed[row], strict=True) if allowed]
+        assert sorted(kept) == ["a", "b", "x", "y", "z"]
 
 
 @pytest.mark.parametrize("groups", [[["a"]], [["a"], ["a"]]])

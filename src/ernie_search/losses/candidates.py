@@ -1,7 +1,8 @@
 """``C(q)``: which passages of the batch stand against each other for a question.
 
 A batch has Q questions, each with a group of ``1 + n`` passages, its positive first; the groups stand one
-after the other, so there are ``P = Q (1 + n)`` passages.
+after the other, so there are ``P = Q (1 + n)`` places. A passage that stands in several groups is one
+candidate: counted as often as it stands there, it would weigh more than the others for no reason of its own.
 """
 
 from collections import defaultdict
@@ -21,7 +22,8 @@ class Candidates:
 
     Attributes:
         positive: ``(Q,)`` column of each question's positive.
-        allowed: ``(Q, P)`` bool; false for known positives of the question other than the drawn one.
+        allowed: ``(Q, P)`` bool; each passage once, in the question's own group where it stands there; none
+            of its known positives but the drawn one.
         own: ``(Q, P)`` bool; true for the question's own group, where allowed.
     """
 
@@ -56,8 +58,15 @@ def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | f
     places: dict[str, list[int]] = defaultdict(list)
     for column, passage in enumerate(flat):
         places[passage].append(column)
+    repeated = {passage: columns for passage, columns in places.items() if len(columns) > 1}
+    for columns in repeated.values():
+        allowed[:, columns[1:]] = False
     for row, known in enumerate(positives):
         own[row, row * size : (row + 1) * size] = True
+        for column, passage in enumerate(groups[row], row * size):
+            if passage in repeated:
+                allowed[row, repeated[passage]] = False
+                allowed[row, column] = True
         masked = [column for passage in known for column in places.get(passage, ())]
         allowed[row, masked] = False
         allowed[row, row * size] = True
