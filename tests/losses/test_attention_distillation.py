@@ -1,5 +1,7 @@
 """Attention distillation against its definition, token by token."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -27,7 +29,7 @@ def example(seed: int) -> Example:
 
 
 def loss(attention: Tensor, weight: Tensor, queries: Tensor, passages: Tensor, *kept: Tensor) -> Tensor:
-    return attention_distillation(attention, weight, queries, passages, *kept, temperature=TEMPERATURE)
+    return attention_distillation(attention, weight, queries, passages, *kept, temperature=TEMPERATURE).loss
 
 
 def spelled_out(
@@ -63,6 +65,26 @@ def test_values_and_gradients_equal_the_definition(seed: int) -> None:
     same(ours, value_and_gradients(lambda *given: spelled_out(*given, *kept), *inputs))
     assert ours[1][:2] == [None, None]
     assert all(gradient is not None for gradient in ours[1][2:])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_entropies_are_those_of_both_distributions_weighted_alike(seed: int) -> None:
+    attention, weight, queries, passages, query_kept, passage_kept = example(seed)
+    found = attention_distillation(
+        attention, weight, queries, passages, query_kept, passage_kept, temperature=TEMPERATURE
+    )
+    sums, whole = [0.0, 0.0], 0.0
+    for b, i in query_kept.nonzero().tolist():
+        kept = passage_kept[b].nonzero().flatten().tolist()
+        products = torch.stack([queries[b, i] @ passage for passage in passages[b]])
+        student = distribution(products, passage_kept[b], TEMPERATURE)
+        mass = sum(float(attention[b, i, j]) for j in kept)
+        teacher = [float(attention[b, i, j]) / mass for j in kept]
+        for side, row in enumerate((teacher, [float(value) for value in student.values()])):
+            sums[side] -= float(weight[b, i]) * sum(value * math.log(value) for value in row)
+        whole += float(weight[b, i])
+    assert found.teacher_entropy.item() == pytest.approx(sums[0] / whole)
+    assert found.student_entropy.item() == pytest.approx(sums[1] / whole)
 
 
 def test_tokens_that_are_left_out_leave_both_sides() -> None:

@@ -1,6 +1,6 @@
 """The method: pure functions of scores and masks. Weights live in the settings of training."""
 
-from ernie_search.losses.attention import attention_distillation, attention_mean, attention_sums
+from ernie_search.losses.attention import attention_distillation, attention_means, attention_sums
 from ernie_search.losses.candidates import Candidates, candidates
 from ernie_search.losses.contrastive import contrastive
 from ernie_search.losses.distributions import Distilled
@@ -17,7 +17,7 @@ __all__ = [
     "Distilled",
     "Ensembled",
     "attention_distillation",
-    "attention_mean",
+    "attention_means",
     "attention_sums",
     "candidates",
     "contrastive",

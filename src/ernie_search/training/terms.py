@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from ernie_search.errors import TrainingError
 from ernie_search.losses import (
     Candidates,
-    attention_mean,
+    attention_means,
     attention_sums,
     contrastive,
     dual_regularization,
@@ -181,7 +181,7 @@ def attention(step: StepReadings) -> Tensor:
     """``L_att``, on the positives; block by block, each with the questions whose positive it holds."""
     questions, question_mask = step.questions.late()
     positives = step.columns[step.who.positive[step.mine]]
-    sums, first = questions.new_zeros(len(positives), 2), 0
+    sums, first = questions.new_zeros(len(positives), 4), 0
     for block in step.passages:
         passages, passage_mask = block.late()
         here = (positives >= first) & (positives < first + len(passages))
@@ -205,7 +205,10 @@ def attention(step: StepReadings) -> Tensor:
         else:
             found = attention_sums(*arguments)
         sums = sums.index_copy(0, asked, found)
-    return attention_mean(step.whole(sums))
+    attended = attention_means(step.whole(sums))
+    step.entropies["attention_entropy"] = attended.teacher_entropy
+    step.entropies["matching_entropy"] = attended.student_entropy
+    return attended.loss
 
 
 def dual(step: StepReadings) -> Tensor:
