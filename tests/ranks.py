@@ -95,7 +95,7 @@ class OneTeacher:
             tiny_model.tokenizer().save_pretrained(folder)
         self.all = [CrossEncoder(str(folder), device="cpu")]
 
-    def of(self, question: str) -> int:
+    def of(self, positives: frozenset[str]) -> int:
         return 0
 
 

@@ -68,7 +68,7 @@ def test_each_question_is_scored_by_the_teacher_that_has_not_seen_it(base, tmp_p
         (one.query, one.positives, one.negatives) for one in training_lists()
     ]
     for one in found:
-        model = teachers.all[fold_of(one.query, 2)]
+        model = teachers.all[fold_of(one.positives, 2)]
         pairs = [(questions[one.query], texts[p]) for p in (*one.positives, *one.negatives)]
         expected = model.predict(pairs, activation_fn=nn.Identity())
         np.testing.assert_allclose([*one.positive_scores, *one.negative_scores], expected, atol=1e-5)

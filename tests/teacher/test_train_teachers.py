@@ -1,6 +1,7 @@
 """Training of teachers: it learns, keeps apart what each may see, and goes on bit for bit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,9 @@ def test_its_curves_are_a_picture_and_in_tensorboard(base, whole, tmp_path):
 
 def test_each_teacher_is_trained_on_the_other_folds(base, whole):
     found = json.loads((whole / "teachers.json").read_text(encoding="utf-8"))
-    counts = [sum(fold_of(f"q{i}", 2) != k for i in range(TRAIN)) for k in range(2)]
+    counts = [sum(fold_of([f"p{i}"], 2) != k for i in range(TRAIN)) for k in range(2)]
     assert [one["lists"] for one in found["teachers"]] == counts
+    assert [one["shared_positives"] for one in found["teachers"]] == [0, 0]
     assert sum(counts) == TRAIN
     assert sorted(checkpoint_steps(whole / "teacher-0")) == [6]
 
@@ -140,7 +142,24 @@ def test_a_teacher_never_sees_a_question_of_its_fold(base, tmp_path, monkeypatch
     )
     for k in range(2):
         assert seen[k + 1]
-        assert all(fold_of(question, 2) != k for question in seen[k + 1])
+        assert all(fold_of([question.replace("q", "p")], 2) != k for question in seen[k + 1])
+
+
+def test_questions_whose_second_positive_is_known_to_their_teacher_are_counted(base, tmp_path):
+    folds = [fold_of([f"p{i}"], 2) for i in range(TRAIN)]
+    first = next(i for i in range(TRAIN) if folds[i] == 1)
+    other = next(i for i in range(first, TRAIN) if folds[i] == 0)
+    mined = [
+        replace(one, positives=(f"p{first}", f"p{other}")) if one.query == f"q{first}" else one
+        for one in training_lists()
+    ]
+    data = collection()
+    data.qrels("train")[f"q{first}"][f"p{other}"] = 1
+    asked = write_lists(tmp_path / "lists", mined, data_fingerprint=data.fingerprint, about={})
+    train_teachers(data, asked, tmp_path / "run", settings(base, steps=1, evaluations=0, checkpoints=1))
+    found = json.loads((tmp_path / "run" / "teachers.json").read_text(encoding="utf-8"))["teachers"]
+    shares = [one["shared_positives"] for one in found]
+    assert shares == pytest.approx([1 / folds.count(0), 1 / folds.count(1)], abs=1e-4)
 
 
 def test_it_learns_what_tells_the_positives_apart(base, tmp_path):

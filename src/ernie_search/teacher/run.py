@@ -15,12 +15,14 @@ from ernie_search.data import Collection
 from ernie_search.errors import ModelError
 from ernie_search.files import atomic_directory, recover_directory, write_json
 from ernie_search.mining.lists import Lists, TrainingList
+from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.cross_encoder import (
     cross_encoder_fingerprint,
     new_cross_encoder,
     reads_plain_pairs,
 )
 from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
+from ernie_search.model.embedding import use_adding_embeddings
 from ernie_search.model.tokenizer import forget_last_call
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.teacher.batches import ListBatches
@@ -67,8 +69,10 @@ class TeacherRun:
         mine: list[TrainingList] = []
         others: list[TrainingList] = []
         for one in lists:
-            (mine if trains_on(number, one.query, settings.folds) else others).append(one)
+            (mine if trains_on(number, one.positives, settings.folds) else others).append(one)
         self.lists = len(mine)
+        shown = {passage for one in mine for passage in one.positives}
+        self.shared = sum(not shown.isdisjoint(one.positives) for one in others) / max(1, len(others))
         batches = ListBatches(
             [one for one in mine if one.negatives],  # nothing is learnt from the others
             steps=settings.steps,
@@ -89,6 +93,8 @@ class TeacherRun:
         for dropout in attention_dropouts(self.model):
             dropout.p = settings.attention_dropout
         use_byte_dropout(self.model)
+        use_cpu_attention(self.model)
+        use_adding_embeddings(self.model)
         keep_freed_memory()
         on_cpu = self.model.device.type == "cpu"
         budget = settings.token_budget or usual_budget(self.model.device)
@@ -182,6 +188,7 @@ class TeacherRun:
         result = {
             "fingerprint": cross_encoder_fingerprint(self.model),
             "lists": self.lists,
+            "shared_positives": round(self.shared, 4),
             "steps": self.settings.steps,
             "seconds": round(self.tally.seconds, 2),
             "truncated": self.tally.shares()["pair"],

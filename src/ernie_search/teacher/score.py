@@ -113,12 +113,12 @@ class ScoreJob:
     """The pairs of a shard's lists.
 
     Attributes:
-        questions: the id of each pair's question, which tells the teacher that has not seen it.
+        speakers: for each pair the teacher that has not seen its question, by number.
         pairs: question and passage texts.
         token_budget, bf16: see ``Teachers.scores``.
     """
 
-    questions: list[str]
+    speakers: list[int]
     pairs: list[tuple[str, str]]
     token_budget: int | None
     bf16: bool
@@ -128,7 +128,7 @@ def score_job(
     teachers: Teachers, job: ScoreJob, progress: Callable[[int], None] | None = None
 ) -> list[float]:
     """What is done once a shard, in this process or on another machine."""
-    found = teachers.scores(job.questions, job.pairs, token_budget=job.token_budget, bf16=job.bf16)
+    found = teachers.scores(job.speakers, job.pairs, token_budget=job.token_budget, bf16=job.bf16)
     values: list[float] = found.tolist()
     return values
 
@@ -173,14 +173,14 @@ class _Scoring:
         def jobs() -> Iterator[tuple[int, ScoreJob, int]]:
             for number, group in self._missing(self.progress):
                 groups[number] = group
-                owners = [one.query for one in group for _ in chain(one.positives, one.negatives)]
-                pairs = [
-                    (questions[one.query], passages[p])
-                    for one in group
-                    for p in chain(one.positives, one.negatives)
-                ]
+                speakers, pairs = [], []
+                for one in group:
+                    speaker = self.teachers.of(one.positives)
+                    for passage in chain(one.positives, one.negatives):
+                        speakers.append(speaker)
+                        pairs.append((questions[one.query], passages[passage]))
                 budget = self.settings.token_budget or None
-                yield number, ScoreJob(owners, pairs, budget, self.state.precision == "bf16"), len(group)
+                yield number, ScoreJob(speakers, pairs, budget, self.state.precision == "bf16"), len(group)
 
         last = time.perf_counter()
         for number, scores in self.engine.run(self.teachers, score_job, jobs()):

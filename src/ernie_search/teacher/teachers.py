@@ -1,7 +1,7 @@
 """One cross-encoder, or the cross-fitted ones of which each speaks for the questions that it has not seen."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -118,15 +118,13 @@ class Teachers:
         """Changes with any of them."""
         return fingerprint(self.fingerprints)
 
-    def fold_of(self, question: str) -> int:
-        """Which of :attr:`all` speaks for the question with this id: the one that has not seen it."""
-        return fold_of(question, len(self.models))
-
-    of = fold_of
+    def of(self, positives: Iterable[str]) -> int:
+        """Which of :attr:`all` speaks for the question with these positives: the one that has not seen it."""
+        return fold_of(positives, len(self.models))
 
     def scores(
         self,
-        questions: Sequence[str],
+        speakers: Sequence[int],
         pairs: Sequence[Pair],
         *,
         token_budget: int | None = None,
@@ -135,7 +133,7 @@ class Teachers:
         """Raw logits of training questions, each by the teacher that has not seen it.
 
         Args:
-            questions: the id of each pair's question.
+            speakers: for each pair which of :attr:`all` scores it, see :meth:`of`.
             pairs: N question and passage texts.
             token_budget, bf16: see :func:`~ernie_search.model.cross_encoder.score_pairs`.
 
@@ -144,8 +142,8 @@ class Teachers:
         """
         found = np.zeros(len(pairs), dtype=np.float32)
         places: dict[int, list[int]] = defaultdict(list)
-        for place, question in enumerate(questions):
-            places[self.fold_of(question)].append(place)
+        for place, number in enumerate(speakers):
+            places[number].append(place)
         for number in sorted(places):
             chosen = [pairs[place] for place in places[number]]
             found[places[number]] = score_pairs(

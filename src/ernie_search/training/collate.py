@@ -65,8 +65,8 @@ class Collator:
             features["cross_scores"] = torch.tensor(step.scores)
         if self.with_pairs:
             firsts = [group[0] for group in step.groups[mine]]
-            named = zip(step.ids[mine], step.questions[mine], firsts, strict=True)
-            features["pairs"] = [(name, text, self.passages[first]) for name, text, first in named]
+            known = zip(step.positives[mine], step.questions[mine], firsts, strict=True)
+            features["pairs"] = [(positives, text, self.passages[first]) for positives, text, first in known]
         return features
 
     def _parts(self, texts: list[str], task: Task) -> tuple[list[dict[str, Tensor]], Tensor, int]:

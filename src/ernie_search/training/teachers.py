@@ -17,8 +17,8 @@ from ernie_search.model import JointEncoder, load
 from ernie_search.model.attention import AttentionTargets, attention_targets, check_attention_teacher
 from ernie_search.training.settings import TrainSettings
 
-Pair = tuple[str, str, str]
-"""Question id, question text, passage text."""
+Pair = tuple[frozenset[str], str, str]
+"""Ids of the question's known positives, its text, the passage's text."""
 
 
 class CrossTeachers(Protocol):
@@ -32,8 +32,8 @@ class CrossTeachers(Protocol):
     def all(self) -> Sequence[CrossEncoder]:
         """Every one of them."""
 
-    def of(self, question: str) -> int:
-        """Which of :attr:`all` teaches the question with this id."""
+    def of(self, positives: frozenset[str]) -> int:
+        """Which of :attr:`all` teaches the question with these positives."""
 
 
 @dataclass(slots=True)
@@ -114,8 +114,8 @@ class StepTeachers:
         if self.cross is None:
             raise ModelError("there is no cross-encoder to take attention from")
         rows: dict[int, list[int]] = defaultdict(list)
-        for row, (question, _, _) in enumerate(pairs):
-            rows[self.cross.of(question)].append(row)
+        for row, (positives, _, _) in enumerate(pairs):
+            rows[self.cross.of(positives)].append(row)
         parts = []
         for number, members in rows.items():
             texts = [pairs[row][1:] for row in members]
