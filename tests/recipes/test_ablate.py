@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ernie_search.errors import SettingsError, StorageError
+from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.recipes import ablate, load_recipe
 from ernie_search.recipes.rows import chosen_rows, declared_rows, trained_as
 from tiny_training import collection
@@ -54,6 +54,38 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     assert teacher is not None
     assert teacher.training is not None
     assert teacher.training.active_terms == ["late"]
+
+
+def test_a_row_may_have_values_of_its_own_and_changes_no_other(tmp_path: Path) -> None:
+    plain = load_recipe("squad")
+    given = load_recipe("squad", {"rows.marginmse.margin_weight": "0.1", "rows.kl.direct_temperature": 0.2})
+    assert given.rows == {"marginmse": {"margin_weight": "0.1"}, "kl": {"direct_temperature": 0.2}}
+    rows, others = declared_rows(given), declared_rows(plain)
+    assert changes(given, "marginmse")["margin_weight"] == 0.1
+    assert changes(given, "kl")["direct_temperature"] == 0.2
+    for name, row in rows.items():
+        assert (row == others[name]) == (name not in given.rows), name
+    file = tmp_path / "mine.yaml"
+    text = "base: x\nrows:\n  both: {learning_rate: 0.5, late_weight: 2}\nstages: [warm-up]\n"
+    file.write_text(text, encoding="utf-8")
+    mine = load_recipe(str(file), {"rows.both.late_weight": 3})
+    assert mine.rows == {"both": {"learning_rate": 0.5, "late_weight": 3}}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"rows.marginmsee.margin_weight": 1}, "squad: unknown row 'marginmsee'; did you mean 'marginmse'"),
+        ({"rows.kl.direct_wieght": 1}, "row 'kl': .*direct_wieght.*direct_weight"),
+        ({"rows.kl.direct_weight": "much"}, "row 'kl': .*direct_weight"),
+        ({"rows.kl.steps": 7}, "row 'kl' changes steps, which all rows must share"),
+        ({"rows.full.dense_weight": 7}, "row 'full' is the recipe as it is; change its stage 'cascade'"),
+        ({"rows.kl": 7}, r"rows\.kl: name a row and its setting"),
+    ],
+)
+def test_what_no_row_can_have_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load_recipe("squad", given)
 
 
 def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
@@ -107,6 +139,12 @@ def test_a_table_goes_on_row_by_row_and_done_rows_cost_nothing(
     again, events = run()
     assert again.table == done.table
     assert set(events) == {"row"}
+    fewer = ablate(recipe, collection(), output, rows=["alone"], seeds=[1])
+    assert fewer.table == done.table  # what earlier calls measured stays in the table
+    other = load_recipe(str(tiny_recipe(1)), {"learning_rate": 0.5})
+    with pytest.raises(TrainingError, match=r"learning_rate 0\.001, now 0\.5"):
+        ablate(other, collection(), output, rows=["both"], seeds=[0])
+    assert json.loads(done.json.read_text()) == done.table
     changed = output / "rows" / "alone" / "seed-0" / "dev.trec"
     changed.write_text(changed.read_text().replace("p1 ", "p2 "))
     with pytest.raises(StorageError, match=r"dev\.trec was altered since it was measured"):
@@ -124,8 +162,10 @@ def test_kept_vectors_serve_another_split(tiny_recipe: Callable[..., Path], tmp_
     done = ablate(recipe, data, output, rows=["full"], seeds=[0], split="train", keep_vectors=True)
     assert [path.stat().st_mtime_ns for path in shards] == before
     ablate(recipe, data, output, rows=["full"], seeds=[0], split="train")
-    assert done.table["rows"][0]["questions"] == len(data.qrels("train"))
-    assert done.table["rows"][0]["what"] == "the recipe as it is: that of interaction"
+    both = {row["row"]: row for row in done.table["rows"]}
+    assert list(both) == ["full"]  # of the split train, interaction was not asked for
+    assert both["full"]["questions"] == len(data.qrels("train"))
+    assert both["full"]["what"] == "the recipe as it is: that of interaction"
 
 
 @pytest.mark.slow  # all stages, then five trainings

@@ -62,6 +62,10 @@ def test_the_gap_closed_is_over_the_better_ceiling_on_its_questions() -> None:
     by_name = {one["row"]: one for one in table["rows"]}
     assert table["ceiling"]["valid"]
     assert table["ceiling"]["questions"] == 2
+    better = table["ceiling"]["cross_over_late"]
+    assert better["difference"] == pytest.approx(0.1)
+    assert better["p"] == randomisation_test(np.array([0.1, 0.1]))
+    assert "The cross-encoder over late interaction: +0.1000, p" in markdown(table)
     assert by_name["full"]["gap_closed"] == pytest.approx((0.75 - 0.375) / (0.9 - 0.375))
     assert by_name["both"]["gap_closed"] == pytest.approx((0.5 - 0.375) / (0.9 - 0.375))
     assert [by_name[name]["gap_closed"] for name in ("alone", "ceiling-late", "ceiling-cross")] == [None] * 3

@@ -34,6 +34,12 @@ class RowResult:
     seconds: dict[int, float] = field(default_factory=dict)
     trained_as: str | None = None
 
+    def add(self, seed: int | None, measured: Measured, seconds: float | None) -> None:
+        """One seed's measures; ``seconds`` of its training, where it has one."""
+        self.measured[seed] = measured
+        if seed is not None and seconds is not None:
+            self.seconds[seed] = seconds
+
     def mean(self, measure: str, queries: Sequence[str] | None = None) -> float:
         """Over questions (all, or those named) and seeds."""
         return float(np.mean([_values(one, measure, queries).mean() for one in self.measured.values()]))
@@ -82,7 +88,8 @@ def ceiling(rows: Mapping[str, RowResult]) -> dict[str, Any]:
     """The better ceiling over the ceilings' questions, and whether a gap to it means anything.
 
     Returns:
-        ``valid``, and ``why`` not; ``questions`` (ids); means of ``late``, ``cross``, ``alone``; ``value``.
+        ``valid``, and ``why`` not; ``questions`` (ids); means of ``late``, ``cross``, ``alone``; ``value``;
+        ``cross_over_late``, whether the teacher really ranks better than what it teaches: see :func:`over`.
     """
     missing = [name for name in (LATE, CROSS, ALONE) if not (name in rows and rows[name].measured)]
     if missing:
@@ -90,7 +97,8 @@ def ceiling(rows: Mapping[str, RowResult]) -> dict[str, Any]:
     questions = list(next(iter(rows[LATE].measured.values())).query_ids)
     late, cross, alone = (rows[name].mean(MAIN, questions) for name in (LATE, CROSS, ALONE))
     value = max(late, cross)
-    found = {"questions": questions, "late": late, "cross": cross, "alone": alone, "value": value}
+    found: dict[str, Any] = {"questions": questions, "late": late, "cross": cross, "alone": alone}
+    found |= {"value": value, "cross_over_late": over(rows[CROSS], rows[LATE])}
     if cross < late:
         why = f"the cross-encoder ranks worse than late interaction ({cross:.3f} to {late:.3f})"
     elif value - alone < SMALLEST_GAP:
@@ -172,6 +180,8 @@ def markdown(table: Mapping[str, Any]) -> str:
             f"Ceilings on {top['questions']} fixed questions: late interaction {top['late']:.4f}, "
             f"cross-encoder {top['cross']:.4f}, {ALONE} there {top['alone']:.4f}."
         )
+        gain, p = _gain(top["cross_over_late"])
+        lines.append(f"The cross-encoder over late interaction: {gain}, p {p}.")
     if not top["valid"]:
         lines.append(f"No gap closed is given: {top['why']}.")
     return "\n".join(lines) + "\n"

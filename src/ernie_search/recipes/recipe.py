@@ -1,7 +1,7 @@
 """A recipe: base model and stages in one YAML file, typed, with unknown names refused."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from ernie_search.files import did_you_mean
 from ernie_search.recipes.given_lists import GivenLists, open_given
 from ernie_search.recipes.kinds import KINDS
 from ernie_search.recipes.order import check_whole, wire
+from ernie_search.recipes.row_changes import check_rows, merged, split_changes
 from ernie_search.recipes.stage import Stage, parse_stage, stage_names
 from ernie_search.recipes.yaml_file import read_recipe
 from ernie_search.training import TrainSettings
 
-KEYS = ("base", "layers", "seed", "source", "lists", "stages")
+TOP = ("base", "layers", "seed", "source", "lists")
+KEYS = (*TOP, "rows", "stages")
 FORM = "a list such as '- warm-up: {steps: 80}'"
 
 Values = dict[str, Any]
@@ -33,6 +35,7 @@ class Recipe:
         source: the collection that the recipe is for; ``None`` leaves it to the caller.
         stages: in their order, which was checked.
         lists: made before, for the stages that read lists; ``None`` where stages make their own.
+        rows: what single rows of an ablation set otherwise, by the row's name.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Recipe:
     source: str | None
     stages: tuple[Stage, ...]
     lists: GivenLists | None = None
+    rows: Mapping[str, Values] = field(default_factory=dict)
 
     @property
     def train(self) -> TrainSettings:
@@ -60,7 +64,8 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     Args:
         name: ``squad-small``, say, or ``path/to/mine.yaml``.
         overrides: ``base``, ``layers``, ``seed``, ``source``, ``lists``; ``stage.key`` for a setting of a
-            stage; or the bare name of a setting, where the recipe has one stage only.
+            stage; or the bare name of a setting, where the recipe has one stage only; ``rows.row.key`` for a
+            setting of one row of its ablation.
 
     Raises:
         SettingsError: no such recipe, broken YAML (file and line), an unknown or unfitting setting, or
@@ -68,11 +73,11 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         StorageError, DataError: the lists that it names are not there, or were altered.
     """
     values = read_recipe(name)
-    given = dict(overrides or {})
+    given, row_changes = split_changes(overrides or {})
     written = _written(name, values)
-    top: Values = {key: values[key] for key in KEYS[:-1] if values.get(key) is not None}
+    top: Values = {key: values[key] for key in TOP if values.get(key) is not None}
     own_seed = "seed" in given
-    top |= {key: given.pop(key) for key in KEYS[:-1] if key in given}
+    top |= {key: given.pop(key) for key in TOP if key in given}
     base, layers, seed, source, folder = _top(name, top)
     try:
         names = stage_names([key for key, _ in written])
@@ -92,7 +97,11 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         check_whole(stages, wire(stages, lists), lists)
     except SettingsError as error:
         raise SettingsError(f"{name}: {error}") from error
-    return Recipe(name, base, layers, seed, source, tuple(stages), lists)
+    try:
+        rows = check_rows(merged(values.get("rows"), row_changes), stages[-1])
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from error
+    return Recipe(name, base, layers, seed, source, tuple(stages), lists, rows)
 
 
 def _written(name: str, values: Any) -> list[tuple[str, Values]]:
@@ -120,7 +129,7 @@ def _written(name: str, values: Any) -> list[tuple[str, Values]]:
 
 def _top(name: str, top: Values) -> tuple[str, int | None, int, str | None, Path | None]:
     """Base, layers, seed, source and the folder of lists, checked."""
-    base, layers, seed, source, lists = (top.get(key) for key in KEYS[:-1])
+    base, layers, seed, source, lists = (top.get(key) for key in TOP)
     if base is None:
         raise SettingsError(
             f"{name}: names no base to start from; give one with --base: a model's directory, or a hub name"
@@ -156,11 +165,11 @@ def _changes(given: Values, names: list[str], kinds: dict[str, str]) -> dict[str
                     f"setting {key!r}: the recipe has {len(names)} stages; say whose, as in {own[-1]}.{key}"
                 )
             raise SettingsError(
-                f"unknown setting {key!r}{did_you_mean(str(key), [*KEYS[:-1], *(f'{n}.' for n in names)])}"
+                f"unknown setting {key!r}{did_you_mean(str(key), [*TOP, *(f'{n}.' for n in names)])}"
             )
         known = list(KINDS[kinds[stage]].settings.model_fields)
         if setting not in known:
-            near = did_you_mean(setting, known if dot else [*KEYS[:-1], *known])
+            near = did_you_mean(setting, known if dot else [*TOP, *known])
             where = f"stage {stage!r}: " if dot else ""
             raise SettingsError(f"{where}unknown setting {setting!r}{near}")
         changes.setdefault(stage, {})[setting] = value

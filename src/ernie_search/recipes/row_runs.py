@@ -40,14 +40,10 @@ def measured_run(
     Raises:
         StorageError: the run was altered since it was measured.
     """
-    run, result = folder / f"{split}.trec", folder / f"{split}.json"
-    if result.is_file() and run.is_file():
-        found = read_json(result)
-        if found["made_by"] == made_by:
-            if sha256_file(run) != found["run_sha256"]:
-                raise StorageError(f"{run} was altered since it was measured; delete it to make it again")
-            values = {name: np.asarray(found["values"][name]) for name in MEASURES}
-            return Measured(tuple(found["queries"]), values, found["missing"])
+    known = known_run(folder, split, made_by)
+    if known is not None:
+        return known
+    run, result = _files(folder, split)
     result.unlink(missing_ok=True)
     write_run(run, make(), tag=tag)
     measured = evaluate_run(qrels, read_run(run), MEASURES)
@@ -65,6 +61,29 @@ def measured_run(
         },
     )
     return measured
+
+
+def known_run(folder: Path, split: str, made_by: str) -> Measured | None:
+    """The measures of ``folder/SPLIT.trec``; ``None`` where it is not there, or was made by something else.
+
+    Raises:
+        StorageError: the run was altered since it was measured.
+    """
+    run, result = _files(folder, split)
+    if not (result.is_file() and run.is_file()):
+        return None
+    found = read_json(result)
+    if found["made_by"] != made_by:
+        return None
+    if sha256_file(run) != found["run_sha256"]:
+        raise StorageError(f"{run} was altered since it was measured; delete it to make it again")
+    values = {name: np.asarray(found["values"][name]) for name in MEASURES}
+    return Measured(tuple(found["queries"]), values, found["missing"])
+
+
+def _files(folder: Path, split: str) -> tuple[Path, Path]:
+    """The run, and what was measured of it."""
+    return folder / f"{split}.trec", folder / f"{split}.json"
 
 
 def dense_run(

@@ -8,8 +8,8 @@ from ernie_search.errors import SettingsError
 from ernie_search.files import did_you_mean
 from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
+from ernie_search.recipes.row_changes import changed, rows_file
 from ernie_search.recipes.stage import Stage, parse_stage
-from ernie_search.recipes.yaml_file import packaged, parse_yaml
 
 UNTRAINED = {
     "bm25": "BM25",
@@ -18,12 +18,12 @@ UNTRAINED = {
     "ceiling-cross": "the cross-encoder re-ranks the top 100 of alone",
 }
 """Rows that no training belongs to, and what they are."""
+UNSEEDED = ("bm25", "base")
+"""Rows without any draw."""
 RERANKED, LATE_OF = "alone", "full"
 """The row that the ceilings re-rank, and the one whose late interaction does it."""
 NEEDED = {"ceiling-late": (RERANKED, LATE_OF), "ceiling-cross": (RERANKED,)}
 """Rows that another row is made from."""
-FIXED = ("steps", "seed", "questions_per_batch", "negatives", "max_questions")
-"""What a row must leave alone, or the rows could not be compared."""
 
 Values = dict[str, Any]
 
@@ -65,10 +65,10 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
             f"{recipe.name}: its last stage is {last.name!r}, and rows are changes of a training; "
             "end the recipe with one"
         )
-    rows = {name: Row(name, UNTRAINED[name]) for name in ("bm25", "base")}
+    rows = {name: Row(name, UNTRAINED[name]) for name in UNSEEDED}
     for name, one in _read(last).items():
-        stage = _changed(name, last, one.changes)
-        teacher = None if one.teacher is None else _changed(f"{name}-teacher", last, one.teacher)
+        stage = changed(name, last, one.changes | recipe.rows.get(name, {}))
+        teacher = None if one.teacher is None else changed(f"{name}-teacher", last, one.teacher)
         try:
             for tried in (stage, *([teacher] if teacher else [])):
                 wire([*recipe.stages[:-1], _without_frozen(tried)], recipe.lists)
@@ -124,7 +124,7 @@ def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
 
 def _read(last: Stage) -> dict[str, Declared]:
     """``rows.yaml``, its words put in figures for the recipe's last stage."""
-    written = parse_yaml("rows.yaml", packaged("rows"))
+    written = rows_file()
     own = last.settings.model_dump()
     zero = dict.fromkeys(written["weights"], 0.0)
 
@@ -146,15 +146,6 @@ def _figure(value: Any, own: Any) -> Any:
     if isinstance(value, str) and value.startswith("recipe "):
         return own or float(value.removeprefix("recipe "))
     return value
-
-
-def _changed(name: str, last: Stage, changes: Values) -> Stage:
-    fixed = [key for key in changes if key in FIXED]
-    if fixed:
-        raise SettingsError(
-            f"row {name!r} changes {fixed[0]}, which all rows must share; change it in the recipe"
-        )
-    return Stage(last.name, last.kind, parse_stage(last.kind, last.settings.model_dump() | changes))
 
 
 def _without_frozen(stage: Stage) -> Stage:

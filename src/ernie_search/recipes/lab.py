@@ -1,0 +1,260 @@
+"""Where an ablation's rows are made: the stages that they share, and how one is trained, measured, found
+again."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ernie_search.data import Collection
+from ernie_search.errors import TrainingError
+from ernie_search.evaluation import Measured, read_run
+from ernie_search.files import fingerprint, sha256_file
+from ernie_search.mining import BM25
+from ernie_search.model import ScoreSettings, from_base, load
+from ernie_search.recipes import row_runs
+from ernie_search.recipes.engine import done_as, fingerprints, given_by, perform
+from ernie_search.recipes.manifest import StageManifest, weights_identity
+from ernie_search.recipes.order import Inputs, wire
+from ernie_search.recipes.recipe import Recipe
+from ernie_search.recipes.rows import LATE_OF, RERANKED, UNSEEDED, Row, trained_as, with_seed
+from ernie_search.recipes.run import run_stages
+from ernie_search.recipes.stage import Stage
+from ernie_search.recipes.task import Observer, Task, Work
+from ernie_search.teacher import Teachers, rerank_run
+from ernie_search.training.prepare import relevant, sample
+from ernie_search.types import Qrels, Query, Run
+
+CEILING_QUESTIONS = 500
+"""Questions that the ceilings are measured on: a cross-encoder over 100 passages each takes its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A row's finished training.
+
+    Attributes:
+        fingerprint: of the training that the row is measured by.
+        seconds: of it, with those of a teacher that the row alone needs.
+    """
+
+    fingerprint: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a row's run follows from.
+
+    Attributes:
+        made_by: fingerprint of all of it.
+        qrels: what counts.
+        make: searches, or re-ranks.
+    """
+
+    made_by: str
+    qrels: Qrels
+    make: Callable[[], Run]
+
+
+class Lab:
+    """The rows of one recipe in one folder.
+
+    Attributes:
+        shared: manifests of the stages before the last, by name.
+        trained_as: rows that share another row's training.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        collection: Collection,
+        output: Path,
+        split: str,
+        observer: Observer,
+        works: Mapping[str, Work],
+        *,
+        keep_vectors: bool,
+    ) -> None:
+        """Run the shared stages, or what is left of them; see :func:`~ernie_search.recipes.ablate`."""
+        self.recipe, self.collection, self.output, self.split = recipe, collection, output, split
+        self.observer, self.works, self.keep_vectors = observer, works, keep_vectors
+        self.trained_as = trained_as(recipe)
+        self.data = collection.fingerprint
+        self.qrels = collection.qrels(split)
+        before = recipe.stages[:-1]
+        self.folders = {stage.name: output / "shared" / stage.name for stage in before}
+        self.shared = (
+            run_stages(
+                *(before, collection, self.folders, recipe.base, recipe.layers, observer, works),
+                lists=recipe.lists,
+            )
+            if before
+            else {}
+        )
+        self.identity = weights_identity(recipe.base)
+        self.made: dict[tuple[str, int], _Trained] = {}
+
+    def said(self, row: Row) -> str:
+        """A row in words, with the row whose training it shares."""
+        same = self.trained_as.get(row.name)
+        return row.what if same is None else f"{row.what}: that of {same}"
+
+    def seconds(self, row: Row, seed: int) -> float | None:
+        """Of the row's training; ``None`` for a row that has none."""
+        return self.made[row.name, seed].seconds if row.stage is not None else None
+
+    def measured(self, row: Row, seed: int | None) -> Measured:
+        """A row's measures; what is not there is trained, searched or re-ranked.
+
+        Args:
+            row: of the recipe.
+            seed: of its training; ``None`` for a row without one.
+        """
+        self.observer("row", {"name": row.name, "seed": seed})
+        if row.stage is not None and seed is not None:
+            self._train(row, row.stage, seed)
+        asked = self._asked(row, seed)
+        folder = self._folder(row.name, seed)
+        return row_runs.measured_run(folder, self.split, asked.made_by, asked.qrels, asked.make, row.name)
+
+    def found(self, row: Row, seed: int | None) -> Measured | None:
+        """What an earlier call measured, if this recipe would come to the same; nothing is made for it.
+
+        Raises:
+            StorageError: a model or run of it was altered since.
+        """
+        folder = self._folder(row.name, seed)
+        try:
+            if row.stage is not None and seed is not None and not self._was_trained(row, row.stage, seed):
+                return None
+            needed = [name for name in (RERANKED, LATE_OF) if row.stage is None and seed is not None]
+            if any((name, seed) not in self.made for name in needed):
+                return None  # what a ceiling re-ranks, or re-ranks with
+            made_by = self._asked(row, seed).made_by
+        except TrainingError:
+            return None  # done with other settings, or from something else
+        return row_runs.known_run(folder, self.split, made_by)
+
+    def seeds_of(self, row: Row) -> Sequence[int | None]:
+        """Seeds that have a folder, in order; ``[None]`` for a row without seeds."""
+        if row.name in UNSEEDED:
+            return [None]
+        numbers = [
+            one.name.removeprefix("seed-") for one in self._folder(row.name).glob("seed-*") if one.is_dir()
+        ]
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def _folder(self, name: str, seed: int | None = None) -> Path:
+        folder = self.output / "rows" / self.trained_as.get(name, name)
+        return folder if seed is None else folder / f"seed-{seed}"
+
+    def _trainings(self, row: Row, last: Stage, seed: int) -> list[tuple[Stage, Path]]:
+        """What a row trains and where: its frozen teacher, if it has one, then itself."""
+        folder = self._folder(row.name, seed)
+        first = [] if row.teacher is None else [(with_seed(row.teacher, seed), folder / "teacher")]
+        return [*first, (with_seed(last, seed), folder / "train")]
+
+    def _read_by(self, stage: Stage, teacher: StageManifest | None) -> tuple[Inputs, dict[str, Any]]:
+        """Inputs of a training, and their fingerprints; ``teacher``: the frozen one that it brings."""
+        wired = stage
+        if teacher is not None:  # the order knows nothing of it
+            plain = stage.settings.model_copy(update={"interaction_teacher": "late"})
+            wired = Stage(stage.name, stage.kind, plain)
+        inputs = wire([*self.recipe.stages[:-1], wired], self.recipe.lists)[-1]
+        read = fingerprints(stage, inputs, self.shared, self.data, self.identity, self.recipe.layers)
+        return inputs, read if teacher is None else read | {"frozen": teacher.fingerprint}
+
+    def _train(self, row: Row, last: Stage, seed: int) -> None:
+        """The last step's model is what is measured, so all rows have equal steps."""
+        teacher, teacher_folder, seconds = None, None, 0.0
+        for stage, folder in self._trainings(row, last, seed):
+            inputs, read = self._read_by(stage, teacher)
+            given = given_by(inputs, self.shared, self.folders, self.recipe.base, self.recipe.layers)
+            if teacher_folder is not None:
+                given = replace(given, frozen=teacher_folder / "last")
+            made = perform(
+                Task(stage, self.collection, folder, given, self.observer), read, self.works[stage.kind]
+            )
+            for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
+                shutil.rmtree(checkpoint)
+            teacher, teacher_folder, seconds = made, folder, seconds + made.seconds
+            self.made[row.name, seed] = _Trained(made.fingerprint, seconds)
+
+    def _was_trained(self, row: Row, last: Stage, seed: int) -> bool:
+        teacher, seconds = None, 0.0
+        for stage, folder in self._trainings(row, last, seed):
+            found = done_as(stage, folder, self._read_by(stage, teacher)[1])
+            if found is None:
+                return False
+            teacher, seconds = found, seconds + found.seconds
+            self.made[row.name, seed] = _Trained(found.fingerprint, seconds)
+        return True
+
+    def _asked(self, row: Row, seed: int | None) -> _Asked:
+        if row.name == "bm25":
+            return self._bm25()
+        if row.name == "base":
+            return self._base(self._folder(row.name))
+        if seed is None:
+            raise TypeError(f"row {row.name} was given no seed")
+        return self._dense(row, seed) if row.stage is not None else self._ceiling(row.name, seed)
+
+    def _dense(self, row: Row, seed: int) -> _Asked:
+        folder = self._folder(row.name, seed)
+        made_by = fingerprint(self.made[row.name, seed].fingerprint, self.data, self.split, row_runs.DEPTH)
+
+        def make() -> Run:
+            model = load(folder / "train" / "last")
+            return row_runs.dense_run(model, self.collection, self.split, folder, keep=self.keep_vectors)
+
+        return _Asked(made_by, self.qrels, make)
+
+    def _bm25(self) -> _Asked:
+        def make() -> Run:
+            questions = self.collection.queries(self.split)
+            return BM25(self.collection.passages()).search(questions, row_runs.DEPTH)
+
+        return _Asked(fingerprint("bm25", self.split, row_runs.DEPTH, (self.data,)), self.qrels, make)
+
+    def _base(self, folder: Path) -> _Asked:
+        """The base as it comes, cut to the recipe's layers and the last training's lengths."""
+        last, base, layers = self.recipe.stages[-1].training, self.recipe.base, self.recipe.layers
+        lengths = ScoreSettings()
+        if last is not None:
+            lengths = ScoreSettings(query_length=last.query_length, passage_length=last.passage_length)
+        parts = (self.data, self.identity, layers, lengths.model_dump())
+
+        def make() -> Run:
+            return row_runs.dense_run(
+                from_base(base, settings=lengths, layers=layers), self.collection, self.split, folder
+            )
+
+        return _Asked(fingerprint("base", self.split, row_runs.DEPTH, parts), self.qrels, make)
+
+    def _ceiling(self, name: str, seed: int) -> _Asked:
+        """The top of *alone*, re-ranked; over a fixed sample of the questions."""
+        folder, first = self._folder(name, seed), self._folder(RERANKED, seed) / f"{self.split}.trec"
+        all_asked = [query for query in self.collection.queries(self.split) if relevant(self.qrels, query.id)]
+        questions: list[Query] = sample(all_asked, CEILING_QUESTIONS, 0)
+        kept = {query.id: self.qrels[query.id] for query in questions}
+        parts: list[Any] = [name, sha256_file(first), sorted(kept)]
+        if name == "ceiling-late":
+            parts.append(self.made[LATE_OF, seed].fingerprint)
+
+            def make() -> Run:
+                model = load(self._folder(LATE_OF, seed) / "train" / "last")
+                return row_runs.late_rerank(model, self.collection, questions, read_run(first), folder)
+        else:
+            teacher = [stage for stage in self.recipe.stages if stage.kind == "teacher"][-1].name
+            made = self.shared[teacher]
+            parts.append(made.fingerprint)
+            place = made.gives if made.settings.get("use") else self.folders[teacher] / made.gives
+
+            def make() -> Run:
+                whole = read_run(first)
+                some = {query: whole[query] for query in kept if query in whole}
+                return rerank_run(Teachers.open(place), self.collection, some, self.split, row_runs.DEPTH)
+
+        return _Asked(fingerprint(*parts), kept, make)
