@@ -39,23 +39,25 @@ def test_what_goes_and_stays_is_counted(run_cli, crops, tmp_path):
     scored, clean = write(tmp_path / "scored", crops), tmp_path / "clean"
     result = run_cli("denoise", scored, "--output", clean, "--margin", 0, "--keep-at-least", 2)
     assert result.exit_code == 0, result.output
-    # 36 lists lose the first negative; of 4, all negatives are above the positive, and the two lowest stay
+    # 36 lists lose the first negative; of 4, all negatives are above the positive, and others fill them
     assert result.stdout.splitlines() == [
         f"{clean}: 40 lists, the shortest with 2 negatives",
         "         200  negatives with scores",
-        "          48  dropped: the teacher takes them for positives",
-        "         152  kept",
-        "           4  lists had fewer than 2 within the limits, and keep their lowest-scored ones",
+        "          56  dropped: the teacher takes them for positives",
+        "         144  kept",
+        "           4  lists kept fewer than 2: filled with 8 of other questions",
         f"Next: ernie-search train cascade --source SOURCE --lists {clean} --base MODEL "
         f"--output {clean}-cascade",
     ]
     kept = {one.query: one.negatives for one in Lists.open(clean)}
-    assert kept["q0"] == ("p4", "p5")
+    assert len(kept["q0"]) == 2
+    assert not set(kept["q0"]) & {f"p{i}" for i in range(6)}  # its positive, and what was dropped
     assert kept["q1"] == ("p3", "p4", "p5", "p6")
     assert len(Lists.open(scored)) == 40  # left as they are
     options = ["--output", clean, "--maximum", 1, "--json"]
     report = json.loads(run_cli("denoise", scored, *options).stdout)
-    assert report["counts"] == {"kept": 200, "denoised": 40, "too_few": 0}
+    counted = {"denoised": 40, "too_few": 0, "refilled": 0, "still_short": 0}
+    assert report["counts"] == {"kept": 200} | counted
     assert report["denoise"] == {"maximum": 1.0, "margin": None, "keep_at_least": KEPT}
     assert read_recipe("cascade")["stages"][0]["cascade"]["negatives"] == KEPT
 

@@ -1,5 +1,7 @@
 """Denoising against the two limits, spelled out."""
 
+import importlib
+import math
 import random
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from ernie_search.errors import DataError
 from ernie_search.mining import DenoiseSettings, Lists, TrainingList, denoise, write_lists
 
+denoise_module = importlib.import_module("ernie_search.mining.denoise")
 GENERATOR = random.Random(0)
 LISTS = [
     TrainingList(
@@ -34,7 +37,7 @@ def scored(folder: Path) -> Lists:
 def test_both_limits(tmp_path: Path, maximum: float | None, margin: float | None, keep: int) -> None:
     settings = DenoiseSettings(maximum=maximum, margin=margin, keep_at_least=keep)
     cleaned = denoise(scored(tmp_path / "a"), tmp_path / "b", settings)
-    dropped = too_few = 0
+    dropped = too_few = refilled = 0
     for before, after in zip(LISTS, cleaned, strict=True):
         pairs = list(zip(before.negatives, before.negative_scores, before.negative_ranks, strict=True))
         best = max(before.positive_scores)
@@ -44,21 +47,78 @@ def test_both_limits(tmp_path: Path, maximum: float | None, margin: float | None
             if not (maximum is not None and pair[1] > maximum)
             and not (margin is not None and pair[1] > best - margin)
         ]
-        if len(good) < keep:
-            too_few += 1
-            lowest = sorted(pairs, key=lambda pair: pair[1])[:keep]
-            good = [pair for pair in pairs if pair in lowest]
         dropped += len(pairs) - len(good)
-        assert list(zip(after.negatives, after.negative_scores, after.negative_ranks, strict=True)) == good
+        ranks = after.negative_ranks or (0,) * len(after.negatives)  # of a list without any, none are known
+        found = list(zip(after.negatives, after.negative_scores, ranks, strict=True))
+        assert found[: len(good)] == good
+        fillers = found[len(good) :]
+        assert len(fillers) == max(0, keep - len(good)) or len(before.negatives) >= 8 - keep
+        too_few += len(good) < keep
+        refilled += len(fillers)
+        assert all(math.isnan(score) and rank == 0 for _, score, rank in fillers)
+        assert not {name for name, *_ in fillers} & {*before.negatives, *before.positives}
         assert (after.query, after.positives, after.positive_scores) == (
             before.query,
             before.positives,
             before.positive_scores,
         )
-    assert cleaned.manifest["counts"] == {"filled": 3, "denoised": dropped, "too_few": too_few}
+    counts = cleaned.manifest["counts"]
+    found = {"denoised": dropped, "too_few": too_few, "refilled": refilled}
+    assert counts == {"filled": 3, **found, "still_short": counts["still_short"]}
     assert cleaned.manifest["denoise"] == {"maximum": maximum, "margin": margin, "keep_at_least": keep}
     assert cleaned.manifest["split"] == "train"
     assert cleaned.data_fingerprint == "d"
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    lists = write_lists(
+        tmp_path / "a",
+        [
+            TrainingList("all too good", ("p",), ("a", "b"), (1.0,), (5.0, 1.5), (1, 2)),
+            TrainingList("one", ("q",), ("b", "c"), (1.0,), (5.0, 1.0), (1, 2)),
+            TrainingList("none", ("r",), ("d", "p"), (1.0,), (0.0, -1.0), (1, 2)),
+        ],
+        data_fingerprint="d",
+        about={},
+    )
+    first, second, third = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0, keep_at_least=2))
+    assert set(first.negatives) == {
+        "c",
+        "d",
+    }  # neither its own a and b, which are too good, nor its positive p
+    assert all(map(math.isnan, first.negative_scores))
+    assert first.negative_ranks == (0, 0)
+    assert second.negatives[0] == "c"
+    assert second.negatives[1] in {"a", "d", "p"}
+    assert second.negative_ranks == (2, 0)
+    assert third == list(lists)[2]
+    counts = Lists.open(tmp_path / "b").manifest["counts"]
+    assert counts == {"denoised": 3, "too_few": 2, "refilled": 3, "still_short": 0}
+    again = denoise(Lists.open(tmp_path / "b"), tmp_path / "c", DenoiseSettings(margin=0.0, keep_at_least=2))
+    assert repr(list(again)) == repr(list(Lists.open(tmp_path / "b")))  # what has no score is within limits
+
+
+def test_where_there_is_nothing_else_lists_stay_short_and_are_counted(tmp_path: Path) -> None:
+    one = TrainingList("q", ("p",), ("a", "b"), (1.0,), (2.0, 0.0))
+    lists = write_lists(tmp_path / "a", [one], data_fingerprint="d", about={})
+    cleaned = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0, keep_at_least=2))
+    assert list(cleaned) == [TrainingList("q", ("p",), ("b",), (1.0,), (0.0,))]
+    assert cleaned.manifest["counts"] == {"denoised": 1, "too_few": 1, "refilled": 0, "still_short": 1}
+
+
+def test_fillers_are_spread_and_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoise_module, "POOL", 50)
+    all_lists = [
+        TrainingList(f"q{n}", (f"p{n}",), (f"a{n}", f"b{n}"), (1.0,), (3.0, 0.0), (1, 2)) for n in range(200)
+    ]
+    lists = write_lists(tmp_path / "a", all_lists, data_fingerprint="d", about={})
+    settings = DenoiseSettings(margin=0.0, keep_at_least=3)
+    found = [list(denoise(lists, tmp_path / name, settings)) for name in "bc"]
+    assert repr(found[0]) == repr(found[1])
+    fillers = [passage for one in found[0] for passage in one.negatives[1:]]
+    assert len(fillers) == 400
+    assert len(set(fillers)) >= 45  # of the 50 in the pool
+    assert max(map(fillers.count, set(fillers))) < 40
 
 
 def test_in_place_and_without_ranks(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_replaced_folder_can_be_the_one_that_is_read(tmp_path: Path) -> None:
         (TrainingList("q", ("p",), ("a",), (1.0,), ()), r"\(1, 0\) scores .* \(1, 1\) are needed"),
         (TrainingList("q", ("p",), ("a",), (), (1.0,)), r"\(0, 1\) scores .* \(0, 0\) are needed"),
         (TrainingList("q", ("p",), ("a",), (float("nan"),), (1.0,)), "score is not finite"),
+        (TrainingList("q", ("p",), ("a",), (1.0,), (float("inf"),)), "score is not finite"),
         (TrainingList("q", ("p",), ("a",), negative_ranks=(1, 2)), "2 ranks of 1 negatives"),
     ],
 )

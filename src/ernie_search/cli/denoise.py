@@ -26,7 +26,10 @@ def denoise(
     ] = None,
     maximum: Annotated[float | None, typer.Option(help="Drop negatives that score higher than this.")] = None,
     keep_at_least: Annotated[
-        int, typer.Option(help="The lowest-scored so many stay in any case: what a training takes of a list.")
+        int,
+        typer.Option(
+            help="A list that keeps fewer is filled with others' negatives: what a training takes of it."
+        ),
     ] = KEPT,
     as_json: AsJson = False,
 ) -> None:
@@ -56,12 +59,15 @@ def show_counts(clean: "Lists", keep_at_least: int) -> None:
         out.print(text, soft_wrap=True)
 
     line(f"{clean.folder}: {len(clean):,} lists, the shortest with {sizes.shortest} negatives")
-    line(f"{sizes.negatives + counts['denoised']:>12,}  negatives with scores")
+    kept = sizes.negatives - counts["refilled"]
+    line(f"{kept + counts['denoised']:>12,}  negatives with scores")
     line(f"{counts['denoised']:>12,}  dropped: the teacher takes them for positives")
-    line(f"{sizes.negatives:>12,}  kept")
+    line(f"{kept:>12,}  kept")
     if counts["too_few"]:
-        text = f"lists had fewer than {keep_at_least} within the limits, and keep their lowest-scored ones"
+        text = f"lists kept fewer than {keep_at_least}: filled with {counts['refilled']:,} of other questions"
         line(f"{counts['too_few']:>12,}  {text}")
+    if counts["still_short"]:
+        line(f"{counts['still_short']:>12,}  lists stayed short even so: there are too few other passages")
     line(
         f"Next: ernie-search train cascade --source SOURCE --lists {clean.folder} --base MODEL "
         f"--output {clean.folder}-cascade"

@@ -1,5 +1,7 @@
 """Negatives that the teacher takes for positives, out: training would push away what nobody judged."""
 
+import hashlib
+import heapq
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,12 +11,19 @@ from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.mining.settings import DenoiseSettings
 
+POOL = 4096
+"""Passages of the lists themselves, drawn by a hash, that fill those which denoising leaves too short."""
+COUNTED = ("denoised", "too_few", "refilled", "still_short")
+
 
 def denoise(lists: Lists, output: Path, settings: DenoiseSettings) -> Lists:
     """Write the lists again without the negatives that score too high (RocketQA, Qu et al. 2021).
 
     A negative goes if its logit is above ``maximum``, or above its question's best positive's less
-    ``margin``. Of a list that would keep fewer than ``keep_at_least``, the lowest-scored so many stay.
+    ``margin``. A list that keeps fewer than ``keep_at_least`` is filled with other questions' negatives,
+    drawn at random: what the teacher takes for a positive does not come back for want of another. The filled
+    ones have no score (NaN) and rank 0; a training tells them from the positive, and the teacher says nothing
+    of them.
 
     Args:
         lists: scored ones, streamed; they are left as they are.
@@ -22,8 +31,9 @@ def denoise(lists: Lists, output: Path, settings: DenoiseSettings) -> Lists:
         settings: the limits.
 
     Returns:
-        The lists; to the counts of their manifest come ``denoised``, the negatives dropped, and
-        ``too_few``, the lists of which the limits would have left fewer than ``keep_at_least``.
+        The lists; to the counts of their manifest come ``denoised``, the negatives dropped, ``too_few``, the
+        lists of which the limits left fewer than ``keep_at_least``, ``refilled``, the negatives that fill
+        them, and ``still_short``, the lists for which there were not enough.
 
     Raises:
         DataError: the lists carry no scores.
@@ -33,35 +43,74 @@ def denoise(lists: Lists, output: Path, settings: DenoiseSettings) -> Lists:
         raise DataError(
             f"{lists.folder}: the lists carry no teacher's scores; score them before denoising by scores"
         )
-    counts = {**lists.manifest.get("counts", {}), "denoised": 0, "too_few": 0}
+    counts = {**lists.manifest.get("counts", {})} | dict.fromkeys(COUNTED, 0)
     about = {
         **lists.manifest,
         "counts": counts,
         "denoised_from": lists.fingerprint,
         "denoise": settings.model_dump(include=set(DenoiseSettings.model_fields)),
     }
+    pool = _pool(lists)
 
     def denoised() -> Iterator[TrainingList]:
         for one in lists:
             kept = clean(one, settings)
-            counts["too_few"] += len(kept) < settings.keep_at_least
-            if len(kept) < settings.keep_at_least:
-                by_score = sorted(range(len(one.negatives)), key=lambda place: one.negative_scores[place])
-                kept = sorted(by_score[: settings.keep_at_least])
+            missing = max(0, settings.keep_at_least - len(kept))
+            fillers = _fillers(one, pool, missing)
             counts["denoised"] += len(one.negatives) - len(kept)
+            counts["too_few"] += missing > 0
+            counts["refilled"] += len(fillers)
+            counts["still_short"] += len(fillers) < missing
+            ranks = [one.negative_ranks[place] for place in kept if one.negative_ranks]
             yield replace(
                 one,
-                negatives=tuple(one.negatives[place] for place in kept),
-                negative_scores=tuple(one.negative_scores[place] for place in kept),
-                negative_ranks=tuple(one.negative_ranks[place] for place in kept if one.negative_ranks),
+                negatives=(*(one.negatives[place] for place in kept), *fillers),
+                negative_scores=(*(one.negative_scores[place] for place in kept), *[math.nan] * len(fillers)),
+                negative_ranks=(*ranks, *[0] * len(fillers)) if one.negative_ranks else (),
             )
 
     return write_lists(output, denoised(), data_fingerprint=lists.data_fingerprint, about=about)
 
 
 def clean(one: TrainingList, settings: DenoiseSettings) -> list[int]:
-    """Places of the negatives that are within both limits."""
+    """Places of the negatives that are within both limits; one without a score is."""
     limit = math.inf if settings.maximum is None else settings.maximum
     if settings.margin is not None:
         limit = min(limit, max(one.positive_scores) - settings.margin)
-    return [place for place, score in enumerate(one.negative_scores) if score <= limit]
+    return [place for place, score in enumerate(one.negative_scores) if not score > limit]
+
+
+def _pool(lists: Lists) -> list[str]:
+    """Negatives of all lists, each once: the passages of smallest hash, in the order of their hashes."""
+    chosen: set[str] = set()
+    largest: list[tuple[int, str]] = []  # a heap with the largest hash on top
+    for one in lists:
+        for passage in one.negatives:
+            if passage in chosen:
+                continue
+            place = -_hash("pool", passage)
+            if len(chosen) < POOL:
+                heapq.heappush(largest, (place, passage))
+                chosen.add(passage)
+            elif place > largest[0][0]:
+                _, dropped = heapq.heapreplace(largest, (place, passage))
+                chosen.remove(dropped)
+                chosen.add(passage)
+    return [passage for _, passage in sorted(largest, reverse=True)]
+
+
+def _fillers(one: TrainingList, pool: list[str], number: int) -> list[str]:
+    """Passages for one list: from a place of its own in the pool on, none that it has or had."""
+    own = {*one.positives, *one.negatives}
+    start = _hash("fill", one.query) % max(1, len(pool))
+    found: list[str] = []
+    for passage in (*pool[start:], *pool[:start]):
+        if len(found) == number:
+            break
+        if passage not in own:
+            found.append(passage)
+    return found
+
+
+def _hash(what: str, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{what}:{name}".encode()).digest()[:8], "big")

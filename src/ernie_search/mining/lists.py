@@ -52,7 +52,7 @@ class TrainingList:
         positives: passage ids, known relevant, in a stable order.
         negatives: distinct passage ids, best-ranked first; no positives.
         positive_scores: the teacher's raw logits, one a positive; () when unscored.
-        negative_scores: the same for the negatives.
+        negative_scores: the same for the negatives; NaN for one that was drawn at random after scoring.
         negative_ranks: where each negative stood in the run, from 1; 0 for one that was drawn at random. ()
             where that is not known.
     """
@@ -244,6 +244,7 @@ def _checked(one: TrainingList, *, scored: bool) -> bool:
         raise DataError(
             f"{where}: {len(one.negative_ranks)} ranks of {len(one.negatives)} negatives; drop both together"
         )
-    if not all(map(math.isfinite, (*one.positive_scores, *one.negative_scores))):
+    known = [score for score in one.negative_scores if not math.isnan(score)]
+    if not all(map(math.isfinite, (*one.positive_scores, *known))):
         raise DataError(f"{where}: a teacher's score is not finite; check the teacher")
     return scored

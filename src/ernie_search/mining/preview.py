@@ -1,5 +1,6 @@
 """Some lists with their texts: a person can see whether negatives are hard, or positives nobody judged."""
 
+import math
 from dataclasses import dataclass
 
 from ernie_search.data import Collection
@@ -14,7 +15,7 @@ class PreviewPassage:
 
     Attributes:
         passage: with title and text.
-        score: the teacher's raw logit; None where the lists are unscored.
+        score: the teacher's raw logit; None where there is none.
         rank: in the run it was mined from, from 1; 0 for one drawn at random; None where that is not known,
             and for positives.
     """
@@ -71,5 +72,8 @@ def _with_texts(one: TrainingList, query: Query, passages: dict[str, Passage]) -
     return Preview(
         query,
         [PreviewPassage(passages[passage], score) for passage, score in positives],
-        [PreviewPassage(passages[passage], score, rank) for passage, score, rank in negatives],
+        [
+            PreviewPassage(passages[passage], None if score is None or math.isnan(score) else score, rank)
+            for passage, score, rank in negatives
+        ],
     )

@@ -39,8 +39,8 @@ class DenoiseSettings(TypedSettings):
     Attributes:
         maximum: drop negatives with a higher raw logit than this.
         margin: drop negatives that score above the best positive's logit less this (0: above the positive).
-        keep_at_least: negatives that stay whatever they score, the lowest-scored ones: a list with none
-            teaches nothing.
+        keep_at_least: a list that keeps fewer negatives is filled up to so many with other questions', which
+            have no score: as many as a training shows of it.
     """
 
     maximum: float | None = None
