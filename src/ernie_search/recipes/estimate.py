@@ -5,7 +5,13 @@ from dataclasses import replace
 from ernie_search.data import Collection, MemoryCollection
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.process_memory import keep_freed_memory
-from ernie_search.recipes.budget import PILOT_TEXTS, pairs_a_second, passages_a_second, seconds_a_step
+from ernie_search.recipes.budget import (
+    PILOT_TEXTS,
+    pairs_a_second,
+    passages_a_second,
+    products_a_second,
+    seconds_a_step,
+)
 from ernie_search.recipes.kinds import TeacherStage
 from ernie_search.recipes.plan import Plan, PlannedStage
 from ernie_search.recipes.recipe import Recipe
@@ -22,8 +28,9 @@ QUESTION_SHARE = 0.3
 def estimate(plan: Plan, recipe: Recipe, collection: Collection) -> Plan:
     """The plan with about the seconds of each stage; writes nothing.
 
-    Left out: reading, BM25, saving, and what the dev measurements take beside encoding. Terms that need a
-    teacher are timed without it, but for token-level attention, where it reads a pair a question.
+    Left out: reading, BM25, saving, comparing near-duplicates, and what the dev measurements take beside
+    encoding. Terms that need a teacher are timed without it, but for token-level attention, where it reads a
+    pair a question. A stage that was begun counts with what is left of it.
 
     Raises:
         ModelError: the base cannot be had.
@@ -33,28 +40,37 @@ def estimate(plan: Plan, recipe: Recipe, collection: Collection) -> Plan:
     train = recipe.train
     lengths = ScoreSettings(query_length=train.query_length, passage_length=train.passage_length)
     model = from_base(recipe.base, settings=lengths, layers=recipe.layers)
-    few = pilot(collection)
+    batches = [one.stage.training.questions_per_batch for one in plan.stages if one.stage.training]
+    few = pilot(collection, max(batches))
     texts = [passage.full_text for passage in few.passages()][:PILOT_TEXTS]
     rate = passages_a_second(model, texts)
+    products = products_a_second(model.get_embedding_dimension() or 1)
     pair_rate = None
     if any(one.sizes.pairs or _reads_pairs(one) for one in plan.stages):
         pair_rate = pairs_a_second(*_teacher(plan, recipe), _pairs(few), _max_length(plan))
     seconds = {}
     for one in plan.stages:
         found = one.sizes.passages / rate + one.sizes.questions * QUESTION_SHARE / rate
+        if one.stage.kind == "mine":
+            found += one.sizes.passages * one.sizes.questions / products
         if one.stage.training is not None:
             found = _training(one, one.stage.training, model, few, rate, pair_rate)
         elif one.sizes.pairs and pair_rate:
             found = one.sizes.pairs / pair_rate * (BACKWARD if one.stage.kind == "teacher" else 1.0)
-        seconds[one.stage.name] = found
+        seconds[one.stage.name] = found * one.left
     return replace(plan, seconds=seconds)
 
 
-def pilot(collection: Collection) -> MemoryCollection:
-    """A few training questions with their positives, and the first passages; one reading of the corpus."""
+def pilot(collection: Collection, questions: int = PILOT_QUESTIONS) -> MemoryCollection:
+    """A few training questions with their positives, and the first passages; one reading of the corpus.
+
+    Args:
+        collection: with a ``train`` split.
+        questions: that must be among them, where there are so many: those of a batch.
+    """
     qrels = collection.qrels("train")
     asked = [query for query in collection.queries("train") if relevant(qrels, query.id)]
-    asked = sample(asked, PILOT_QUESTIONS, 0)
+    asked = sample(asked, max(PILOT_QUESTIONS, questions), 0)
     wanted = {passage for query in asked for passage in relevant(qrels, query.id)}
     kept = [
         passage

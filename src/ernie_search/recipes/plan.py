@@ -11,6 +11,7 @@ from rich.text import Text
 from ernie_search.data import Collection
 from ernie_search.recipes.engine import State, done_as, fingerprints, state_of
 from ernie_search.recipes.given_lists import GivenLists
+from ernie_search.recipes.how_far import share_left
 from ernie_search.recipes.kinds import KINDS, MineStage, TeacherStage
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import Inputs, wire
@@ -41,12 +42,19 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStage:
-    """One line of the plan."""
+    """One line of the plan.
+
+    Attributes:
+        stage, what: what is done, and in words.
+        sizes: of the whole stage.
+        state, left: how far it is, and the share of its work that is left.
+    """
 
     stage: Stage
     what: str
     sizes: Sizes
     state: State
+    left: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ class Plan:
     Attributes:
         stages: in their order.
         passages, questions: of the collection, and of its ``train`` split with a positive.
-        seconds: estimates by stage, where they were made.
+        seconds: estimates by stage of what is left, where they were made.
         lists: those that were given to the recipe.
     """
 
@@ -92,8 +100,8 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
     lists: dict[str, tuple[int, int]] = {}
     for stage, inputs in zip(recipe.stages, wire(recipe.stages, recipe.lists), strict=True):
         state: State = "to do"
-        if output is not None:
-            folder = folder_of(recipe, output, stage)
+        folder = None if output is None else folder_of(recipe, output, stage)
+        if folder is not None:
             state = state_of(folder)
             known = _known(inputs, made)
             if state == "done" and known:
@@ -102,7 +110,8 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
                 if found is not None:
                     made[stage.name] = found
         sizes = _sizes(stage, inputs, passages, questions, lists)
-        planned.append(PlannedStage(stage, _what(stage), sizes, state))
+        left = share_left(stage, folder, state, lists=sizes.questions, passages=passages)
+        planned.append(PlannedStage(stage, _what(stage), sizes, state, left))
     return Plan(planned, passages, questions, lists=recipe.lists)
 
 
@@ -123,7 +132,7 @@ def plan_table(plan: Plan, title: str) -> Table:
             cells.append("-" if one.state == "done" else duration(plan.seconds[one.stage.name]))
         table.add_row(*map(Text, cells))
     if plan.seconds:
-        left = sum(plan.seconds[one.stage.name] for one in plan.stages if one.state != "done")
+        left = sum(plan.seconds.values())
         table.add_row(*map(Text, ("all that is left", "", "", "", duration(left))))
     return table
 

@@ -16,7 +16,7 @@ from ernie_search.index.ingest import load
 from ernie_search.index.spec import spec_for
 from ernie_search.model import JointEncoder
 from ernie_search.process_memory import keep_freed_memory
-from ernie_search.recipes.budget import PILOT_TEXTS, pairs_a_second, seconds_a_step
+from ernie_search.recipes.budget import PILOT_TEXTS, pairs_a_second, products_a_second, seconds_a_step
 from ernie_search.recipes.estimate import pilot
 from ernie_search.recipes.scale import Rates
 from ernie_search.shards import read_manifest, read_shard, write_shard
@@ -25,8 +25,6 @@ from ernie_search.training.prepare import relevant
 
 SAMPLE = 512
 """Passages encoded, packed and stored for the measurement."""
-QUESTIONS, COMPARED = 64, 20_000
-"""Of the product that stands for exact search."""
 INDEXED = 20_000
 """Vectors that the approximate index is built over."""
 
@@ -52,7 +50,8 @@ def measure(
         ModelError: the teacher cannot be had.
     """
     keep_freed_memory()
-    few = pilot(collection)
+    settings = settings or TrainSettings(max_questions=0, evaluations=0)
+    few = pilot(collection, settings.questions_per_batch)
     passages = list(islice(few.passages(), SAMPLE))
     texts = {passage.id: passage.full_text for passage in few.passages()}
     model.encode_joint([one.full_text for one in passages[:8]], "passage")
@@ -72,14 +71,13 @@ def measure(
     with open_index(work / "store", spec_for(manifest, {}), "w") as store:
         storing = _seconds(lambda: (load(store, shards), store.commit()))
     pairs = [(query.text, texts[relevant(few.qrels("train"), query.id)[0]]) for query in few.queries("train")]
-    settings = settings or TrainSettings(max_questions=0, evaluations=0)
     step = seconds_a_step(model, prepare(few, settings), settings)
     return Rates(
         passages_a_second=round(len(passages) / encoding, 2),
         pairs_a_second=round(pairs_a_second(teacher, None, pairs[:PILOT_TEXTS]), 2),
         seconds_a_step=round(step, 4),
         questions_per_batch=settings.questions_per_batch,
-        products_a_second=round(_products(manifest.dim)),
+        products_a_second=round(products_a_second(manifest.dim)),
         stored_a_second=round(len(passages) / storing, 1),
         packed_bytes_a_second=round((work / "packed").stat().st_size / packing),
         dim=manifest.dim,
@@ -96,15 +94,6 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def _products(dim: int) -> float:
-    """Questions' and passages' vectors compared a second, the best ten of each kept."""
-    random = np.random.default_rng(0)
-    asked = random.standard_normal((QUESTIONS, dim), dtype=np.float32)
-    held = random.standard_normal((COMPARED, dim), dtype=np.float32)
-    best = min(_seconds(lambda: np.argpartition(asked @ held.T, -10, axis=1)) for _ in range(3))
-    return QUESTIONS * COMPARED / best
 
 
 def _indexing(real: "np.ndarray[tuple[int, int], np.dtype[np.float32]]", folder: Path) -> float:
