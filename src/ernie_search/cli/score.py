@@ -31,9 +31,9 @@ def score(
     """Score each list once with a cross-encoder. Interrupted, the same command goes on where it stopped."""
     with loading("the teacher"):
         from ernie_search.data import open_collection
-        from ernie_search.losses import entropy_advice
         from ernie_search.mining.lists import Lists
         from ernie_search.teacher import Teachers, score_lists
+        from ernie_search.teacher.score import entropy_warning
 
         unscored = Lists.open(lists)
         # What is sent to other machines must not lie on a GPU of this one.
@@ -60,12 +60,9 @@ def score(
         f"entropy of a list's softmax: {about['entropy']:.2f} nats.",
         soft_wrap=True,
     )
-    training = about.get("in_training")  # lists that were scored by an older version have none
-    if training:
-        advice = entropy_advice(training["entropy"], training["candidates"], "cross_temperature")
-        if advice:
-            at = f"with cross_temperature={training['cross_temperature']:g}, as trainings have it,"
-            console(stderr=True).print(f"warning: {at} {advice}", soft_wrap=True)
+    warning = entropy_warning(scored)
+    if warning:
+        console(stderr=True).print(f"warning: {warning}", soft_wrap=True)
     out.print(
         f"Next: ernie-search denoise {scored.folder} --output {scored.folder}-clean --margin 0",
         soft_wrap=True,

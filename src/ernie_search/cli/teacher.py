@@ -1,7 +1,7 @@
 """``ernie-search teacher``: train cross-encoders on mined lists."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,22 +26,11 @@ def teacher(
     with loading("the libraries"):
         from ernie_search.data import open_collection
         from ernie_search.mining.lists import Lists
+        from ernie_search.recipes.progress import RecipeProgress
         from ernie_search.teacher import parse_teacher_settings, train_teachers
-        from ernie_search.training.progress import TrainProgress
     settings = parse_teacher_settings(parse_changes(changes or []))
-    err = console(stderr=True)
-    show = TrainProgress(err)
-
-    def observer(event: str, values: dict[str, Any]) -> None:
-        if event == "teacher":
-            err.print(f"teacher {values['number'] + 1} of {values['teachers']}", soft_wrap=True)
-        elif event == "held_out":
-            mrr = values["eval_held_out_mrr"]
-            err.print(f"step {values['step']}: MRR on lists it is not trained on {mrr:.3f}", soft_wrap=True)
-        else:
-            show(event, values)
-
-    found = train_teachers(open_collection(source), Lists.open(lists), output, settings, observer)
+    show = RecipeProgress(console(stderr=True))
+    found = train_teachers(open_collection(source), Lists.open(lists), output, settings, show)
     if as_json:
         print_json({"teachers": found.name, "models": [str(model) for model in found.models]})
         return

@@ -14,7 +14,7 @@ from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.manifest import StageManifest, checksums, versions
 from ernie_search.recipes.order import Inputs
 from ernie_search.recipes.stage import Stage
-from ernie_search.recipes.task import PEAK, Given, Task, Work
+from ernie_search.recipes.task import PEAK, READY_FINGERPRINT, Given, Task, Work
 from ernie_search.training.failure import one_for_all
 from ernie_search.training.world import World
 
@@ -114,7 +114,8 @@ def _performed(task: Task, inputs: Mapping[str, Any], work: Work, world: World) 
         getattr(stage.settings, "seed", None),
     )
     manifest.write(folder)
-    task.observer("stage-done", {"name": stage.name, "seconds": manifest.seconds})
+    told = {"name": stage.name, "seconds": manifest.seconds, "counts": manifest.counts}
+    task.observer("stage-done", told)
     return manifest
 
 
@@ -141,10 +142,11 @@ def given_by(
 
     model = place(inputs.model)
     teacher: Path | str | None = place(inputs.teacher)
+    known = None
     if inputs.teacher is not None and made[inputs.teacher].settings.get("use"):
-        teacher = made[inputs.teacher].gives
+        teacher, known = made[inputs.teacher].gives, made[inputs.teacher].counts.get(READY_FINGERPRINT)
     lists = inputs.lists.folder if isinstance(inputs.lists, GivenLists) else place(inputs.lists)
-    return Given(str(model or base), None if model else layers, lists, teacher, frozen=model)
+    return Given(str(model or base), None if model else layers, lists, teacher, model, known)
 
 
 def fingerprints(

@@ -12,6 +12,16 @@ EVERY = 10.0
 long stage does not fill a file."""
 
 
+COUNTS = (
+    ("lists", "lists"),
+    ("denoised", "negatives dropped, which the teacher takes for positives"),
+    ("refilled", "drawn from other questions in their place"),
+    ("still_short", "lists short even so"),
+    ("filled", "negatives drawn at random, as too few were found"),
+)
+"""What of a finished stage's counts is said, and in which words."""
+
+
 class RecipeProgress:
     """An observer for :func:`~ernie_search.recipes.run.run_recipe` and the ablation.
 
@@ -38,7 +48,9 @@ class RecipeProgress:
             going_on = ", goes on" if values["state"] == "goes on" else ""
             self._stage(f"stage {values['name']}{going_on}")
         elif event == "stage-done":
-            self._stage(f"stage {values['name']}: done in {values['seconds']:,.0f} seconds")
+            found = ((said, values["counts"].get(name)) for name, said in COUNTS)
+            counts = "".join(f"; {count:,} {said}" for said, count in found if count)
+            self._stage(f"stage {values['name']}: done in {values['seconds']:,.0f} seconds{counts}")
         elif event == "teacher":
             self._line(f"teacher {values['number'] + 1} of {values['teachers']}")
         elif event == "progress":

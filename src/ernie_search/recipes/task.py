@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ernie_search.data import Collection
+from ernie_search.errors import ModelError
 from ernie_search.recipes.stage import Stage
+from ernie_search.teacher import Teachers
 
 Observer = Callable[[str, dict[str, Any]], None]
-"""Told of ``stage`` (one begins: name, kind, state), ``stage-done`` (name, seconds), ``progress`` (what,
-done, total), and of everything that a training tells."""
+"""Told of ``stage`` (one begins: name, kind, state), ``stage-done`` (name, seconds, counts), ``progress``
+(what, done, total), and of everything that a training tells."""
 
 
 PEAK = "peak_bytes"
 """Of a manifest's counts: main memory that the process held at most in the call that finished the stage; with
 all that it held before, such as the libraries, but not what other processes held."""
+
+READY_FINGERPRINT = "ready_fingerprint"
+"""Of a manifest's counts: what a ready cross-encoder was when it was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,9 @@ class Given:
         layers: to keep of the base; ``None`` for a directory of an earlier stage.
         lists: folder of lists.
         teacher: folder of teachers, or the name of a ready cross-encoder.
+        teacher_fingerprint: of a ready cross-encoder when it was taken; ``None`` for teachers of a stage's
+        own,
+            whose folder says what they must be.
         frozen: directory of a frozen late-interaction teacher.
     """
 
@@ -35,6 +43,23 @@ class Given:
     lists: Path | None = None
     teacher: Path | str | None = None
     frozen: Path | None = None
+    teacher_fingerprint: str | None = None
+
+    def open_teacher(self) -> Teachers | None:
+        """The teachers, if there are any.
+
+        Raises:
+            ModelError: the ready cross-encoder is no longer the one that was taken.
+        """
+        if self.teacher is None:
+            return None
+        found = Teachers.open(self.teacher)
+        if self.teacher_fingerprint not in (None, found.fingerprint):
+            raise ModelError(
+                f"{self.teacher}: not the cross-encoder that this run began with (its fingerprint differs); "
+                "put that one back, or choose another output folder"
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)

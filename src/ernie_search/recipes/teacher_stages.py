@@ -4,8 +4,9 @@ from ernie_search.files import write_json
 from ernie_search.mining import DenoiseSettings, Lists, denoise
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.recipes.kinds import ScoreStage, TeacherStage
-from ernie_search.recipes.task import Counter, Done, Task
+from ernie_search.recipes.task import READY_FINGERPRINT, Counter, Done, Task
 from ernie_search.teacher import ListScoreSettings, Teachers, TeacherSettings, score_lists, train_teachers
+from ernie_search.teacher.score import entropy_warning
 
 MODELS, READY = "teachers", "ready.json"
 SCORED, LISTS = "scored", "lists"
@@ -19,7 +20,7 @@ def teacher_stage(task: Task) -> Done:
     if settings.use:
         ready = Teachers.open(settings.use)
         write_json(task.folder / READY, {"use": settings.use, "fingerprint": ready.fingerprint})
-        return Done(settings.use, (READY,))
+        return Done(settings.use, (READY,), {READY_FINGERPRINT: ready.fingerprint})
     if task.given.lists is None:
         raise TypeError("teacher was given no lists")
     own = TeacherSettings(**settings.model_dump(include=set(TeacherSettings.model_fields)))
@@ -32,17 +33,21 @@ def teacher_stage(task: Task) -> Done:
 def score_stage(task: Task) -> Done:
     """Score every list, then drop the negatives that the teacher believes to be relevant."""
     settings, given = task.stage.settings, task.given
-    if not isinstance(settings, ScoreStage) or given.lists is None or given.teacher is None:
+    teachers = given.open_teacher()
+    if not isinstance(settings, ScoreStage) or given.lists is None or teachers is None:
         raise TypeError(f"score was given {type(settings).__name__} and {given}")
     lists = Lists.open(given.lists)
     scored = score_lists(
-        given.teacher,
+        teachers,
         task.collection,
         lists,
         task.folder / SCORED,
         ListScoreSettings(**settings.model_dump(include={"shard_size", "token_budget", "precision"})),
         progress=Counter(task.observer, "lists scored", len(lists)),
     )
+    warning = entropy_warning(scored)
+    if warning:
+        task.observer("advice", {"text": warning})
     limits = DenoiseSettings(**settings.model_dump(include=set(DenoiseSettings.model_fields)))
     clean = denoise(scored, task.folder / LISTS, limits)
     # The lists themselves, not their manifests, which hold durations: done again, the stage is the same.

@@ -4,7 +4,6 @@ from ernie_search.mining.lists import Lists
 from ernie_search.recipes.mine_stage import mine_stage
 from ernie_search.recipes.task import Done, Task, Work
 from ernie_search.recipes.teacher_stages import score_stage, teacher_stage
-from ernie_search.teacher import Teachers
 from ernie_search.training import train
 from ernie_search.training.teachers import StepTeachers
 
@@ -14,7 +13,6 @@ def train_stage(task: Task) -> Done:
     settings, given = task.stage.training, task.given
     if settings is None:
         raise TypeError(f"{task.stage.kind} was given {type(task.stage.settings).__name__}")
-    cross = Teachers.open(given.teacher) if given.teacher is not None else None
     result = train(
         task.collection,
         task.folder,
@@ -22,7 +20,7 @@ def train_stage(task: Task) -> Done:
         base=given.model,
         layers=given.layers,
         lists=Lists.open(given.lists) if given.lists is not None else None,
-        teachers=StepTeachers(cross=cross, frozen=given.frozen),
+        teachers=StepTeachers(cross=given.open_teacher(), frozen=given.frozen),
         observer=task.observer,
     )
     counts = {

@@ -60,7 +60,7 @@ def run_over_shards(
     _check(queries)
     for start in range(0, len(queries), QUESTIONS):
         block = queries[start : start + QUESTIONS]
-        best = _Nearest(_encoded(model, block), k)
+        best = _Nearest(_encoded(model, block, {"bf16": True, "fp32": False}.get(manifest.precision)), k)
         seen = told = 0
         for ids, dense in _chunks(shards, verify=start == 0):
             best.add(ids, dense)
@@ -82,12 +82,13 @@ def _check(queries: Sequence[Query]) -> None:
         seen.add(query.id)
 
 
-def _encoded(model: Encoder, queries: Sequence[Query]) -> NDArray[np.float32]:
-    """In the blocks of a ``Searcher``, as the last bits of a vector depend on what it is padded with."""
+def _encoded(model: Encoder, queries: Sequence[Query], bf16: bool | None) -> NDArray[np.float32]:
+    """In the blocks of a ``Searcher``, as the last bits of a vector depend on what it is padded with; in the
+    precision of the shards, as a measurement that comes out otherwise after a kill would change them."""
     parts = []
     for start in range(0, len(queries), RUN_BLOCK):
         texts = [query.text for query in queries[start : start + RUN_BLOCK]]
-        parts.append(model.encode_joint(texts, "query", tokens=False).dense)
+        parts.append(model.encode_joint(texts, "query", tokens=False, bf16=bf16).dense)
     return np.concatenate(parts)
 
 

@@ -22,6 +22,7 @@ from ernie_search.teacher.teachers import Teachers
 from ernie_search.teacher.texts import passage_texts, question_texts
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training.settings import TrainSettings
+from ernie_search.training.watch import scores_advice
 
 
 class ListScoreSettings(BaseModel):
@@ -262,6 +263,14 @@ def _with_summary(
             "candidates": round(places / max(1, counted)),
         },
     }
+
+
+def entropy_warning(scored: Lists) -> str | None:
+    """One line where the scores are almost flat or one-hot to a training; ``None`` where they teach."""
+    training = scored.manifest["scores"].get("in_training")  # an older version's lists have none
+    if not training:
+        return None
+    return scores_advice(training["entropy"], training["candidates"], training["cross_temperature"])
 
 
 def _entropy(logits: NDArray[np.float64]) -> float:

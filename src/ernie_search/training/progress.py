@@ -53,6 +53,9 @@ class TrainProgress:
             self._log(values["step"])
         elif event == "dev":
             self._measured(values)
+        elif event == "held_out":
+            mrr = values["eval_held_out_mrr"]
+            self._line(f"step {values['step']}: MRR on lists it is not trained on {mrr:.3f}")
         elif event == "advice":
             self._line(f"warning: {values['text']}")
         elif event == "end":

@@ -48,6 +48,7 @@ class StepTeachers:
     cross: CrossTeachers | None = None
     frozen: Path | None = None
     _frozen_model: JointEncoder | None = None
+    _bf16: bool | None = None
 
     def check(self, settings: TrainSettings) -> None:
         """Refuse settings whose teacher is missing.
@@ -75,6 +76,8 @@ class StepTeachers:
         Raises:
             ModelError: another tokenizer; it says why that matters.
         """
+        if settings.precision != "auto":  # decided once a run, so that it goes on as it began
+            self._bf16 = settings.precision == "bf16"
         if settings.attention_weight > 0 and self.cross is not None:
             for teacher in self.cross.all:
                 check_attention_teacher(teacher, student)
@@ -120,7 +123,8 @@ class StepTeachers:
         for number, members in rows.items():
             texts = [pairs[row][1:] for row in members]
             teacher = self.cross.all[number]
-            parts.append(attention_targets(teacher, student, texts, query_length, passage_length))
+            lengths = (query_length, passage_length)
+            parts.append(attention_targets(teacher, student, texts, *lengths, bf16=self._bf16))
         order = torch.tensor([row for members in rows.values() for row in members])
         inverse = torch.empty_like(order)
         inverse[order] = torch.arange(len(order))

@@ -7,6 +7,18 @@ from ernie_search.losses import entropy_advice
 from ernie_search.training.settings import TrainSettings
 
 
+def scores_advice(entropy: float, candidates: int, temperature: float) -> str | None:
+    """One line where a cross-encoder's scores of lists are almost flat or one-hot to a training.
+
+    Args:
+        entropy: mean of the lists' softmax, in nats.
+        candidates: of a list, in the mean.
+        temperature: at which it was taken.
+    """
+    advice = entropy_advice(entropy, candidates, "cross_temperature")
+    return advice and f"with cross_temperature={temperature:g}, as trainings have it, {advice}"
+
+
 class EntropyWatch:
     """Advice on each teacher, once a run."""
 
