@@ -1,6 +1,7 @@
 """Training of teachers: it learns, keeps apart what each may see, and goes on bit for bit."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,15 @@ def test_a_teacher_never_sees_a_question_of_its_fold(base, tmp_path, monkeypatch
     for k in range(2):
         assert seen[k + 1]
         assert all(fold_of([question.replace("q", "p")], 2) != k for question in seen[k + 1])
+
+
+def test_teachers_of_an_older_version_are_refused(whole, tmp_path):
+    copy = tmp_path / "older"
+    shutil.copytree(whole, copy)
+    found = json.loads((copy / "teachers.json").read_text(encoding="utf-8"))
+    (copy / "teachers.json").write_text(json.dumps(found | {"format": 1}), encoding="utf-8")
+    with pytest.raises(ModelError, match="older: teachers of another version.* train them again"):
+        Teachers.open(copy)
 
 
 def test_questions_whose_second_positive_is_known_to_their_teacher_are_counted(base, tmp_path):

@@ -1,8 +1,11 @@
 """What a run reads of a collection: a stable sample, negatives that are none, a dev pool."""
 
+import importlib
+
+from ernie_search.mining import BM25, TrainingList, write_lists
 from ernie_search.training import prepare
 from ernie_search.training.prepare import sample
-from ernie_search.types import Query
+from ernie_search.types import Passage, Query
 from tiny_training import DEV, TRAIN, collection, settings
 
 
@@ -39,6 +42,45 @@ def test_the_dev_pool_has_every_positive_and_its_size():
     everything = prepare(collection(), settings(dev_passages=2))
     assert everything.dev is not None
     assert len(everything.dev.passages) == DEV  # positives are never left out
+
+
+def test_a_copy_of_a_positive_is_no_negative_whatever_its_case_and_spaces():
+    passages = list(collection().passages())
+    copies = [Passage(f"copy-{one.id}", "", one.full_text.upper() + "  ") for one in passages]
+    data = prepare(collection(passages=[*passages, *copies]), settings(max_questions=20, negative_last=12))
+    drawn = 0
+    for example in data.examples:
+        drawn += sum(passage.startswith("copy-") for passage in example.negatives)
+        assert not {f"copy-{passage}" for passage in example.positives} & set(example.negatives)
+    assert drawn > 0  # other questions' copies are negatives like any other
+
+
+def test_with_lists_bm25_looks_through_a_part_of_a_large_corpus_for_dev(tmp_path, monkeypatch):
+    rows = [TrainingList(f"q{i}", (f"p{i}",), (f"p{(i + 1) % TRAIN}",)) for i in range(TRAIN)]
+    data = collection()
+    lists = write_lists(tmp_path / "lists", rows, data_fingerprint=data.fingerprint, about={})
+    sizes = []
+
+    class Watched(BM25):
+        def __init__(self, passages):
+            super().__init__(passages)
+            sizes.append(len(self.passage_ids))
+
+    module = importlib.import_module(
+        "ernie_search.training.prepare"
+    )  # the name in the package is the function
+    monkeypatch.setattr(module, "BM25", Watched)
+    chosen = settings(dev_questions=5, dev_passages=9)
+    whole = prepare(data, chosen, lists).dev
+    assert whole == prepare(data, chosen).dev  # small: the same sample as the warm-up's
+    monkeypatch.setattr(module, "DEV_CORPUS", 10)
+    part = prepare(data, chosen, lists).dev
+    everything = len(list(data.passages()))
+    assert sizes[:2] == [everything, everything]
+    assert 5 <= sizes[2] < everything
+    assert part is not None
+    for question in part.questions:
+        assert set(part.qrels[question]) <= set(part.passages)
 
 
 def test_no_evaluations_need_no_dev():

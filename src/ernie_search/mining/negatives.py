@@ -17,6 +17,7 @@ class MinedNegatives:
     Attributes:
         negatives: query id -> distinct passage ids, in random order: a part of the list is as fair a sample.
         positives_removed: known positives that stood in the rank windows.
+        copies_removed: passages there whose text is that of a known positive.
         short: queries that got fewer negatives than asked, after filling.
         filled: negatives drawn from the whole corpus because a window held too few.
         unjudged: queries of the run without judgements, left out: any of their passages may be a positive.
@@ -25,6 +26,7 @@ class MinedNegatives:
 
     negatives: dict[str, list[str]]
     positives_removed: int
+    copies_removed: int
     short: int
     filled: int
     unjudged: int
@@ -40,6 +42,7 @@ def mine_negatives(
     last: int = 100,
     seed: int = 0,
     corpus_ids: Sequence[str] | None = None,
+    text_keys: Mapping[str, bytes] | None = None,
 ) -> MinedNegatives:
     """Draw ``number`` negatives for each judged query of ``run`` from its ranks ``first`` to ``last``.
 
@@ -55,6 +58,9 @@ def mine_negatives(
         seed: of the drawing.
         corpus_ids: all passage ids. Given, a list too short is filled with random ones (not from the
             skipped ranks); else it stays short. No passage is ever repeated in a list.
+        text_keys: :func:`~ernie_search.mining.store.text_key` of every passage; given, a passage whose text
+        is a
+            known positive's is no negative either.
 
     Raises:
         SettingsError: ``number`` below 1, an impossible window, or one that is smaller than ``number``
@@ -74,7 +80,7 @@ def mine_negatives(
         )
     everything = None if corpus_ids is None else list(dict.fromkeys(corpus_ids))
     negatives: dict[str, list[str]] = {}
-    removed = short = filled = unjudged = 0
+    removed = copies = short = filled = unjudged = 0
     for query_id, scores in run.items():
         if query_id not in qrels:
             unjudged += 1
@@ -83,6 +89,12 @@ def mine_negatives(
         top = _ranked(scores, query_id)[:last]
         candidates = [passage_id for passage_id in top[first:] if passage_id not in positives]
         removed += len(top[first:]) - len(candidates)
+        if text_keys is not None:
+            relevant = {text_keys[passage_id] for passage_id in positives if passage_id in text_keys}
+            fresh = [passage_id for passage_id in candidates if text_keys[passage_id] not in relevant]
+            copies += len(candidates) - len(fresh)
+            positives.update(passage_id for passage_id in candidates if text_keys[passage_id] in relevant)
+            candidates = fresh
         generator = _generator(seed, query_id)
         drawn = generator.sample(candidates, min(number, len(candidates)))
         if len(drawn) < number and everything is not None:
@@ -94,6 +106,7 @@ def mine_negatives(
     return MinedNegatives(
         negatives=negatives,
         positives_removed=removed,
+        copies_removed=copies,
         short=short,
         filled=filled,
         unjudged=unjudged,

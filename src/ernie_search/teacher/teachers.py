@@ -22,6 +22,8 @@ from ernie_search.teacher.folds import fold_of
 TEACHERS_FILE = "teachers.json"
 """In the folder of trained teachers, written last: what they are."""
 STARTED_FILE = "run.json"
+FORMAT = 2
+"""Goes up when teachers of an older version can't be used; 1 had folds by the question's id."""
 
 
 class Teachers:
@@ -64,6 +66,11 @@ class Teachers:
         name = str(path_or_name)
         if (folder / TEACHERS_FILE).is_file():
             found = read_json(folder / TEACHERS_FILE)
+            if found.get("format") != FORMAT:
+                raise ModelError(
+                    f"{folder}: teachers of another version, which shared the questions out otherwise, so that they "
+                    "would score what they have seen; delete the folder and train them again"
+                )
             return Teachers(
                 name,
                 [folder / one["model"] for one in found["teachers"]],

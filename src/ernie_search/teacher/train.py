@@ -12,7 +12,7 @@ from ernie_search.files import read_json, write_json
 from ernie_search.mining.lists import Lists
 from ernie_search.teacher.run import MODEL_FOLDER, TeacherRun
 from ernie_search.teacher.settings import TeacherSettings
-from ernie_search.teacher.teachers import TEACHERS_FILE, Teachers
+from ernie_search.teacher.teachers import FORMAT, TEACHERS_FILE, Teachers
 from ernie_search.training.folder import RESULT_FILE, RUN_FILE, claimed_precision
 from ernie_search.training.trainer import Observer
 
@@ -73,7 +73,7 @@ def train_teachers(
                 write_json(output / RUN_FILE, identity | {"precision": precision})
             one.train()
         found.append(read_json(folder / RESULT_FILE) | {"model": f"{folder.name}/{MODEL_FOLDER}"})
-    about = {"format": 1, "collection": collection.fingerprint, "lists": lists.fingerprint}
+    about = {"format": FORMAT, "collection": collection.fingerprint, "lists": lists.fingerprint}
     write_json(output / TEACHERS_FILE, about | {"precision": precision, "teachers": found})
     return Teachers.open(output)
 

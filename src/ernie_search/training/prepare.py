@@ -8,6 +8,7 @@ from ernie_search.data import Collection
 from ernie_search.errors import DataError
 from ernie_search.mining import BM25, mine_negatives
 from ernie_search.mining.lists import Lists
+from ernie_search.mining.store import text_key
 from ernie_search.training.batches import Example
 from ernie_search.training.dev import DevSample
 from ernie_search.training.settings import TrainSettings
@@ -15,6 +16,9 @@ from ernie_search.types import Passage, Qrels, Query
 
 DISTINCT_NEGATIVES = 8
 """Negatives mined a question, for each step to draw from."""
+DEV_CORPUS = 200_000
+"""Passages that BM25 looks through for the dev sample where it mines no negatives: its index of MS MARCO's
+8.8 million takes 34 GB, and a sample of a thousand is found among fewer."""
 
 
 @dataclass(slots=True)
@@ -81,18 +85,21 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
     )
     dev_questions = sample(dev_all, settings.dev_questions, 0) if settings.evaluations else []
 
-    corpus_ids: list[str] = []
-    bm25 = BM25(_noting(collection, corpus_ids)) if lists is None or dev_questions else None
-    filled = 0
-    if lists is not None:
+    bm25, filled = None, 0
+    if lists is None:
+        keys: dict[str, bytes] = {}
+        bm25 = BM25(_noting(collection, keys))
+        examples, filled = _mined(bm25, questions, qrels, keys, settings)
+    else:
         examples = _listed(lists, questions)
-    elif bm25 is not None:
-        examples, filled = _mined(bm25, questions, qrels, corpus_ids, settings)
+        if dev_questions:
+            judged_relevant = {one for query in dev_questions for one in relevant(dev_qrels, query.id)}
+            bm25 = BM25(_some(collection, DEV_CORPUS, judged_relevant))
     wanted = {passage for one in examples for passage in (*one.positives, *one.negatives)}
     pool: set[str] = set()
     if bm25 is not None and dev_questions:
         dev_run = bm25.search(dev_questions, k=20)
-        pool = _dev_pool(dev_questions, dev_qrels, dev_run, corpus_ids, settings.dev_passages)
+        pool = _dev_pool(dev_questions, dev_qrels, dev_run, bm25.passage_ids, settings.dev_passages)
     texts = {p.id: p.full_text for p in collection.passages() if p.id in wanted or p.id in pool}
     for asked, judged in ((questions, qrels), (dev_questions, dev_qrels)):
         for query in asked:
@@ -113,15 +120,24 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
     return TrainingData(examples, {p: text for p, text in texts.items() if p in wanted}, dev, filled)
 
 
-def _noting(collection: Collection, ids: list[str]) -> Iterator[Passage]:
-    """The passages; their ids are added to ``ids`` as they pass."""
+def _noting(collection: Collection, keys: dict[str, bytes]) -> Iterator[Passage]:
+    """The passages; as they pass, ``keys`` gets what tells each one's text, by its id."""
     for passage in collection.passages():
-        ids.append(passage.id)
+        keys[passage.id] = text_key(passage.full_text)
         yield passage
 
 
+def _some(collection: Collection, number: int, wanted: set[str]) -> Iterator[Passage]:
+    """About ``number`` passages, chosen by a hash of their ids, and those wanted; all of a small corpus."""
+    share = min(1.0, number / max(1, sum(1 for _ in collection.passages())))
+    for passage in collection.passages():
+        place = int.from_bytes(hashlib.sha256(f"dev:{passage.id}".encode()).digest()[:8], "big")
+        if place < share * 2**64 or passage.id in wanted:
+            yield passage
+
+
 def _mined(
-    bm25: BM25, questions: list[Query], qrels: Qrels, corpus_ids: list[str], settings: TrainSettings
+    bm25: BM25, questions: list[Query], qrels: Qrels, keys: dict[str, bytes], settings: TrainSettings
 ) -> tuple[list[Example], int]:
     """Examples with BM25's negatives, and how many of those had to be drawn from the corpus."""
     mined = mine_negatives(
@@ -131,7 +147,8 @@ def _mined(
         first=settings.negative_first,
         last=settings.negative_last,
         seed=settings.seed,
-        corpus_ids=corpus_ids,
+        corpus_ids=bm25.passage_ids,
+        text_keys=keys,
     )
     examples = [
         Example(
