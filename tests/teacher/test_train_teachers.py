@@ -151,7 +151,7 @@ def test_teachers_of_an_older_version_are_refused(whole, tmp_path):
     shutil.copytree(whole, copy)
     found = json.loads((copy / "teachers.json").read_text(encoding="utf-8"))
     (copy / "teachers.json").write_text(json.dumps(found | {"format": 1}), encoding="utf-8")
-    with pytest.raises(ModelError, match="older: teachers of another version.* train them again"):
+    with pytest.raises(ModelError, match=r"older: teachers of another version.* train them again"):
         Teachers.open(copy)
 
 

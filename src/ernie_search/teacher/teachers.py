@@ -68,8 +68,8 @@ class Teachers:
             found = read_json(folder / TEACHERS_FILE)
             if found.get("format") != FORMAT:
                 raise ModelError(
-                    f"{folder}: teachers of another version, which shared the questions out otherwise, so that they "
-                    "would score what they have seen; delete the folder and train them again"
+                    f"{folder}: teachers of another version, which shared the questions out otherwise, so "
+                    "that they would score what they have seen; delete the folder and train them again"
                 )
             return Teachers(
                 name,
