@@ -29,6 +29,7 @@ from ernie_search.model.attention import (
     attention_targets,
     check_attention_teacher,
     check_same_tokenizer,
+    evenness,
 )
 from ernie_search.model.attention_maps import at_rest, attention_maps, check_attention, find_projections
 from tiny_model import VOCABULARY, tokenizer
@@ -74,8 +75,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> CrossEncoder:
     return cross_encoder(tmp_path_factory.mktemp("teachers") / "bert", BertConfig(**SIZES))
 
 
-def own_map(teacher: CrossEncoder, question: str, passage: str) -> tuple[torch.Tensor, int]:
-    """The model's own last attention over one pair alone, mean over heads, and where the passage begins."""
+def own_map(teacher: CrossEncoder, question: str, passage: str, layer: int = -1) -> tuple[torch.Tensor, int]:
+    """A layer's own attention over one pair alone, mean over heads, and where the passage begins."""
     read = teacher.tokenizer(
         question, passage, truncation="longest_first", max_length=teacher.max_seq_length, return_tensors="pt"
     )
@@ -83,7 +84,7 @@ def own_map(teacher: CrossEncoder, question: str, passage: str) -> tuple[torch.T
         teacher.model.config._name_or_path, attn_implementation="eager"
     ).eval()
     with torch.no_grad():
-        attention = slow(**read, output_attentions=True).attentions[-1][0].mean(dim=0)
+        attention = slow(**read, output_attentions=True).attentions[layer][0].mean(dim=0)
     return attention, read.sequence_ids(0).index(1)
 
 
@@ -144,11 +145,12 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize("layer", [-1, 0, -2, 1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_map_is_the_models_own(kind: str, tmp_path: Path) -> None:
+def test_the_map_is_the_models_own(kind: str, layer: int, tmp_path: Path) -> None:
     teacher = cross_encoder(tmp_path / kind, KINDS[kind])
     assert teacher.model.config._attn_implementation == "sdpa"  # the fast one, which returns no maps
-    check_attention(teacher)
+    check_attention(teacher, layer)
     assert teacher.model.config._attn_implementation == "sdpa"
     read = teacher.tokenizer(
         [pair[0] for pair in PAIRS],
@@ -160,10 +162,10 @@ def test_the_map_is_the_models_own(kind: str, tmp_path: Path) -> None:
     )
     rows = torch.arange(read["input_ids"].shape[1])[None].expand(len(PAIRS), -1)
     with at_rest(teacher):
-        ours = attention_maps(teacher, dict(read), rows)
+        ours = attention_maps(teacher, dict(read), rows, layer=layer)
     torch.testing.assert_close(ours.sum(dim=-1), torch.ones(rows.shape))
     for row, pair in enumerate(PAIRS):
-        expected, _ = own_map(teacher, *pair)
+        expected, _ = own_map(teacher, *pair, layer)
         length = len(expected)
         torch.testing.assert_close(ours[row, :length, :length], expected, atol=1e-5, rtol=1e-4)
         assert ours[row, :length, length:].abs().sum() == 0
@@ -188,6 +190,30 @@ def test_attention_of_another_kind_is_refused(kind: str, config: Any, why: str, 
         check_attention(teacher)
     assert "set the weight of attention to 0" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layer", [2, -3])
+def test_a_layer_that_the_teacher_has_not_is_refused(teacher: CrossEncoder, layer: int) -> None:
+    with pytest.raises(
+        ModelError, match=rf"has 2 layers, so attention_layer={layer} is none .* 0 to 1, or -1 .* to -2"
+    ):
+        check_attention(teacher, layer)
+
+
+def test_evenness_is_one_for_even_rows_and_nothing_for_sharp_ones() -> None:
+    kept = torch.tensor([[True] * 4, [True, True, False, False]])
+    rows = torch.ones(2, 3, dtype=torch.bool)
+    even = kept[:, None, :].float().expand(2, 3, 4) / kept.sum(dim=1)[:, None, None]
+    sharp = torch.zeros(2, 3, 4).index_fill(2, torch.tensor([1]), 1.0)
+    weight = torch.tensor([[0.5, 0.1, 0.0], [0.2, 0.2, 0.0]])
+
+    def found(attention: torch.Tensor) -> float:
+        return evenness(AttentionTargets(attention, weight, rows, kept))
+
+    assert found(even) == pytest.approx(1.0)
+    assert found(sharp) == pytest.approx(0.0)
+    mixed = torch.cat([even[:1], sharp[1:]])
+    assert found(mixed) == pytest.approx(0.6)  # the first pair's share of the weight
 
 
 @pytest.mark.parametrize("budget", [None, 1, 100])
@@ -266,7 +292,8 @@ def test_the_teacher_is_left_as_it_was(teacher: CrossEncoder, model: JointEncode
     assert_same(found, still)
     assert not found.map.requires_grad
     assert not found.map.is_inference()  # a loss may keep it for its backward
-    assert not any(projection._forward_hooks for projection in find_projections(teacher))
+    hooked = [one for pair in find_projections(teacher) for one in pair if one._forward_hooks]
+    assert hooked == []
 
 
 def test_texts_without_a_token_have_nothing_to_show(teacher: CrossEncoder, model: JointEncoder) -> None:

@@ -326,6 +326,34 @@ def test_a_term_without_its_teacher_is_refused(base, tmp_path, changes, words):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_even_attention_is_said_with_the_layers_that_are_less_even(base, lists, tmp_path):
+    teachers = TwoTeachers(tmp_path)
+    for teacher in teachers.all:
+        with torch.no_grad():
+            sharp, even = (layer.attention.self.query for layer in teacher.model.bert.encoder.layer)
+            sharp.weight.mul_(20)
+            even.weight.zero_()
+            even.bias.zero_()
+
+    def advice(folder: str, **changes: Any) -> list[str]:
+        said: list[str] = []
+
+        def observer(event: str, values: dict[str, Any]) -> None:
+            if event == "advice" and "token-level attention" in values["text"]:
+                said.append(values["text"])
+
+        chosen = settings(**WHOLE | {"steps": 1, "evaluations": 0} | changes)
+        how: dict[str, Any] = {"base": base, "lists": lists, "teachers": StepTeachers(teachers)}
+        train(collection(), tmp_path / folder, chosen, **how, observer=observer)
+        return said
+
+    (text,) = advice("last")
+    assert text.startswith("token-level attention: layer 1 of the cross-encoder attends almost evenly")
+    assert "(1.00 of the largest entropy)" in text
+    assert "the least even layers are 0 (" in text
+    assert advice("first", attention_layer=0) == advice("none", attention_weight=0.0) == []
+
+
 def test_dual_without_dropout_is_refused(base, tmp_path, monkeypatch):
     def no_dropout(model: nn.Module) -> None:
         for module in model.modules():

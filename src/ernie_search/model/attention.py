@@ -60,14 +60,26 @@ class _Pairs:
     seen: list[list[int]]
 
 
-def check_attention_teacher(teacher: CrossEncoder, student: JointEncoder) -> None:
+def check_attention_teacher(teacher: CrossEncoder, student: JointEncoder, layer: int = -1) -> None:
     """Once, before training: teacher and student share a tokenizer, and the teacher's attention can be taken.
 
     Raises:
         ModelError: one of the two is not so; one line, with what to do.
     """
     check_same_tokenizer(teacher, student)
-    check_attention(teacher)
+    check_attention(teacher, layer)
+
+
+def evenness(targets: AttentionTargets) -> float:
+    """How evenly the attention is spread over the passages' tokens: 1 for evenly, 0 for one token a row.
+
+    The weighted mean over rows of their entropy, relative to the largest that so many tokens allow. An even
+    teacher says nothing of where to match.
+    """
+    entropy = -torch.xlogy(targets.map, targets.map).sum(dim=-1)
+    largest = targets.passage_kept.sum(dim=-1).clamp(min=2).log()
+    weight = targets.row_weight
+    return float((entropy / largest[:, None] * weight).sum() / weight.sum().clamp(min=1e-9))
 
 
 def attention_targets(
@@ -77,6 +89,7 @@ def attention_targets(
     query_length: int,
     passage_length: int,
     *,
+    layer: int = -1,
     token_budget: int | None = None,
     bf16: bool | None = None,
 ) -> AttentionTargets:
@@ -90,6 +103,7 @@ def attention_targets(
         query_length: ``Lq``, the width of the student's padded rows of questions (special tokens and prompt
             included, padded on the right), as in ``EncoderOutput.tokens``.
         passage_length: ``Lp``, likewise of its passages.
+        layer: of the teacher whose attention it is, from 0, or from -1 (the last) backwards.
         token_budget: padded tokens a micro-batch; by default what suits the teacher's device.
         bf16: whether the teacher computes in bf16; by default where that is faster on this machine.
 
@@ -116,7 +130,7 @@ def attention_targets(
             features = _features(teacher, aligned.read, group)
             rows = aligned.question[group].clamp(min=0).to(device)
             columns = aligned.passage[group].clamp(min=0).to(device)
-            full = attention_maps(teacher, features, rows, bf16=bf16)  # (b, Lq, L)
+            full = attention_maps(teacher, features, rows, layer=layer, bf16=bf16)  # (b, Lq, L)
             seen = torch.zeros(len(group), full.shape[2])
             for row, place in enumerate(group):
                 seen[row, aligned.seen[place]] = 1.0

@@ -1,9 +1,10 @@
-"""What the last layer of a cross-encoder attends to.
+"""What a layer of a cross-encoder attends to.
 
-Fast attention kernels return no maps, so the last layer's queries and keys are taken by a hook, and the map
-is computed from them: ``softmax(Q K^T / sqrt(d))``.
+Fast attention kernels return no maps, so a layer's queries and keys are taken by a hook, and the map is
+computed from them: ``softmax(Q K^T / sqrt(d))``.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,21 +27,21 @@ CHECK_PAIR = ("where does it grow?", "it grows in the hills, where there is rain
 ADVICE = "choose a teacher of BERT's kind, or set the weight of attention to 0"
 
 
-def find_projections(teacher: CrossEncoder) -> tuple[nn.Module, nn.Module]:
-    """The query and key projections of the last layer.
+def find_projections(teacher: CrossEncoder) -> list[tuple[nn.Module, nn.Module]]:
+    """The query and key projections of the layers, in their order.
 
-    Where layers share their weights (ALBERT) the one pair runs several times, and the last run counts.
+    Where layers share their weights (ALBERT) there is one pair, which runs several times.
 
     Raises:
         ModelError: there are none, as in ModernBERT, which has one fused projection.
     """
-    found = None
+    found = []
     for module in _backbone(teacher).modules():
         for names in PROJECTIONS:
             query, key = (getattr(module, name, None) for name in names)
             if isinstance(query, nn.Module) and isinstance(key, nn.Module):
-                found = query, key
-    if found is None:
+                found.append((query, key))
+    if not found:
         looked = ", ".join("/".join(names) for names in PROJECTIONS)
         raise ModelError(
             f"{_name(teacher)}: its layers have no query and key projections of their own (looked for "
@@ -49,10 +50,20 @@ def find_projections(teacher: CrossEncoder) -> tuple[nn.Module, nn.Module]:
     return found
 
 
+def layers_of(teacher: CrossEncoder) -> int:
+    """How many layers its Transformer has."""
+    return int(_backbone(teacher).config.num_hidden_layers)
+
+
 def attention_maps(
-    teacher: CrossEncoder, features: Mapping[str, Tensor], rows: Tensor, *, bf16: bool | None = None
+    teacher: CrossEncoder,
+    features: Mapping[str, Tensor],
+    rows: Tensor,
+    *,
+    layer: int = -1,
+    bf16: bool | None = None,
 ) -> Tensor:
-    """One pass of the teacher's Transformer; the last layer's attention of some of the tokens.
+    """One pass of the teacher's Transformer; one layer's attention of some of the tokens.
 
     Call it inside :func:`at_rest`.
 
@@ -61,33 +72,41 @@ def attention_maps(
         features: ``input_ids (B, L)`` and what else the Transformer takes; without ``attention_mask`` all
             are tokens.
         rows: ``(B, R)`` places of the tokens whose attention is wanted.
+        layer: from 0, or from -1 backwards.
         bf16: whether the teacher computes in bf16; by default where that is faster on this machine.
 
     Returns:
         ``(B, R, L)`` float32, mean over heads; each row sums to one, padding gets nothing.
     """
     backbone, device = _backbone(teacher), teacher.device
-    with _captured(*find_projections(teacher)) as caught, autocast(device, bf16):
+    with _captured(teacher, layer) as caught, autocast(device, bf16):
         backbone(**features)
     return _softmax(caught, features.get("attention_mask"), rows, backbone.config.num_attention_heads)
 
 
-def check_attention(teacher: CrossEncoder) -> None:
+def check_attention(teacher: CrossEncoder, layer: int = -1) -> None:
     """Compare our map with the teacher's own, which it gives under slow attention, on one pair.
 
     Models exist whose layers look like BERT's, yet rotate queries and keys or add to their products.
 
     Raises:
-        ModelError: no projections, no attention given, or another one; one line, with what to do.
+        ModelError: no such layer, no projections, no attention given, or another one; one line, with what to
+        do.
     """
-    projections, backbone = find_projections(teacher), _backbone(teacher)
+    find_projections(teacher)
+    backbone, layers = _backbone(teacher), layers_of(teacher)
+    if not -layers <= layer < layers:
+        raise ModelError(
+            f"{_name(teacher)}: has {layers} layers, so attention_layer={layer} is none of them; choose 0 to "
+            f"{layers - 1}, or -1 (the last) to {-layers}"
+        )
     features = teacher.tokenizer(*CHECK_PAIR, return_tensors="pt", truncation=True, max_length=64)
     features = {name: value.to(teacher.device) for name, value in features.items()}
     before = backbone.config._attn_implementation
     with at_rest(teacher), torch.autocast(teacher.device.type, enabled=False):
         try:
             backbone.set_attn_implementation("eager")
-            with _captured(*projections) as caught:
+            with _captured(teacher, layer) as caught:
                 given = backbone(**features, output_attentions=True).attentions
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise ModelError(
@@ -95,9 +114,9 @@ def check_attention(teacher: CrossEncoder) -> None:
             ) from error
         finally:
             backbone.set_attn_implementation(before)
-    if not given or given[-1] is None:
+    if not given or given[layer] is None:
         raise ModelError(f"{_name(teacher)}: gives no attention to compare with; {ADVICE}")
-    theirs = given[-1].float().mean(dim=1)
+    theirs = given[layer].float().mean(dim=1)
     everywhere = torch.arange(theirs.shape[1], device=teacher.device)[None]
     ours = _softmax(caught, features.get("attention_mask"), everywhere, backbone.config.num_attention_heads)
     full = all(parameter.dtype == torch.float32 for parameter in backbone.parameters())
@@ -136,14 +155,25 @@ def _softmax(caught: dict[str, Tensor], mask: Tensor | None, rows: Tensor, heads
 
 
 @contextmanager
-def _captured(query: nn.Module, key: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What both projections gave in their last run inside the block."""
+def _captured(teacher: CrossEncoder, layer: int) -> Iterator[dict[str, Tensor]]:
+    """What the projections of a layer gave in the pass inside the block: by the order in which they run, as
+    layers may share theirs."""
     caught: dict[str, Tensor] = {}
+    wanted = layer % layers_of(teacher)
 
-    def keep(name: str) -> Any:
-        return lambda module, inputs, output: caught.__setitem__(name, output)
+    def keep(name: str, runs: Iterator[int]) -> Any:
+        def look(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if next(runs) == wanted:
+                caught[name] = output
 
-    handles = [query.register_forward_hook(keep("query")), key.register_forward_hook(keep("key"))]
+        return look
+
+    looks = [keep(name, itertools.count()) for name in ("query", "key")]
+    handles = [
+        projection.register_forward_hook(look)
+        for pair in find_projections(teacher)
+        for projection, look in zip(pair, looks, strict=True)
+    ]
     try:
         yield caught
     finally:

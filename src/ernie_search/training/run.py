@@ -26,6 +26,9 @@ from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.trainer import Observer
 from ernie_search.training.world import World
 
+LOOKED = 16
+"""Questions whose attention is looked at before it teaches."""
+
 
 def train(
     collection: Collection,
@@ -125,8 +128,16 @@ def _train(
         world.agree({"training lists": fingerprint(shown)})
     set_seed(settings.seed)
     model = from_base(base, settings=_scores(settings, base), layers=layers, seed=settings.seed)
-    teachers.fit(model, settings)
     settings = settings.model_copy(update={"precision": precision})
+    teachers.fit(model, settings)
+    if settings.attention_weight > 0 and world.speaks:
+        looked = [
+            (frozenset(one.positives), one.question, data.passages[one.positives[0]])
+            for one in data.examples[:LOOKED]
+        ]
+        advice = teachers.attention_advice(model, looked)
+        if advice:
+            observer("advice", {"text": advice})
     run = Run(output, settings, model, data, observer, teachers, world)
     # Only now, as nothing was refused: bad input leaves no mark that the mended one would contradict.
     if world.speaks and not (output / RUN_FILE).is_file():

@@ -14,9 +14,17 @@ from sentence_transformers import CrossEncoder
 
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model import JointEncoder, load
-from ernie_search.model.attention import AttentionTargets, attention_targets, check_attention_teacher
+from ernie_search.model.attention import (
+    AttentionTargets,
+    attention_targets,
+    check_attention_teacher,
+    evenness,
+)
+from ernie_search.model.attention_maps import layers_of
 from ernie_search.training.settings import TrainSettings
 
+EVEN = 0.95
+"""Share of the largest entropy from which attention says nothing of where to match."""
 Pair = tuple[frozenset[str], str, str]
 """Ids of the question's known positives, its text, the passage's text."""
 
@@ -49,6 +57,7 @@ class StepTeachers:
     frozen: Path | None = None
     _frozen_model: JointEncoder | None = None
     _bf16: bool | None = None
+    _layer: int = -1
 
     def check(self, settings: TrainSettings) -> None:
         """Refuse settings whose teacher is missing.
@@ -78,9 +87,10 @@ class StepTeachers:
         """
         if settings.precision != "auto":  # decided once a run, so that it goes on as it began
             self._bf16 = settings.precision == "bf16"
+        self._layer = settings.attention_layer
         if settings.attention_weight > 0 and self.cross is not None:
             for teacher in self.cross.all:
-                check_attention_teacher(teacher, student)
+                check_attention_teacher(teacher, student, settings.attention_layer)
                 teacher.to(student.device).eval()
         if settings.interaction_weight > 0 and settings.interaction_teacher == "frozen" and self.frozen:
             self._frozen_model = load(self.frozen, device=str(student.device)).eval()
@@ -102,7 +112,13 @@ class StepTeachers:
         return self._frozen_model
 
     def attention(
-        self, student: JointEncoder, pairs: Sequence[Pair], query_length: int, passage_length: int
+        self,
+        student: JointEncoder,
+        pairs: Sequence[Pair],
+        query_length: int,
+        passage_length: int,
+        *,
+        layer: int | None = None,
     ) -> AttentionTargets:
         """What the cross-encoder of each question attends to, on the student's token grid.
 
@@ -110,6 +126,7 @@ class StepTeachers:
             student: for its tokenizer, prompts and lengths.
             pairs: B questions with their passages.
             query_length, passage_length: padded lengths ``Lq``, ``Lp`` of the student's rows.
+            layer: of the cross-encoder; by default that of the settings.
 
         Returns:
             ``B`` rows, in the order of the pairs.
@@ -123,8 +140,8 @@ class StepTeachers:
         for number, members in rows.items():
             texts = [pairs[row][1:] for row in members]
             teacher = self.cross.all[number]
-            lengths = (query_length, passage_length)
-            parts.append(attention_targets(teacher, student, texts, *lengths, bf16=self._bf16))
+            lengths, chosen = (query_length, passage_length), self._layer if layer is None else layer
+            parts.append(attention_targets(teacher, student, texts, *lengths, layer=chosen, bf16=self._bf16))
         order = torch.tensor([row for members in rows.values() for row in members])
         inverse = torch.empty_like(order)
         inverse[order] = torch.arange(len(order))
@@ -135,6 +152,29 @@ class StepTeachers:
 
         return AttentionTargets(
             joined("map"), joined("row_weight"), joined("query_kept"), joined("passage_kept")
+        )
+
+    def attention_advice(self, student: JointEncoder, pairs: Sequence[Pair]) -> str | None:
+        """One line where the chosen layer attends almost evenly, with the layers that do so least.
+
+        Args:
+            student: see :meth:`attention`; after :meth:`fit`.
+            pairs: some questions with their positives.
+        """
+        if self.cross is None:
+            return None
+        layers = layers_of(self.cross.all[0])
+        lengths = (student.length_of("query"), student.length_of("passage"))
+        spread = [evenness(self.attention(student, pairs, *lengths, layer=layer)) for layer in range(layers)]
+        chosen = self._layer % layers
+        if spread[chosen] < EVEN:
+            return None
+        best = sorted(range(layers), key=lambda layer: spread[layer])[:3]
+        others = ", ".join(f"{layer} ({spread[layer]:.2f})" for layer in best)
+        return (
+            f"token-level attention: layer {chosen} of the cross-encoder attends almost evenly to all tokens "
+            f"of the passage ({spread[chosen]:.2f} of the largest entropy), so it says nothing of where to "
+            f"match; the least even layers are {others}: set attention_layer"
         )
 
     def identity(self, settings: TrainSettings) -> dict[str, str]:
