@@ -13,8 +13,7 @@ from ernie_search.model.encode import GPU_TOKEN_BUDGET, PADDING, autocast
 from ernie_search.training.settings import TrainSettings
 
 CPU_TRAINING_BUDGET = 2048
-"""Padded tokens a micro-batch on a processor: above the one for encoding, as each backward of a micro-batch
-also writes a gradient as large as the whole vocabulary's embedding."""
+"""Padded tokens a micro-batch on a processor."""
 
 
 def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = True) -> None:
