@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ernie_search.errors import ModelError, StorageError
 from ernie_search.mining import Lists
 from ernie_search.model.cross_encoder import new_cross_encoder
 from ernie_search.recipes import estimate, load_recipe, make_plan, run_recipe, train_recipe
@@ -64,6 +65,53 @@ def test_the_whole_method_runs_and_goes_on_after_a_kill(
     again: Events = []
     run_recipe(recipe, collection(), output, watch(again))
     assert again == []
+
+
+WHAT_STAGES_LEAVE = [
+    "warm-up/best/model.safetensors",
+    "warm-up/last/token_head.safetensors",
+    "mine/run.trec",
+    "mine/lists/lists.parquet",
+    "teacher/teachers/teacher-0/model/model.safetensors",
+    "teacher/teachers/teacher-1/model/config.json",
+    "score/scored/lists.parquet",
+    "score/lists/lists.parquet",
+    "cascade/best/ernie_search.json",
+]
+
+
+def test_whatever_a_real_stage_left_is_missed_when_altered(
+    tiny_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe, output = load_recipe(str(tiny_recipe())), tmp_path / "run"
+    train_recipe(recipe, collection(), output)
+    for name in WHAT_STAGES_LEAVE:
+        path = output / name
+        before = path.read_bytes()
+        path.write_bytes(before + b" ")
+        with pytest.raises(StorageError) as caught:
+            train_recipe(recipe, collection(), output)
+        assert f"{path} was altered since then (its SHA-256 differs), after stage" in str(caught.value)
+        path.unlink()
+        with pytest.raises(StorageError, match=f"{path} is missing, after stage"):
+            train_recipe(recipe, collection(), output)
+        path.write_bytes(before)
+    assert train_recipe(recipe, collection(), output).model == output / "model"
+
+
+def test_a_ready_cross_encoder_that_changed_is_refused(
+    tiny_recipe: Callable[..., Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    ready, output = tmp_path / "ready", tmp_path / "run"
+    for seed, stop in ((1, "teacher"), (2, None)):
+        made = new_cross_encoder(str(tiny_base), max_length=60, device="cpu", seed=seed)
+        made.save(str(ready), create_model_card=False)
+        recipe = load_recipe(str(tiny_recipe()), {"teacher.use": str(ready)})
+        if stop is not None:
+            with pytest.raises(Killed):
+                train_recipe(recipe, collection(), output, _stop_after(stop))
+    with pytest.raises(ModelError, match="ready: not the cross-encoder that this run began with"):
+        train_recipe(recipe, collection(), output)
 
 
 def _stop_after(name: str) -> Callable[[str, dict[str, Any]], None]:
