@@ -14,6 +14,7 @@ from ernie_search.files import (
     fingerprint,
     read_json,
     recover_directory,
+    remove_unfinished,
     sha256_file,
     write_json,
 )
@@ -91,3 +92,17 @@ def test_fingerprints_follow_content_not_order(tmp_path: Path) -> None:
 def test_near_names_are_offered() -> None:
     assert did_you_mean("lerning_rate", ["learning_rate", "steps"]) == "; did you mean 'learning_rate'?"
     assert did_you_mean("zzz", ["steps", "seed"]) == "; known: seed, steps"
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "run[1].trec"
+    kept = [
+        path,
+        tmp_path / ".run.trec.1.tmp",
+        tmp_path / ".run[1].trec.tmp2",
+        tmp_path / "run[1].trec.9.tmp",
+    ]
+    for one in (*kept, tmp_path / ".run[1].trec.77.tmp", tmp_path / ".run[1].trec.8.tmp"):
+        one.write_text("x")
+    remove_unfinished(path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

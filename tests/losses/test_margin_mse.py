@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sentence_transformers.sentence_transformer.losses import MarginMSELoss
 from torch import Tensor
 
 from ernie_search.losses import margin_mse
@@ -28,6 +29,18 @@ def test_values_and_gradients_equal_the_definition(seed: int, scale: float) -> N
     assert ours[1][0] is None
     assert ours[1][1] is not None
     assert ours[1][1][0].abs().sum() == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_sentence_transformers_own_loss_where_all_is_scored(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    question = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    passages = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
+    teacher, student, _ = lists(seed, questions=3, length=4)
+    student = torch.einsum("qd,pqd->qp", question, passages)
+    theirs = MarginMSELoss(torch.nn.Identity()).compute_loss_from_embeddings([question, *passages], teacher)
+    ours = margin_mse(teacher, student, torch.ones(3, 4, dtype=torch.bool))
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("filler", [0.0, 1e4, float("nan"), float("inf")])

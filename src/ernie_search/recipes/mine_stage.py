@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import write_run
-from ernie_search.files import fingerprint, read_json, write_json
+from ernie_search.files import fingerprint, read_json, remove_unfinished, write_json
 from ernie_search.mining import MineSettings, mine_lists
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.model import load
@@ -39,6 +39,7 @@ def mine_stage(task: Task) -> Done:
     if not (known and (folder / RUN).is_file()):
         # The mark first: without it, a run left by other settings could be taken for this one's.
         (folder / RUN).unlink(missing_ok=True)
+        remove_unfinished(folder / RUN)  # as long as the run that a kill broke off
         write_json(folder / ORIGIN, origin)
         _search(task, settings, shards)
     mined = MineSettings(**settings.model_dump(include=set(MineSettings.model_fields)))
