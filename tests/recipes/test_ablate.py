@@ -29,7 +29,17 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     rows = declared_rows(recipe)
     assert list(rows) == [
         *("bm25", "base", "alone", "both", "kl", "marginmse", "frozen-late", "ensemble", "interaction"),
-        *("cascade", "cascade-direct", "attention", "dual", "full", "ceiling-late", "ceiling-cross"),
+        *(
+            "undetached",
+            "own-list",
+            "cascade",
+            "cascade-direct",
+            "attention",
+            "dual",
+            "full",
+            "ceiling-late",
+            "ceiling-cross",
+        ),
     ]
     off = {"interaction_weight": 0.0, "cascade_weight": 0.0, "direct_weight": 0.0}
     zero = {"late_weight": 0.0, **off}
@@ -42,6 +52,8 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     assert changes(recipe, "frozen-late") == frozen
     assert changes(recipe, "ensemble") == {**crossless, "interaction_teacher": "ensemble"}
     assert changes(recipe, "interaction") == crossless
+    assert changes(recipe, "undetached") == {**crossless, "detach_teacher": False}
+    assert changes(recipe, "own-list") == {**crossless, "distillation_candidates": "own"}
     assert trained_as(recipe) == {"full": "cascade-direct"}
     assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5})) == {}
     assert changes(recipe, "cascade") == {"direct_weight": 0.0}
@@ -90,7 +102,8 @@ def test_what_no_row_can_have_is_refused(given: dict[str, Any], words: str) -> N
 
 def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
     recipe = load_recipe("squad-small")
-    names = ["bm25", "base", "alone", "both", "frozen-late", "ensemble", "interaction", "dual", "full"]
+    names = ["bm25", "base", "alone", "both", "frozen-late", "ensemble", "interaction"]
+    names += ["undetached", "own-list", "dual", "full"]
     found = [row.name for row in chosen_rows(recipe, None)]
     assert found == [name for name in names if name in found] + ["ceiling-late"]
     assert {"alone", "both", "frozen-late", "ensemble", "interaction", "full"} <= set(found)
