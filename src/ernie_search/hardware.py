@@ -180,6 +180,11 @@ def bf16_speedup() -> float:
         torch.set_num_threads(threads)
 
 
+def asks_bf16(precision: str) -> bool | None:
+    """Whether a precision is bf16; ``None`` where that is still to be measured (``auto``, or nothing)."""
+    return {"bf16": True, "fp32": False, "tf32": False}.get(precision)
+
+
 def prefers_bf16(device: "str | torch.device" = "cpu") -> bool:
     """Whether bf16 autocast pays on ``device``: on a processor by measurement, on a GPU by native support.
 

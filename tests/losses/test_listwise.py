@@ -13,7 +13,7 @@ def spelled_out(teacher: Tensor, student: Tensor, kept: Tensor) -> Tensor:
         [
             divergence(distribution(t.detach(), k, 0.7), distribution(s, k, 0.4))
             for t, s, k in zip(teacher, student, kept, strict=True)
-            if k.any()
+            if k.sum() > 1  # one candidate is no choice
         ]
     )
 
@@ -27,6 +27,7 @@ def loss(teacher: Tensor, student: Tensor, kept: Tensor) -> Tensor:
 def test_values_and_gradients_equal_the_definition(seed: int) -> None:
     teacher, student, kept = lists(seed)
     kept[seed, :] = seed % 2 == 0  # a whole list, or a question without any
+    kept[(seed + 1) % 4, 1:] = False  # one that kept its positive alone
     ours = value_and_gradients(lambda t, s: loss(t, s, kept), teacher, student)
     same(ours, value_and_gradients(lambda t, s: spelled_out(t, s, kept), teacher, student))
     assert ours[1][0] is None
@@ -37,8 +38,9 @@ def test_values_and_gradients_equal_the_definition(seed: int) -> None:
 def test_the_entropy_is_the_teachers() -> None:
     teacher, student, kept = lists(5)
     kept[1] = False
+    kept[2, 1:] = False
     result = listwise_distillation(teacher, student, kept, teacher_temperature=0.7, student_temperature=0.4)
-    rows = [distribution(t, k, 0.7) for t, k in zip(teacher, kept, strict=True) if k.any()]
+    rows = [distribution(t, k, 0.7) for t, k in zip(teacher, kept, strict=True) if k.sum() > 1]
     expected = mean([-sum(p * p.log() for p in row.values()) for row in rows])
     torch.testing.assert_close(result.teacher_entropy, expected)
     assert not result.teacher_entropy.requires_grad

@@ -69,6 +69,19 @@ def test_short_lists_stay_short_or_are_filled_from_the_corpus() -> None:
     assert exhausted.short == 2
 
 
+def test_copies_of_a_positive_are_neither_mined_nor_filled() -> None:
+    run: Run = {"q": {"b": 4.0, "copy": 3.0, "c": 2.0}}
+    keys = {name: name.encode() for name in ("pos", "b", "c", "d", "e")}
+    keys |= dict.fromkeys(("copy", "far copy"), b"pos")
+    corpus = [*keys, "far copy"]
+    for number in (2, 4):
+        mined = mine_negatives(run, {"q": {"pos": 1}}, number, corpus_ids=corpus, text_keys=keys)
+        assert sorted(mined.negatives["q"]) == ["b", "c", "d", "e"][:number]
+        assert mined.copies_removed == 1
+    exhausted = mine_negatives(run, {"q": {"pos": 1}}, 9, corpus_ids=corpus, text_keys=keys)
+    assert sorted(exhausted.negatives["q"]) == ["b", "c", "d", "e"]
+
+
 def test_unjudged_and_absent_are_counted() -> None:
     mined = mine_negatives({"q1": {"a": 1.0}, "x": {"a": 1.0}}, {"q1": {"b": 1}, "y": {"a": 1}, "z": {}}, 1)
     assert mined.negatives == {"q1": ["a"]}

@@ -12,6 +12,7 @@ from ernie_search.model import cpu_attention as ours
 from ernie_search.model.cpu_attention import ATTENTION, cpu_attention, use_cpu_attention
 
 LAYER = nn.Module()
+LAYER.is_causal = False
 SHAPE = (5, 2, 9, 8)
 """Texts, heads, tokens, dimensions."""
 
@@ -71,7 +72,20 @@ def test_values_and_gradients_are_those_of_the_definition(monkeypatch, kind, blo
         assert off < 3 * rounding < 0.03, name
 
 
-@pytest.mark.parametrize("why", ["no gradient", "fp32", "dropout", "causal", "window"])
+def test_a_text_without_any_token_gives_no_nan():
+    mask = torch.ones(SHAPE[0], 1, SHAPE[2], SHAPE[2], dtype=torch.bool)
+    mask[2] = False
+    found = gradients(lambda *given: cpu_attention(LAYER, *given, mask)[0].transpose(1, 2), torch.bfloat16)
+    for one in found[1:]:
+        assert bool(one.isfinite().all())
+        assert one[2].abs().sum() == 0
+        assert one[1].abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "why",
+    ["no gradient", "fp32", "dropout", "causal", "does not say", "asked to be causal", "window", "mask"],
+)
 def test_it_steps_aside(monkeypatch, why):
     def refuse(*args: object) -> None:
         raise AssertionError("taken")
@@ -80,11 +94,18 @@ def test_it_steps_aside(monkeypatch, why):
     query, key, value, _ = inputs(torch.float32 if why == "fp32" else torch.bfloat16)
     if why != "no gradient":
         query.requires_grad_()
-    layer = nn.Module()
-    layer.is_causal = why == "causal"
-    changes: dict[str, Any] = {"dropout": 0.1} if why == "dropout" else {}
-    changes |= {"sliding_window": 4} if why == "window" else {}
-    assert cpu_attention(layer, query, key, value, None, **changes)[0].shape == (5, 9, 2, 8)
+    layer, mask = nn.Module(), None
+    if why != "does not say":
+        layer.is_causal = why == "causal"
+    if why == "mask":
+        mask = torch.zeros(1, 1, 9, 9, dtype=query.dtype, requires_grad=True)
+    changes: dict[str, dict[str, Any]] = {
+        "dropout": {"dropout": 0.1},
+        "window": {"sliding_window": 4},
+        "asked to be causal": {"is_causal": True},
+    }
+    found = cpu_attention(layer, query, key, value, mask, **changes.get(why, {}))[0]
+    assert found.shape == (5, 9, 2, 8)
 
 
 def bert(attention: str) -> BertModel:

@@ -90,14 +90,23 @@ def test_a_row_may_have_values_of_its_own_and_changes_no_other(tmp_path: Path) -
         ({"rows.marginmsee.margin_weight": 1}, "squad: unknown row 'marginmsee'; did you mean 'marginmse'"),
         ({"rows.kl.direct_wieght": 1}, "row 'kl': .*direct_wieght.*direct_weight"),
         ({"rows.kl.direct_weight": "much"}, "row 'kl': .*direct_weight"),
-        ({"rows.kl.steps": 7}, "row 'kl' changes steps, which all rows must share"),
+        ({"rows.kl.steps": 7}, "squad: row 'kl': changes steps, which all rows must share"),
         ({"rows.full.dense_weight": 7}, "row 'full' is the recipe as it is; change its stage 'cascade'"),
         ({"rows.kl": 7}, r"rows\.kl: name a row and its setting"),
+        ({"rows": 5, "rows.kl.direct_weight": 7}, "unknown setting 'rows'"),
     ],
 )
 def test_what_no_row_can_have_is_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         load_recipe("squad", given)
+
+
+def test_rows_that_are_no_settings_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: x\nrows: {kl: 5}\nstages: [warm-up]\n", encoding="utf-8")
+    for given in ({}, {"rows.both.late_weight": 3}):
+        with pytest.raises(SettingsError, match=r"rows=\{'kl': 5\}: give settings by row"):
+            load_recipe(str(file), given)
 
 
 def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
@@ -155,8 +164,16 @@ def test_a_table_goes_on_row_by_row_and_done_rows_cost_nothing(
     fewer = ablate(recipe, collection(), output, rows=["alone"], seeds=[1])
     assert fewer.table == done.table  # what earlier calls measured stays in the table
     other = load_recipe(str(tiny_recipe(1)), {"learning_rate": 0.5})
+    told: list[str] = []
+
+    def hear(event: str, values: dict[str, Any]) -> None:
+        if event == "advice":
+            told.append(values["text"])
+
     with pytest.raises(TrainingError, match=r"learning_rate 0\.001, now 0\.5"):
-        ablate(other, collection(), output, rows=["both"], seeds=[0])
+        ablate(other, collection(), output, rows=["both"], seeds=[0], observer=hear)
+    assert told[0].startswith("row alone, seed 0, is left out of the table: ")
+    assert "learning_rate 0.001, now 0.5" in told[0]
     assert json.loads(done.json.read_text()) == done.table
     changed = output / "rows" / "alone" / "seed-0" / "dev.trec"
     changed.write_text(changed.read_text().replace("p1 ", "p2 "))
@@ -181,9 +198,26 @@ def test_kept_vectors_serve_another_split(tiny_recipe: Callable[..., Path], tmp_
     assert both["full"]["what"] == "the recipe as it is: that of interaction"
 
 
+def test_earlier_ceilings_stay_and_another_split_is_measured_without_them(
+    tiny_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe, output, data = load_recipe(str(tiny_recipe(1))), tmp_path / "table", collection()
+    ablate(recipe, data, output, rows=["ceiling-late"], seeds=[0])
+    again = ablate(recipe, data, output, rows=["alone"], seeds=[0]).table
+    assert [row["row"] for row in again["rows"]] == ["alone", "full", "ceiling-late"]
+    other = ablate(recipe, data, output, rows=["alone"], seeds=[0], split="train").table
+    assert [row["row"] for row in other["rows"]] == ["alone"]
+    back = ablate(recipe, data, output, rows=["alone"], seeds=[0]).table
+    assert back == again
+
+
 @pytest.mark.slow  # all stages, then five trainings
 def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
     recipe = load_recipe(str(tiny_recipe()))
+    first = ablate(recipe, collection(), tmp_path / "table", rows=["ceiling-cross"], seeds=[0])
+    assert [row["row"] for row in first.table["rows"]] == ["alone", "ceiling-cross"]
+    kept = ablate(recipe, collection(), tmp_path / "table", rows=["alone"], seeds=[0]).table
+    assert kept == first.table  # without full, which it does not need
     rows = ["marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
     done = ablate(recipe, collection(), tmp_path / "table", rows=rows, seeds=[0])
     names = [row["row"] for row in done.table["rows"]]

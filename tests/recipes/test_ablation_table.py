@@ -71,6 +71,21 @@ def test_the_gap_closed_is_over_the_better_ceiling_on_its_questions() -> None:
     assert [by_name[name]["gap_closed"] for name in ("alone", "ceiling-late", "ceiling-cross")] == [None] * 3
 
 
+def test_the_gap_closed_is_over_the_seeds_that_all_have() -> None:
+    found = rows()
+    found["full"] = RowResult("full", "", {1: measured(0.5, 1.0, 0.5, 1.0)}, {1: 2.0})
+    del found["ceiling-cross"].measured[0]
+    found["other"] = RowResult("other", "", {0: measured(1.0, 1.0, 1.0, 1.0)}, {0: 2.0})
+    by_name = {one["row"]: one for one in figures(found, ABOUT)["rows"]}
+    assert by_name["full"]["gap_closed"] == pytest.approx((0.75 - 0.375) / (0.9 - 0.375))
+    assert by_name["other"]["gap_closed"] is None
+
+
+def test_what_was_changed_for_a_row_is_said() -> None:
+    lines = markdown(figures(rows(), ABOUT | {"changed": {"full": {"late_weight": 2}}})).splitlines()
+    assert lines[1] == "row full with late_weight 2"
+
+
 @pytest.mark.parametrize(
     ("late", "cross", "why"),
     [

@@ -155,6 +155,17 @@ def test_teachers_of_an_older_version_are_refused(whole, tmp_path):
         Teachers.open(copy)
 
 
+def test_teachers_that_an_older_version_began_are_not_gone_on_with(base, tmp_path):
+    mined, chosen = lists(tmp_path / "lists"), settings(base)
+    with pytest.raises(Killed):
+        train_teachers(collection(), mined, tmp_path / "run", chosen, stop_at(1, "step", 1))
+    begun = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    del begun["format"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(begun), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"holds another run \(format"):
+        train_teachers(collection(), mined, tmp_path / "run", chosen)
+
+
 def test_questions_whose_second_positive_is_known_to_their_teacher_are_counted(base, tmp_path):
     folds = [fold_of([f"p{i}"], 2) for i in range(TRAIN)]
     first = next(i for i in range(TRAIN) if folds[i] == 1)

@@ -39,11 +39,12 @@ def entropy_rows(log_p: Tensor) -> Tensor:
 
 
 def mean_over_questions(rows: Tensor, allowed: Tensor) -> Tensor:
-    """Mean of ``rows (Q,)`` over the questions that have a candidate; zero where none has one.
+    """Mean of ``rows (Q,)`` over the questions that have a choice; zero where none has one.
 
-    A question without candidates (its list was never scored) neither counts nor makes the mean smaller.
+    One candidate or none (a list that was never scored, or lost all its scored negatives) is no choice: such
+    a question neither counts nor makes the mean smaller.
     """
-    present = allowed.any(dim=-1).to(rows.dtype)
+    present = (allowed.sum(dim=-1) > 1).to(rows.dtype)
     return (rows * present).sum() / present.sum().clamp(min=1)
 
 

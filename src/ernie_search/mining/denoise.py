@@ -101,6 +101,8 @@ def _pool(lists: Lists) -> list[str]:
 
 def _fillers(one: TrainingList, pool: list[str], number: int) -> list[str]:
     """Passages for one list: from a place of its own in the pool on, none that it has or had."""
+    if number <= 0:
+        return []
     own = {*one.positives, *one.negatives}
     start = _hash("fill", one.query) % max(1, len(pool))
     found: list[str] = []

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.types import Qrels, Run
 
+SPARE = 8
+"""Random passages drawn beyond those that are needed."""
+
 
 @dataclass(frozen=True, slots=True)
 class MinedNegatives:
@@ -58,9 +61,8 @@ def mine_negatives(
         seed: of the drawing.
         corpus_ids: all passage ids. Given, a list too short is filled with random ones (not from the
             skipped ranks); else it stays short. No passage is ever repeated in a list.
-        text_keys: :func:`~ernie_search.mining.store.text_key` of every passage; given, a passage whose text
-        is a
-            known positive's is no negative either.
+        text_keys: :func:`~ernie_search.mining.store.text_key` of every passage; given, one whose text is that
+            of a known positive is no negative either.
 
     Raises:
         SettingsError: ``number`` below 1, an impossible window, or one that is smaller than ``number``
@@ -89,16 +91,19 @@ def mine_negatives(
         top = _ranked(scores, query_id)[:last]
         candidates = [passage_id for passage_id in top[first:] if passage_id not in positives]
         removed += len(top[first:]) - len(candidates)
+        relevant: set[bytes] = set()
         if text_keys is not None:
             relevant = {text_keys[passage_id] for passage_id in positives if passage_id in text_keys}
             fresh = [passage_id for passage_id in candidates if text_keys[passage_id] not in relevant]
             copies += len(candidates) - len(fresh)
-            positives.update(passage_id for passage_id in candidates if text_keys[passage_id] in relevant)
             candidates = fresh
         generator = _generator(seed, query_id)
         drawn = generator.sample(candidates, min(number, len(candidates)))
         if len(drawn) < number and everything is not None:
-            more = _draw_others(everything, positives.union(top), number - len(drawn), generator)
+            # A few to spare: what they leave out, copies of a positive, is seen only once it is drawn.
+            more = _draw_others(everything, positives.union(top), number - len(drawn) + SPARE, generator)
+            more = [one for one in more if text_keys is None or text_keys[one] not in relevant]
+            more = more[: number - len(drawn)]
             filled += len(more)
             drawn += more
         short += len(drawn) < number

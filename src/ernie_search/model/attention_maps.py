@@ -84,22 +84,30 @@ def attention_maps(
     return _softmax(caught, features.get("attention_mask"), rows, backbone.config.num_attention_heads)
 
 
+def check_layer(name: str, layers: int, layer: int) -> None:
+    """Refuse a layer that a teacher has not.
+
+    Raises:
+        ModelError: it says which there are.
+    """
+    if not -layers <= layer < layers:
+        raise ModelError(
+            f"{name}: has {layers} layers, so attention_layer={layer} is none of them; choose 0 to "
+            f"{layers - 1}, or -1 (the last) to {-layers}"
+        )
+
+
 def check_attention(teacher: CrossEncoder, layer: int = -1) -> None:
     """Compare our map with the teacher's own, which it gives under slow attention, on one pair.
 
     Models exist whose layers look like BERT's, yet rotate queries and keys or add to their products.
 
     Raises:
-        ModelError: no such layer, no projections, no attention given, or another one; one line, with what to
-        do.
+        ModelError: no such layer, no projections, no attention given, or another one; one line each.
     """
     find_projections(teacher)
-    backbone, layers = _backbone(teacher), layers_of(teacher)
-    if not -layers <= layer < layers:
-        raise ModelError(
-            f"{_name(teacher)}: has {layers} layers, so attention_layer={layer} is none of them; choose 0 to "
-            f"{layers - 1}, or -1 (the last) to {-layers}"
-        )
+    backbone = _backbone(teacher)
+    check_layer(_name(teacher), layers_of(teacher), layer)
     features = teacher.tokenizer(*CHECK_PAIR, return_tensors="pt", truncation=True, max_length=64)
     features = {name: value.to(teacher.device) for name, value in features.items()}
     before = backbone.config._attn_implementation

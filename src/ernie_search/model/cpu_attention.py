@@ -18,7 +18,7 @@ from transformers.masking_utils import sdpa_mask
 ATTENTION = "ernie_search_cpu"
 """What transformers knows :func:`cpu_attention` by."""
 UNUSUAL = ("sliding_window", "softcap", "position_bias", "s_aux")
-"""What a layer may ask for beside plain attention."""
+"""What a layer may ask of attention that is not plain."""
 BLOCK_BYTES = 1 << 20
 """Of fp32 weights held at a time: half of a core's second-level cache."""
 
@@ -56,6 +56,8 @@ def _gradients(
     if mask is not None:
         logits = logits.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else logits.add_(mask)
     weights = logits.softmax(dim=-1)
+    if mask is not None and mask.dtype == torch.bool:
+        weights = weights.masked_fill_(~mask, 0.0)  # a text without any token has no weights, not NaN
     wanted = torch.matmul(given, value.transpose(-1, -2)).float()
     change = torch._softmax_backward_data(wanted, weights, -1, torch.float32).mul_(scale).to(given.dtype)
     return (
@@ -83,9 +85,11 @@ def cpu_attention(
     Args:
         module: the layer.
         query, key, value: ``(B, heads, L, d)``.
-        attention_mask: ``(B or 1, 1, L, L)`` bool (true: seen) or added to the products; ``None`` without
-        padding. dropout: of attention weights. scaling: of products; ``None`` for ``1 / sqrt(d)``. **kwargs:
-        what the model hands on.
+        attention_mask: ``(B or 1, 1, L, L)`` bool (true: seen) or added to the products; ``None`` where all
+            is seen.
+        dropout: of attention weights.
+        scaling: of products; ``None`` for ``1 / sqrt(d)``.
+        **kwargs: what the model hands on.
 
     Returns:
         ``(B, L, heads, d)``, and no weights.
@@ -93,8 +97,10 @@ def cpu_attention(
     learns = torch.is_grad_enabled() and query.requires_grad and query.dtype == torch.bfloat16
     plain = not (
         dropout
-        or getattr(module, "is_causal", False)
+        or kwargs.get("is_causal")
+        or getattr(module, "is_causal", True)  # as transformers takes a layer that does not say
         or key.shape[1] != query.shape[1]
+        or (attention_mask is not None and attention_mask.requires_grad)
         or any(kwargs.get(name) is not None for name in UNUSUAL)
     )
     if not (learns and plain and query.device.type == "cpu"):

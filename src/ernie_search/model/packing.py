@@ -22,6 +22,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from ernie_search.model.cpu_attention import UNUSUAL
+
 ATTENTION = "ernie_search_packed"
 """What transformers knows :func:`packed_attention` by."""
 LAYOUT = "packed_layout"
@@ -117,7 +119,7 @@ def packed_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return found
-    asked = [name for name in ("sliding_window", "softcap", "position_bias", "s_aux") if kwargs.get(name)]
+    asked = [name for name in UNUSUAL if kwargs.get(name)]
     if getattr(module, "is_causal", False) or dropout or asked:
         raise ValueError(f"attention with {', '.join(asked) or 'a causal mask or dropout'} is not packed")
     if query.device.type != "cpu":

@@ -9,10 +9,10 @@ from ernie_search.data import Collection
 from ernie_search.errors import SettingsError
 from ernie_search.files import atomic_write, read_json, write_json
 from ernie_search.recipes.ablation_table import RowResult, figures, markdown
+from ernie_search.recipes.attention_teacher import check_attention_teachers
 from ernie_search.recipes.lab import Lab
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.rows import UNSEEDED, Row, chosen_rows, declared_rows
-from ernie_search.recipes.shared_tokenizer import check_shared_tokenizer
 from ernie_search.recipes.task import Observer, Work
 from ernie_search.recipes.work import WORK
 from ernie_search.training.world import World
@@ -72,7 +72,7 @@ def ablate(
     chosen = chosen_rows(recipe, rows)
     for row in chosen:
         if row.stage is not None and row.stage.training is not None and row.stage.training.attention_weight:
-            check_shared_tokenizer([*recipe.stages[:-1], row.stage], recipe.base, recipe.lists)
+            check_attention_teachers([*recipe.stages[:-1], row.stage], recipe.base, recipe.lists)
     observer = observer or (lambda event, values: None)
     lab = Lab(recipe, collection, output, split, observer, works, keep_vectors=keep_vectors)
     asked = {*_asked_before(output / TABLE), *(row.name for row in chosen)}
@@ -86,6 +86,7 @@ def ablate(
         "collection": collection.fingerprint,
         "split": split,
         "steps": getattr(recipe.stages[-1].settings, "steps", None),
+        "changed": {row.name: dict(recipe.rows[row.name]) for row in shown if row.name in recipe.rows},
     }
     table: dict[str, Any] = {}
     for seed in seeds:

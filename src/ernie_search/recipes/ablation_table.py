@@ -108,6 +108,22 @@ def ceiling(rows: Mapping[str, RowResult]) -> dict[str, Any]:
     return {"valid": False, "why": why, **found}
 
 
+def _gap_closed(row: RowResult, rows: Mapping[str, RowResult], top: Mapping[str, Any]) -> float | None:
+    """Of the gap between *alone* and the better ceiling, over the seeds that all three have."""
+    better = rows[CROSS if top["cross"] >= top["late"] else LATE]
+    seeds = set(rows[ALONE].measured) & set(better.measured)
+    seeds = seeds if None in row.measured else seeds & set(row.measured)
+    if not seeds:
+        return None
+
+    def mean(one: RowResult) -> float:
+        each = [one.measured.get(seed, one.measured.get(None)) for seed in seeds]
+        return float(np.mean([_values(it, MAIN, top["questions"]).mean() for it in each if it is not None]))
+
+    alone = mean(rows[ALONE])
+    return (mean(row) - alone) / (mean(better) - alone)
+
+
 def figures(rows: Mapping[str, RowResult], about: Mapping[str, Any]) -> dict[str, Any]:
     """The whole table as plain values.
 
@@ -122,8 +138,7 @@ def figures(rows: Mapping[str, RowResult], about: Mapping[str, Any]) -> dict[str
             continue
         gap = None
         if top["valid"] and name not in (ALONE, LATE, CROSS):
-            own = row.mean(MAIN, top["questions"])
-            gap = (own - top["alone"]) / (top["value"] - top["alone"])
+            gap = _gap_closed(row, rows, top)
         entries.append(
             {
                 "row": name,
@@ -154,6 +169,7 @@ def markdown(table: Mapping[str, Any]) -> str:
     lines = [
         f"{table['recipe']}, split {table['split']}, {table['steps']} steps a row, "
         f"base {table['base']}" + (f" cut to {table['layers']} layers" if table["layers"] else ""),
+        *(f"row {row} with {_said(values)}" for row, values in table.get("changed", {}).items()),
         "",
         f"| row | {MAIN} | {SECOND} | gap closed | seconds | over {ALONE} | p | over {BOTH} | p | seeds |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -185,6 +201,10 @@ def markdown(table: Mapping[str, Any]) -> str:
     if not top["valid"]:
         lines.append(f"No gap closed is given: {top['why']}.")
     return "\n".join(lines) + "\n"
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _gain(found: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ernie_search.hardware import asks_bf16
 from ernie_search.model import JointEncoder
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.model.encode import autocast
@@ -60,7 +61,7 @@ def seconds_a_step(model: JointEncoder, data: TrainingData, settings: TrainSetti
     collator = Collator(model, data.passages, settings.token_budget or usual_budget(model.device))
     loss = JointLoss(model, settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
-    bf16 = {"bf16": True, "fp32": False, "tf32": False}.get(settings.precision)
+    bf16 = asks_bf16(settings.precision)
     model.attach_tokens = settings.needs_tokens
     model.train()
     seconds = []
@@ -68,10 +69,13 @@ def seconds_a_step(model: JointEncoder, data: TrainingData, settings: TrainSetti
         started = time.perf_counter()
         with autocast(model.device, bf16):
             total = torch.stack(list(loss(collator([batches[step]])).values())).sum()
-        if total.requires_grad:  # with gradient caching each part went backward by itself
+        # With gradient caching the encoder runs again in the backward, in a run's own precision.
+        with autocast(model.device, bf16 if settings.gradient_cache else False):
             total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
     model.eval()
     return statistics.median(seconds[1:])

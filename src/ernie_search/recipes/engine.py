@@ -114,7 +114,7 @@ def _performed(task: Task, inputs: Mapping[str, Any], work: Work, world: World) 
         getattr(stage.settings, "seed", None),
     )
     manifest.write(folder)
-    told = {"name": stage.name, "seconds": manifest.seconds, "counts": manifest.counts}
+    told = {"name": stage.name, "kind": stage.kind, "seconds": manifest.seconds, "counts": manifest.counts}
     task.observer("stage-done", told)
     return manifest
 

@@ -50,6 +50,9 @@ def estimate(plan: Plan, recipe: Recipe, collection: Collection) -> Plan:
         pair_rate = pairs_a_second(*_teacher(plan, recipe), _pairs(few), _max_length(plan))
     seconds = {}
     for one in plan.stages:
+        if not one.left:
+            seconds[one.stage.name] = 0.0
+            continue
         found = one.sizes.passages / rate + one.sizes.questions * QUESTION_SHARE / rate
         if one.stage.kind == "mine":
             found += one.sizes.passages * one.sizes.questions / products

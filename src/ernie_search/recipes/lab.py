@@ -18,11 +18,11 @@ from ernie_search.recipes.engine import done_as, fingerprints, given_by, perform
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import Inputs, wire
 from ernie_search.recipes.recipe import Recipe
-from ernie_search.recipes.rows import LATE_OF, RERANKED, UNSEEDED, Row, trained_as, with_seed
+from ernie_search.recipes.rows import LATE_OF, NEEDED, RERANKED, UNSEEDED, Row, trained_as, with_seed
 from ernie_search.recipes.run import run_stages
 from ernie_search.recipes.stage import Stage
 from ernie_search.recipes.task import Observer, Task, Work
-from ernie_search.teacher import Teachers, rerank_run
+from ernie_search.teacher import rerank_run
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.types import Qrels, Query, Run
 
@@ -129,13 +129,16 @@ class Lab:
         try:
             if row.stage is not None and seed is not None and not self._was_trained(row, row.stage, seed):
                 return None
-            needed = [name for name in (RERANKED, LATE_OF) if row.stage is None and seed is not None]
-            if any((name, seed) not in self.made for name in needed):
+        except TrainingError as error:
+            self.observer(
+                "advice", {"text": f"row {row.name}, seed {seed}, is left out of the table: {error}"}
+            )
+            return None
+        if seed is not None and row.name in NEEDED:
+            first = self._folder(RERANKED, seed) / f"{self.split}.trec"
+            if not first.is_file() or any((name, seed) not in self.made for name in NEEDED[row.name]):
                 return None  # what a ceiling re-ranks, or re-ranks with
-            made_by = self._asked(row, seed).made_by
-        except TrainingError:
-            return None  # done with other settings, or from something else
-        return row_runs.known_run(folder, self.split, made_by)
+        return row_runs.known_run(folder, self.split, self._asked(row, seed).made_by)
 
     def seeds_of(self, row: Row) -> Sequence[int | None]:
         """Seeds that have a folder, in order; ``[None]`` for a row without seeds."""
@@ -180,7 +183,8 @@ class Lab:
             for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
                 shutil.rmtree(checkpoint)
             teacher, teacher_folder, seconds = made, folder, seconds + made.seconds
-            self.made[row.name, seed] = _Trained(made.fingerprint, seconds)
+        if teacher is not None:
+            self.made[row.name, seed] = _Trained(teacher.fingerprint, seconds)
 
     def _was_trained(self, row: Row, last: Stage, seed: int) -> bool:
         teacher, seconds = None, 0.0
@@ -189,7 +193,8 @@ class Lab:
             if found is None:
                 return False
             teacher, seconds = found, seconds + found.seconds
-            self.made[row.name, seed] = _Trained(found.fingerprint, seconds)
+        if teacher is not None:
+            self.made[row.name, seed] = _Trained(teacher.fingerprint, seconds)
         return True
 
     def _asked(self, row: Row, seed: int | None) -> _Asked:
@@ -248,13 +253,14 @@ class Lab:
                 return row_runs.late_rerank(model, self.collection, questions, read_run(first), folder)
         else:
             teacher = [stage for stage in self.recipe.stages if stage.kind == "teacher"][-1].name
-            made = self.shared[teacher]
-            parts.append(made.fingerprint)
-            place = made.gives if made.settings.get("use") else self.folders[teacher] / made.gives
+            parts.append(self.shared[teacher].fingerprint)
+            given = given_by(Inputs(teacher=teacher), self.shared, self.folders, self.recipe.base, None)
 
             def make() -> Run:
-                whole = read_run(first)
+                whole, teachers = read_run(first), given.open_teacher()
+                if teachers is None:
+                    raise TypeError(f"{teacher} gives no teachers")
                 some = {query: whole[query] for query in kept if query in whole}
-                return rerank_run(Teachers.open(place), self.collection, some, self.split, row_runs.DEPTH)
+                return rerank_run(teachers, self.collection, some, self.split, row_runs.DEPTH)
 
         return _Asked(fingerprint(*parts), kept, make)

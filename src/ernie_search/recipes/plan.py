@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ernie_search.data import Collection
+from ernie_search.recipes.attention_teacher import check_attention_teachers
 from ernie_search.recipes.engine import State, done_as, fingerprints, state_of
 from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.how_far import share_left
@@ -17,7 +18,6 @@ from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import Inputs, wire
 from ernie_search.recipes.recipe import Recipe
 from ernie_search.recipes.run import folder_of
-from ernie_search.recipes.shared_tokenizer import check_shared_tokenizer
 from ernie_search.recipes.stage import Stage
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training.prepare import relevant
@@ -90,7 +90,7 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
     """
     if recipe.lists is not None:
         check_same_data(recipe.lists.lists, collection)
-    check_shared_tokenizer(recipe.stages, recipe.base, recipe.lists)
+    check_attention_teachers(recipe.stages, recipe.base, recipe.lists)
     passages = sum(1 for _ in collection.passages())
     qrels = collection.qrels("train")
     questions = sum(1 for query in qrels if relevant(qrels, query))

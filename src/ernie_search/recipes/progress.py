@@ -12,14 +12,16 @@ EVERY = 10.0
 long stage does not fill a file."""
 
 
-COUNTS = (
-    ("lists", "lists"),
-    ("denoised", "negatives dropped, which the teacher takes for positives"),
-    ("refilled", "drawn from other questions in their place"),
-    ("still_short", "lists short even so"),
-    ("filled", "negatives drawn at random, as too few were found"),
-)
-"""What of a finished stage's counts is said, and in which words."""
+COUNTS = {
+    "mine": (("lists", "lists"), ("filled", "negatives drawn at random, as too few were found")),
+    "score": (
+        ("lists", "lists"),
+        ("denoised", "negatives dropped, which the teacher takes for positives"),
+        ("refilled", "drawn from other questions in their place"),
+        ("still_short", "lists short even so"),
+    ),
+}
+"""What of a finished stage's counts is said, and in which words, by its kind."""
 
 
 class RecipeProgress:
@@ -48,7 +50,7 @@ class RecipeProgress:
             going_on = ", goes on" if values["state"] == "goes on" else ""
             self._stage(f"stage {values['name']}{going_on}")
         elif event == "stage-done":
-            found = ((said, values["counts"].get(name)) for name, said in COUNTS)
+            found = ((said, values["counts"].get(name)) for name, said in COUNTS.get(values["kind"], ()))
             counts = "".join(f"; {count:,} {said}" for said, count in found if count)
             self._stage(f"stage {values['name']}: done in {values['seconds']:,.0f} seconds{counts}")
         elif event == "teacher":

@@ -5,7 +5,7 @@ MarginMSE's loss is ten times as large as the rest, say. ``rows: {marginmse: {ma
 recipe, or ``--set rows.marginmse.margin_weight=0.1``, changes that row and no other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ernie_search.errors import SettingsError
@@ -73,13 +73,13 @@ def check_rows(written: Any, last: Stage) -> dict[str, Values]:
         if row not in known:
             raise SettingsError(f"unknown row {row!r}{did_you_mean(str(row), known)}")
         try:
-            changed(row, last, changes)
+            changed(last, changes)
         except SettingsError as error:
             raise SettingsError(f"row {row!r}: {error}") from error
     return {row: dict(changes) for row, changes in written.items()}
 
 
-def changed(name: str, last: Stage, changes: Mapping[str, Any]) -> Stage:
+def changed(last: Stage, changes: Mapping[str, Any]) -> Stage:
     """The recipe's last training with some settings changed.
 
     Raises:
@@ -87,15 +87,13 @@ def changed(name: str, last: Stage, changes: Mapping[str, Any]) -> Stage:
     """
     fixed = [key for key in changes if key in FIXED]
     if fixed:
-        raise SettingsError(
-            f"row {name!r} changes {fixed[0]}, which all rows must share; change it in the recipe"
-        )
+        raise SettingsError(f"changes {fixed[0]}, which all rows must share; change it in the recipe")
     return Stage(last.name, last.kind, parse_stage(last.kind, {**last.settings.model_dump(), **changes}))
 
 
 def merged(written: Any, overrides: Mapping[str, Values]) -> Any:
-    """Rows as they are written, with those of the command line over them."""
-    if not overrides or not isinstance(written, dict | None):
-        return written or dict(overrides)
-    rows: Sequence[str] = [*(written or {}), *overrides]
-    return {row: {**((written or {}).get(row) or {}), **overrides.get(row, {})} for row in rows}
+    """Rows as they are written, with those of the command line over them; what is wrong stays as it is."""
+    written = {} if written is None else written
+    if not isinstance(written, dict) or not all(isinstance(one, dict) for one in written.values()):
+        return written
+    return {row: {**written.get(row, {}), **overrides.get(row, {})} for row in [*written, *overrides]}

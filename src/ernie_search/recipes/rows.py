@@ -67,8 +67,8 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
         )
     rows = {name: Row(name, UNTRAINED[name]) for name in UNSEEDED}
     for name, one in _read(last).items():
-        stage = changed(name, last, one.changes | recipe.rows.get(name, {}))
-        teacher = None if one.teacher is None else changed(f"{name}-teacher", last, one.teacher)
+        stage = changed(last, one.changes | recipe.rows.get(name, {}))
+        teacher = None if one.teacher is None else changed(last, one.teacher)
         try:
             for tried in (stage, *([teacher] if teacher else [])):
                 wire([*recipe.stages[:-1], _without_frozen(tried)], recipe.lists)

@@ -9,12 +9,12 @@ from pathlib import Path
 from ernie_search.data import Collection
 from ernie_search.errors import StorageError
 from ernie_search.files import atomic_directory, read_json, sha256_file, write_json
+from ernie_search.recipes.attention_teacher import check_attention_teachers
 from ernie_search.recipes.engine import PAUSE, fingerprints, given_by, perform
 from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.manifest import StageManifest, weights_identity
 from ernie_search.recipes.order import wire
 from ernie_search.recipes.recipe import Recipe
-from ernie_search.recipes.shared_tokenizer import check_shared_tokenizer
 from ernie_search.recipes.stage import Stage
 from ernie_search.recipes.task import Observer, Task, Work
 from ernie_search.recipes.work import WORK
@@ -130,7 +130,7 @@ def run_stages(
     """
     if lists is not None:
         check_same_data(lists.lists, collection)
-    check_shared_tokenizer(stages, base, lists)
+    check_attention_teachers(stages, base, lists)
     made: dict[str, StageManifest] = {}
     identity, data = weights_identity(base), collection.fingerprint
     for stage, inputs in zip(stages, wire(stages, lists), strict=True):

@@ -11,8 +11,8 @@ from ernie_search.recipes.stage import Stage
 from ernie_search.teacher import Teachers
 
 Observer = Callable[[str, dict[str, Any]], None]
-"""Told of ``stage`` (one begins: name, kind, state), ``stage-done`` (name, seconds, counts), ``progress``
-(what, done, total), and of everything that a training tells."""
+"""Told of ``stage`` (one begins: name, kind, state), ``stage-done`` (name, kind, seconds, counts),
+``progress`` (what, done, total), and of everything that a training tells."""
 
 
 PEAK = "peak_bytes"
@@ -32,10 +32,9 @@ class Given:
         layers: to keep of the base; ``None`` for a directory of an earlier stage.
         lists: folder of lists.
         teacher: folder of teachers, or the name of a ready cross-encoder.
-        teacher_fingerprint: of a ready cross-encoder when it was taken; ``None`` for teachers of a stage's
-        own,
-            whose folder says what they must be.
         frozen: directory of a frozen late-interaction teacher.
+        teacher_fingerprint: of a ready cross-encoder when it was taken; ``None`` for teachers of a stage's
+            own, whose folder says what they must be.
     """
 
     model: str

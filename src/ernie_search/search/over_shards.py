@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder
 from ernie_search.errors import DataError, IndexStateError
+from ernie_search.hardware import asks_bf16
 from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import check_vectors
 from ernie_search.search.searcher import RUN_BLOCK
@@ -60,7 +61,7 @@ def run_over_shards(
     _check(queries)
     for start in range(0, len(queries), QUESTIONS):
         block = queries[start : start + QUESTIONS]
-        best = _Nearest(_encoded(model, block, {"bf16": True, "fp32": False}.get(manifest.precision)), k)
+        best = _Nearest(_encoded(model, block, asks_bf16(manifest.precision)), k)
         seen = told = 0
         for ids, dense in _chunks(shards, verify=start == 0):
             best.add(ids, dense)

@@ -66,7 +66,7 @@ class Teachers:
         name = str(path_or_name)
         if (folder / TEACHERS_FILE).is_file():
             found = read_json(folder / TEACHERS_FILE)
-            if found.get("format") != FORMAT:
+            if found.get("format") != FORMAT and len(found["teachers"]) > 1:
                 raise ModelError(
                     f"{folder}: teachers of another version, which shared the questions out otherwise, so "
                     "that they would score what they have seen; delete the folder and train them again"

@@ -46,6 +46,7 @@ def train_teachers(
     settings.check()
     check_same_data(lists, collection)
     identity = {
+        "format": FORMAT,  # of the folds: a run that another version began is not gone on with
         "settings": settings.model_dump(),
         "collection": collection.fingerprint,
         "lists": lists.fingerprint,

@@ -20,7 +20,7 @@ class Example:
         question: its text.
         positives, negatives: passage ids.
         positive_scores, negative_scores: a cross-encoder's logits, one a passage; () where none scored them.
-        id: of the question; what chooses among cross-fitted teachers.
+        id: of the question.
     """
 
     question: str

@@ -53,7 +53,8 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
     """Sample, find the negatives, and read the texts that are needed.
 
     Memory holds those texts, and BM25's index where it is needed: for the negatives, unless ``lists`` brings
-    them, and for the dev sample.
+    them (with 16 bytes of each text), and for the dev sample. With lists that sample comes from a part of a
+    corpus of more than :data:`DEV_CORPUS` passages, so its figures then can't be compared with a warm-up's.
 
     Args:
         collection: with a ``train`` split.
@@ -90,6 +91,7 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
         keys: dict[str, bytes] = {}
         bm25 = BM25(_noting(collection, keys))
         examples, filled = _mined(bm25, questions, qrels, keys, settings)
+        keys.clear()
     else:
         examples = _listed(lists, questions)
         if dev_questions:

@@ -40,12 +40,13 @@ class TrainSettings(TypedSettings):
         cross_temperature: of the cross-encoder's logits, in ``L_CE>LI`` and ``L_CE>DE``.
         cascade_temperature, direct_temperature: of the student's scores there, late and dense.
         margin_scale: what a dense score is multiplied by to be a logit of the cross-encoder's size.
-        attention_layer: whose attention of the cross-encoder teaches, from 0, or from -1 (the last)
-        backwards. attention_temperature: ``tau_A``, of the products of token vectors. dual_temperature: of
-        the dense scores in ``L_dual``. dual_passages: encode the passages twice for it, too, not only the
-        questions. query_length, passage_length: tokens kept of a text. token_budget: padded tokens a
-        micro-batch; 0 takes what suits the device. gradient_cache: encode every micro-batch twice and keep no
-        graph between: memory then hardly grows
+        attention_layer: of the cross-encoder, whose attention teaches: from 0, or -1 (the last) backwards.
+        attention_temperature: ``tau_A``, of the products of token vectors.
+        dual_temperature: of the dense scores in ``L_dual``.
+        dual_passages: encode the passages twice for it, too, not only the questions.
+        query_length, passage_length: tokens kept of a text.
+        token_budget: padded tokens a micro-batch; 0 takes what suits the device.
+        gradient_cache: encode every micro-batch twice and keep no graph between: memory then hardly grows
             with questions_per_batch, and a step takes longer by one more forward; the gradients are the same.
         attention_dropout: 0 keeps scaled-dot-product attention on its fast path (CPU); hidden dropout stays.
         precision: ``auto`` measures whether bf16 is faster on this machine; ``tf32`` is fp32 whose products a

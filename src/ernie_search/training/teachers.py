@@ -13,6 +13,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from ernie_search.errors import ModelError, SettingsError
+from ernie_search.hardware import asks_bf16
 from ernie_search.model import JointEncoder, load
 from ernie_search.model.attention import (
     AttentionTargets,
@@ -85,8 +86,7 @@ class StepTeachers:
         Raises:
             ModelError: another tokenizer; it says why that matters.
         """
-        if settings.precision != "auto":  # decided once a run, so that it goes on as it began
-            self._bf16 = settings.precision == "bf16"
+        self._bf16 = asks_bf16(settings.precision)  # decided once a run, so that it goes on as it began
         self._layer = settings.attention_layer
         if settings.attention_weight > 0 and self.cross is not None:
             for teacher in self.cross.all:

@@ -1,10 +1,14 @@
-"""The tokenizer that teacher and student must share where attention teaches: asked before anything runs."""
+"""What token-level attention needs of its teacher, asked before anything runs: a tokenizer and a layer."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from transformers import AutoConfig
+
 from ernie_search.errors import ModelError
 from ernie_search.model.alignment import compare_tokenizers
+from ernie_search.model.attention_maps import check_layer
+from ernie_search.model.base import resolve_base
 from ernie_search.model.tokenizer import open_tokenizer
 from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.kinds import TeacherStage
@@ -13,11 +17,11 @@ from ernie_search.recipes.stage import Stage
 from ernie_search.teacher import Teachers
 
 
-def check_shared_tokenizer(stages: Sequence[Stage], base: str, lists: GivenLists | None = None) -> None:
-    """Refuse a training whose attention teacher reads other tokens, hours before it would refuse itself.
+def check_attention_teachers(stages: Sequence[Stage], base: str, lists: GivenLists | None = None) -> None:
+    """Refuse a training whose attention teacher does not suit it, hours before it would refuse itself.
 
-    Every model of a recipe reads as its base does, so the tokenizers of the bases are enough. One that cannot
-    be opened by itself is left to the stage that loads its model.
+    Every model of a recipe reads as its base does, so the tokenizers of the bases are enough. What cannot be
+    opened by itself is left to the stage that loads its model.
 
     Args:
         stages: of a recipe, in their order.
@@ -25,17 +29,20 @@ def check_shared_tokenizer(stages: Sequence[Stage], base: str, lists: GivenLists
         lists: given to the recipe.
 
     Raises:
-        ModelError: teacher and student read other tokens; it says which.
+        ModelError: teacher and student read other tokens (it says which), or the teacher has no such layer.
     """
     by_name = {stage.name: stage for stage in stages}
     for stage, inputs in zip(stages, wire(stages, lists), strict=True):
         if stage.training is None or stage.training.attention_weight <= 0 or inputs.teacher is None:
             continue
-        student = _opened(base)
-        for model in _models(by_name[inputs.teacher]):
+        student, source = _opened(base), by_name[inputs.teacher]
+        for model in _models(source):
             teacher = _opened(model)
             if student is not None and teacher is not None:
                 compare_tokenizers(teacher, student)
+            layers = _layers(model, source)
+            if layers is not None:
+                check_layer(model, layers, stage.training.attention_layer)
 
 
 def _models(stage: Stage) -> list[str]:
@@ -49,6 +56,17 @@ def _models(stage: Stage) -> list[str]:
         return [str(model) for model in Teachers.open(settings.use).models]
     except ModelError:
         return []
+
+
+def _layers(model: str, source: Stage) -> int | None:
+    """Of the teacher: those that its stage keeps, or all that its config counts."""
+    settings = source.settings
+    if isinstance(settings, TeacherStage) and settings.layers and not settings.use:
+        return settings.layers
+    try:
+        return int(AutoConfig.from_pretrained(resolve_base(model)).num_hidden_layers)
+    except (OSError, ValueError, AttributeError, ModelError):
+        return None
 
 
 def _opened(model: str) -> Any:

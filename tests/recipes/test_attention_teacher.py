@@ -1,4 +1,4 @@
-"""A teacher of other tokens than the student's is refused before the first stage, where attention teaches."""
+"""Where attention teaches, a teacher of other tokens or without the layer is refused before all stages."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from transformers import BertTokenizerFast
 from ernie_search.errors import ModelError
 from ernie_search.model.cross_encoder import new_cross_encoder
 from ernie_search.recipes import ablate, load_recipe, make_plan, train_recipe
-from ernie_search.recipes.shared_tokenizer import check_shared_tokenizer
+from ernie_search.recipes.attention_teacher import check_attention_teachers
 from tiny_training import collection
 
 REFUSED = (
@@ -52,6 +52,22 @@ def test_the_plan_the_run_and_the_ablation_refuse_it_at_once(
     assert not (tmp_path / "table").exists()
 
 
+@pytest.mark.parametrize(("layers", "wanted"), [(1, 1), (2, 2), (2, -3)])
+def test_a_layer_that_the_teacher_will_not_have_is_refused_at_once(
+    tiny_recipe: Callable[..., Path], layers: int, wanted: int
+) -> None:
+    changes: dict[str, Any] = {"teacher.layers": layers, "cascade.attention_layer": wanted}
+    said = rf"has {layers} layers, so attention_layer={wanted} is none of them; choose 0 to {layers - 1}"
+    with pytest.raises(ModelError, match=said):
+        make_plan(load_recipe(str(tiny_recipe()), ATTENTION | changes), collection(), None)
+    changes["cascade.attention_layer"] = layers - 1
+    make_plan(load_recipe(str(tiny_recipe()), ATTENTION | changes), collection(), None)
+    del changes["teacher.layers"]  # all of the base's two
+    changes["cascade.attention_layer"] = 2
+    with pytest.raises(ModelError, match="has 2 layers"):
+        make_plan(load_recipe(str(tiny_recipe()), ATTENTION | changes), collection(), None)
+
+
 def test_a_row_may_ask_for_attention_where_the_recipe_does_not(
     tiny_recipe: Callable[..., Path], tmp_path: Path, cased: str
 ) -> None:
@@ -75,4 +91,4 @@ def test_a_ready_teacher_is_asked_and_one_that_is_not_there_is_left_to_its_stage
             make_plan(recipe, collection(), None)
     (tmp_path / "empty").mkdir()
     absent = load_recipe(str(tiny_recipe()), {**ATTENTION, "teacher.use": str(tmp_path / "empty")})
-    check_shared_tokenizer(absent.stages, absent.base)
+    check_attention_teachers(absent.stages, absent.base)
