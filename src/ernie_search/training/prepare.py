@@ -18,7 +18,7 @@ DISTINCT_NEGATIVES = 8
 """Negatives mined a question, for each step to draw from."""
 DEV_CORPUS = 200_000
 """Passages that BM25 looks through for the dev sample where it mines no negatives: its index of MS MARCO's
-8.8 million takes 34 GB, and a sample of a thousand is found among fewer."""
+8.8 million takes 18 GB, and a sample of a thousand is found among fewer."""
 
 
 @dataclass(slots=True)
