@@ -10,6 +10,7 @@ from torch import nn
 from ernie_search.data import open_collection
 from ernie_search.evaluation import read_run
 from ernie_search.model.cross_encoder import cross_encoder_fingerprint, load_cross_encoder
+from ernie_search.teacher.teachers import FORMAT, TEACHERS_FILE
 
 PERFECT = "q1 Q0 tea 1 1.0 t\nq2 Q0 rice 1 1.0 t\nq3 Q0 wheat 1 1.0 t\n"
 SECOND = "q1 Q0 rice 1 2.0 t\nq1 Q0 tea 2 1.0 t\nq2 Q0 rice 1 1.0 t\n"
@@ -157,7 +158,8 @@ def test_folders_of_teachers_speak_by_their_mean(run_cli, collection, runs, cros
         {"model": one.name, "fingerprint": cross_encoder_fingerprint(load_cross_encoder(one))}
         for one in crosses
     ]
-    (runs / "teachers.json").write_text(json.dumps({"teachers": teachers}), encoding="utf-8")
+    about = {"format": FORMAT, "teachers": teachers}
+    (runs / TEACHERS_FILE).write_text(json.dumps(about), encoding="utf-8")
     (runs / "own.qrels").write_text("q1 0 tea 1\n", encoding="utf-8")
     saved = runs / "mean.run"
     options = ["--run", runs / "second.run", "--qrels", runs / "own.qrels", "--save-run", saved]
