@@ -43,6 +43,7 @@ QUICK: dict[str, Any] = {
 PAIRS = {
     "full_over_alone": ("full", "alone"),
     "full_over_multitask": ("full", "both"),
+    "full_over_alone_throughout": ("full", "alone-throughout"),
     "full_over_kl": ("full", "kl"),
     "full_over_marginmse": ("full", "marginmse"),
     "full_over_frozen_late": ("full", "frozen-late"),

@@ -29,7 +29,8 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     recipe = load_recipe("squad", {"cascade.interaction_weight": 5.0, "cascade.steps": 77, **short_cut})
     rows = declared_rows(recipe)
     assert list(rows) == [
-        *("bm25", "base", "alone", "both", "kl", "marginmse", "frozen-late", "ensemble", "interaction"),
+        *("bm25", "base", "alone", "both", "alone-throughout", "both-throughout"),
+        *("kl", "marginmse", "frozen-late", "ensemble", "interaction"),
         *(
             "undetached",
             "own-list",
@@ -62,6 +63,17 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     assert changes(recipe, "cascade-direct") == changes(recipe, "full") == {}
     assert changes(recipe, "attention") == {"direct_weight": 0.0, "attention_weight": 1.0}
     assert changes(recipe, "dual") == {"direct_weight": 0.0, "dual_weight": 1.0}
+    for name, kept in (("alone", set()), ("both", {"late_weight"})):
+        row = rows[f"{name}-throughout"]
+        assert changes(recipe, row.name) == changes(recipe, name)
+        assert row.warm_up is not None
+        assert row.warm_up.training is not None
+        assert set(row.warm_up.training.active_terms) - {"dense"} == {
+            one.removesuffix("_weight") for one in kept
+        }
+        assert row.warm_up.settings == recipe.stages[0].settings.model_copy(
+            update={key: 0.0 for key in ("late_weight", "interaction_weight") if key not in kept}
+        )
     steps = {row.stage.settings.steps for row in rows.values() if row.stage is not None}  # type: ignore[attr-defined]
     assert steps == {77}
     teacher = rows["frozen-late"].teacher
@@ -122,6 +134,10 @@ def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
         SettingsError, match="row 'kl' needs a teacher's scores, and squad-small has no score"
     ):
         chosen_rows(recipe, ["kl"])
+    with pytest.raises(
+        SettingsError, match="row 'alone-throughout' needs a warm-up of its own, and squad-small has none"
+    ):
+        chosen_rows(recipe, ["alone-throughout"])
     with pytest.raises(SettingsError, match="unknown row 'allone'; did you mean 'alone'"):
         chosen_rows(recipe, ["allone"])
     assert [row.name for row in chosen_rows(recipe, ["ceiling-late"])] == ["alone", "full", "ceiling-late"]
@@ -220,16 +236,27 @@ def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], t
     assert [row["row"] for row in first.table["rows"]] == ["alone", "ceiling-cross"]
     kept = ablate(recipe, collection(), tmp_path / "table", rows=["alone"], seeds=[0]).table
     assert kept == first.table  # without full, which it does not need
-    rows = ["marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
+    rows = ["alone-throughout", "marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
     done = ablate(recipe, collection(), tmp_path / "table", rows=rows, seeds=[0])
-    names = [row["row"] for row in done.table["rows"]]
-    assert names == ["alone", "marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
+    assert [row["row"] for row in done.table["rows"]] == ["alone", *rows]
+    whole = tmp_path / "table" / "rows" / "alone-throughout" / "seed-0"
+    own, shared = (
+        json.loads((folder / "warm-up" / "stage.json").read_text())
+        for folder in (whole, tmp_path / "table" / "shared")
+    )
+    trained = json.loads((whole / "train" / "stage.json").read_text())
+    plain = json.loads((tmp_path / "table/rows/alone/seed-0/train/stage.json").read_text())
+    assert own["outputs"] != shared["outputs"]
+    assert trained["inputs"]["model"] != plain["inputs"]["model"]
+    assert trained["inputs"]["lists"] == plain["inputs"]["lists"]
+    assert trained["settings"] == plain["settings"]
+    assert done.table["rows"][1]["seconds"] == pytest.approx(own["seconds"] + trained["seconds"])
     frozen = tmp_path / "table" / "rows" / "frozen-late" / "seed-0"
     each = [
         json.loads((frozen / stage / "stage.json").read_text())["seconds"] for stage in ("teacher", "train")
     ]
     assert min(each) > 0
-    assert done.table["rows"][2]["seconds"] == pytest.approx(sum(each))  # a row costs what it alone needs
+    assert done.table["rows"][3]["seconds"] == pytest.approx(sum(each))  # a row costs what it alone needs
     assert set(done.table["ceiling"]) >= {"late", "cross", "alone", "value", "valid", "why"}
     assert {path.name for path in (tmp_path / "table" / "shared").iterdir()} == {
         *("warm-up", "mine", "teacher", "score")

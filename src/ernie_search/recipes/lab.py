@@ -26,6 +26,8 @@ from ernie_search.teacher import rerank_run
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.types import Qrels, Query, Run
 
+WARM_UP, TEACHER, TRAIN = "warm-up", "teacher", "train"
+"""Folders of a row's trainings, in their order."""
 CEILING_QUESTIONS = 500
 """Questions that the ceilings are measured on: a cross-encoder over 100 passages each takes its time."""
 
@@ -36,11 +38,21 @@ class _Trained:
 
     Attributes:
         fingerprint: of the training that the row is measured by.
-        seconds: of it, with those of a teacher that the row alone needs.
+        seconds: of it, with those of a warm-up or teacher that the row alone needs.
     """
 
     fingerprint: str
     seconds: float
+
+
+@dataclass(slots=True)
+class _Before:
+    """What a row's next training may read: the shared stages, its own warm-up in place of theirs, its frozen
+    teacher."""
+
+    shared: dict[str, StageManifest]
+    folders: dict[str, Path]
+    frozen: StageManifest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,48 +165,58 @@ class Lab:
         folder = self.output / "rows" / self.trained_as.get(name, name)
         return folder if seed is None else folder / f"seed-{seed}"
 
-    def _trainings(self, row: Row, last: Stage, seed: int) -> list[tuple[Stage, Path]]:
-        """What a row trains and where: its frozen teacher, if it has one, then itself."""
-        folder = self._folder(row.name, seed)
-        first = [] if row.teacher is None else [(with_seed(row.teacher, seed), folder / "teacher")]
-        return [*first, (with_seed(last, seed), folder / "train")]
+    def _trainings(self, row: Row, last: Stage, seed: int) -> list[tuple[str, Stage]]:
+        """What a row trains, by folder: a warm-up and a frozen teacher, if it has them, then itself."""
+        own = {WARM_UP: row.warm_up, TEACHER: row.teacher, TRAIN: last}
+        return [(part, with_seed(stage, seed)) for part, stage in own.items() if stage is not None]
 
-    def _read_by(self, stage: Stage, teacher: StageManifest | None) -> tuple[Inputs, dict[str, Any]]:
-        """Inputs of a training, and their fingerprints; ``teacher``: the frozen one that it brings."""
+    def _read_by(self, part: str, stage: Stage, before: _Before) -> tuple[Inputs, dict[str, Any]]:
+        """Inputs of a training, and their fingerprints."""
         wired = stage
-        if teacher is not None:  # the order knows nothing of it
+        if before.frozen is not None:  # the order knows nothing of it
             plain = stage.settings.model_copy(update={"interaction_teacher": "late"})
             wired = Stage(stage.name, stage.kind, plain)
-        inputs = wire([*self.recipe.stages[:-1], wired], self.recipe.lists)[-1]
-        read = fingerprints(stage, inputs, self.shared, self.data, self.identity, self.recipe.layers)
-        return inputs, read if teacher is None else read | {"frozen": teacher.fingerprint}
+        inputs = Inputs()
+        if part != WARM_UP:
+            inputs = wire([*self.recipe.stages[:-1], wired], self.recipe.lists)[-1]
+        read = fingerprints(stage, inputs, before.shared, self.data, self.identity, self.recipe.layers)
+        return inputs, read if before.frozen is None else read | {"frozen": before.frozen.fingerprint}
 
     def _train(self, row: Row, last: Stage, seed: int) -> None:
         """The last step's model is what is measured, so all rows have equal steps."""
-        teacher, teacher_folder, seconds = None, None, 0.0
-        for stage, folder in self._trainings(row, last, seed):
-            inputs, read = self._read_by(stage, teacher)
-            given = given_by(inputs, self.shared, self.folders, self.recipe.base, self.recipe.layers)
-            if teacher_folder is not None:
-                given = replace(given, frozen=teacher_folder / "last")
-            made = perform(
-                Task(stage, self.collection, folder, given, self.observer), read, self.works[stage.kind]
-            )
+
+        def train(
+            stage: Stage, folder: Path, inputs: Inputs, read: dict[str, Any], before: _Before
+        ) -> StageManifest:
+            given = given_by(inputs, before.shared, before.folders, self.recipe.base, self.recipe.layers)
+            if before.frozen is not None:
+                given = replace(given, frozen=self._folder(row.name, seed) / TEACHER / "last")
+            task = Task(stage, self.collection, folder, given, self.observer)
+            made = perform(task, read, self.works[stage.kind])
             for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
                 shutil.rmtree(checkpoint)
-            teacher, teacher_folder, seconds = made, folder, seconds + made.seconds
-        if teacher is not None:
-            self.made[row.name, seed] = _Trained(teacher.fingerprint, seconds)
+            return made
+
+        self._each(row, last, seed, train)
 
     def _was_trained(self, row: Row, last: Stage, seed: int) -> bool:
-        teacher, seconds = None, 0.0
-        for stage, folder in self._trainings(row, last, seed):
-            found = done_as(stage, folder, self._read_by(stage, teacher)[1])
-            if found is None:
+        return self._each(row, last, seed, lambda stage, folder, _, read, __: done_as(stage, folder, read))
+
+    def _each(self, row: Row, last: Stage, seed: int, do: Callable[..., StageManifest | None]) -> bool:
+        """Each training of a row in turn, until one has no manifest; whether all have one."""
+        before, seconds = _Before(dict(self.shared), dict(self.folders)), 0.0
+        for part, stage in self._trainings(row, last, seed):
+            folder = self._folder(row.name, seed) / part
+            made = do(stage, folder, *self._read_by(part, stage, before), before)
+            if made is None:
                 return False
-            teacher, seconds = found, seconds + found.seconds
-        if teacher is not None:
-            self.made[row.name, seed] = _Trained(teacher.fingerprint, seconds)
+            seconds += made.seconds
+            if part == WARM_UP:
+                before.shared[stage.name], before.folders[stage.name] = made, folder
+            elif part == TEACHER:
+                before.frozen = made
+            else:
+                self.made[row.name, seed] = _Trained(made.fingerprint, seconds)
         return True
 
     def _asked(self, row: Row, seed: int | None) -> _Asked:
@@ -211,7 +233,7 @@ class Lab:
         made_by = fingerprint(self.made[row.name, seed].fingerprint, self.data, self.split, row_runs.DEPTH)
 
         def make() -> Run:
-            model = load(folder / "train" / "last")
+            model = load(folder / TRAIN / "last")
             return row_runs.dense_run(model, self.collection, self.split, folder, keep=self.keep_vectors)
 
         return _Asked(made_by, self.qrels, make)
@@ -249,7 +271,7 @@ class Lab:
             parts.append(self.made[LATE_OF, seed].fingerprint)
 
             def make() -> Run:
-                model = load(self._folder(LATE_OF, seed) / "train" / "last")
+                model = load(self._folder(LATE_OF, seed) / TRAIN / "last")
                 return row_runs.late_rerank(model, self.collection, questions, read_run(first), folder)
         else:
             teacher = [stage for stage in self.recipe.stages if stage.kind == "teacher"][-1].name

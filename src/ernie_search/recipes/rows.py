@@ -37,12 +37,14 @@ class Row:
         what: in words.
         stage: the training; ``None`` for a row that trains nothing.
         teacher: the training of its frozen teacher, for the row that has one.
+        warm_up: the training that its own starts from, for the row that does not share the recipe's.
     """
 
     name: str
     what: str
     stage: Stage | None = None
     teacher: Stage | None = None
+    warm_up: Stage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,14 @@ class Declared:
     what: str
     changes: Values
     teacher: Values | None
+    warm_up: Values | None
 
 
 def declared_rows(recipe: Recipe) -> dict[str, Row]:
     """Every row that the recipe allows, by name, in the order of the table.
 
-    A row that needs scores or a teacher is left out where the recipe has none before its last training.
+    A row that needs scores, a teacher or a warm-up is left out where the recipe has none before its last
+    training.
     """
     last = recipe.stages[-1]
     if last.training is None:
@@ -65,6 +69,7 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
             f"{recipe.name}: its last stage is {last.name!r}, and rows are changes of a training; "
             "end the recipe with one"
         )
+    first = _warm_up(recipe)
     rows = {name: Row(name, UNTRAINED[name]) for name in UNSEEDED}
     for name, one in _read(last).items():
         stage = changed(last, one.changes | recipe.rows.get(name, {}))
@@ -74,7 +79,10 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
                 wire([*recipe.stages[:-1], _without_frozen(tried)], recipe.lists)
         except SettingsError:
             continue
-        rows[name] = Row(name, one.what, stage, teacher)
+        if one.warm_up is None:
+            rows[name] = Row(name, one.what, stage, teacher)
+        elif first is not None:
+            rows[name] = Row(name, one.what, stage, teacher, changed(first, _figures(one.warm_up, first)))
     rows["ceiling-late"] = Row("ceiling-late", UNTRAINED["ceiling-late"])
     if any(stage.kind == "teacher" for stage in recipe.stages):
         rows["ceiling-cross"] = Row("ceiling-cross", UNTRAINED["ceiling-cross"])
@@ -90,10 +98,7 @@ def trained_as(recipe: Recipe) -> dict[str, str]:
     found = {}
     for name, row in declared_rows(recipe).items():
         if row.stage is not None:
-            parts = (
-                row.stage.settings.model_dump_json(),
-                row.teacher and row.teacher.settings.model_dump_json(),
-            )
+            parts = [one and one.settings.model_dump_json() for one in (row.stage, row.teacher, row.warm_up)]
             same = first.setdefault(repr(parts), name)
             if same != name:
                 found[name] = same
@@ -114,38 +119,53 @@ def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
         if name not in known:
             raise SettingsError(f"unknown row {name!r}{did_you_mean(name, known)}")
         if name not in rows:
+            lacks = "a teacher's scores, and {} has no score before its last training"
+            if _read(recipe.stages[-1])[name].warm_up is not None:
+                lacks = "a warm-up of its own, and {} has none that its last training starts from"
             raise SettingsError(
-                f"row {name!r} needs a teacher's scores, and {recipe.name} has no score before its last "
-                "training; leave the row out, or take a recipe with all stages, such as squad"
+                f"row {name!r} needs {lacks.format(recipe.name)}; leave the row out, or take a recipe with "
+                "all stages, such as squad"
             )
     wanted = {other for name in names for other in (name, *NEEDED.get(name, ()))}
     return [row for name, row in rows.items() if name in wanted]
 
 
 def _read(last: Stage) -> dict[str, Declared]:
-    """``rows.yaml``, its words put in figures for the recipe's last stage."""
+    """``rows.yaml``, its words put in figures for the recipe's last stage, but for those of a warm-up."""
     written = rows_file()
-    own = last.settings.model_dump()
     zero = dict.fromkeys(written["weights"], 0.0)
-
-    def figures(values: Mapping[str, Any]) -> Values:
-        return {key: _figure(value, own[key]) for key, value in values.items()}
-
     return {
         name: Declared(
             row["what"],
-            {} if row.get("whole") else zero | {"interaction_teacher": "late"} | figures(row.get("set", {})),
-            zero | figures(row["teacher"]) if "teacher" in row else None,
+            {}
+            if row.get("whole")
+            else zero | {"interaction_teacher": "late"} | _figures(row.get("set", {}), last),
+            zero | _figures(row["teacher"], last) if "teacher" in row else None,
+            zero | row["warm-up"] if "warm-up" in row else None,
         )
         for name, row in written["rows"].items()
     }
 
 
-def _figure(value: Any, own: Any) -> Any:
-    """``recipe 3`` is the recipe's own value, or 3 where that is 0."""
-    if isinstance(value, str) and value.startswith("recipe "):
-        return own or float(value.removeprefix("recipe "))
-    return value
+def _figures(values: Mapping[str, Any], stage: Stage) -> Values:
+    """``recipe 3`` is the stage's own value, or 3 where that is 0."""
+    own = stage.settings.model_dump()
+
+    def figure(key: str, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("recipe "):
+            return own[key] or float(value.removeprefix("recipe "))
+        return value
+
+    return {key: figure(key, value) for key, value in values.items()}
+
+
+def _warm_up(recipe: Recipe) -> Stage | None:
+    """The warm-up that the last training starts from; ``None`` if it starts from something else."""
+    wired = wire([*recipe.stages[:-1], _without_frozen(recipe.stages[-1])], recipe.lists)
+    for stage, inputs in zip(recipe.stages, wired, strict=True):
+        if stage.name == wired[-1].model and stage.kind == "warm-up" and inputs.model is None:
+            return stage
+    return None
 
 
 def _without_frozen(stage: Stage) -> Stage:
