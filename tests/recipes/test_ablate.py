@@ -82,6 +82,18 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     assert teacher.training.active_terms == ["late"]
 
 
+def test_a_warm_up_of_its_own_is_there_only_where_it_differs() -> None:
+    taught = {"warm-up.late_weight": 0, "warm-up.interaction_weight": 0}
+    recipe = load_recipe("squad", taught)
+    assert declared_rows(recipe)["alone-throughout"].warm_up is None
+    assert trained_as(recipe) == {"alone-throughout": "alone", "full": "cascade"}
+    late = load_recipe("squad", {"warm-up.dense_weight": 0})
+    own = declared_rows(late)["alone-throughout"].warm_up
+    assert own is not None
+    assert own.training is not None
+    assert own.training.active_terms == ["dense"]
+
+
 def test_a_row_may_have_values_of_its_own_and_changes_no_other(tmp_path: Path) -> None:
     plain = load_recipe("squad")
     given = load_recipe("squad", {"rows.marginmse.margin_weight": "0.1", "rows.kl.direct_temperature": 0.2})
@@ -135,9 +147,12 @@ def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
     ):
         chosen_rows(recipe, ["kl"])
     with pytest.raises(
-        SettingsError, match="row 'alone-throughout' needs a warm-up of its own, and squad-small has none"
+        SettingsError,
+        match=r"row 'alone-throughout' has a warm-up of its own, and the last .* of squad-small",
     ):
         chosen_rows(recipe, ["alone-throughout"])
+    with pytest.raises(SettingsError, match="row 'ceiling-cross' needs a teacher, and squad-small has none"):
+        chosen_rows(recipe, ["ceiling-cross"])
     with pytest.raises(SettingsError, match="unknown row 'allone'; did you mean 'alone'"):
         chosen_rows(recipe, ["allone"])
     assert [row.name for row in chosen_rows(recipe, ["ceiling-late"])] == ["alone", "full", "ceiling-late"]
@@ -236,21 +251,32 @@ def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], t
     assert [row["row"] for row in first.table["rows"]] == ["alone", "ceiling-cross"]
     kept = ablate(recipe, collection(), tmp_path / "table", rows=["alone"], seeds=[0]).table
     assert kept == first.table  # without full, which it does not need
+    whole = tmp_path / "table" / "rows" / "alone-throughout"
+
+    def stop(event: str, values: dict[str, Any]) -> None:
+        if event == "stage-done":
+            raise Killed
+
+    with pytest.raises(Killed):
+        ablate(recipe, collection(), tmp_path / "table", rows=[whole.name], seeds=[0], observer=stop)
+    assert [path.name for path in whole.iterdir()] == ["warm-up"]
+    once = (whole / "warm-up" / "stage.json").stat().st_mtime_ns
     rows = ["alone-throughout", "marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
     done = ablate(recipe, collection(), tmp_path / "table", rows=rows, seeds=[0])
     assert [row["row"] for row in done.table["rows"]] == ["alone", *rows]
-    whole = tmp_path / "table" / "rows" / "alone-throughout" / "seed-0"
+    assert (whole / "warm-up" / "stage.json").stat().st_mtime_ns == once
     own, shared = (
         json.loads((folder / "warm-up" / "stage.json").read_text())
         for folder in (whole, tmp_path / "table" / "shared")
     )
-    trained = json.loads((whole / "train" / "stage.json").read_text())
+    trained = json.loads((whole / "seed-0" / "train" / "stage.json").read_text())
     plain = json.loads((tmp_path / "table/rows/alone/seed-0/train/stage.json").read_text())
     assert own["outputs"] != shared["outputs"]
     assert trained["inputs"]["model"] != plain["inputs"]["model"]
     assert trained["inputs"]["lists"] == plain["inputs"]["lists"]
     assert trained["settings"] == plain["settings"]
-    assert done.table["rows"][1]["seconds"] == pytest.approx(own["seconds"] + trained["seconds"])
+    assert done.table["rows"][1]["seconds"] == pytest.approx(trained["seconds"])
+    assert "full over alone-throughout: " in done.markdown.read_text()
     frozen = tmp_path / "table" / "rows" / "frozen-late" / "seed-0"
     each = [
         json.loads((frozen / stage / "stage.json").read_text())["seconds"] for stage in ("teacher", "train")

@@ -52,7 +52,8 @@ def ablate(
     Args:
         recipe: its last stage is what the rows change; its other stages run once, in ``output/shared``.
         collection: with a ``train`` split, and the one to measure on.
-        output: ``rows/NAME/seed-N``: training, run and measures of each; ``table.md`` and ``table.json``,
+        output: ``rows/NAME/seed-N``: training, run and measures of each (a warm-up of a row's own in
+            ``rows/NAME/warm-up``); ``table.md`` and ``table.json``,
             written anew after each row, with all that this recipe has come to there, in earlier calls, too.
         rows: names of :func:`~ernie_search.recipes.rows.declared_rows`; ``None``: all that the recipe allows.
         seeds: of the rows' training.

@@ -191,6 +191,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         "",
         "Means over questions and seeds; p: paired randomisation over questions, averaged over seeds.",
     ]
+    lines += [line for row in table["rows"] for line in _throughout(row)]
     if "value" in top:
         lines.append(
             f"Ceilings on {top['questions']} fixed questions: late interaction {top['late']:.4f}, "
@@ -201,6 +202,12 @@ def markdown(table: Mapping[str, Any]) -> str:
     if not top["valid"]:
         lines.append(f"No gap closed is given: {top['why']}.")
     return "\n".join(lines) + "\n"
+
+
+def _throughout(row: Mapping[str, Any]) -> list[str]:
+    """The gains over rows whose warm-up has no distillation, in words: no column has room for them."""
+    gains = {peer: _gain(found) for peer, found in row["over"].items() if peer.endswith("-throughout")}
+    return [f"{row['row']} over {peer}: {gain}, p {p}." for peer, (gain, p) in gains.items() if gain]
 
 
 def _said(values: Mapping[str, Any]) -> str:

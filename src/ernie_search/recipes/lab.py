@@ -27,7 +27,7 @@ from ernie_search.training.prepare import relevant, sample
 from ernie_search.types import Qrels, Query, Run
 
 WARM_UP, TEACHER, TRAIN = "warm-up", "teacher", "train"
-"""Folders of a row's trainings, in their order."""
+"""Folders of a row's trainings, in their order; a warm-up's is above those of the seeds."""
 CEILING_QUESTIONS = 500
 """Questions that the ceilings are measured on: a cross-encoder over 100 passages each takes its time."""
 
@@ -38,7 +38,7 @@ class _Trained:
 
     Attributes:
         fingerprint: of the training that the row is measured by.
-        seconds: of it, with those of a warm-up or teacher that the row alone needs.
+        seconds: of it, with those of a frozen teacher that the row alone needs.
     """
 
     fingerprint: str
@@ -53,6 +53,7 @@ class _Before:
     shared: dict[str, StageManifest]
     folders: dict[str, Path]
     frozen: StageManifest | None = None
+    frozen_model: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Lab:
         """
         self.observer("row", {"name": row.name, "seed": seed})
         if row.stage is not None and seed is not None:
-            self._train(row, row.stage, seed)
+            self._trained(row, row.stage, seed, train=True)
         asked = self._asked(row, seed)
         folder = self._folder(row.name, seed)
         return row_runs.measured_run(folder, self.split, asked.made_by, asked.qrels, asked.make, row.name)
@@ -139,7 +140,11 @@ class Lab:
         """
         folder = self._folder(row.name, seed)
         try:
-            if row.stage is not None and seed is not None and not self._was_trained(row, row.stage, seed):
+            if (
+                row.stage is not None
+                and seed is not None
+                and not self._trained(row, row.stage, seed, train=False)
+            ):
                 return None
         except TrainingError as error:
             self.observer(
@@ -165,10 +170,17 @@ class Lab:
         folder = self.output / "rows" / self.trained_as.get(name, name)
         return folder if seed is None else folder / f"seed-{seed}"
 
-    def _trainings(self, row: Row, last: Stage, seed: int) -> list[tuple[str, Stage]]:
-        """What a row trains, by folder: a warm-up and a frozen teacher, if it has them, then itself."""
-        own = {WARM_UP: row.warm_up, TEACHER: row.teacher, TRAIN: last}
-        return [(part, with_seed(stage, seed)) for part, stage in own.items() if stage is not None]
+    def _trainings(self, row: Row, last: Stage, seed: int) -> list[tuple[str, Stage, Path]]:
+        """What a row trains, and where: a warm-up and a frozen teacher, if it has them, then itself.
+
+        Its warm-up is one for all seeds, under the recipe's, as the shared one is.
+        """
+        first = [] if row.warm_up is None else [(WARM_UP, row.warm_up, self._folder(row.name) / WARM_UP)]
+        seeded = [
+            (part, stage) for part, stage in ((TEACHER, row.teacher), (TRAIN, last)) if stage is not None
+        ]
+        folder = self._folder(row.name, seed)
+        return [*first, *((part, with_seed(stage, seed), folder / part) for part, stage in seeded)]
 
     def _read_by(self, part: str, stage: Stage, before: _Before) -> tuple[Inputs, dict[str, Any]]:
         """Inputs of a training, and their fingerprints."""
@@ -182,42 +194,42 @@ class Lab:
         read = fingerprints(stage, inputs, before.shared, self.data, self.identity, self.recipe.layers)
         return inputs, read if before.frozen is None else read | {"frozen": before.frozen.fingerprint}
 
-    def _train(self, row: Row, last: Stage, seed: int) -> None:
-        """The last step's model is what is measured, so all rows have equal steps."""
+    def _trained(self, row: Row, last: Stage, seed: int, *, train: bool) -> bool:
+        """Each training of a row in turn, done or, unless ``train``, only found; whether all are there.
 
-        def train(
-            stage: Stage, folder: Path, inputs: Inputs, read: dict[str, Any], before: _Before
-        ) -> StageManifest:
-            given = given_by(inputs, before.shared, before.folders, self.recipe.base, self.recipe.layers)
-            if before.frozen is not None:
-                given = replace(given, frozen=self._folder(row.name, seed) / TEACHER / "last")
-            task = Task(stage, self.collection, folder, given, self.observer)
-            made = perform(task, read, self.works[stage.kind])
-            for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
-                shutil.rmtree(checkpoint)
-            return made
-
-        self._each(row, last, seed, train)
-
-    def _was_trained(self, row: Row, last: Stage, seed: int) -> bool:
-        return self._each(row, last, seed, lambda stage, folder, _, read, __: done_as(stage, folder, read))
-
-    def _each(self, row: Row, last: Stage, seed: int, do: Callable[..., StageManifest | None]) -> bool:
-        """Each training of a row in turn, until one has no manifest; whether all have one."""
+        Seconds are of what the row trains beside a warm-up, so that all rows' count the same.
+        """
         before, seconds = _Before(dict(self.shared), dict(self.folders)), 0.0
-        for part, stage in self._trainings(row, last, seed):
-            folder = self._folder(row.name, seed) / part
-            made = do(stage, folder, *self._read_by(part, stage, before), before)
+        for part, stage, folder in self._trainings(row, last, seed):
+            inputs, read = self._read_by(part, stage, before)
+            if train:
+                made: StageManifest | None = self._perform(stage, folder, inputs, read, before)
+            else:
+                made = done_as(stage, folder, read)
             if made is None:
                 return False
-            seconds += made.seconds
             if part == WARM_UP:
                 before.shared[stage.name], before.folders[stage.name] = made, folder
-            elif part == TEACHER:
-                before.frozen = made
+                continue
+            seconds += made.seconds
+            if part == TEACHER:
+                before.frozen, before.frozen_model = made, folder / "last"
             else:
                 self.made[row.name, seed] = _Trained(made.fingerprint, seconds)
         return True
+
+    def _perform(
+        self, stage: Stage, folder: Path, inputs: Inputs, read: dict[str, Any], before: _Before
+    ) -> StageManifest:
+        given = given_by(inputs, before.shared, before.folders, self.recipe.base, self.recipe.layers)
+        if before.frozen is not None:
+            given = replace(given, frozen=before.frozen_model)
+        made = perform(
+            Task(stage, self.collection, folder, given, self.observer), read, self.works[stage.kind]
+        )
+        for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
+            shutil.rmtree(checkpoint)
+        return made
 
     def _asked(self, row: Row, seed: int | None) -> _Asked:
         if row.name == "bm25":
@@ -229,6 +241,7 @@ class Lab:
         return self._dense(row, seed) if row.stage is not None else self._ceiling(row.name, seed)
 
     def _dense(self, row: Row, seed: int) -> _Asked:
+        """Measured is the last step's model, so that all rows have equal steps."""
         folder = self._folder(row.name, seed)
         made_by = fingerprint(self.made[row.name, seed].fingerprint, self.data, self.split, row_runs.DEPTH)
 

@@ -37,7 +37,8 @@ class Row:
         what: in words.
         stage: the training; ``None`` for a row that trains nothing.
         teacher: the training of its frozen teacher, for the row that has one.
-        warm_up: the training that its own starts from, for the row that does not share the recipe's.
+        warm_up: what its training starts from, for the row that does not share the recipe's; one for all
+            seeds.
     """
 
     name: str
@@ -71,7 +72,7 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
         )
     first = _warm_up(recipe)
     rows = {name: Row(name, UNTRAINED[name]) for name in UNSEEDED}
-    for name, one in _read(last).items():
+    for name, one in _read(last, first).items():
         stage = changed(last, one.changes | recipe.rows.get(name, {}))
         teacher = None if one.teacher is None else changed(last, one.teacher)
         try:
@@ -82,7 +83,9 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
         if one.warm_up is None:
             rows[name] = Row(name, one.what, stage, teacher)
         elif first is not None:
-            rows[name] = Row(name, one.what, stage, teacher, changed(first, _figures(one.warm_up, first)))
+            own = changed(first, one.warm_up)
+            shares = own.settings == first.settings
+            rows[name] = Row(name, one.what, stage, teacher, None if shares else own)
     rows["ceiling-late"] = Row("ceiling-late", UNTRAINED["ceiling-late"])
     if any(stage.kind == "teacher" for stage in recipe.stages):
         rows["ceiling-cross"] = Row("ceiling-cross", UNTRAINED["ceiling-cross"])
@@ -114,37 +117,45 @@ def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
     rows = declared_rows(recipe)
     if names is None:
         return list(rows.values())
-    known = [*_read(recipe.stages[-1]), *UNTRAINED]
+    written = rows_file()["rows"]
     for name in names:
-        if name not in known:
-            raise SettingsError(f"unknown row {name!r}{did_you_mean(name, known)}")
+        if name not in written and name not in UNTRAINED:
+            raise SettingsError(f"unknown row {name!r}{did_you_mean(name, [*written, *UNTRAINED])}")
         if name not in rows:
-            lacks = "a teacher's scores, and {} has no score before its last training"
-            if _read(recipe.stages[-1])[name].warm_up is not None:
-                lacks = "a warm-up of its own, and {} has none that its last training starts from"
             raise SettingsError(
-                f"row {name!r} needs {lacks.format(recipe.name)}; leave the row out, or take a recipe with "
-                "all stages, such as squad"
+                f"row {name!r} {_lack(name, written, recipe.name)}; leave the row out, or take a recipe "
+                "with all stages, such as squad"
             )
     wanted = {other for name in names for other in (name, *NEEDED.get(name, ()))}
     return [row for name, row in rows.items() if name in wanted]
 
 
-def _read(last: Stage) -> dict[str, Declared]:
-    """``rows.yaml``, its words put in figures for the recipe's last stage, but for those of a warm-up."""
+def _lack(name: str, written: Mapping[str, Any], recipe: str) -> str:
+    """Why a recipe does not allow a known row."""
+    if "warm-up" in written.get(name, {}):
+        return (
+            f"has a warm-up of its own, and the last training of {recipe} starts from no warm-up of the base"
+        )
+    if name in UNTRAINED:
+        return f"needs a teacher, and {recipe} has none before its last training"
+    return f"needs a teacher's scores, and {recipe} has no score before its last training"
+
+
+def _read(last: Stage, first: Stage | None) -> dict[str, Declared]:
+    """``rows.yaml``, its words put in figures for the recipe's last stage and its warm-up."""
     written = rows_file()
     zero = dict.fromkeys(written["weights"], 0.0)
-    return {
-        name: Declared(
+
+    def declared(row: Mapping[str, Any]) -> Declared:
+        changes = {"interaction_teacher": "late"} | _figures(row.get("set", {}), last)
+        return Declared(
             row["what"],
-            {}
-            if row.get("whole")
-            else zero | {"interaction_teacher": "late"} | _figures(row.get("set", {}), last),
+            {} if row.get("whole") else zero | changes,
             zero | _figures(row["teacher"], last) if "teacher" in row else None,
-            zero | row["warm-up"] if "warm-up" in row else None,
+            zero | _figures(row["warm-up"], first or last) if "warm-up" in row else None,
         )
-        for name, row in written["rows"].items()
-    }
+
+    return {name: declared(row) for name, row in written["rows"].items()}
 
 
 def _figures(values: Mapping[str, Any], stage: Stage) -> Values:
@@ -161,7 +172,7 @@ def _figures(values: Mapping[str, Any], stage: Stage) -> Values:
 
 def _warm_up(recipe: Recipe) -> Stage | None:
     """The warm-up that the last training starts from; ``None`` if it starts from something else."""
-    wired = wire([*recipe.stages[:-1], _without_frozen(recipe.stages[-1])], recipe.lists)
+    wired = wire(recipe.stages, recipe.lists)
     for stage, inputs in zip(recipe.stages, wired, strict=True):
         if stage.name == wired[-1].model and stage.kind == "warm-up" and inputs.model is None:
             return stage
