@@ -16,7 +16,7 @@ from ernie_search.recipes import ablate, load_recipe
 
 RECIPE: dict[str, Any] = {
     "layers": 3,
-    "warm-up.steps": 100,  # after 300 the last stage has nothing left to gain: RESULTS.md
+    "warm-up.steps": 100,  # after 300 the last stage has less left to gain: RESULTS.md
     "warm-up.learning_rate": 3e-4,
     "warm-up.passage_length": 128,
     "warm-up.evaluations": 0,
