@@ -141,4 +141,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         figures, digests = results(Path(place))
     WRITTEN.write_text(f"{json.dumps(figures, indent=1)}\n", encoding="utf-8")
-    print(json.dumps(digests, indent=1))
+    sys.stdout.write(f"{json.dumps(digests, indent=1)}\n")
