@@ -24,7 +24,7 @@ TAKEN_OUT = {
     FUSED_BACKWARD: ("student", "use_cpu_attention"),
     WHOLE_GRADIENT: ("student", "use_adding_embeddings"),
     PLAIN_DROPOUT: ("student", "use_byte_dropout"),
-    GIVEN_BACK: ("run", "keep_freed_memory"),
+    GIVEN_BACK: ("one_run", "keep_freed_memory"),
 }
 """The functions that do nothing on each side, by the module of ``ernie_search.training`` that calls them."""
 SAVED = {
