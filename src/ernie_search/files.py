@@ -1,13 +1,16 @@
-"""Files that are either whole or absent: atomic writes, fingerprints, manifests."""
+"""Files that are either whole or absent: atomic writes, fingerprints, manifests, and what JSON holds."""
 
 import contextlib
 import errno
 import glob
 import hashlib
 import json
+import math
+import numbers
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +21,69 @@ MANIFEST = "manifest.json"
 
 FULL_DISK_SIGNS = ("os error 28", "os error 122", "inline_container.cc")
 """ENOSPC and EDQUOT as Rust prints them; the place in torch's zip writer that misses the bytes it wrote."""
+
+
+HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+LONGEST_INTEGER = 14_000
+"""Bits of a whole number; Python reads and writes up to 4,300 digits."""
+
+
+def _finite(text: str) -> float | None:
+    """A number as JSON writes it; None for one beyond the range of floats, as 1e400."""
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+JSON = json.JSONDecoder(parse_constant=lambda name: None, parse_float=_finite)
+"""Reads what comes from outside: NaN and infinities, which Python writes though JSON has none, are null."""
+
+
+def check_text(text: object, name: str) -> None:
+    """Refuse what is no text, or cannot be written as one; ValueError says what ``name`` is instead."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name} is of type {type(text).__name__} where a string belongs")
+    if not text.isascii() and HALF_PAIR.search(text):
+        raise ValueError(
+            f"{name} holds half a surrogate pair, which is no character; write the whole character"
+        )
+
+
+def json_value(value: Any, name: str = "the value") -> Any:
+    """A value as JSON has it: null for NaN and infinities, plain numbers for NumPy's.
+
+    Args:
+        name: what to call it in messages.
+
+    Raises:
+        ValueError: text that cannot be written (see ``check_text``), or a value of a type that JSON lacks.
+    """
+    if isinstance(value, str):
+        check_text(value, name)
+        return value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > LONGEST_INTEGER:
+            raise ValueError(f"{name} has over {LONGEST_INTEGER * 3 // 10:,} digits; write it as text")
+        return value
+    if isinstance(value, Mapping):
+        found = {}
+        for key, one in value.items():
+            key = str(key) if isinstance(key, int) else key
+            check_text(key, f"a key of {name}")
+            found[key] = json_value(one, f"{name}.{key}"[:80])
+        return found
+    if isinstance(value, list | tuple):
+        return [json_value(one, name) for one in value]
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if type(value).__module__ == "numpy" and callable(getattr(value, "tolist", None)):
+        return json_value(value.tolist(), name)  # a truth value or an array of NumPy's
+    raise ValueError(f"{name} cannot be written as JSON: it is of type {type(value).__name__}")
 
 
 def fsync_directory(path: Path) -> None:

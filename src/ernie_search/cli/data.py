@@ -69,6 +69,8 @@ def convert(
     show(done.info)
     if done.skipped:
         console().print(f"left out: {done.skipped:,} faulty items, the first: {done.first}", soft_wrap=True)
+    for split in done.lost:
+        console().print(f"left out: split {split}, as none of its judgements is left", soft_wrap=True)
 
 
 @app.command(epilog=STATS_EXAMPLE)
