@@ -86,6 +86,24 @@ def json_value(value: Any, name: str = "the value") -> Any:
     raise ValueError(f"{name} cannot be written as JSON: it is of type {type(value).__name__}")
 
 
+def json_text(value: Any, encoding: str = "utf-8") -> str:
+    """A value as indented JSON that programs in any language read.
+
+    NaN and infinities are null. What the encoding cannot write, and halves of surrogate pairs (of file names
+    that are not UTF-8, say), are escaped.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        value = JSON.decode(json.dumps(value))
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    return text
+
+
 def fsync_directory(path: Path) -> None:
     """Make renames inside ``path`` durable."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -196,9 +214,11 @@ def sync_tree(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` atomically as indented JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    if HALF_PAIR.search(text):  # a file name that is not UTF-8
+        text = json.dumps(value, indent=2, sort_keys=True)
     with atomic_write(path) as handle:
-        json.dump(value, handle, indent=2, ensure_ascii=False, sort_keys=True)
-        handle.write("\n")
+        handle.write(f"{text}\n")
 
 
 def read_json(path: Path) -> Any:
@@ -221,7 +241,7 @@ def sha256_file(path: Path) -> str:
 def fingerprint(*values: Any) -> str:
     """16 hex digits that change when any of the JSON-able ``values`` changes."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
