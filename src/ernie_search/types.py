@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ernie_search.errors import DataError
 from ernie_search.files import check_text, json_value
 
 Task = Literal["query", "passage"]
@@ -91,6 +92,23 @@ def checked_query(query: Query, id_name: str = "id") -> Query:
     if not query.text.strip():
         raise ValueError("empty 'text'; fill it in, or remove the question")
     return replace(query, fields=_checked_fields(query.fields))
+
+
+def check_question(text: str, name: str) -> None:
+    """Refuse a question that cannot be asked.
+
+    Args:
+        name: what to call it in messages.
+
+    Raises:
+        DataError: it is empty, or holds half a surrogate pair (a byte that is not UTF-8, on a command line).
+    """
+    try:
+        check_text(text, name)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    if not text.strip():
+        raise DataError(f"{name} is empty; ask something")
 
 
 def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -158,6 +158,17 @@ def test_faults_tell_hostile_names_in_one_line(run_cli, hostile):
     assert not CONTROLS.search(missing.stderr)
 
 
+@pytest.mark.parametrize("mode", ["dense", "late"])
+def test_a_question_that_is_no_text_is_refused(run_cli, index_folder, mode):
+    """A byte that is not UTF-8 comes from the command line as half a surrogate pair."""
+    result = run_cli("search", "caf\udce9", "--index", index_folder, "--mode", mode)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: question 1 of 1 holds half a surrogate pair, which is no character; "
+        "write the whole character\n"
+    )
+
+
 def test_json_stays_json(capsys):
     print_json({"a": [float("nan"), float("inf"), 1.5], "b": "\udcff 茶", "c": None})
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
