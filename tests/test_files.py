@@ -1,6 +1,7 @@
 """Files are whole or absent, and what replaces a folder can be undone."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ernie_search.files import (
     atomic_write,
     did_you_mean,
     fingerprint,
+    json_text,
     read_json,
     recover_directory,
     remove_unfinished,
@@ -106,3 +108,19 @@ def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):
         one.write_text("x")
     remove_unfinished(path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_names_that_are_not_utf8_can_be_noted(tmp_path: Path) -> None:
+    value = {"path": "caf\udce9", "also": "茶"}
+    write_json(tmp_path / "m.json", value)
+    assert read_json(tmp_path / "m.json") == value
+    assert fingerprint("caf\udce9") != fingerprint("caf\udcea")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "iso-8859-15"])
+def test_json_for_any_encoding_and_any_reader(encoding: str) -> None:
+    value = {"numbers": [float("nan"), -float("inf"), 1.5], "text": "\udce9 茶 é \U0001f331"}
+    text = json_text(value, encoding)
+    found = json.loads(text.encode(encoding).decode(encoding), parse_constant=pytest.fail)
+    assert found == {**value, "numbers": [None, None, 1.5]}
+    assert ("茶" in json_text("茶", encoding)) == (encoding == "utf-8")

@@ -1,13 +1,16 @@
-"""Files that are either whole or absent: atomic writes, fingerprints, manifests."""
+"""Files that are either whole or absent: atomic writes, fingerprints, manifests, and what JSON holds."""
 
 import contextlib
 import errno
 import glob
 import hashlib
 import json
+import math
+import numbers
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +21,87 @@ MANIFEST = "manifest.json"
 
 FULL_DISK_SIGNS = ("os error 28", "os error 122", "inline_container.cc")
 """ENOSPC and EDQUOT as Rust prints them; the place in torch's zip writer that misses the bytes it wrote."""
+
+
+HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+LONGEST_INTEGER = 14_000
+"""Bits of a whole number; Python reads and writes up to 4,300 digits."""
+
+
+def _finite(text: str) -> float | None:
+    """A number as JSON writes it; None for one beyond the range of floats, as 1e400."""
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+JSON = json.JSONDecoder(parse_constant=lambda name: None, parse_float=_finite)
+"""Reads what comes from outside: NaN and infinities, which Python writes though JSON has none, are null."""
+
+
+def check_text(text: object, name: str) -> None:
+    """Refuse what is no text, or cannot be written as one; ValueError says what ``name`` is instead."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name} is of type {type(text).__name__} where a string belongs")
+    if not text.isascii() and HALF_PAIR.search(text):
+        raise ValueError(
+            f"{name} holds half a surrogate pair, which is no character; write the whole character"
+        )
+
+
+def json_value(value: Any, name: str = "the value") -> Any:
+    """A value as JSON has it: null for NaN and infinities, plain numbers for NumPy's.
+
+    Args:
+        name: what to call it in messages.
+
+    Raises:
+        ValueError: text that cannot be written (see ``check_text``), or a value of a type that JSON lacks.
+    """
+    if isinstance(value, str):
+        check_text(value, name)
+        return value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > LONGEST_INTEGER:
+            raise ValueError(f"{name} has over {LONGEST_INTEGER * 3 // 10:,} digits; write it as text")
+        return value
+    if isinstance(value, Mapping):
+        found = {}
+        for key, one in value.items():
+            key = str(key) if isinstance(key, int) else key
+            check_text(key, f"a key of {name}")
+            found[key] = json_value(one, f"{name}.{key}"[:80])
+        return found
+    if isinstance(value, list | tuple):
+        return [json_value(one, name) for one in value]
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if type(value).__module__ == "numpy" and callable(getattr(value, "tolist", None)):
+        return json_value(value.tolist(), name)  # a truth value or an array of NumPy's
+    raise ValueError(f"{name} cannot be written as JSON: it is of type {type(value).__name__}")
+
+
+def json_text(value: Any, encoding: str = "utf-8") -> str:
+    """A value as indented JSON that programs in any language read.
+
+    NaN and infinities are null. What the encoding cannot write, and halves of surrogate pairs (of file names
+    that are not UTF-8, say), are escaped.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        value = JSON.decode(json.dumps(value))
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    return text
 
 
 def fsync_directory(path: Path) -> None:
@@ -130,9 +214,11 @@ def sync_tree(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` atomically as indented JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    if HALF_PAIR.search(text):  # a file name that is not UTF-8
+        text = json.dumps(value, indent=2, sort_keys=True)
     with atomic_write(path) as handle:
-        json.dump(value, handle, indent=2, ensure_ascii=False, sort_keys=True)
-        handle.write("\n")
+        handle.write(f"{text}\n")
 
 
 def read_json(path: Path) -> Any:
@@ -155,7 +241,7 @@ def sha256_file(path: Path) -> str:
 def fingerprint(*values: Any) -> str:
     """16 hex digits that change when any of the JSON-able ``values`` changes."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -1,8 +1,11 @@
 """The few types that every room shares."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from ernie_search.errors import DataError
+from ernie_search.files import check_text, json_value
 
 Task = Literal["query", "passage"]
 """What a text is encoded as: its prompt and its length limit depend on it."""
@@ -36,6 +39,86 @@ class Query:
     id: str
     text: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_id(identifier: object, name: str = "id") -> None:
+    """Refuse an id that run files, whose columns are separated by white space, cannot hold.
+
+    Args:
+        name: what to call it in messages.
+
+    Raises:
+        ValueError: it is no string, is empty, holds white space or half a surrogate pair.
+    """
+    check_text(identifier, repr(name))
+    if not identifier:
+        raise ValueError(f"empty {name!r}; give each item one of its own")
+    if not isinstance(identifier, str) or "\ufeff" in identifier or identifier.split() != [identifier]:
+        raise ValueError(
+            f"white space in {name!r} {identifier!r:.80}, which run files cannot hold; replace it by '_'"
+        )
+
+
+def checked_passage(passage: Passage, id_name: str = "id") -> Passage:
+    """A passage as every way in takes it: a title alone is its text, NaN and infinities in fields are null.
+
+    Args:
+        id_name: what to call the id in messages.
+
+    Raises:
+        ValueError: see ``check_id`` and ``json_value``, or there is neither a title nor a text.
+    """
+    check_id(passage.id, id_name)
+    title, text = passage.title, passage.text
+    check_text(title, "'title'")
+    check_text(text, "'text'")
+    if not title.strip():
+        title = ""
+    if not text.strip():
+        if not title:
+            raise ValueError("empty 'text' and no 'title'; fill one in, or remove the passage")
+        title, text = "", title
+    return replace(passage, text=text, title=title, fields=_checked_fields(passage.fields))
+
+
+def checked_query(query: Query, id_name: str = "id") -> Query:
+    """A question as every way in takes it; see ``checked_passage``.
+
+    Raises:
+        ValueError: see ``check_id`` and ``json_value``, or the text is empty.
+    """
+    check_id(query.id, id_name)
+    check_text(query.text, "'text'")
+    if not query.text.strip():
+        raise ValueError("empty 'text'; fill it in, or remove the question")
+    return replace(query, fields=_checked_fields(query.fields))
+
+
+def check_question(text: str, name: str) -> None:
+    """Refuse a question that cannot be asked.
+
+    Args:
+        name: what to call it in messages.
+
+    Raises:
+        DataError: it is empty, or holds half a surrogate pair (a byte that is not UTF-8, on a command line).
+    """
+    try:
+        check_text(text, name)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    if not text.strip():
+        raise DataError(f"{name} is empty; ask something")
+
+
+def _checked_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not fields:
+        return fields
+    try:
+        found: Mapping[str, Any] = json_value(fields, "fields")
+    except RecursionError:
+        raise ValueError("fields are nested too deeply; make them flat") from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,10 @@ def test_an_item_left_out_excuses_its_own_id_alone():
     passages = [Passage("p", "x"), Passage("q", " ")]
     judged = {"dev": {"a": {"p": 1, "q": 1, "gone": 1}}}
     found = find_problems(MemoryCollection("m", "mem", passages, [Query("a", "?")], judged))
-    assert ["empty text of 'q'" in str(found[0]), "judges passage 'gone'" in str(found[1])] == [True, True]
+    assert ["passage 2: empty 'text'" in str(found[0]), "judges passage 'gone'" in str(found[1])] == [
+        True,
+        True,
+    ]
     assert len(found) == 2
 
 

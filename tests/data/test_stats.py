@@ -67,5 +67,5 @@ def test_tokens_as_the_model_cuts_them(collection):
 
 
 def test_wrong_collections_are_refused():
-    with pytest.raises(DataError, match="mem: passage 1: empty text"):
+    with pytest.raises(DataError, match="mem: passage 1: empty 'text'"):
         collection_stats(MemoryCollection("m", "mem", [Passage("1", " ")], [], {}))

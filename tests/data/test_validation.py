@@ -99,7 +99,7 @@ def test_any_collection_can_be_checked():
     for collection, place in ((memory, "mem"), (Plain(memory), "plain")):
         found = [str(error) for error in find_problems(collection)]
         assert found[0].startswith(f"{place}: passage 2: duplicate id 'p'")
-        assert found[1].startswith(f"{place}: passage 2: empty text")
+        assert found[1].startswith(f"{place}: passage 2: empty 'text'")
         assert "judges passage 'absent'" in found[2]
         assert "judges query 'lost'" in found[3]
     assert "no passages" in str(find_problems(MemoryCollection("m", "mem", [], [], {}))[0])

@@ -262,9 +262,12 @@ def test_a_second_writer_is_refused(tmp_path):
     [
         ([], "no passages"),
         ([Passage("a", "x"), Passage("a", "y")], "passage 2: id 'a' repeats"),
-        ([Passage("a", "x"), Passage("b", "  \n")], r"passage 2 \('b'\): no text"),
-        ([Passage("a", "x", fields={"o": object()})], "'a': its fields cannot be written as JSON"),
-        ([Passage("a", "\ud800")], r"passage 1 \('a'\): not valid Unicode"),
+        ([Passage("a", "x"), Passage("b", "  \n")], r"passage 2 \('b'\): empty 'text'"),
+        (
+            [Passage("a", "x", fields={"o": object()})],
+            r"passage 1 \('a'\): fields.o cannot be written as JSON",
+        ),
+        ([Passage("a", "\ud800")], r"passage 1 \('a'\): 'text' holds half a surrogate"),
     ],
 )
 def test_bad_passages_are_refused_and_leave_nothing(tmp_path, passages, message):

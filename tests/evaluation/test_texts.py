@@ -54,6 +54,10 @@ def test_broken_answers_are_refused(tmp_path: Path, text: str, message: str) -> 
         ('{"_id": "1"}\n', r"q:1: 'text' is missing"),
         ('{"_id": "1", "text": "x"\n', r"q:1: not a JSON object"),
         ("1\tx\n1\ty\n", r"q:2: query '1' stands there twice"),
+        ("1\tx\n1 a\ty\n", r"q:2: white space in 'id' '1 a'"),
+        ("1\tx\n2\t \ty\n3\t\u2003\u3000\n", r"q:3: empty 'text'"),
+        ('{"_id": "1 a", "text": "x"}\n', r"q:1: white space in 'id' '1 a'"),
+        ('{"_id": "1", "text": "\\ud800"}\n', r"q:1: 'text' holds half a surrogate pair"),
         ("", r"q: holds no question"),
     ],
 )

@@ -310,8 +310,8 @@ MESSAGES = {
     "wrong dimension": "15 dimensions, the index 16",
     "NaN": "'p001' holds NaN",
     "repeated id": "passage 3: id 'p000' repeats",
-    "no text": "'x'.: no text",
-    "no id": "passage 1: its id is ''",
+    "no text": "'x'.: empty 'text'",
+    "no id": "passage 1 .''.: empty 'id'",
     "wrong type": "'x': field year is 'later', which is no int",
     "no number": "'x': field year",
     "unmarked": "which model",
@@ -346,7 +346,7 @@ SCRIPTS = {
 
 def test_any_script_and_any_mark(fresh):
     made = [
-        Passage(f"{key} '\"`;\\-漢", text, fields={"lang": f"{key}'s"}) for key, (text, _) in SCRIPTS.items()
+        Passage(f"{key}_'\"`;\\-漢", text, fields={"lang": f"{key}'s"}) for key, (text, _) in SCRIPTS.items()
     ]
     fresh.upsert(batch(made))
     fresh.commit()

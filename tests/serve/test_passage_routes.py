@@ -102,6 +102,13 @@ def test_what_is_no_filter_is_refused(served, where):
         {"passages": []},
         {"passages": [{"id": "", "text": "x"}]},
         {"passages": [{"id": "a", "text": " "}]},
+        {"passages": [{"id": "a", "text": "\ufeff", "title": "\x1f"}]},
+        {"passages": [{"id": "a"}]},
+        {"passages": [{"id": "a b", "text": "x"}]},
+        {"passages": [{"id": "a\u00a0", "text": "x"}]},
+        {"passages": [{"id": "a", "title": "\ud800"}]},
+        {"passages": [{"id": "a", "text": "x", "fields": {"by": "\ud800"}}]},
+        {"passages": [{"id": "a", "text": "x", "fields": {"\ud800": "by"}}]},
         {"passages": [{"id": "a", "text": "x"}, {"id": "a", "text": "y"}]},
         {"passages": [{"id": "a", "text": "x" * 20_001}]},
         {"passages": [{"id": "a", "text": "\ud800"}]},
@@ -115,6 +122,42 @@ def test_broken_passages_change_nothing(serve, body):
     answer = served.raw("/v1/passages", body)
     assert answer.status_code in (400, 422), answer.text
     assert served.client.get("/v1/info").json()["passages"] == 5
+
+
+def test_an_id_with_white_space_is_refused_with_its_place(serve):
+    served = serve(writable=True)
+    sound = {"id": "a", "text": "x"}
+    answer = served.post("/v1/passages", {"passages": [sound, {"id": "a b", "text": "x"}]})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].startswith("passages.1.id: white space in 'id' 'a b'")
+
+
+def test_numbers_that_json_lacks_are_null(serve):
+    """Python writes NaN and reads 1e400 as infinity; an answer with either would be no JSON."""
+    served = serve(writable=True)
+    body = (
+        '{"passages": [{"id": "mate", "text": "Mate is drunk in Paraguay.", "fields": '
+        '{"lang": "es", "year": 1e400, "low": -Infinity, "all": [NaN, 1.5]}}]}'
+    )
+    answer = served.client.post("/v1/passages", content=body, headers={"Content-Type": "application/json"})
+    assert answer.json() == {"passages": 1}
+    found = served.search("who drinks mate in Paraguay")["hits"][0]
+    assert found["fields"] == {"lang": "es", "year": None, "low": None, "all": [None, 1.5]}
+    assert "mate" not in ids(served.search("mate", filter="year >= 1"))
+
+
+def test_a_title_without_a_text_is_the_text(serve):
+    served = serve(writable=True)
+    made = {"id": "mate", "title": "Mate is drunk in Paraguay."}
+    assert (
+        served.post("/v1/passages", {"passages": [made, {**made, "id": "m2", "text": ""}]}).status_code == 200
+    )
+    for mode in ("dense", "late", "hybrid"):
+        found = served.search("who drinks mate in Paraguay", mode=mode)["hits"][:2]
+        assert {(hit["id"], hit["title"], hit["text"]) for hit in found} == {
+            ("mate", "", "Mate is drunk in Paraguay."),
+            ("m2", "", "Mate is drunk in Paraguay."),
+        }
 
 
 def test_hostile_text_comes_back_as_it_is(served):

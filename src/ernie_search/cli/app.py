@@ -7,8 +7,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from ernie_search.cli.output import replace_what_cannot_be_written
 from ernie_search.errors import ErnieSearchError
 from ernie_search.files import did_you_mean
+from ernie_search.words import printable
 
 BAD_INPUT = 2
 """Exit code for what the user can mend: input, settings, a full disk. The same as for a wrong option."""
@@ -17,8 +19,8 @@ INTERRUPTED = 130
 
 
 def fail(message: str) -> None:
-    """Write ``error: message`` to stderr as it stands: no markup, no wrapping, no colour."""
-    sys.stderr.write(f"error: {message}\n")
+    """Write ``error: message`` to stderr: one line, control characters escaped, no markup, no colour."""
+    sys.stderr.write(f"error: {printable(message, one_line=True)}\n")
     sys.stderr.flush()
 
 
@@ -41,13 +43,14 @@ class Commands(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run the command that ``args`` names and exit with its code."""
+        replace_what_cannot_be_written()
         arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
             result = super().main(
                 arguments, prog_name or "ernie-search", complete_var, False, windows_expand_args, **extra
             )
         except ErnieSearchError as error:
-            fail(" ".join(str(error).split("\n")))
+            fail(str(error))
             code = BAD_INPUT
         except typer.TyperException as error:  # a wrong option, a missing argument
             context = getattr(error, "ctx", None)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ernie_search.cli.output import print_line
 from ernie_search.errors import ModelError
 
 EXAMPLE = (
@@ -35,4 +36,4 @@ def card(
     from ernie_search.model.card import CardFacts, write_card
 
     facts = CardFacts(name, data, dataset, tuple(language or ()), license_, tuple(limit or ()))
-    typer.echo(str(write_card(model, run_folder=run_folder, measures=measures or (), facts=facts)))
+    print_line(str(write_card(model, run_folder=run_folder, measures=measures or (), facts=facts)))

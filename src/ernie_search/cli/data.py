@@ -8,6 +8,7 @@ import typer
 from ernie_search.cli.app import BAD_INPUT, Commands, fail
 from ernie_search.cli.output import AsJson, console, print_json, progress, working
 from ernie_search.cli.quiet import loading
+from ernie_search.words import printable
 
 if TYPE_CHECKING:
     from ernie_search.data import CollectionInfo, Stats
@@ -69,6 +70,8 @@ def convert(
     show(done.info)
     if done.skipped:
         console().print(f"left out: {done.skipped:,} faulty items, the first: {done.first}", soft_wrap=True)
+    for split in done.lost:
+        console().print(f"left out: split {split}, as none of its judgements is left", soft_wrap=True)
 
 
 @app.command(epilog=STATS_EXAMPLE)
@@ -130,14 +133,16 @@ def show(info: "CollectionInfo") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(f"{info.source}: {info.passages:,} passages"), title_justify="left")
+    table = Table(title=Text(printable(f"{info.source}: {info.passages:,} passages")), title_justify="left")
     table.add_column("split")
     table.add_column("questions", justify="right")
     table.add_column("relevant passages a question", justify="right")
     table.add_column("grades", justify="right")
     for split, count in info.queries.items():
         grades = ", ".join(map(str, info.grades[split]))
-        table.add_row(Text(split), f"{count:,}", f"{info.positives[split]:.2f}", grades)
+        table.add_row(
+            Text(printable(split, one_line=True)), f"{count:,}", f"{info.positives[split]:.2f}", grades
+        )
     console().print(table)
 
 
@@ -149,9 +154,11 @@ def show_stats(stats: "Stats") -> None:
     def row(name: str, count: int, again: int, lengths: "Lengths") -> None:
         cut = "" if lengths.truncated is None else f"{lengths.truncated:.1%} over {lengths.limit}"
         figures = (f"{lengths.mean:.1f}", lengths.median, lengths.p95, lengths.longest)
-        table.add_row(Text(name), f"{count:,}", f"{again:,}", *map(str, figures), cut)
+        table.add_row(
+            Text(printable(name, one_line=True)), f"{count:,}", f"{again:,}", *map(str, figures), cut
+        )
 
-    table = Table(title=Text(f"{stats.source}, lengths in {stats.unit}"), title_justify="left")
+    table = Table(title=Text(printable(f"{stats.source}, lengths in {stats.unit}")), title_justify="left")
     table.add_column("texts")
     for name in ("count", "repeated", "mean", "median", "95 %", "longest", "truncated"):
         table.add_column(name, justify="right")

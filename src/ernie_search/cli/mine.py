@@ -1,11 +1,13 @@
 """``ernie-search mine`` and ``mine-preview``: hard negatives from any run, and a look at them."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ernie_search.cli.output import AsJson, console, print_json, progress, working
+from ernie_search.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +124,10 @@ def show_preview(out: "Console", one: "Preview") -> None:
     """Question, positives, negatives; on a terminal the positives stand out in green."""
     from rich.text import Text
 
-    out.print(Text.assemble(("? ", "bold"), (one.query.text, "bold"), (f"  [{one.query.id}]", "dim")))
+    flat = partial(printable, one_line=True)
+    out.print(
+        Text.assemble(("? ", "bold"), (flat(one.query.text), "bold"), (f"  [{flat(one.query.id)}]", "dim"))
+    )
     for entry in one.positives:
         _show_passage(out, "+", entry, "green")
     for entry in one.negatives:
@@ -137,8 +142,8 @@ def _show_passage(out: "Console", sign: str, entry: "PreviewPassage", style: str
     rank = {None: "", 0: "random  "}.get(entry.rank, f"rank {entry.rank}  ")
     score = "" if entry.score is None else f"score {entry.score:.2f}  "
     found = entry.passage
-    name = f"{found.title}  [{found.id}]" if found.title else f"[{found.id}]"
-    text = Text(" ".join(found.text.split()), style)
+    name = printable(f"{found.title}  [{found.id}]" if found.title else f"[{found.id}]", one_line=True)
+    text = Text(printable(" ".join(found.text.split())), style)
     text.truncate(LONGEST_TEXT, overflow="ellipsis")
     out.print(Text.assemble((f"  {sign} ", style or "dim"), (f"{rank}{score}", "dim"), (name, style)))
     out.print(Padding(text, (0, 0, 0, 4)))

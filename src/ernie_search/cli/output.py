@@ -1,15 +1,20 @@
 """What the commands share in printing: the console, JSON, progress with time left, sizes for people."""
 
 import contextlib
-import json
+import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from ernie_search.files import json_text
+from ernie_search.words import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
@@ -19,19 +24,42 @@ PIPE_WIDTH = 120
 """Columns of a table that goes into a file or a pipe, where no terminal says how wide it is."""
 
 
-def console(*, stderr: bool = False) -> "Console":
-    """A console that prints text as it stands: no markup, no emoji codes, no highlighting of numbers."""
-    from rich.console import Console
+class PlainConsole(Console):
+    """Shows control characters in whatever it prints as escapes; styles and bars are its own and work."""
 
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as text, escaped before it is measured."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is to be written of tables, texts and bars."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it stands: no markup, no emoji codes, no highlighting of numbers."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
+    return PlainConsole(
         file=stream, markup=False, emoji=False, highlight=False, width=None if stream.isatty() else PIPE_WIDTH
     )
 
 
 def print_json(value: Any) -> None:
-    """``value`` as indented JSON on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """``value`` as indented JSON on stdout; characters that its encoding lacks are escaped."""
+    sys.stdout.write(json_text(value, sys.stdout.encoding or "utf-8") + "\n")
+
+
+def print_line(text: str) -> None:
+    """One line on stdout that is not wrapped, whatever line ends are in the names that it tells."""
+    console().print(printable(text, one_line=True), soft_wrap=True)
+
+
+def replace_what_cannot_be_written() -> None:
+    """Let stdout and stderr write an escape for a character that their encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Advance:
@@ -58,7 +86,8 @@ def progress(what: str, total: int | None) -> Iterator[Advance]:
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     where = console(stderr=True)
     with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as bar:
         yield Advance(bar, bar.add_task(what, total=total))
@@ -71,7 +100,7 @@ def working(what: str) -> Iterator[None]:
     if not where.is_terminal:
         yield
         return
-    with where.status(what):
+    with where.status(Text(printable(what, one_line=True))):
         yield
 
 

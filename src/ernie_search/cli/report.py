@@ -23,7 +23,7 @@ from ernie_search.cli.evidence import (
     missing_rule,
     run_names,
 )
-from ernie_search.cli.output import working
+from ernie_search.cli.output import print_line, working
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def report(
         if examples is not None:
             page.sections.append(examples_section(examples))
         write_report(page, output)
-    typer.echo(str(output))
+    print_line(str(output))
 
 
 def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, with_teacher: bool) -> None:

@@ -10,6 +10,7 @@ from ernie_search.cli.explained import explanation_lines
 from ernie_search.cli.output import AsJson, console, print_json
 from ernie_search.cli.quiet import loading
 from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
+from ernie_search.words import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -94,6 +95,7 @@ def show_hits(
 ) -> None:
     """Print hits for people: styled on a terminal, ``*marked*`` in a file or pipe; each with its reason."""
     from rich.padding import Padding
+    from rich.text import Text
 
     from ernie_search.search import mark_hit
 
@@ -106,7 +108,8 @@ def show_hits(
         if not out.is_terminal:
             title, text = with_stars(title), with_stars(text)
         head = f"{rank:>3}  {hit.score:.3f}  "
-        out.print(head, title if hit.title else hit.id, sep="", soft_wrap=True)
+        shown = Text(" ").join(title.split()) if hit.title else printable(hit.id, one_line=True)
+        out.print(head, shown, sep="", soft_wrap=True)
         out.print(Padding(text, (0, 0, 0 if reasons else 1, 5)))
         for line in explanation_lines(reasons[rank - 1]) if reasons else ():
             out.print(Padding(line, (0, 0, 0, 5)))

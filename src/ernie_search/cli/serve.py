@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ernie_search.cli.output import print_line
 from ernie_search.cli.quiet import loading
 
 EXAMPLE = "Example: ernie-search serve runs/index --port 8080"
@@ -59,4 +60,4 @@ def serve(
 
         keep_freed_memory()
         share_arenas()  # or a service that is written to grows by a sixth in some thousand requests
-    run(settings, typer.echo)
+    run(settings, print_line)

@@ -17,7 +17,7 @@ from ernie_search.data.jsonl import json_name, read_objects
 from ernie_search.data.qrels import read_judgements, read_qrels
 from ernie_search.errors import DataError
 from ernie_search.files import fingerprint, sha256_file
-from ernie_search.types import Passage, Qrels, Query
+from ernie_search.types import Passage, Qrels, Query, checked_passage, checked_query
 
 
 def string_of(row: dict[str, Any], name: str) -> str:
@@ -27,20 +27,6 @@ def string_of(row: dict[str, Any], name: str) -> str:
     value = row[name]
     if not isinstance(value, str):
         raise ValueError(f"{name!r} is {json_name(value)} where a string belongs; put it in quotes")
-    if not value.strip():
-        raise ValueError(f"empty {name!r}; fill it in or remove the line")
-    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        raise ValueError(
-            f"{name!r} holds half a surrogate pair, which is no character; write the whole character"
-        )
-    return value
-
-
-def id_of(row: dict[str, Any]) -> str:
-    """The row's id. Run and qrels files separate columns by white space, so an id has none."""
-    value = string_of(row, "_id")
-    if value.split() != [value]:
-        raise ValueError(f"white space in '_id' {value!r}, which run files cannot hold; replace it by '_'")
     return value
 
 
@@ -54,19 +40,20 @@ def fields_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_passage(row: dict[str, Any]) -> Passage:
-    """A corpus line; ValueError says what is wrong."""
-    title = row.get("title")
-    return Passage(
-        id=id_of(row),
-        text=string_of(row, "text"),
-        title=string_of(row, "title") if title else "",
+    """A corpus line; ValueError says what is wrong. Its text may be absent where it has a title."""
+    title = string_of(row, "title") if row.get("title") else ""
+    passage = Passage(
+        id=string_of(row, "_id"),
+        text="" if title and row.get("text") is None else string_of(row, "text"),
+        title=title,
         fields=fields_of({key: value for key, value in row.items() if key != "title"}),
     )
+    return checked_passage(passage, "_id")
 
 
 def parse_query(row: dict[str, Any]) -> Query:
     """A queries line; ValueError says what is wrong."""
-    query = Query(id_of(row), string_of(row, "text"), fields_of(row))
+    query = checked_query(Query(string_of(row, "_id"), string_of(row, "text"), fields_of(row)), "_id")
     answers = query.fields.get("answers", [])
     if not isinstance(answers, list):
         raise ValueError(f"'answers' is {json_name(answers)} where a list of strings belongs")

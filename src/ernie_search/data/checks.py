@@ -1,6 +1,6 @@
 """One reading of a collection in which everything is checked: for validation, conversion and statistics."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError, Judgement, Report
@@ -8,7 +8,7 @@ from ernie_search.data.id_set import IdSet
 from ernie_search.data.located import with_places
 from ernie_search.data.qrels import contradiction
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query
+from ernie_search.types import Passage, Query, checked_passage, checked_query
 
 Item = TypeVar("Item", Passage, Query)
 
@@ -67,7 +67,7 @@ class CheckedReading:
         """Each sound passage; a collection without any is a fault."""
         left_out = self._passages_out
         yield from self._items(
-            self.places.located_passages(self._unread(left_out)), self.passage_ids, left_out
+            self.places.located_passages(self._unread(left_out)), checked_passage, self.passage_ids, left_out
         )
         if not len(self.passage_ids) and not self.faults:
             self._tell(DataError(f"{self.collection.source}: no passages; a collection needs some"))
@@ -75,7 +75,8 @@ class CheckedReading:
     def queries(self) -> Iterator[Query]:
         """Each sound question, judged or not."""
         left_out = self._queries_out
-        return self._items(self.places.located_queries(self._unread(left_out)), self.query_ids, left_out)
+        items = self.places.located_queries(self._unread(left_out))
+        return self._items(items, checked_query, self.query_ids, left_out)
 
     def judgements(self, split: str) -> Iterator[Judgement]:
         """Each judgement of a known question and passage, once.
@@ -115,21 +116,28 @@ class CheckedReading:
             grades={split: tuple(sorted(count.grades)) for split, count in self.splits.items()},
         )
 
-    def _items(self, items: Iterator[tuple[str, Item]], ids: IdSet, left_out: LeftOut) -> Iterator[Item]:
+    def _items(
+        self,
+        items: Iterator[tuple[str, Item]],
+        check: Callable[[Item], Item],
+        ids: IdSet,
+        left_out: LeftOut,
+    ) -> Iterator[Item]:
         for where, item in items:
-            what = ""
-            if not item.id:
-                what = "an empty id; give each item one"
-                left_out.unread = True
-            elif item.id in ids:
+            duplicate = isinstance(item.id, str) and item.id in ids
+            if duplicate:
                 what = f"duplicate id {item.id!r}; ids must be unique, so rename or remove one"
-            if what:
                 self._tell(DataError(f"{where}: {what}"))
-            empty = not item.text.strip()
-            if empty:
-                left_out.ids.add(item.id)
-                self._tell(DataError(f"{where}: empty text of {item.id!r}; fill it in or remove the item"))
-            if not what and not empty:
+            try:
+                item = check(item)
+            except ValueError as error:
+                if isinstance(item.id, str) and item.id:
+                    left_out.ids.add(item.id)
+                else:
+                    left_out.unread = True
+                self._tell(DataError(f"{where}: {error}"))
+                continue
+            if not duplicate:
                 ids.add(item.id)
                 yield item
 

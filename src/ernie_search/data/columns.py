@@ -97,24 +97,16 @@ def cell(row: Row, name: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: what JSON does not know (dates, decimals) becomes a string."""
+    """A value with what JSON does not know (dates, decimals) as a string, and objects without their nulls."""
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items() if one is not None}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
-        return None  # JSON has no such numbers
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def make_passage(identifier: str, text: str, title: str = "", fields: Row | None = None) -> Passage:
-    """A checked passage. One that has a title alone, as some collections have, is its title.
-
-    Raises:
-        ValueError: no text, white space in the id.
-    """
-    if title and not text.strip():
-        text, title = title, ""
+    """A checked passage; see ``checked_passage`` for what it refuses by ValueError."""
     row = {"_id": identifier or text_id(title, text), "text": text, "title": title.strip()}
     return parse_passage({**row, "metadata": plain(fields or {})})
 
@@ -135,16 +127,22 @@ def passage_of_object(row: Row, columns: Columns | None = None) -> Passage:
     title = (row.get(columns.title) if columns.title else "") or ""
     if not isinstance(title, str):
         raise ValueError(f"{columns.title!r} is {json_name(title)} where a string belongs")
-    text = row.get(columns.text) if title.strip() else None
     own = {columns.id, columns.title, columns.text, "metadata"}
     nested = row.get("metadata")
     fields = {name: value for name, value in row.items() if name not in own and value not in (None, "")}
     return make_passage(
         cell(row, columns.id) if columns.id else "",
-        "" if title.strip() and not text else cell(row, columns.text),
+        text_beside(title, row, columns.text),
         title,
         {**fields, **(nested if isinstance(nested, Mapping) else {})},
     )
+
+
+def text_beside(title: str, row: Row, name: str) -> str:
+    """The text of a row, which may be empty or absent where there is a title."""
+    value = row.get(name)
+    empty = value is None or (isinstance(value, str) and not value.strip())
+    return "" if empty and title.strip() else cell(row, name)
 
 
 def passages_of(value: Any, name: str, title: str = "") -> list[Passage]:
@@ -156,7 +154,7 @@ def passages_of(value: Any, name: str, title: str = "") -> list[Passage]:
         return [
             Passage(found.id, found.text, found.title)
         ]  # its score for another question is none of its own
-    return [make_passage("", cell({name: value}, name), title)]
+    return [make_passage("", text_beside(title, {name: value}, name), title)]
 
 
 def answers_of(value: Any) -> list[Any]:

@@ -27,12 +27,14 @@ class Conversion:
         info: its counts.
         skipped: items that were left out because something is wrong with them.
         first: what is wrong with the first of them.
+        lost: splits that were left out, as nothing of their judgements was left.
     """
 
     collection: BeirCollection
     info: CollectionInfo
     skipped: int = 0
     first: str = ""
+    lost: tuple[str, ...] = ()
 
 
 class Skipping:
@@ -126,7 +128,8 @@ def convert(
             raise first_of(found.errors)
         if not len(reading.passage_ids):
             raise DataError(skipping.first)
-    return Conversion(BeirCollection(path), reading.info(), skipping.count, skipping.first)
+    lost = tuple(split for split in collection.splits if split not in reading.splits)
+    return Conversion(BeirCollection(path), reading.info(), skipping.count, skipping.first, lost)
 
 
 def write_beir(collection: Collection, path: Path) -> BeirCollection:

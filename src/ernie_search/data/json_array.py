@@ -11,6 +11,7 @@ from typing import IO, Any, TypeVar
 from ernie_search.data.collection import BrokenOffError, Report, stop
 from ernie_search.data.jsonl import BOM, UTF16, damaged, json_name, open_bytes
 from ernie_search.errors import DataError
+from ernie_search.files import JSON
 
 Item = TypeVar("Item")
 
@@ -76,7 +77,7 @@ class Window:
         """The JSON value that begins here; DataError, with the line of the fault, if it is broken."""
         while True:
             try:
-                value, self.at = json.JSONDecoder().raw_decode(self.text, self.at)
+                value, self.at = JSON.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 unfinished = error.msg.startswith("Unterminated string")
                 if not self.ended and (unfinished or error.pos >= len(self.text) - TAIL):

@@ -9,6 +9,7 @@ from typing import IO, Any, TypeVar, cast
 
 from ernie_search.data.collection import BrokenOffError, Report, stop
 from ernie_search.errors import DataError
+from ernie_search.files import JSON
 
 Item = TypeVar("Item")
 
@@ -101,7 +102,7 @@ def read_objects(
     for number, line in read_lines(path, report):
         where = f"{path}:{number}"
         try:
-            value = json.loads(line)
+            value = JSON.decode(line)
         except json.JSONDecodeError as error:
             report(
                 DataError(f"{where}: broken JSON ({error.msg} at column {error.colno}); one object a line")

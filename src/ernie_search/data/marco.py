@@ -16,7 +16,7 @@ from ernie_search.data.qrels import read_judgements
 from ernie_search.data.titles import with_title_file
 from ernie_search.errors import DataError
 from ernie_search.files import did_you_mean
-from ernie_search.types import Passage, Query
+from ernie_search.types import Passage, Query, checked_passage
 
 Item = TypeVar("Item")
 ENDINGS = (".tsv", ".tsv.gz")
@@ -128,12 +128,18 @@ class MarcoCollection(LocatedCollection):
         """Each line of the collection, with its title where there is a file of titles."""
 
         def parse(cells: list[str]) -> Passage:
-            return make_passage(with_id(cells[0]), cells[1])
+            return Passage(with_id(cells[0]), cells[1])
 
         found = read_tsv(self._corpus, ("id", "passage"), parse, report)
         for path in self._titles:
             found = with_title_file(found, path, report)
-        return found
+        for where, passage in found:
+            try:
+                passage = checked_passage(passage)  # only now, as a title alone is enough
+            except ValueError as error:
+                report(DataError(f"{where}: {error}"))
+                continue
+            yield where, passage
 
     def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
         """Each line of the queries' files; one that stands in two files (dev and dev.small) once."""

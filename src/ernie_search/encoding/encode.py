@@ -13,7 +13,7 @@ from ernie_search.engines import Engine, LocalEngine
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.files import atomic_write, sha256_file
 from ernie_search.shards import Manifest, ShardInfo, shard_name, write_shard
-from ernie_search.types import Passage
+from ernie_search.types import Passage, checked_passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _encode_missing(
 
 
 def _checked(passages: Iterable[Passage]) -> Iterator[Passage]:
-    """Pass the passages on, refusing repeated ids and missing text before anything is encoded from them."""
+    """Pass the passages on as every way in takes them, refusing repeated ids, before any is encoded."""
     seen: set[str] = set()
     for number, passage in enumerate(passages, start=1):
         if passage.id in seen:
@@ -162,14 +162,10 @@ def _checked(passages: Iterable[Passage]) -> Iterator[Passage]:
                 f"passage {number}: id {passage.id!r} repeats; give every passage an id of its own"
             )
         seen.add(passage.id)
-        if not passage.full_text.strip():
-            raise DataError(f"passage {number} ({passage.id!r}): no text; remove it or give it one")
         try:
-            f"{passage.id}{passage.full_text}".encode()
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"passage {number} ({passage.id!r}): not valid Unicode ({error.reason}); fix its text"
-            ) from error
+            passage = checked_passage(passage)
+        except ValueError as error:
+            raise DataError(f"passage {number} ({passage.id!r}): {error}") from None
         yield passage
 
 

@@ -11,6 +11,7 @@ from ernie_search.evaluation.breakdown import Bucket
 from ernie_search.evaluation.comparison import Pair, RunComparison
 from ernie_search.evaluation.effects import Effect
 from ernie_search.evaluation.table import SMALLEST_SHOWN_P, results_json
+from ernie_search.words import printable
 
 
 def pairs_table(pairs: Sequence[Pair]) -> Table:
@@ -26,8 +27,8 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
     for pair in pairs:
         found = pair.found
         table.add_row(
-            Text(pair.name),
-            Text(pair.over),
+            Text(printable(pair.name, one_line=True)),
+            Text(printable(pair.over, one_line=True)),
             found.measure,
             f"{found.difference:+.3f}",
             Text(f"{found.low:+.3f} {found.high:+.3f}", style="dim"),
@@ -48,7 +49,7 @@ def effects_table(found: Sequence[Effect], texts: Mapping[str, str]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for effect in found:
         ranks = f"{shown_rank(effect.other_rank)} > {shown_rank(effect.rank)}"
-        text = Text(texts.get(effect.query, effect.query))
+        text = Text(printable(texts.get(effect.query, effect.query), one_line=True))
         table.add_row(text, f"{effect.other:.3f}", f"{effect.value:.3f}", ranks)
     return table
 

@@ -12,6 +12,7 @@ from ernie_search.errors import EvaluationError
 from ernie_search.evaluation.measures import Measured
 from ernie_search.evaluation.significance import Comparison, compare
 from ernie_search.files import did_you_mean
+from ernie_search.words import printable
 
 TABLE_MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 """The columns unless others are asked for: with a comparison they need about 100 characters of width."""
@@ -51,7 +52,7 @@ def results_table(
     versus = _comparisons(rows, measures[0], baseline)
     timed = any(row.seconds is not None for row in rows)
     table = Table(
-        title=Text(title) if title else None,
+        title=Text(printable(title)) if title else None,
         caption=Text("under each mean: its 95 % bootstrap interval"),
         title_justify="left",
         caption_justify="left",
@@ -68,7 +69,7 @@ def results_table(
         table.add_column("seconds", justify="right", overflow="fold")
     for row in rows:
         # Text, not str: rich would read "[0.71, 0.75]", or a system's name in brackets, as markup
-        cells = [Text(row.name)]
+        cells = [Text(printable(row.name, one_line=True))]
         for name in measures:
             low, high = row.measured.interval(name)
             cells.append(_two_lines(f"{row.measured.mean(name):.3f}", f"{low:.3f} {high:.3f}"))

@@ -1,13 +1,13 @@
 """Questions and answers from files beside a run: JSON lines, or tab-separated columns."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ernie_search.errors import DataError
+from ernie_search.files import JSON
 from ernie_search.trec_lines import read_lines
-from ernie_search.types import Query
+from ernie_search.types import Query, checked_query
 
 
 def read_queries(path: Path | str) -> list[Query]:
@@ -15,7 +15,7 @@ def read_queries(path: Path | str) -> list[Query]:
 
     Raises:
         DataError: missing, unreadable, cut or empty file, or, with the line: neither of both forms, a key
-            that is missing or no string, an id twice.
+            that is missing or no string, an id twice or with white space, an empty question.
     """
     path = Path(path)
     found: dict[str, Query] = {}
@@ -33,7 +33,10 @@ def read_queries(path: Path | str) -> list[Query]:
                 )
         if query_id in found:
             raise DataError(f"{path}:{number}: query {query_id!r} stands there twice; remove one")
-        found[query_id] = Query(query_id, text, fields)
+        try:
+            found[query_id] = checked_query(Query(query_id, text, fields))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {error}") from None
     if not found:
         raise DataError(f"{path}: holds no question")
     return list(found.values())
@@ -72,8 +75,8 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
-    except ValueError:
+        values = JSON.decode(line)
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise DataError(f"{path}:{number}: not a JSON object; one object a line")

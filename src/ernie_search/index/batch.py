@@ -1,6 +1,7 @@
 """What goes into a store: Arrow record batches of passages with their vectors, marked with their model."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder, Encoding
 from ernie_search.errors import DataError
+from ernie_search.files import JSON, check_text, json_value
 from ernie_search.index.spec import FieldType
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
-from ernie_search.types import Passage
+from ernie_search.types import Passage, check_id, checked_passage
+
+SUSPECT = re.compile(r"NaN|Infinity|[0-9][eE]\+?[0-9]{3}|\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+"""What JSON text of fields has to be looked at for: all else is written as it is."""
 
 
 def make_batch(
@@ -39,7 +44,8 @@ def make_batch(
         token_dim: ``d``.
 
     Raises:
-        DataError: the parts are not of one length, or ``dense`` is no matrix.
+        DataError: the parts are not of one length, or ``dense`` is no matrix; an id that is empty or holds
+            white space; text that cannot be written; fields that are no JSON. The message names the passage.
     """
     count = len(ids)
     matrices = list(tokens) or [np.zeros((0, token_dim), np.float16)] * count
@@ -50,11 +56,16 @@ def make_batch(
         raise DataError(
             f"{count} ids with vectors of shape {vectors.shape}: every passage needs all its parts"
         )
+    for place, one in enumerate(ids, start=1):
+        try:
+            check_id(one)
+        except ValueError as error:
+            raise DataError(f"passage {place}: {error}") from None
     columns = {
         "id": pa.array(ids, pa.string()),
-        "title": pa.array(titles, pa.string()),
-        "text": pa.array(texts, pa.string()),
-        "fields": pa.array(fields, pa.string()),
+        "title": _strings("title", titles, ids),
+        "text": _strings("text", texts, ids),
+        "fields": _strings("fields", list(map(_sound_fields, fields, ids)), ids),
         "dense": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
         "tokens": pa.array([np.asarray(one, np.float16).tobytes() for one in matrices], pa.large_binary()),
         "token_ids": pa.array([np.asarray(one, np.int32).tobytes() for one in vocabulary], pa.large_binary()),
@@ -69,23 +80,52 @@ def make_batch(
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
 
 
+def _strings(name: str, values: Sequence[str], ids: Sequence[str]) -> pa.Array:
+    """The column; DataError that names the passage whose value cannot be written."""
+    try:
+        return pa.array(values, pa.string())
+    except (UnicodeEncodeError, pa.ArrowException):
+        for value, one in zip(values, ids, strict=True):
+            try:
+                check_text(value, name)
+            except ValueError as error:
+                raise DataError(f"passage {one!r}: {error}") from None
+        raise
+
+
+def _sound_fields(text: str, one: str) -> str:
+    """Fields as JSON that everybody reads: what Python alone writes (NaN, Infinity) is null.
+
+    Raises:
+        DataError: half a surrogate pair, which JSON can escape; text that is no JSON object.
+    """
+    if not SUSPECT.search(text):
+        return text
+    try:
+        return json.dumps(json_value(JSON.decode(text), "fields"), ensure_ascii=False)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"passage {one!r}: its fields are not readable as JSON ({error})") from None
+
+
 def passage_batch(passages: Sequence[Passage], encoding: Encoding, model: Encoder) -> pa.RecordBatch:
     """Passages and what ``model`` made of them (``model.encode_joint(..., "passage")``).
 
     Raises:
-        DataError: fields that JSON cannot hold, or see ``make_batch``.
+        DataError: what ``checked_passage`` refuses, or see ``make_batch``.
     """
-    try:
-        fields = [json.dumps(dict(one.fields), ensure_ascii=False) for one in passages]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"passage fields cannot be written as JSON ({error})") from error
+    sound: list[Passage] = []
+    for place, passage in enumerate(passages, start=1):
+        try:
+            sound.append(checked_passage(passage))
+        except ValueError as error:
+            raise DataError(f"passage {place} ({passage.id!r}): {error}") from None
     return make_batch(
         model_name=model.name,
         model_fingerprint=model.fingerprint,
-        ids=[one.id for one in passages],
-        titles=[one.title for one in passages],
-        texts=[one.text for one in passages],
-        fields=fields,
+        ids=[one.id for one in sound],
+        titles=[one.title for one in sound],
+        texts=[one.text for one in sound],
+        fields=[json.dumps(dict(one.fields), ensure_ascii=False) for one in sound],
         dense=encoding.dense,
         tokens=[np.asarray(one, np.float16) for one in encoding.tokens],
         token_ids=encoding.token_ids,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search.errors import DataError, SettingsError
+from ernie_search.errors import SettingsError
 from ernie_search.index.memory import top_rows
 from ernie_search.index.protocol import Ranking
+from ernie_search.types import check_question
 from ernie_search.words import words
 
 K1 = 1.2
@@ -64,5 +65,4 @@ def check_texts(texts: Sequence[str], k: int) -> None:
     if k < 1:
         raise SettingsError(f"k={k}: must be at least 1")
     for place, text in enumerate(texts):
-        if not text.strip():
-            raise DataError(f"question {place + 1} of {len(texts)} is empty; ask something")
+        check_question(text, f"question {place + 1} of {len(texts)}")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError
+from ernie_search.files import JSON
 from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices, check_vectors
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
@@ -163,7 +164,7 @@ class MemoryIndex:
             IndexStateError: an id is unknown.
         """
         return [
-            Passage(self._ids[row], self._texts[row], self._titles[row], json.loads(self._fields[row]))
+            Passage(self._ids[row], self._texts[row], self._titles[row], JSON.decode(self._fields[row]))
             for row in self._places(ids)
         ]
 

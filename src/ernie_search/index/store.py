@@ -1,6 +1,5 @@
 """The interface of a store, and what follows from its few readings whatever the backend."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.files import did_you_mean
+from ernie_search.files import JSON, did_you_mean
 from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import Filter
 from ernie_search.index.fuse import reciprocal_rank
@@ -258,7 +257,7 @@ class Store(ABC):
         found = self.fetch(ids, ["id", "title", "text", "fields"])
         columns = [found[name].to_pylist() for name in ("id", "text", "title", "fields")]
         return [
-            Passage(one, text, title, json.loads(fields))
+            Passage(one, text, title, JSON.decode(fields))
             for one, text, title, fields in zip(*columns, strict=True)
         ]
 

@@ -13,7 +13,7 @@ from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import check_vectors
 from ernie_search.search.searcher import RUN_BLOCK
 from ernie_search.shards import read_manifest, read_shards
-from ernie_search.types import Query
+from ernie_search.types import Query, check_question
 
 QUESTIONS = 8 * RUN_BLOCK
 """Questions that go through the shards together: each such block reads every vector once more."""
@@ -76,8 +76,7 @@ def run_over_shards(
 def _check(queries: Sequence[Query]) -> None:
     seen: set[str] = set()
     for query in queries:
-        if not query.text.strip():
-            raise DataError(f"question {query.id!r} is empty; ask something")
+        check_question(query.text, f"question {query.id!r}")
         if query.id in seen:
             raise DataError(f"question id {query.id!r} repeats; give every question an id of its own")
         seen.add(query.id)

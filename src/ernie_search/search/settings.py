@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from ernie_search.errors import DataError, IndexStateError, SettingsError
+from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.files import did_you_mean
 from ernie_search.index import Filter, Index
 from ernie_search.search.fusion import Fusion
+from ernie_search.types import check_question
 
 Mode = Literal["dense", "late", "hybrid", "cross"]
 """``dense``: the single vectors alone. ``late``: their best candidates, re-ranked by the token matrices.
@@ -114,5 +115,4 @@ class SearchSettings:
         if self.where is not None and "filters" not in abilities:
             raise SettingsError("this index knows no filters; put the passages into a store to filter them")
         for place, text in enumerate(texts):
-            if not text.strip():
-                raise DataError(f"question {place + 1} of {len(texts)} is empty; ask something")
+            check_question(text, f"question {place + 1} of {len(texts)}")

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from ernie_search.types import check_id
+
 NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
 """A sign that is no blank. Spelled out, because Python, ECMAScript and Rust disagree on what \\s holds."""
 
@@ -53,6 +55,16 @@ def _few_keys(value: Any) -> Any:
     return value
 
 
+def _null_for_nan(value: Any) -> Any:
+    """As wherever passages come in: NaN and infinities (1e400 is one) are null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _one_word(identifier: str) -> str:
+    check_id(identifier)
+    return identifier
+
+
 def _finite(vector: list[float]) -> list[float]:
     if not all(map(math.isfinite, vector)):
         raise ValueError("holds NaN or infinity")
@@ -64,10 +76,14 @@ Question = Annotated[
     Text, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": NOT_BLANK, "minLength": 1})
 ]
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=512)]
+NewId = Annotated[Id, AfterValidator(_one_word), Field(json_schema_extra={"pattern": f"^{NOT_BLANK}+$"})]
+"""Of a passage that comes in; one that an older version took may still be removed."""
 Flag = Annotated[bool, Strict()]
 Number = Annotated[float, Strict()]
 Scalar = Flag | Annotated[int, Strict()] | Number | Text
 Several = Annotated[list[Scalar], Field(max_length=MOST_ITEMS, fail_fast=True)]
+FieldValue = Annotated[Scalar | None, BeforeValidator(_null_for_nan)]
+FieldValues = Annotated[list[FieldValue], Field(max_length=MOST_ITEMS, fail_fast=True)]
 Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
 Filters = Annotated[dict[str, Scalar | Several], Field(max_length=MOST_KEYS), BeforeValidator(_few_keys)]
 Where = Text | Filters
@@ -218,18 +234,32 @@ class RerankRequest(_Request):
 
 
 class PassageIn(_Request):
-    """One passage to add, or to put in the place of the one with its id."""
+    """One passage to add, or to put in the place of the one with its id; a title alone is its text."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string", "pattern": NOT_BLANK}}}
+                for name in ("text", "title")
+            ]
+        },
+    )
 
-    id: Id
-    text: Question
+    id: NewId
+    text: Text = ""
     title: Text = Field("", max_length=2_000)
     fields: Annotated[
-        dict[Annotated[Text, StringConstraints(max_length=128)], Scalar | Several | None],
+        dict[Annotated[Text, StringConstraints(max_length=128)], FieldValue | FieldValues],
         Field(max_length=MOST_KEYS),
         BeforeValidator(_few_keys),
     ] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "PassageIn":
+        if not re.search(NOT_BLANK, self.text) and not re.search(NOT_BLANK, self.title):
+            raise ValueError("has neither a text nor a title")
+        return self
 
 
 class UpsertRequest(_Request):
