@@ -1,6 +1,6 @@
 """Prepares docstrings for the reference.
 
-A line for several names (``first, second: ...``) is repeated for each name, and the section ``Example`` is given
+A line for several names (``first, second: ...``) is repeated for each name, and the section ``Example`` gets
 the name under which griffe looks for code.
 """
 
