@@ -18,7 +18,7 @@ COMMAND = "import ernie_search.cli as cli; print(cli.__file__); cli.main()"
 
 
 def build(folder: Path, source: Path = ROOT) -> tuple[Path, Path]:
-    """The sdist of ``source`` and the wheel that is built from that sdist, so that the sdist is known to do."""
+    """The sdist of ``source``, and a wheel built from that sdist, which proves the sdist complete."""
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"  # setuptools leaves its notes in the tree that it builds
         left_out = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "runs", "*.egg-info")
@@ -40,7 +40,7 @@ def build(folder: Path, source: Path = ROOT) -> tuple[Path, Path]:
 
 
 def faults(wheel: Path, package: Path = PACKAGE) -> list[str]:
-    """What is wrong with a wheel: files of the package that it lacks or has beside, or a command that fails."""
+    """What is wrong with a wheel: missing or extra files, or a command that fails."""
     wanted = {
         path.relative_to(package.parent).as_posix()
         for path in package.rglob("*")
