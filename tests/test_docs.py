@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from ernie_search.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
@@ -68,3 +71,32 @@ def test_links_of_pages_outside_the_site_lead_to_files():
             if "://" not in target and not (ROOT / target).exists():
                 broken.append(f"{name}: {target}")
     assert broken == []
+
+
+def shown_commands() -> set[tuple[str, str]]:
+    """Page and command, of everything that pages show being typed."""
+    places = [*PAGES, ROOT / "SECURITY.md", *sorted((ROOT / "examples").glob("*.py"))]
+    found = set()
+    for path in places:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"ernie-search ((?:[a-z][\w-]*) [^`#|\n]*)", text):
+            found.add((str(path.relative_to(ROOT)), line.strip()))
+    return found
+
+
+def test_commands_and_options_that_pages_show_are_there():
+    commands = get_command(app).commands
+    wrong = []
+    for page, line in sorted(shown_commands()):
+        name, *rest = line.split()
+        if name not in commands:
+            wrong.append(f"{page}: {line}: no command {name}")
+            continue
+        group = getattr(commands[name], "commands", {})
+        picked = [group[rest[0]]] if rest and rest[0] in group else [commands[name], *group.values()]
+        options = {
+            opt for one in picked for param in one.params for opt in (*param.opts, *param.secondary_opts)
+        }
+        asked = {word.split("=")[0] for word in re.findall(r"(?<=\s)--[a-z][\w-]*", line)} - {"--help"}
+        wrong += [f"{page}: {line}: no option {option}" for option in sorted(asked - options)]
+    assert wrong == []

