@@ -10,7 +10,7 @@ UNFINISHED := $(VENV)/.unfinished
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check lint types docs pictures format bench clean
+.PHONY: help setup demo test faults check lint types docs pictures dist format bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ docs: setup  ## build the documentation into build/site, warnings as errors
 
 pictures: setup  ## take the documentation's pictures anew, in Chromium (docs/build/pictures.py says of what)
 	$(BIN)/python -m docs.build.pictures $(ARGS)
+
+dist: setup  ## build sdist and wheel into dist, and check that the wheel is complete and runs
+	$(BIN)/python tests/distribution.py dist
 
 format: setup  ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix --quiet . || true

@@ -12,12 +12,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+sys.path.append(str(Path(__file__).parent))  # for the modules beside this file that several tests share
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,8 @@
-"""For the reference: a docstring's line for several names, as ``first, second: ...``, is told of each."""
+"""Prepares docstrings for the reference.
+
+A line for several names (``first, second: ...``) is repeated for each name, and the section ``Example`` gets
+the name under which griffe looks for code.
+"""
 
 import re
 from typing import Any
@@ -7,6 +11,7 @@ from griffe import Docstring, Extension
 
 SECTION = re.compile(r"( *)(Args|Attributes):")
 SHARED = re.compile(r"( +)(\w+(?:, \w+)+)(: .*)")
+EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
 
 
 def split_shared(text: str) -> str:
@@ -44,4 +49,4 @@ class SharedLines(Extension):
         """Called with each class, function and module."""
         docstring: Docstring | None = obj.docstring
         if docstring is not None:
-            docstring.value = split_shared(docstring.value)
+            docstring.value = EXAMPLE.sub(r"\1Examples:", split_shared(docstring.value))

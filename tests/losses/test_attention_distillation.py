@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ernie_search.losses import attention_distillation
+from ernie_search.losses import attention_means, attention_sums
 from loss_oracle import distribution, divergence, same, value_and_gradients
 
 TEMPERATURE = 0.3
@@ -29,7 +29,7 @@ def example(seed: int) -> Example:
 
 
 def loss(attention: Tensor, weight: Tensor, queries: Tensor, passages: Tensor, *kept: Tensor) -> Tensor:
-    return attention_distillation(attention, weight, queries, passages, *kept, temperature=TEMPERATURE).loss
+    return attention_means(attention_sums(attention, weight, queries, passages, *kept, TEMPERATURE)).loss
 
 
 def spelled_out(
@@ -70,8 +70,8 @@ def test_values_and_gradients_equal_the_definition(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_entropies_are_those_of_both_distributions_weighted_alike(seed: int) -> None:
     attention, weight, queries, passages, query_kept, passage_kept = example(seed)
-    found = attention_distillation(
-        attention, weight, queries, passages, query_kept, passage_kept, temperature=TEMPERATURE
+    found = attention_means(
+        attention_sums(attention, weight, queries, passages, query_kept, passage_kept, TEMPERATURE)
     )
     sums, whole = [0.0, 0.0], 0.0
     for b, i in query_kept.nonzero().tolist():

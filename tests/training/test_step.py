@@ -46,7 +46,7 @@ def read_padded(model: JointEncoder, texts: list[str], length: int) -> tuple[Ten
 
 
 def spelled_out(model: JointEncoder, data: TrainingData, chosen: TrainSettings) -> dict[str, Tensor]:
-    """METHOD's formulas, question by question, with duplicates encoded as often as they occur."""
+    """The formulas of docs/method.md, by question, with duplicates encoded as often as they occur."""
     step = step_of(data, chosen)
     texts = [data.passages[passage] for group in step.groups for passage in group]
     question, question_tokens = read_padded(model, step.questions, chosen.query_length)

@@ -16,7 +16,7 @@ from ernie_search.evaluation.table import SystemResult
 from ernie_search.types import Passage, Qrels, Run
 
 SMALLEST_GAP = 0.05
-"""Of ceiling over baseline, for the gap closed to mean anything (METHOD, "What it must be compared with")."""
+"""The least ceiling over baseline for which a gap is given (docs/method.md, "Baselines and gap closed")."""
 
 
 @dataclass(frozen=True, slots=True)

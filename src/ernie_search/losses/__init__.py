@@ -1,6 +1,10 @@
-"""The method: pure functions of scores and masks. Weights live in the settings of training."""
+"""The loss terms of the method, as pure functions of scores, masks and teacher scores.
 
-from ernie_search.losses.attention import attention_distillation, attention_means, attention_sums
+Each function computes one term and no weights: a training loop adds the terms up. They work with any encoder
+that gives a vector for each text, and for late interaction a matrix of token vectors.
+"""
+
+from ernie_search.losses.attention import Attended, attention_means, attention_sums
 from ernie_search.losses.candidates import Candidates, candidates
 from ernie_search.losses.contrastive import contrastive
 from ernie_search.losses.distributions import Distilled
@@ -13,10 +17,10 @@ from ernie_search.losses.listwise import listwise_distillation
 from ernie_search.losses.margin_mse import margin_mse
 
 __all__ = [
+    "Attended",
     "Candidates",
     "Distilled",
     "Ensembled",
-    "attention_distillation",
     "attention_means",
     "attention_sums",
     "candidates",

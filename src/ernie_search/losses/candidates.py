@@ -1,8 +1,8 @@
-"""``C(q)``: which passages of the batch stand against each other for a question.
+"""``C(q)``: the passages of a batch that compete in a question's softmax.
 
-A batch has Q questions, each with a group of ``1 + n`` passages, its positive first; the groups stand one
-after the other, so there are ``P = Q (1 + n)`` places. A passage that stands in several groups is one
-candidate: counted as often as it stands there, it would weigh more than the others for no reason of its own.
+A batch has Q questions, each with a group of ``1 + n`` passages, the positive first. The groups are laid out
+one after the other, which gives ``P = Q (1 + n)`` columns of scores. A passage that occurs in several groups
+is one candidate, not several: repeated columns would give it more weight than the others.
 """
 
 from collections import defaultdict
@@ -18,13 +18,13 @@ from ernie_search.errors import TrainingError
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Who takes part.
+    """Masks that say which columns of a score matrix are candidates of which question.
 
     Attributes:
         positive: ``(Q,)`` column of each question's positive.
-        allowed: ``(Q, P)`` bool; each passage once, in the question's own group where it stands there; none
-            of its known positives but the drawn one.
-        own: ``(Q, P)`` bool; true for the question's own group, where allowed.
+        allowed: ``(Q, P)`` bool; true once for each distinct passage (in the question's own group if it is
+            there), false for the question's other known positives.
+        own: ``(Q, P)`` bool; true for the allowed passages of the question's own group.
     """
 
     positive: Tensor
@@ -32,19 +32,37 @@ class Candidates:
     own: Tensor
 
     def to(self, device: Any) -> "Candidates":
-        """The same on another device."""
+        """A copy of the masks on another device."""
         return Candidates(self.positive.to(device), self.allowed.to(device), self.own.to(device))
 
 
 def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | frozenset[str]]) -> Candidates:
-    """Build the masks from passage ids.
+    """Build the masks of a batch from passage ids: in-batch negatives without false ones.
 
     Args:
-        groups: Q lists of ``1 + n`` passage ids, the drawn positive first.
-        positives: for each question, all passages known to be relevant.
+        groups: a list of passage ids for each question: its positive, then its hard negatives.
+        positives: for each question, the ids of all passages known to be relevant.
+
+    Returns:
+        The masks, on the CPU.
+
+    Shapes:
+        - ``groups``: Q lists of ``1 + n`` ids
+        - returns: ``positive (Q,)``, ``allowed (Q, P)``, ``own (Q, P)`` with ``P = Q (1 + n)``
 
     Raises:
-        TrainingError: groups of different sizes, or a question that is left without any negative.
+        TrainingError: groups of different sizes, or a question without any negative.
+
+    Source: in-batch negatives as in DPR (Karpukhin et al. 2020, arXiv 2004.04906); the masking of known
+    positives and of repeated passages is ours.
+
+    Example:
+        >>> from ernie_search.losses import candidates
+        >>> who = candidates([["p1", "n1"], ["p2", "p1"]], positives=[{"p1"}, {"p2"}])
+        >>> who.positive.tolist()
+        [0, 2]
+        >>> who.allowed.int().tolist()  # p1 occurs twice: each question sees it once
+        [[1, 1, 1, 0], [0, 1, 1, 1]]
     """
     size = len(groups[0])
     if any(len(group) != size for group in groups):

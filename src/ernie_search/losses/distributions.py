@@ -1,4 +1,4 @@
-"""Scores over candidates as distributions, and how far two of them are apart: shared by the distillations."""
+"""Distributions over candidates and their KL divergence, shared by the distillation losses."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,28 @@ import torch
 from torch import Tensor
 
 HIDDEN = -1e9
-"""Stands for minus infinity in log-softmax, where a true infinity would make ``0 * inf`` in KL."""
+"""Used as minus infinity in log-softmax, since a true infinity would give ``0 * inf`` = NaN in the KL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distilled:
-    """The loss, and the teacher's mean entropy in nats: flat or one-hot teachers teach nothing."""
+    """The value of a distillation loss.
+
+    Attributes:
+        loss: scalar in nats.
+        teacher_entropy: the teacher's mean entropy in nats, without a gradient. Log it: a teacher that is
+            almost flat or almost one-hot has little to teach.
+    """
 
     loss: Tensor
     teacher_entropy: Tensor
 
 
 def log_distribution(scores: Tensor, allowed: Tensor, temperature: float) -> Tensor:
-    """Log-softmax of ``scores / temperature`` over the last dimension, among the allowed entries alone.
+    """Log-softmax of ``scores / temperature`` over the allowed entries of the last dimension.
 
     Args:
-        scores: ``(..., P)``; what stands at entries that are not allowed is never read.
+        scores: ``(..., P)``; entries that are not allowed are ignored.
         allowed: ``(..., P)`` bool.
         temperature: above zero.
     """
@@ -39,10 +45,9 @@ def entropy_rows(log_p: Tensor) -> Tensor:
 
 
 def mean_over_questions(rows: Tensor, allowed: Tensor) -> Tensor:
-    """Mean of ``rows (Q,)`` over the questions that have a choice; zero where none has one.
+    """Mean of ``rows (Q,)`` over the questions with at least two candidates; zero if there are none.
 
-    One candidate or none (a list that was never scored, or lost all its scored negatives) is no choice: such
-    a question neither counts nor makes the mean smaller.
+    A question with fewer (its list was never scored, or lost all scored negatives) is left out of the mean.
     """
     present = (allowed.sum(dim=-1) > 1).to(rows.dtype)
     return (rows * present).sum() / present.sum().clamp(min=1)
@@ -57,13 +62,13 @@ def distil(
     student_temperature: float,
     detach_teacher: bool = True,
 ) -> Distilled:
-    """``KL(softmax(teacher / T_teacher) || softmax(student / T_student))``, mean over questions.
+    """``KL(softmax(teacher / T_teacher) || softmax(student / T_student))``, averaged over questions.
 
     Args:
         teacher, student: ``(Q, P)`` scores of the same candidates.
-        allowed: ``(Q, P)`` bool; other candidates leave both softmaxes.
+        allowed: ``(Q, P)`` bool; other candidates are left out of both softmaxes.
         teacher_temperature, student_temperature: above zero.
-        detach_teacher: no gradient into the teacher's side.
+        detach_teacher: stop the gradient on the teacher's side.
     """
     log_teacher = log_distribution(
         teacher.detach() if detach_teacher else teacher, allowed, teacher_temperature

@@ -1,7 +1,7 @@
-"""MaxSim in one fused kernel, on a GPU where the package ``late-interaction-kernels`` is installed.
+"""MaxSim as one fused GPU kernel, from the optional package ``late-interaction-kernels``.
 
-Never assumed: before its first use on a device, its scores and gradients are compared there with our own
-form's. A kernel that is absent, fails or differs is not used, and the run goes on with ours.
+Before its first use on a device, the kernel's scores and gradients are compared there with our own code. A
+kernel that is missing, fails or differs is not used, and training continues with our own code.
 """
 
 import functools
@@ -17,24 +17,24 @@ from torch import Tensor
 
 PACKAGES = ("late_interaction_kernels", "triton")
 TOLERANCE = 5e-3
-"""Largest difference of scores and gradients, relative to the largest entry: a GPU's products of fp32
-numbers may be taken in tf32, which keeps 10 bits."""
+"""Largest accepted difference of scores and gradients, relative to the largest entry: a GPU may multiply fp32
+numbers in tf32, which keeps 10 bits."""
 CHECKED = (3, 33, 5, 70, 64)
-"""Questions, their tokens, passages, their tokens, and width of what is compared: no powers of two."""
+"""Sizes of the comparison: questions, their tokens, passages, their tokens, width; few are powers of two."""
 
 Scores = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""``(queries, query_mask, passages, passage_mask)`` to ``(Q, P)`` mean scores."""
+"""A MaxSim: ``(queries, query_mask, passages, passage_mask)`` to ``(Q, P)`` mean scores."""
 
 _log = logging.getLogger(__name__)
 
 
 def installed() -> bool:
-    """Whether the kernel's packages are there; whether they work is for :func:`usable` to say."""
+    """Whether the kernel's packages are installed; :func:`usable` says whether they work."""
     return all(importlib.util.find_spec(name) is not None for name in PACKAGES)
 
 
 def fused_maxsim(queries: Tensor, query_mask: Tensor, passages: Tensor, passage_mask: Tensor) -> Tensor:
-    """:func:`ernie_search.losses.maxsim` by the kernel, which gives sums over question tokens.
+    """:func:`ernie_search.losses.maxsim` computed by the kernel.
 
     Args:
         queries: ``(Q, Lq, d)`` token vectors.
@@ -45,7 +45,7 @@ def fused_maxsim(queries: Tensor, query_mask: Tensor, passages: Tensor, passage_
     Returns:
         ``(Q, P)`` mean scores.
     """
-    kernel: Any = importlib.import_module(PACKAGES[0])
+    kernel: Any = importlib.import_module(PACKAGES[0])  # it gives sums over question tokens
     # "unified" sums gradients in fp32; the package's own choice may halve their precision.
     masks = {"q_mask": query_mask, "d_mask": passage_mask}
     sums: Tensor = kernel.maxsim(queries, passages, **masks, backward="unified")
@@ -54,11 +54,11 @@ def fused_maxsim(queries: Tensor, query_mask: Tensor, passages: Tensor, passage_
 
 @functools.cache
 def usable(device: torch.device, own: Scores, fused: Scores = fused_maxsim) -> bool:
-    """Whether the kernel gives what ``own`` gives on ``device``; asked once a device.
+    """Whether the kernel agrees with ``own`` on ``device``; checked once per device.
 
     Args:
         device: of the tensors.
-        own: the form that it is compared with.
+        own: the implementation to compare with.
         fused: the kernel.
     """
     if device.type != "cuda" or not installed():
@@ -75,7 +75,7 @@ def usable(device: torch.device, own: Scores, fused: Scores = fused_maxsim) -> b
 
 
 def difference(device: torch.device, own: Scores, fused: Scores) -> float:
-    """Largest difference of scores and of both gradients of two forms, relative to the largest entry."""
+    """Largest difference in scores and both gradients of two MaxSims, relative to the largest entry."""
     questions, asked, count, length, width = CHECKED
     generator = torch.Generator().manual_seed(0)
 

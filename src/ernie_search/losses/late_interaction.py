@@ -1,13 +1,11 @@
-"""MaxSim for training: chunked, with a backward that keeps the winners only, or not even them.
+"""MaxSim for training, with memory that does not grow with the number of token pairs.
 
-``s(q, p) = mean_i max_j <q_i, p_j>`` (Khattab & Zaharia 2020; the mean over question tokens instead of their
-sum makes scale and temperature independent of the question's length).
+A plain einsum keeps all ``Q x P x Lq x Lp`` token products until the backward pass. Here only the position
+of each maximum is kept, ``Q x P x Lq`` integers, and the products exist for one chunk of passages at a time.
+With ``recompute`` not even the positions are kept, as they grow with the square of the batch: the backward
+pass finds them again.
 
-The plain form holds all ``Q x P x Lq x Lp`` token products until the backward. Here only the place of each
-maximum is kept, ``Q x P x Lq`` numbers, and products exist for a chunk of passages at a time. Where even that
-is too much, as it grows with the square of the batch, the backward finds the places again.
-
-On a GPU a fused kernel takes its place where one is installed and agrees; see ``fused.py``.
+On a GPU a fused kernel is used instead if one is installed and agrees with this code; see ``fused.py``.
 """
 
 import math
@@ -21,11 +19,11 @@ from torch import Tensor
 from ernie_search.losses.fused import fused_maxsim, usable
 
 CHUNK_ELEMENTS = 1 << 21
-"""Token products held at once (8 MiB in fp32): small enough for the cache, large enough for the product."""
+"""Token products held at once (8 MiB in fp32): few enough for the cache, enough for a fast product."""
 
 _kept = threading.local()
-"""A thread's buffer for token products: taken and given back with every chunk, always of another size, they
-would leave holes in the heap that nothing fits into (a third of a large step's memory)."""
+"""Each thread's buffer for token products. Allocating a block of another size for every chunk fragments the
+heap, which cost a third of a large step's memory."""
 
 
 class _MaxSim(torch.autograd.Function):
@@ -54,12 +52,12 @@ class _MaxSim(torch.autograd.Function):
         to_queries = torch.zeros_like(flat)
         to_passages = torch.zeros_like(passages)
         for chunk in _chunks(flat, passages):
-            # (Q, Lq, C): what one unit of each token's maximum is worth to the loss.
+            # (Q, Lq, C): the gradient of each token's maximum.
             worth = (weights[:, :, None] * grads[0][:, None, chunk]).reshape(len(flat), -1)
             read, to_read = passages[chunk], to_passages[chunk]
             place = _best(flat, read, hidden[chunk])[1] if ctx.recompute else winners[:, chunk].t()
             for rows in _rows(flat, read):
-                # One row a question token, with its worth at the winning passage token: (C, N, Lp).
+                # One row per question token, with that gradient at the winning passage token: (C, N, Lp).
                 chosen = _buffer(flat, len(read), rows.stop - rows.start, read.shape[1]).zero_()
                 chosen.scatter_(2, place[:, rows, None].long(), worth[rows].t()[:, :, None])
                 part = flat[rows].expand(len(read), -1, -1)
@@ -70,7 +68,7 @@ class _MaxSim(torch.autograd.Function):
 
 
 def _chunks(flat: Tensor, passages: Tensor) -> Iterator[slice]:
-    """Passages whose products with all question tokens are held together; one, where even those are many."""
+    """Passages whose products with all question tokens are held together; at least one passage a chunk."""
     size = max(1, CHUNK_ELEMENTS // max(1, len(flat) * passages.shape[1]))
     for start in range(0, len(passages), size):
         yield slice(start, min(start + size, len(passages)))
@@ -84,7 +82,7 @@ def _rows(flat: Tensor, passages: Tensor) -> Iterator[slice]:
 
 
 def _buffer(like: Tensor, *shape: int) -> Tensor:
-    """Room for products of this thread; it holds until the next call."""
+    """This thread's buffer as a tensor of ``shape``; the next call overwrites it."""
     size = math.prod(shape)
     kept: Tensor | None = getattr(_kept, "buffer", None)
     if kept is None or kept.dtype != like.dtype or kept.device != like.device or len(kept) < size:
@@ -93,7 +91,7 @@ def _buffer(like: Tensor, *shape: int) -> Tensor:
 
 
 def _best(flat: Tensor, passages: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """``(C, N)`` largest product of N question tokens with the tokens of C passages, and where it is."""
+    """``(C, N)`` largest product of N question tokens with the tokens of C passages, and its position."""
     best = flat.new_empty(len(passages), len(flat))
     place = torch.empty(best.shape, dtype=torch.int32, device=flat.device)
     for rows in _rows(flat, passages):
@@ -113,17 +111,37 @@ def maxsim(
     *,
     recompute: bool = False,
 ) -> Tensor:
-    """Late-interaction scores of every question with every passage.
+    """Late-interaction scores of every question with every passage, differentiable in both.
+
+    ``s(q, p) = mean_i max_j <q_i, p_j>``: each question token is scored by its best passage token. The mean
+    over question tokens, in place of ColBERT's sum, makes scale and temperature independent of the question's
+    length.
 
     Args:
-        queries: ``(Q, Lq, d)`` token vectors.
-        query_mask: ``(Q, Lq)`` bool; false tokens count for nothing.
-        passages: ``(P, Lp, d)`` token vectors.
-        passage_mask: ``(P, Lp)`` bool; false tokens are never the maximum. Each row needs one true.
-        recompute: keep nothing for the backward but the arguments; it then takes the products once more.
+        queries: token vectors of the questions.
+        query_mask: false tokens are left out of the mean.
+        passages: token vectors of the passages.
+        passage_mask: false tokens are never the maximum; each passage needs at least one true token.
+        recompute: keep nothing for the backward pass, which then computes the token products again.
 
     Returns:
-        ``(Q, P)``: the mean over question tokens of the best product with a passage token.
+        The scores.
+
+    Shapes:
+        - ``queries``: ``(Q, Lq, d)``, ``query_mask`` (bool): ``(Q, Lq)``
+        - ``passages``: ``(P, Lp, d)``, ``passage_mask`` (bool): ``(P, Lp)``
+        - returns: ``(Q, P)``
+
+    Source: ColBERT (Khattab and Zaharia 2020, arXiv 2004.12832).
+
+    Example:
+        >>> import torch
+        >>> from ernie_search.losses import maxsim
+        >>> queries = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> passages = torch.tensor([[[1.0, 0.0], [0.6, 0.8]], [[0.0, 1.0], [9.0, 9.0]]])
+        >>> passage_mask = torch.tensor([[True, True], [True, False]])  # the last token is padding
+        >>> maxsim(queries, torch.ones(1, 2, dtype=torch.bool), passages, passage_mask)
+        tensor([[0.9000, 0.5000]])
     """
     if queries.is_cuda and usable(queries.device, own_maxsim):
         return fused_maxsim(queries, query_mask, passages, passage_mask)
@@ -138,7 +156,7 @@ def own_maxsim(
     *,
     recompute: bool = False,
 ) -> Tensor:
-    """:func:`maxsim` in torch's own operations, on any device."""
+    """:func:`maxsim` in plain torch operations, on any device."""
     kept = query_mask.to(queries.dtype)
     weights = kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
     arguments = (queries, passages, weights, ~passage_mask, recompute)

@@ -1,4 +1,4 @@
-"""Cascade distillation: the cross-encoder teaches a reading over the question's own list."""
+"""Cascade distillation: a cross-encoder teaches one reading over each question's own list."""
 
 from torch import Tensor
 
@@ -13,18 +13,38 @@ def listwise_distillation(
     teacher_temperature: float,
     student_temperature: float,
 ) -> Distilled:
-    """``L_CE>X = KL(P_CE || P_X)`` over each question's own list, mean over questions.
+    """KL divergence of one reading from a cross-encoder over each question's list, averaged over questions.
 
-    ``X`` is late interaction (the cascade, CE > LI) or the dual-encoder (the short cut, CE > DE).
+    ``L_CE>X = KL(P_CE || P_X)``, where ``X`` is late interaction (the cascade, CE > LI) or the single vector
+    (the short cut, CE > DE).
 
     Args:
-        teacher: ``(Q, L)`` raw logits of the cross-encoder, positive first; never gets a gradient.
-        student: ``(Q, L)`` scores of one reading for the same passages.
-        kept: ``(Q, L)`` bool; false for padding, for known positives other than the drawn one, and for what
-            was never scored. A question that keeps nothing is left out of the mean.
-        teacher_temperature, student_temperature: start where the teacher's entropy is 0.5 to 1.5 nats.
+        teacher: raw logits of the cross-encoder; they never get a gradient.
+        student: scores of one reading for the same passages.
+        kept: false for padding, for known positives other than the one drawn, and for passages without a
+            score. A question with fewer than two kept passages is left out of the mean.
+        teacher_temperature, student_temperature: begin where the teacher's entropy is 0.5 to 1.5 nats.
 
-    Source: ERNIE-Search (Lu et al. 2022), cascade distillation.
+    Returns:
+        The loss, and the teacher's entropy.
+
+    Shapes:
+        - ``teacher``, ``student``, ``kept`` (bool): ``(Q, L)``, L passages a list
+        - returns: scalars
+
+    Source: the cascade distillation of ERNIE-Search (Lu et al. 2022, arXiv 2205.09153); its details are ours.
+
+    Example:
+        >>> import torch
+        >>> from ernie_search.losses import listwise_distillation
+        >>> logits = torch.tensor([[6.0, 4.0, -1.0], [5.0, float("nan"), float("nan")]])
+        >>> late = torch.tensor([[0.61, 0.57, 0.55], [0.70, 0.40, 0.30]])
+        >>> scored = logits.isfinite()
+        >>> found = listwise_distillation(
+        ...     logits.nan_to_num(), late, scored, teacher_temperature=2.0, student_temperature=0.03
+        ... )
+        >>> round(found.loss.item(), 4)  # of the first question alone: the second has one scored passage
+        0.0559
     """
     return distil(
         teacher,

@@ -112,7 +112,7 @@ class JointEncoder(SentenceTransformer):
         return next((self.prompts[name] or "" for name in names if self.prompts.get(name)), "")
 
     def _load_default_modules(self, *args: Any, **kwargs: Any) -> Any:
-        """A bare encoder gets [CLS] and the dot product, as in the paper, in place of mean pooling."""
+        """A bare encoder gets [CLS] and the dot product in place of mean pooling (docs/method.md)."""
         modules, config = super()._load_default_modules(*args, **kwargs)
         pooled = [m for m in modules if isinstance(m, Transformer)]
         if pooled and len(modules) > 1:

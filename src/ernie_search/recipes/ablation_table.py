@@ -13,7 +13,7 @@ MAIN, SECOND = "MRR@10", "recall@50"
 ALONE, BOTH, FULL = "alone", "both", "full"
 LATE, CROSS = "ceiling-late", "ceiling-cross"
 SMALLEST_GAP = 0.05
-"""Of ceiling over alone, for the gap closed to mean anything (METHOD, "What it must be compared with")."""
+"""The least ceiling over *alone* for which a gap is given (docs/method.md, "Baselines and gap closed")."""
 SMALLEST_SHOWN_P = 0.001
 
 

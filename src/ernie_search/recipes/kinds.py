@@ -63,4 +63,4 @@ KINDS: dict[str, Kind] = {
     "score": Kind(ScoreStage, "score the lists with it, drop likely positives"),
     "cascade": Kind(TrainSettings, "train the joint model on the scored lists"),
 }
-"""In the order of METHOD's path."""
+"""In the order of docs/method.md, "The stages"."""

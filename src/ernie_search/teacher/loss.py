@@ -61,7 +61,7 @@ class PairTally(Tally):
 
 
 class ListwiseLoss(nn.Module):
-    """``-log softmax over the list of s_CE / tau`` at the positive (METHOD, "Three interactions").
+    """``-log softmax over the list of s_CE / tau`` at the positive (docs/method.md, "The teacher").
 
     How often the positive comes first, and the entropy of the softmax in nats, gather until
     :meth:`take_raw`.

@@ -11,7 +11,7 @@ from ernie_search.typed_settings import TypedSettings, parse_typed
 
 
 class TeacherSettings(TypedSettings):
-    """Listwise training of cross-encoders on positive and mined negatives (METHOD, "The path", 3).
+    """Listwise training of cross-encoders on positive and mined negatives (docs/method.md, "The teacher").
 
     The figures are ours, for a small base and minutes of training.
 

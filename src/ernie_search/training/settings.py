@@ -15,7 +15,7 @@ TOKEN_TERMS = ("late", "cascade", "attention")
 
 
 class TrainSettings(TypedSettings):
-    """Training of the joint encoder: a warm-up (METHOD, losses 1 and 2), or the cascade (all of them).
+    """Training of the joint encoder: a warm-up (losses 1 and 2 of docs/method.md), or the cascade.
 
     Attributes:
         steps: optimizer steps.

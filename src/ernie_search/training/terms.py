@@ -1,8 +1,8 @@
 """The terms of the loss: each one function of what a step read, and one line in :data:`TERMS`.
 
-``L = L_DE + L_LI + w_i L_LI>DE + w_c L_CE>LI + w_d L_CE>DE + w_a L_att + w_r L_dual`` (METHOD, "The losses"),
-and MarginMSE and two other teachers of the single vector for comparison. A term of weight zero is not called,
-so that what only it needs (a second pass, a teacher's pass, the token matrix) is not computed.
+``L = L_DE + L_LI + w_i L_LI>DE + w_c L_CE>LI + w_d L_CE>DE + w_a L_att + w_r L_dual`` (docs/method.md, "The
+total loss"), and MarginMSE and two other teachers of the single vector for comparison. A term of weight zero
+is not called, so that what only it needs (a second pass, a teacher's pass, the token matrix) is not computed.
 """
 
 from collections.abc import Callable, Sequence
