@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ernie_search.errors import ModelError
 from ernie_search.files import fingerprint
-from ernie_search.model.base import keep_layers, longest_text, resolve_base
+from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import (
     CPU_TOKEN_BUDGET,
     GPU_TOKEN_BUDGET,
@@ -28,7 +28,8 @@ from ernie_search.model.encode import (
     micro_batches,
     padded,
 )
-from ernie_search.model.joint import UNREADABLE, first_line
+from ernie_search.model.saved_files import check_saved_files, listing_saved_files, one_line
+from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call
 
 CHUNK = 4096
 """Pairs tokenized and sorted at a time: what is held of a long list, and enough to sort by length."""
@@ -59,7 +60,15 @@ def new_cross_encoder(
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        made = _open(resolve_base(base), base, max_length=max_length, device=device, num_labels=1)
+        # Adam's small steps vanish in the rounding of 16-bit weights; autocast is for the passes.
+        options = {"num_labels": 1, "model_kwargs": {"dtype": torch.float32}}
+        made = _open(resolve_base(base), base, max_length=max_length, device=device, **options)
+    with one_line(f"{base}: cannot be read with"):
+        if is_causal(_transformer(made, base).base_model):
+            raise ModelError(
+                f"{base}: a decoder, whose tokens see nothing of what follows; choose an encoder as the base "
+                "of a cross-encoder"
+            )
     if layers is not None:
         keep_layers(_transformer(made, base), layers)
     return made
@@ -91,18 +100,31 @@ def _open(
     path: str, name: str, *, max_length: int | None, device: str | None, **options: Any
 ) -> CrossEncoder:
     local = Path(path).is_dir()
-    try:
+    check_saved_files(Path(path))
+    with one_line(f"{name}: cannot be loaded as a cross-encoder"):
         model: CrossEncoder = CrossEncoder(
             path, device=device, activation_fn=nn.Identity(), local_files_only=local, **options
         )
-    except UNREADABLE as error:
-        raise ModelError(f"{name}: cannot be loaded as a cross-encoder ({first_line(error)})") from error
+        check_vocabulary(model.tokenizer, path)
+        check_embedded(model.tokenizer, _transformer(model, name), name)
+    if model.tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{name}: its tokenizer has no padding token, so it can't read two pairs together; "
+            "set its pad_token"
+        )
     limit = longest_text(_transformer(model, name))
     if max_length is not None and limit is not None and max_length > limit:
         raise ModelError(f"max_length={max_length} is more than {name} can read; choose at most {limit}")
     wanted = max_length or min(model.max_seq_length or limit or 512, limit or 512)
     model.max_seq_length = wanted
     return model
+
+
+def save_cross_encoder(model: CrossEncoder, folder: Path) -> None:
+    """Save a plain CrossEncoder directory, with the manifest of its files by which damage shows."""
+    forget_last_call(model.tokenizer)
+    with listing_saved_files(folder):
+        model.save(str(folder))
 
 
 def _transformer(model: CrossEncoder, name: str) -> Any:
