@@ -79,6 +79,17 @@ def bare_base(folder: Path, layers: int = 3, seed: int = 0) -> Path:
     return folder
 
 
+def half_base(folder: Path) -> tuple[Path, Path]:
+    """Two bases of the same weights, of 16 bits each: stored as fp16, and as fp32."""
+    half, full = folder / "half", folder / "full"
+    model = BertModel.from_pretrained(bare_base(folder / "bare", layers=2)).half()
+    for stored, place in ((model, half), (BertModel(model.config).float(), full)):
+        stored.load_state_dict(model.state_dict())
+        stored.save_pretrained(place)
+        tokenizer().save_pretrained(place)
+    return half, full
+
+
 def sentence_base(folder: Path, prompts: dict[str, str] | None = None, layers: int = 3) -> Path:
     """A sentence-transformers model: mean pooling, normalised, cosine."""
     bare = bare_base(folder.with_name(f"{folder.name}-bare"), layers)

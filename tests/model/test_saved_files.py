@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import ernie_search
@@ -200,6 +201,25 @@ def test_the_same_at_another_s_cross_encoder(cross, tmp_path, name, content):
     if content is not None:
         (folder / name).write_bytes(content)
     refused(load_cross_encoder, folder)
+
+
+def test_a_model_that_is_no_cross_encoder_has_no_scores(bare, cross, tmp_path):
+    assert "no cross-encoder (BertModel has no head" in refused(load_cross_encoder, bare)
+    folder = shutil.copytree(cross, tmp_path / "copy")
+    (folder / FILES_FILE).unlink()
+    (folder / "sentence_bert_config.json").unlink()  # which says that it classifies
+    assert "cannot be loaded as a cross-encoder" in refused(load_cross_encoder, folder)
+
+
+def test_vectors_and_scores_that_are_not_finite_are_refused(bare, cross, tmp_path):
+    for source, load in ((bare, partial(from_base, settings=SETTINGS)), (cross, load_cross_encoder)):
+        folder = shutil.copytree(source, tmp_path / source.name)
+        (folder / FILES_FILE).unlink(missing_ok=True)
+        weights = load_file(folder / "model.safetensors")
+        save_file(
+            {name: value * np.float32("nan") for name, value in weights.items()}, folder / "model.safetensors"
+        )
+        assert "not finite; choose another model" in refused(load, str(folder))
 
 
 @pytest.mark.parametrize("make", [from_base, new_cross_encoder])

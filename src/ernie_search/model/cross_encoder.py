@@ -31,6 +31,7 @@ from ernie_search.model.encode import (
 from ernie_search.model.saved_files import check_saved_files, listing_saved_files, one_line
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call
 
+TASK = "sequence-classification"
 CHUNK = 4096
 """Pairs tokenized and sorted at a time: what is held of a long list, and enough to sort by length."""
 
@@ -85,7 +86,8 @@ def load_cross_encoder(
         device: where to; by default a GPU where there is one.
 
     Raises:
-        ModelError: no such model, one with several labels, or one that reads less than ``max_length``.
+        ModelError: no such model, a damaged one, one without a trained head, one with several labels, or one
+            that reads less than ``max_length``.
     """
     name = str(name_or_path)
     found = _open(name, name, max_length=max_length, device=device)
@@ -93,6 +95,13 @@ def load_cross_encoder(
         raise ModelError(
             f"{name}: gives {found.num_labels} scores for a pair; choose a cross-encoder with one label"
         )
+    if getattr(found[0], "transformer_task", "") == TASK:
+        stored = _transformer(found, name).config.architectures
+        if stored and not stored[0].endswith("ForSequenceClassification"):
+            raise ModelError(
+                f"{name}: no cross-encoder ({stored[0]} has no head that gives scores, and a fresh one gives "
+                "random ones); train it as a teacher first, or choose another"
+            )
     return found
 
 
@@ -107,11 +116,15 @@ def _open(
         )
         check_vocabulary(model.tokenizer, path)
         check_embedded(model.tokenizer, _transformer(model, name), name)
-    if model.tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"{name}: its tokenizer has no padding token, so it can't read two pairs together; "
-            "set its pad_token"
-        )
+        if model.tokenizer.pad_token_id is None:
+            raise ModelError(
+                f"{name}: its tokenizer has no padding token, so it can't read two pairs together; "
+                "set its pad_token"
+            )
+        # What doesn't fit together in another's model often shows only there.
+        found = model.predict([("tea", "rice")], activation_fn=nn.Identity(), show_progress_bar=False)
+        if not np.isfinite(found).all():
+            raise ModelError(f"{name}: its scores are not finite; choose another model")
     limit = longest_text(_transformer(model, name))
     if max_length is not None and limit is not None and max_length > limit:
         raise ModelError(f"max_length={max_length} is more than {name} can read; choose at most {limit}")
@@ -173,7 +186,7 @@ def reads_plain_pairs(model: CrossEncoder) -> bool:
     return (
         len(model) == 1
         and isinstance(first, Transformer)
-        and getattr(first, "transformer_task", "") == "sequence-classification"
+        and getattr(first, "transformer_task", "") == TASK
         and "message" not in getattr(first, "modality_config", {})
         and not model.default_prompt_name
         and bool(getattr(model.tokenizer, "is_fast", False))
