@@ -157,6 +157,15 @@ def test_teachers_of_an_older_version_are_refused(whole, tmp_path):
         Teachers.open(copy)
 
 
+@pytest.mark.parametrize("content", ["[]", "3", '{"format": 2}', '{"format": 2, "teachers": [{"model": 5}]}'])
+def test_a_list_of_teachers_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "teachers.json").write_text(content)
+    with pytest.raises(
+        ModelError, match=r"teachers\.json: not as it was written .*train the teachers again$"
+    ):
+        Teachers.open(tmp_path)
+
+
 def test_teachers_that_an_older_version_began_are_not_gone_on_with(base, tmp_path):
     mined, chosen = lists(tmp_path / "lists"), settings(base)
     with pytest.raises(Killed):

@@ -141,7 +141,8 @@ class JointEncoder(SentenceTransformer):
 
     def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
         """A saved model keeps its modules, unless they read the one token that sees nothing of the text."""
-        modules, config = super()._load_config_modules(*args, **kwargs)
+        loaded: Any = super()._load_config_modules(*args, **kwargs)
+        modules, config = loaded
         found = list(modules.values())
         for pooling in found:
             if (
