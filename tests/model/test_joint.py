@@ -132,6 +132,16 @@ def test_what_is_saved_does_not_follow_from_the_last_texts_read(model, tmp_path)
     assert (json.loads(saved)["truncation"], json.loads(saved)["padding"]) == (None, None)
 
 
+def test_a_tokenizer_that_is_saved_once_more_is_the_same(model, tmp_path, monkeypatch):
+    """As sentence-transformers' trainer does after it has saved the model with its card."""
+    monkeypatch.setattr(
+        model, "_create_model_card", lambda *args, **kwargs: model.encode(["rice", "tea grows"])
+    )
+    model.save(str(tmp_path / "saved"))
+    model.tokenizer.save_pretrained(tmp_path / "saved")
+    assert load(tmp_path / "saved", device="cpu").fingerprint == model.fingerprint
+
+
 def test_a_saved_model_is_a_base_that_keeps_its_ways(bare, settings, tmp_path):
     model = from_base(
         str(bare), settings=settings.model_copy(update={"query_prompt": "query: "}), device="cpu"

@@ -269,6 +269,8 @@ class JointEncoder(SentenceTransformer):
         }
         with listing_saved_files(Path(path)):
             super().save(path, *args, **kwargs)
+            # Writing the model card may have read texts, and the trainer saves the tokenizer once more.
+            forget_last_call(self.tokenizer)
             save_file(head, str(Path(path) / HEAD_FILE))
             self.score_settings.write(Path(path))
 
