@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AutoModel, AutoTokenizer
@@ -14,6 +15,7 @@ from ernie_search.model import JointEncoder, ScoreSettings, bundled_base, from_b
 from ernie_search.model import base as base_module
 from ernie_search.model.dropout import attention_dropouts
 from ernie_search.model.head import HEAD_FILE
+from ernie_search.model.saved_files import FILES_FILE
 from ernie_search.model.settings import SETTINGS_FILE
 from tiny_model import HIDDEN, POSITIONS, TEXTS, bare_base, sentence_base
 
@@ -21,6 +23,13 @@ from tiny_model import HIDDEN, POSITIONS, TEXTS, bare_base, sentence_base
 def late_scores(queries, passages):
     """Mean over question tokens of the best passage token, written out."""
     return np.array([[(query @ passage.T).max(1).mean() for passage in passages] for query in queries])
+
+
+def saved_before_manifests(model, folder):
+    """As versions without a manifest of files saved it: damage shows when a library reads it."""
+    model.save(str(folder))
+    (folder / FILES_FILE).unlink()
+    return folder
 
 
 def scores(model):
@@ -121,6 +130,16 @@ def test_what_is_saved_does_not_follow_from_the_last_texts_read(model, tmp_path)
     saved = (tmp_path / "read" / "tokenizer.json").read_text(encoding="utf-8")
     assert saved == (tmp_path / "unread" / "tokenizer.json").read_text(encoding="utf-8")
     assert (json.loads(saved)["truncation"], json.loads(saved)["padding"]) == (None, None)
+
+
+def test_a_tokenizer_that_is_saved_once_more_is_the_same(model, tmp_path, monkeypatch):
+    """As sentence-transformers' trainer does after it has saved the model with its card."""
+    monkeypatch.setattr(
+        model, "_create_model_card", lambda *args, **kwargs: model.encode(["rice", "tea grows"])
+    )
+    model.save(str(tmp_path / "saved"))
+    model.tokenizer.save_pretrained(tmp_path / "saved")
+    assert load(tmp_path / "saved", device="cpu").fingerprint == model.fingerprint
 
 
 def test_a_saved_model_is_a_base_that_keeps_its_ways(bare, settings, tmp_path):
@@ -243,7 +262,7 @@ def test_a_directory_that_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("missing", [HEAD_FILE, SETTINGS_FILE])
 def test_a_directory_without_a_token_head_says_how_to_make_one(model, tmp_path, missing):
-    model.save(str(tmp_path / "saved"))
+    saved_before_manifests(model, tmp_path / "saved")
     (tmp_path / "saved" / missing).unlink()
     with pytest.raises(ModelError, match=r"no token head here.*make one with: ernie-search train"):
         load(tmp_path / "saved")
@@ -265,7 +284,7 @@ def test_a_directory_without_a_token_head_says_how_to_make_one(model, tmp_path, 
     ],
 )
 def test_damaged_files_are_named(model, tmp_path, file, content, says):
-    model.save(str(tmp_path / "saved"))
+    saved_before_manifests(model, tmp_path / "saved")
     (tmp_path / "saved" / file).write_bytes(content)
     with pytest.raises(ModelError, match=says) as caught:
         load(tmp_path / "saved", device="cpu")
@@ -273,7 +292,7 @@ def test_damaged_files_are_named(model, tmp_path, file, content, says):
 
 
 def test_a_head_of_another_width_is_refused(model, tmp_path):
-    model.save(str(tmp_path / "saved"))
+    saved_before_manifests(model, tmp_path / "saved")
     settings = json.loads((tmp_path / "saved" / SETTINGS_FILE).read_text())
     (tmp_path / "saved" / SETTINGS_FILE).write_text(json.dumps(settings | {"token_dim": 8}))
     with pytest.raises(ModelError, match="not of this model"):
@@ -315,6 +334,39 @@ def test_lengths_beyond_the_positions_are_refused(sentence):
         ModelError, match=f"length 65 is more than the base can read; choose at most {POSITIONS}"
     ):
         from_base(str(sentence), settings=ScoreSettings(passage_length=65), device="cpu")
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+def test_a_base_stored_in_16_bits_is_trained_and_saved_in_fp32(bare, settings, tmp_path, stored):
+    AutoModel.from_pretrained(bare).to(stored).save_pretrained(tmp_path / "half")
+    AutoTokenizer.from_pretrained(bare).save_pretrained(tmp_path / "half")
+    model = from_base(str(tmp_path / "half"), settings=settings, device="cpu")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    expected = AutoModel.from_pretrained(tmp_path / "half").state_dict()
+    assert {value.dtype for value in expected.values()} == {stored}  # what it was saved in
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, expected[name].float())
+    model.save(str(tmp_path / "saved"))
+    found = load_file(tmp_path / "saved" / "model.safetensors")
+    assert {value.dtype for value in found.values()} == {torch.float32}
+    model.half().save(str(tmp_path / "asked"))  # whoever asks for 16 bits has them
+    assert load(tmp_path / "asked", device="cpu").backbone.dtype == torch.float16
+    again = from_base(str(tmp_path / "asked"), settings=settings, device="cpu")
+    assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
+
+
+def test_a_matryoshka_base_gives_whole_vectors(sentence, settings, tmp_path):
+    plain = SentenceTransformer(str(sentence), device="cpu", local_files_only=True)
+    expected = plain.encode(TEXTS)
+    plain.truncate_dim = 8
+    plain.save(str(tmp_path / "cut"), create_model_card=False)
+    assert SentenceTransformer(str(tmp_path / "cut"), device="cpu").encode(TEXTS).shape[1] == 8
+    model = from_base(str(tmp_path / "cut"), settings=settings, device="cpu")
+    np.testing.assert_allclose(model.encode_joint(TEXTS, "passage").dense, expected, atol=1e-6)
+    model.save(str(tmp_path / "saved"))
+    assert load(tmp_path / "saved", device="cpu").get_embedding_dimension() == HIDDEN
+    again = SentenceTransformer(str(tmp_path / "saved"), device="cpu", local_files_only=True)
+    np.testing.assert_allclose(again.encode(TEXTS), expected, atol=1e-6)
 
 
 def test_the_fingerprint_follows_whatever_changes_the_vectors(sentence, settings):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
 
 from ernie_search.errors import DataError, ModelError, SettingsError, TrainingError
@@ -16,6 +17,7 @@ from ernie_search.teacher import Teachers, train_teachers
 from ernie_search.teacher.folds import fold_of
 from ernie_search.training.checkpoints import checkpoint_steps
 from event_files import scalars
+from tiny_model import half_base
 from tiny_teacher import TRAIN, collection, lists, settings, training_lists
 
 
@@ -155,6 +157,15 @@ def test_teachers_of_an_older_version_are_refused(whole, tmp_path):
         Teachers.open(copy)
 
 
+@pytest.mark.parametrize("content", ["[]", "3", '{"format": 2}', '{"format": 2, "teachers": [{"model": 5}]}'])
+def test_a_list_of_teachers_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "teachers.json").write_text(content)
+    with pytest.raises(
+        ModelError, match=r"teachers\.json: not as it was written .*train the teachers again$"
+    ):
+        Teachers.open(tmp_path)
+
+
 def test_teachers_that_an_older_version_began_are_not_gone_on_with(base, tmp_path):
     mined, chosen = lists(tmp_path / "lists"), settings(base)
     with pytest.raises(Killed):
@@ -181,6 +192,17 @@ def test_questions_whose_second_positive_is_known_to_their_teacher_are_counted(b
     found = json.loads((tmp_path / "run" / "teachers.json").read_text(encoding="utf-8"))["teachers"]
     shares = [one["shared_positives"] for one in found]
     assert shares == pytest.approx([1 / folds.count(0), 1 / folds.count(1)], abs=1e-4)
+
+
+def test_a_base_stored_in_16_bits_is_trained_as_its_fp32_twin(tmp_path):
+    found = []
+    for number, base in enumerate(half_base(tmp_path)):
+        folder = tmp_path / f"run-{number}"
+        chosen = settings(str(base), steps=2, folds=1, evaluations=0)
+        train_teachers(collection(), lists(tmp_path / f"lists-{number}"), folder, chosen)
+        found.append(load_file(folder / "teacher-0" / "model" / "model.safetensors"))
+    assert {value.dtype for value in found[0].values()} == {torch.float32}
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
 
 
 def test_it_learns_what_tells_the_positives_apart(base, tmp_path):

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.model import load
 from ernie_search.training import TrainSettings, train
 from ernie_search.training.dev import DevEvaluator
 from ernie_search.types import Passage, Query
+from tiny_model import bare_base, decoder_base, half_base
 from tiny_training import CROPS, TRAIN, collection, settings, weights
 
 QUICK: dict[str, Any] = {"steps": 4, "evaluations": 0, "checkpoints": 1}
@@ -66,6 +68,42 @@ def test_without_dev_the_model_is_that_of_the_last_step(base, tmp_path):
 def test_layers_are_cut_and_saved_so(base, tmp_path):
     result = train(collection(), tmp_path / "run", settings(**QUICK), base=base, layers=1)
     assert load(result.model).backbone.config.num_hidden_layers == 1
+
+
+def test_a_base_stored_in_16_bits_is_trained_as_its_fp32_twin(tmp_path):
+    found = []
+    for number, base in enumerate(half_base(tmp_path)):
+        result = train(collection(), tmp_path / f"run-{number}", settings(**QUICK), base=str(base))
+        assert load(result.model).backbone.dtype == torch.float32
+        found.append(weights(result.model))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "matryoshka"])
+def test_decoders_and_matryoshka_bases_are_trained_to_the_end(base, tmp_path, kind):
+    folder = tmp_path / "base"
+    if kind == "matryoshka":
+        plain = SentenceTransformer(base, truncate_dim=8, device="cpu", local_files_only=True)
+        plain.save(str(folder))
+    else:
+        decoder_base(folder, kind)
+    chosen = settings(steps=2, evaluations=1, checkpoints=1)
+    result = train(collection(), tmp_path / "run", chosen, base=str(folder))
+    model = load(result.model)
+    found = model.encode_joint(["where does tea grow?", "rice"], "query").dense
+    assert abs(found[0] - found[1]).max() > 1e-3
+    plain = SentenceTransformer(str(result.model), device="cpu", local_files_only=True)
+    expected = plain.encode_query(["where does tea grow?", "rice"], normalize_embeddings=True)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_base_without_a_tokenizer_is_refused_and_leaves_no_mark(tmp_path):
+    folder = bare_base(tmp_path / "base")
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="no tokenizer in this directory"):
+        train(collection(), tmp_path / "run", settings(**QUICK), base=str(folder))
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_the_best_checkpoint_is_kept_where_it_is_not_the_last(base, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ernie_search.errors import ModelError
 from ernie_search.model.encode import autocast
-from ernie_search.model.joint import first_line
+from ernie_search.model.saved_files import first_line
 
 PROJECTIONS = (("query", "key"), ("q_lin", "k_lin"))
 """What the query and key projections are called: BERT's kin (ERNIE, RoBERTa, ELECTRA, MiniLM), DistilBERT."""

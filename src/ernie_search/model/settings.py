@@ -45,7 +45,7 @@ class ScoreSettings(BaseModel):
         """Read ``ernie_search.json``; ModelError names the file and the first thing that is wrong."""
         try:
             return cls.model_validate(read_json(folder / SETTINGS_FILE))
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             # Not its advice to delete the file: without it there is no joint model.
             what = str(error).partition(";")[0]
             raise ModelError(f"{what}; save the model again, or mend the file") from error

@@ -5,9 +5,12 @@ from typing import Any
 
 from ernie_search.errors import ModelError
 from ernie_search.model.base import resolve_base
+from ernie_search.model.saved_files import check_saved_files
 
 TRAINED = ("best", "last")
 """The models inside the folder of a training run."""
+WORD_BOUNDARY = "▁"
+"""What T5's kind of tokenizer has beside its special tokens when it has no words."""
 
 
 def open_tokenizer(model: str) -> Any:
@@ -25,6 +28,7 @@ def open_tokenizer(model: str) -> Any:
     folder = Path(place)
     if folder.is_file():
         raise ModelError(f"{model}: a file; name the directory of a model, or a base")
+    check_saved_files(folder, weights=False)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
     except Exception as error:  # a broken file raises KeyError, ValueError, or the tokenizers' bare Exception
@@ -38,9 +42,72 @@ def open_tokenizer(model: str) -> Any:
                 f"{model}: its tokenizer.json, or a file beside it, cannot be read; save the model again"
             ) from error
         raise _none_in(folder) from error
-    if folder.is_dir() and not _has_vocabulary(tokenizer, folder):
-        raise _none_in(folder)
+    check_vocabulary(tokenizer, place)
     return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, model: str) -> None:
+    """Refuse a tokenizer without words: of a config alone transformers makes one that reads all words alike.
+
+    Args:
+        tokenizer: as transformers has made it.
+        model: the directory or the hub name that it was made from.
+
+    Raises:
+        ModelError: it knows no words.
+    """
+    folder = Path(model)
+    if folder.is_dir() and not _has_vocabulary_file(tokenizer, folder):
+        raise _none_in(folder)
+    own = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens, WORD_BOUNDARY}
+    if own.issuperset(tokenizer.get_vocab()):
+        raise ModelError(
+            f"{model}: its tokenizer knows no words (its files are missing); choose another model"
+        )
+
+
+def check_embedded(tokenizer: Any, backbone: Any, model: str) -> None:
+    """Refuse a tokenizer whose ids go beyond the rows of the model's embedding: some text would fail.
+
+    Raises:
+        ModelError: they do; it names a token.
+    """
+    if not getattr(tokenizer, "is_fast", False):  # some of these read hashes of characters; refused on use
+        return
+    rows = len(backbone.get_input_embeddings().weight)
+    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if highest >= rows:
+        what = "padding token" if highest == tokenizer.pad_token_id else "token"
+        raise ModelError(
+            f"{model}: its {what} {token!r} is number {highest}, and its embedding has {rows} rows, from 0; "
+            "resize the embedding to the tokenizer (resize_token_embeddings), or choose another model"
+        )
+
+
+def give_padding(tokenizer: Any, config: Any, model: str) -> None:
+    """Give a tokenizer without a padding token one to pad with: its token for the end of a text, mostly.
+
+    Many decoders are published without. Which one it is makes no difference to a vector, as attention and
+    pooling leave padding out.
+
+    Args:
+        tokenizer, config: of the model; both get it, so that what is saved has it.
+        model: what messages call it.
+
+    Raises:
+        ModelError: it has none that would do.
+    """
+    if tokenizer.pad_token_id is None:
+        found = (tokenizer.eos_token, tokenizer.sep_token, tokenizer.bos_token)
+        token = next((one for one in found if one is not None), None)
+        if token is None:
+            raise ModelError(
+                f"{model}: its tokenizer has no padding token, nor one for a text's end or beginning; "
+                "set its pad_token"
+            )
+        tokenizer.pad_token = token
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def forget_last_call(tokenizer: Any) -> None:
@@ -55,13 +122,16 @@ def forget_last_call(tokenizer: Any) -> None:
         backend.no_padding()
 
 
-def _has_vocabulary(tokenizer: Any, folder: Path) -> bool:
-    """Whether its words are from the folder: of a config alone transformers makes a tokenizer without any.
+def _has_vocabulary_file(tokenizer: Any, folder: Path) -> bool:
+    """Whether its words can be from the folder, or from that of a module in it.
 
     Tokenizers that read bytes or characters need no file.
     """
-    names = dict(tokenizer.vocab_files_names).values()
-    return not names or any((folder / name).is_file() for name in names)
+    names = list(dict(tokenizer.vocab_files_names).values())
+    found = (
+        path for name in (*names, "tokenizer.json") for path in (folder / name, *folder.glob(f"*/{name}"))
+    )
+    return not names or any(path.is_file() for path in found)
 
 
 def _none_in(folder: Path) -> ModelError:

@@ -9,6 +9,7 @@ from ernie_search.errors import ModelError
 from ernie_search.model.alignment import compare_tokenizers
 from ernie_search.model.attention_maps import check_layer
 from ernie_search.model.base import resolve_base
+from ernie_search.model.saved_files import one_line
 from ernie_search.model.tokenizer import open_tokenizer
 from ernie_search.recipes.given_lists import GivenLists
 from ernie_search.recipes.kinds import TeacherStage
@@ -64,8 +65,9 @@ def _layers(model: str, source: Stage) -> int | None:
     if isinstance(settings, TeacherStage) and settings.layers and not settings.use:
         return settings.layers
     try:
-        return int(AutoConfig.from_pretrained(resolve_base(model)).num_hidden_layers)
-    except (OSError, ValueError, AttributeError, ModelError):
+        with one_line(f"{model}: its config cannot be read"):
+            return int(AutoConfig.from_pretrained(resolve_base(model)).num_hidden_layers)
+    except ModelError:
         return None
 
 

@@ -20,10 +20,10 @@ from ernie_search.model.cross_encoder import (
     cross_encoder_fingerprint,
     new_cross_encoder,
     reads_plain_pairs,
+    save_cross_encoder,
 )
 from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
 from ernie_search.model.embedding import use_adding_embeddings
-from ernie_search.model.tokenizer import forget_last_call
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.teacher.batches import ListBatches
 from ernie_search.teacher.folds import trains_on
@@ -180,8 +180,7 @@ class TeacherRun:
     def _finish(self) -> None:
         # The last model: the rate has fallen to zero by then, and nothing independent could choose another.
         with atomic_directory(self.folder / MODEL_FOLDER) as folder:
-            forget_last_call(self.model.tokenizer)
-            self.model.save(str(folder))
+            save_cross_encoder(self.model, folder)
         with contextlib.suppress(OSError):
             (self.folder / "eval").rmdir()  # made for evaluators that write files
         draw_curves(self.folder, PANELS)

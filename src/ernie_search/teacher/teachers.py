@@ -17,6 +17,7 @@ from ernie_search.model.cross_encoder import (
     load_cross_encoder,
     score_pairs,
 )
+from ernie_search.model.saved_files import one_line
 from ernie_search.teacher.folds import fold_of
 
 TEACHERS_FILE = "teachers.json"
@@ -65,19 +66,17 @@ class Teachers:
         folder = Path(path_or_name)
         name = str(path_or_name)
         if (folder / TEACHERS_FILE).is_file():
-            found = read_json(folder / TEACHERS_FILE)
-            if found.get("format") != FORMAT and len(found["teachers"]) > 1:
+            with one_line(f"{folder / TEACHERS_FILE}: not as it was written", "train the teachers again"):
+                found = read_json(folder / TEACHERS_FILE)
+                models = [folder / one["model"] for one in found["teachers"]]
+                expected = [str(one["fingerprint"]) for one in found["teachers"]]
+                known = found.get("format") == FORMAT
+            if not known and len(models) > 1:
                 raise ModelError(
                     f"{folder}: teachers of another version, which shared the questions out otherwise, so "
                     "that they would score what they have seen; delete the folder and train them again"
                 )
-            return Teachers(
-                name,
-                [folder / one["model"] for one in found["teachers"]],
-                expected=[one["fingerprint"] for one in found["teachers"]],
-                max_length=max_length,
-                device=device,
-            )
+            return Teachers(name, models, expected=expected, max_length=max_length, device=device)
         if (folder / STARTED_FILE).is_file():
             raise ModelError(
                 f"{folder}: its teachers are not finished; run the same teacher command again to go on"
