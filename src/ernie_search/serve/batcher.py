@@ -20,6 +20,25 @@ class ClosedError(ErnieSearchError):
     """Work was offered after the end."""
 
 
+class PanicError(Exception):
+    """A library gave up in a way that Python's ``Exception`` does not cover, as Rust's do."""
+
+
+def contained(work: Callable[..., Result], *given: object) -> Result:
+    """Run ``work`` on a thread: what it raises is an ``Exception``, which the event loop survives.
+
+    Raises:
+        PanicError: in the place of any other ``BaseException``.
+        Exception: as ``work``.
+    """
+    try:
+        return work(*given)
+    except Exception:
+        raise
+    except BaseException as error:  # on a thread, so no interrupt and no cancelling is among them
+        raise PanicError(f"{type(error).__name__}: {error}") from error
+
+
 class Batcher(Generic[Item, Result]):
     """A bounded queue before one thread that works on many items at a time.
 
@@ -44,8 +63,8 @@ class Batcher(Generic[Item, Result]):
             work: items to results, in their order; an exception as a result is that item's alone.
             queue: sizes that may wait, all together; one item is always taken if nothing waits.
             together: sizes that are worked on together, one item at least.
-            size: of an item.
-            observe: told the name and the size of each batch that begins.
+            size: of an item; one of size 0 is always taken.
+            observe: told the name and the size of each batch that begins, if it has one.
         """
         self.name, self._work = name, work
         self._queue, self._together, self._size, self._observe = queue, together, size, observe
@@ -71,7 +90,7 @@ class Batcher(Generic[Item, Result]):
         if self._closed:
             raise ClosedError(f"{self.name}: closed")
         size = self._size(item)
-        if self._waiting and self._waiting_size + size > self._queue:
+        if size and self._waiting and self._waiting_size + size > self._queue:
             raise BusyError("too many requests wait; try again in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
@@ -96,10 +115,11 @@ class Batcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         try:
             while batch := self._next():
-                self._observe(self.name, sum(self._size(item) for item, _ in batch))
+                if total := sum(self._size(item) for item, _ in batch):
+                    self._observe(self.name, total)
                 try:
                     results = await loop.run_in_executor(
-                        self._thread, self._work, [item for item, _ in batch]
+                        self._thread, contained, self._work, [item for item, _ in batch]
                     )
                 except Exception as error:
                     results = [error] * len(batch)

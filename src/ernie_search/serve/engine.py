@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ernie_search.errors import ErnieSearchError, SettingsError
-from ernie_search.index import Store, passage_batch
+from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError, StorageError
+from ernie_search.index import Store, check_files, passage_batch
 from ernie_search.search import PairScorer, Searcher, maxsim
-from ernie_search.serve.batcher import Batcher
+from ernie_search.serve.batcher import Batcher, ClosedError
 from ernie_search.serve.batches import Batches
-from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob, WriteJob
+from ernie_search.serve.jobs import Answer, Chore, EncodeJob, Plan, RankJob, WriteJob
 from ernie_search.serve.log import log
 from ernie_search.serve.modes import usable_modes
 from ernie_search.serve.opening import can_write
@@ -73,11 +73,13 @@ class Engine:
         self._encode: Batcher[EncodeJob, list[Row] | Answer] = Batcher(
             "encode", self.batches.encode, size=lambda job: len(job.texts), **options
         )
-        self._rank: Batcher[RankJob | WriteJob | Callable[[], Any], Any] = Batcher(
-            "rank", self.batches.rank, **options
+        self._rank: Batcher[RankJob | WriteJob | Chore | Callable[[], Any], Any] = Batcher(
+            "rank", self.batches.rank, size=lambda job: 0 if isinstance(job, Chore) else 1, **options
         )
         self.modes = usable_modes(searcher)
         self.dim = 0
+        self.trouble: str | None = None
+        """Why the index cannot be read any more; the model still answers."""
         self._writes = 0
         self._optimizing: asyncio.Task[None] | None = None
 
@@ -135,8 +137,34 @@ class Engine:
 
         return await asyncio.to_thread(count)
 
+    async def examine(self, *, thorough: bool = False) -> str | None:
+        """What keeps the index from being read, in one line; None where it can.
+
+        Args:
+            thorough: ask it, too, instead of only looking at its files.
+
+        Raises:
+            ClosedError: after ``close``.
+        """
+
+        def look() -> None:
+            check_files(self.index)
+            if thorough and len(self.index):
+                self.index.search(np.full((1, self.dim), self.dim**-0.5, np.float32), 1)
+                if isinstance(self.index, Store) and "bm25" in self.index.capabilities:
+                    self.index.bm25(["passage"], 1)
+
+        try:
+            await self._rank.submit(Chore(look))
+        except ClosedError:
+            raise
+        except Exception as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        return None
+
     async def search(self, question: str, plan: Plan, *, explain: bool = False) -> Answer:
         """Encode and rank; ``milliseconds`` has "encode" and "rank" with their waiting, and "explain"."""
+        self._refuse_if_lost()
         started = time.perf_counter()
         job = EncodeJob((question,), "query", self.index.has_tokens, plan, explain)
         found = await self._encode.submit(job)
@@ -152,6 +180,7 @@ class Engine:
 
     async def search_vector(self, vector: Sequence[float], plan: Plan) -> Answer:
         """Rank by a vector that the client made, in mode dense."""
+        self._refuse_if_lost()
         row = Row(np.asarray(vector, np.float32))
         answer: Answer = await self._rank.submit(RankJob(plan, row))
         return answer
@@ -174,6 +203,7 @@ class Engine:
 
     async def upsert(self, passages: Sequence[Passage]) -> int:
         """Encode passages and add them, or replace those of the same ids; durable when this returns."""
+        self._refuse_if_lost()
         rows = await self.encode([one.full_text for one in passages], "passage", tokens=self.index.has_tokens)
         encoding: Rows = joined(rows, tokens=self.index.has_tokens)
 
@@ -184,7 +214,7 @@ class Engine:
 
     async def delete(self, ids: Sequence[str] | None, where: Any) -> int:
         """Remove passages by id or by filter; durable when this returns."""
-
+        self._refuse_if_lost()
         return await self._write(lambda: self._store().delete(ids, where))
 
     async def close(self) -> None:
@@ -196,7 +226,11 @@ class Engine:
         self.index.close()
 
     async def _write(self, work: Callable[[], int]) -> int:
-        done = int(await self._rank.submit(WriteJob(work)))
+        try:
+            done = int(await self._rank.submit(WriteJob(work)))
+        except StorageError as error:
+            log("write failed", level="error", reason=str(error))
+            raise
         self._writes += 1
         if self._writes >= self._limits.optimize_after and self._optimizing is None:
             self._writes, self._optimizing = 0, asyncio.create_task(self._optimize())
@@ -205,11 +239,15 @@ class Engine:
     async def _optimize(self) -> None:
         """Every commit leaves small files; merged, they are found faster, and old ones go."""
         try:
-            await self._rank.submit(self._store().optimize)
+            await self._rank.submit(Chore(self._store().optimize))
         except ErnieSearchError as error:
             log("optimize failed", level="error", reason=str(error))
         finally:
             self._optimizing = None
+
+    def _refuse_if_lost(self) -> None:
+        if self.trouble is not None:
+            raise IndexStateError(self.trouble)
 
     def _store(self) -> Store:
         if not self.writable or not isinstance(self.index, Store):

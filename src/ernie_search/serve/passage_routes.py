@@ -17,7 +17,7 @@ def _refuse_unless_writable(request: Request) -> None:
         raise HttpError(403, "this service is read-only; start it with --writable")
 
 
-@router.post("", response_model=Changed, responses=refusals(400, 422))
+@router.post("", response_model=Changed, responses=refusals(400, 422, 507))
 async def upsert(request: Request, body: UpsertRequest) -> Response:
     """Encode passages and add them, or put them in the place of those with the same ids.
 
@@ -42,7 +42,7 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
     return as_json({"passages": await while_wanted(request, work())})
 
 
-@router.delete("", response_model=Changed, responses=refusals(400, 422, 501))
+@router.delete("", response_model=Changed, responses=refusals(400, 422, 501, 507))
 async def delete(request: Request, body: DeleteRequest) -> Response:
     """Remove passages by id (unknown ids are no error) or by filter."""
     _refuse_unless_writable(request)
