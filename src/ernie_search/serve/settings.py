@@ -25,6 +25,8 @@ class Limits(BaseModel):
         batch: texts of one request to embeddings, rerank or passages.
         queue: texts that wait for the model; when full, new ones are refused with 429.
         in_flight: requests under way; more are refused with 429.
+        connections: open at a time, or fewer where descriptors are short; for one more, that which has
+            waited longest for a request's header is closed.
         together: texts that are encoded in one go.
         seconds: that a request may take; then 503.
         drain_seconds: that requests under way may take after SIGTERM.
@@ -44,6 +46,7 @@ class Limits(BaseModel):
     batch: Positive = 256
     queue: Positive = 256
     in_flight: Positive = 512
+    connections: Positive = 1_000
     together: Positive = 64
     seconds: float = Field(30.0, gt=0)
     drain_seconds: float = Field(30.0, gt=0)
