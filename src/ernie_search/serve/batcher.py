@@ -1,6 +1,7 @@
 """Micro-batching: what arrives while work is under way is worked on together next; a lone one never waits."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,12 @@ Result = TypeVar("Result")
 
 
 class BusyError(ErnieSearchError):
-    """The queue is full; the client should come back later."""
+    """The queue is full; the client should come back after ``seconds``."""
+
+    def __init__(self, message: str, seconds: float = 1.0) -> None:
+        """Refuse with one line."""
+        super().__init__(message)
+        self.seconds = max(1, math.ceil(seconds))
 
 
 class ClosedError(ErnieSearchError):
@@ -79,8 +85,12 @@ class Batcher(Generic[Item, Result]):
         """Sizes that wait, those of cancelled items among them until their turn comes."""
         return self._waiting_size
 
-    async def submit(self, item: Item) -> Result:
+    async def submit(self, item: Item, *, admitted: bool = False) -> Result:
         """Have ``item`` worked on; cancelling drops it, if its batch has not begun.
+
+        Args:
+            item: of ``work``.
+            admitted: the request that it is of was taken before, so it is not refused any more.
 
         Raises:
             BusyError: the queue is full.
@@ -90,7 +100,7 @@ class Batcher(Generic[Item, Result]):
         if self._closed:
             raise ClosedError(f"{self.name}: closed")
         size = self._size(item)
-        if size and self._waiting and self._waiting_size + size > self._queue:
+        if size and not admitted and self._waiting and self._waiting_size + size > self._queue:
             raise BusyError("too many requests wait; try again in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))

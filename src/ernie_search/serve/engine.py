@@ -16,6 +16,7 @@ from ernie_search.search import PairScorer, Searcher, maxsim
 from ernie_search.serve.batcher import Batcher, ClosedError
 from ernie_search.serve.batches import Batches
 from ernie_search.serve.jobs import Answer, Chore, EncodeJob, Plan, RankJob, WriteJob
+from ernie_search.serve.line import Line
 from ernie_search.serve.log import log
 from ernie_search.serve.modes import usable_modes
 from ernie_search.serve.opening import can_write
@@ -62,6 +63,10 @@ class Engine:
             tokenizers = [copy.deepcopy(self.model.tokenizer) for _ in range(2)]
         self._prepared = Prepared(self.model, tokenizers[0], self._lock)
         self._counter, self._counting = tokenizers[1], threading.Lock()
+        if before is not None:
+            self._line, self._crossing = before._line, before._crossing
+        else:
+            self._line, self._crossing = (Line(limits.seconds, limits.queue) for _ in range(2))
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe
@@ -118,15 +123,26 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Texts and questions that wait for their turn."""
-        return self._encode.waiting + self._rank.waiting
+        return self._encode.waiting + self._rank.waiting + self._line.waiting + self._crossing.waiting
 
     async def encode(self, texts: Sequence[str], task: Task, *, tokens: bool) -> list[Row]:
-        """Vectors of texts; questions that arrive in between are not kept waiting by long lists."""
-        rows: list[Row] = []
-        for start in range(0, len(texts), PIECE):
-            found = await self._encode.submit(EncodeJob(tuple(texts[start : start + PIECE]), task, tokens))
-            rows += found if isinstance(found, list) else []
-        return rows
+        """Vectors of texts; questions that arrive in between are not kept waiting by long lists.
+
+        Raises:
+            BusyError: too many wait; nothing of these was worked on.
+        """
+        if len(texts) <= PIECE:
+            return await self._rows(texts, task, tokens=tokens)
+        found = await self._line.through(
+            _pieces(texts), lambda piece: self._rows(piece, task, tokens=tokens, admitted=True)
+        )
+        return [row for rows in found for row in rows]
+
+    async def _rows(
+        self, texts: Sequence[str], task: Task, *, tokens: bool, admitted: bool = False
+    ) -> list[Row]:
+        found = await self._encode.submit(EncodeJob(tuple(texts), task, tokens), admitted=admitted)
+        return found if isinstance(found, list) else []
 
     async def token_count(self, texts: Sequence[str]) -> int:
         """Tokens of texts, uncut, for clients that are told what they used; on a thread, as it takes long."""
@@ -172,7 +188,7 @@ class Engine:
             answer = found
         else:
             spent = (time.perf_counter() - started) * 1000
-            answer = await self._rank.submit(RankJob(plan, found[0], question, explain))
+            answer = await self._rank.submit(RankJob(plan, found[0], question, explain), admitted=True)
             answer.milliseconds["encode"] = spent
         waited = (time.perf_counter() - started) * 1000 - sum(answer.milliseconds.values())
         answer.milliseconds["wait"] = max(waited, 0.0)
@@ -189,13 +205,15 @@ class Engine:
         """MaxSim of the question with each text, encoded now, at most 1; or the cross-encoder's logits."""
         scorer = self.searcher.cross
         if cross and scorer is not None:
-            scores: list[float] = []
-            for start in range(0, len(texts), PIECE):
-                pairs = [(question, text) for text in texts[start : start + PIECE]]
-                scores += await self._rank.submit(partial(_logits, scorer, pairs))
-            return scores
+
+            async def logits(piece: Sequence[str]) -> list[float]:
+                work = partial(_logits, scorer, [(question, text) for text in piece])
+                found: list[float] = await self._rank.submit(work, admitted=True)
+                return found
+
+            return [one for piece in await self._crossing.through(_pieces(texts), logits) for one in piece]
         rows = await self.encode(texts, "passage", tokens=True)
-        asked = (await self.encode([question], "query", tokens=True))[0]
+        asked = (await self._rows([question], "query", tokens=True, admitted=True))[0]
         if asked.tokens is None:
             raise SettingsError("this model gives no token vectors, so it cannot re-rank")
         found = maxsim(asked.tokens, [row.tokens for row in rows if row.tokens is not None])
@@ -210,7 +228,7 @@ class Engine:
         def write() -> int:
             return self._store().upsert(passage_batch(passages, encoding, self._prepared))
 
-        return await self._write(write)
+        return await self._write(write, encoded=True)
 
     async def delete(self, ids: Sequence[str] | None, where: Any) -> int:
         """Remove passages by id or by filter; durable when this returns."""
@@ -225,9 +243,9 @@ class Engine:
         await self._rank.close()
         self.index.close()
 
-    async def _write(self, work: Callable[[], int]) -> int:
+    async def _write(self, work: Callable[[], int], *, encoded: bool = False) -> int:
         try:
-            done = int(await self._rank.submit(WriteJob(work)))
+            done = int(await self._rank.submit(WriteJob(work), admitted=encoded))
         except StorageError as error:
             log("write failed", level="error", reason=str(error))
             raise
@@ -253,6 +271,10 @@ class Engine:
         if not self.writable or not isinstance(self.index, Store):
             raise SettingsError("this index is served read-only")
         return self.index
+
+
+def _pieces(texts: Sequence[str]) -> list[Sequence[str]]:
+    return [texts[start : start + PIECE] for start in range(0, len(texts), PIECE)]
 
 
 def _logits(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> list[float]:

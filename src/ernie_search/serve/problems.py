@@ -50,7 +50,7 @@ def as_problem(error: BaseException) -> HttpError | None:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, BusyError):
-        return HttpError(429, str(error), dict(RETRY))
+        return HttpError(429, str(error), {"Retry-After": str(error.seconds)})
     if isinstance(error, UnreadyError | ClosedError):
         return HttpError(503, "the service is not ready; try again later", dict(RETRY))
     if isinstance(error, TimeoutError):

@@ -23,7 +23,8 @@ class Limits(BaseModel):
         crossed: passages that the cross-encoder reads for one search.
         explained: hits of one search whose matching words are looked up.
         batch: texts of one request to embeddings, rerank or passages.
-        queue: texts that wait for the model; when full, new ones are refused with 429.
+        queue: questions and short requests that wait for the model; when full, new ones are refused with
+            429. Requests of many texts stand in a line of their own, see ``Line``.
         in_flight: requests under way; more are refused with 429.
         connections: open at a time, or fewer where descriptors are short; for one more, that which has
             waited longest for a request's header is closed.
