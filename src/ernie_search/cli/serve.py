@@ -34,6 +34,9 @@ def serve(
     max_connections: Annotated[
         int, typer.Option(help="Open connections; above, those that send no request are closed.")
     ] = 1000,
+    merge_after: Annotated[
+        int, typer.Option(help="Writes after which a small store merges the files that they left.")
+    ] = 32,
     watch: Annotated[
         float, typer.Option(help="Seconds between two looks whether the index on disk changed.")
     ] = 2.0,
@@ -60,6 +63,7 @@ def serve(
             "body_bytes": max_body,
             "queue": max_queue,
             "connections": max_connections,
+            "merge_after": merge_after,
             "seconds": timeout,
         },
     )

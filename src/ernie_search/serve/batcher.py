@@ -149,7 +149,8 @@ class Batcher(Generic[Item, Result]):
         while self._waiting:
             item, future = self._waiting[0]
             size = self._size(item)
-            if batch and not future.done() and total + size > self._together:
+            # What has no size, as upkeep, may take long: nothing is kept waiting by being of its batch.
+            if batch and not future.done() and (total + size > self._together or not size or not total):
                 break
             self._waiting.popleft()
             self._waiting_size -= size

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError, StorageError
+from ernie_search.errors import IndexStateError, SettingsError, StorageError
 from ernie_search.index import Store, check_files, passage_batch
 from ernie_search.search import PairScorer, Searcher, maxsim
 from ernie_search.serve.batcher import Batcher, ClosedError
@@ -26,6 +26,9 @@ from ernie_search.types import Passage, Task
 
 PIECE = 16
 """Texts of one long request that are encoded at a time, so that questions get their turn in between."""
+
+SMALL = 1024
+"""Passages up to which a store is merged after ``Limits.merge_after`` writes."""
 
 Observe = Callable[[str, int], None]
 
@@ -250,16 +253,21 @@ class Engine:
             log("write failed", level="error", reason=str(error))
             raise
         self._writes += 1
-        if self._writes >= self._limits.optimize_after and self._optimizing is None:
+        if self._writes >= merge_due(len(self.index), self._limits) and self._optimizing is None:
             self._writes, self._optimizing = 0, asyncio.create_task(self._optimize())
         return done
 
     async def _optimize(self) -> None:
-        """Every commit leaves small files; merged, they are found faster, and old ones go."""
+        """Every commit leaves small files; merged, they are found faster, and old ones go.
+
+        Step by step: whatever waits has its turn between two.
+        """
+        steps = self._store().optimizing()
         try:
-            await self._rank.submit(Chore(self._store().optimize))
-        except ErnieSearchError as error:
-            log("optimize failed", level="error", reason=str(error))
+            while not await self._rank.submit(Chore(lambda: next(steps, True))):
+                pass
+        except Exception as error:
+            log("optimize failed", level="error", reason=f"{type(error).__name__}: {error}")
         finally:
             self._optimizing = None
 
@@ -271,6 +279,15 @@ class Engine:
         if not self.writable or not isinstance(self.index, Store):
             raise SettingsError("this index is served read-only")
         return self.index
+
+
+def merge_due(passages: int, limits: Limits) -> int:
+    """Writes after which a store of so many passages is worth merging.
+
+    Each write costs something for every file since the last merge, a merge something for every passage: so
+    their sum is least where the writes between two merges grow as the root of the passages.
+    """
+    return min(limits.optimize_after, int(limits.merge_after * max(1.0, (passages / SMALL) ** 0.5)))
 
 
 def _pieces(texts: Sequence[str]) -> list[Sequence[str]]:

@@ -32,7 +32,9 @@ class Limits(BaseModel):
         seconds: that a request may take; then 503.
         drain_seconds: that requests under way may take after SIGTERM.
         filter_characters: of a filter.
-        optimize_after: writes after which the store merges their small files; searches wait meanwhile.
+        merge_after: writes after which the store merges their small files; above 1,024 passages, where that
+            takes longer, after more: they grow with the square root of the passages.
+        optimize_after: writes after which it does so in any case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +54,7 @@ class Limits(BaseModel):
     seconds: float = Field(30.0, gt=0)
     drain_seconds: float = Field(30.0, gt=0)
     filter_characters: Positive = 2_000
+    merge_after: Positive = 32
     optimize_after: Positive = 500
 
 
