@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
 from starlette.testclient import TestClient
 
 from ernie_search.index import MemoryStore, make_spec, passage_batch
@@ -14,6 +13,7 @@ from ernie_search.index.codecs import codec
 from ernie_search.search import Searcher
 from ernie_search.serve import create_app
 from ernie_search.serve.engine import Engine
+from ernie_search.serve.server import _config, _listen, _Server
 from ernie_search.serve.settings import make_settings
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder
@@ -89,16 +89,18 @@ def app_of(model: StubEncoder | None = None, store: MemoryStore | None = None, *
 
 
 @contextmanager
-def listening(app) -> Iterator[str]:
-    """The app under uvicorn on a free loopback port; its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
+def listening(app, settings=None) -> Iterator[str]:
+    """The app served as the command does, on a free loopback port; its address."""
+    settings = (settings or app.state.context.settings).model_copy(update={"port": 0})
+    server = _Server(_config(app, settings), lambda: None)
+    with _listen(settings) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)

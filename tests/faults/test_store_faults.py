@@ -74,6 +74,57 @@ def test_a_kill_between_cleaning_up_and_its_commit_leaves_the_commit_before(tmp_
         assert len(reader) == 31
 
 
+@pytest.mark.parametrize("ended", range(4))
+def test_between_the_steps_of_optimize_the_store_is_written_and_ends(tmp_path, ended):
+    store = filled(tmp_path / "s", exact_below=256, ann="ivf_sq", partitions=2)
+    store.upsert(batch([passage(number) for number in range(30, 300)]))
+    for number, _ in enumerate(store.optimizing()):
+        store.upsert(batch([passage(400 + number), passage(7, f"changed {number} common")]))
+        store.delete([f"p{number:03}"])
+        store.commit()
+        if number == ended:
+            break
+    left = set(store.nearest(question(), 400)[0].ids)
+    store.close()
+    with open_index(tmp_path / "s", mode="w") as again:
+        assert verify(again, MODEL).problems == []
+        assert set(again.nearest(question(), 400)[0].ids) == left
+        again.optimize()
+        assert verify(again, MODEL).problems == []
+
+
+def test_tokens_are_counted_without_reading_what_was_counted(tmp_path, monkeypatch):
+    store = filled(tmp_path / "s")
+    own, scans = store.scan, []
+
+    def noted(columns, where=None):
+        scans.append(columns)
+        return own(columns, where)
+
+    def counted() -> int:
+        scans.clear()
+        store.commit()
+        seen = len(scans)
+        assert store.commit_read.tokens == store.stats().tokens
+        return seen
+
+    monkeypatch.setattr(store, "scan", noted)
+    store.upsert(batch([passage(50)]))
+    assert counted() == 0
+    store.upsert(batch([passage(50, "another text that is longer")]))
+    assert counted() == 1
+    store.delete(["p001"])
+    assert counted() == 1
+    monkeypatch.setattr(store.table, "add", lambda rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.upsert(batch([passage(51)]))
+    monkeypatch.undo()
+    monkeypatch.setattr(store, "scan", noted)
+    store.upsert(batch([passage(52)]))
+    assert counted() == 1
+    store.close()
+
+
 def test_a_reader_keeps_its_files_however_long_the_commit_took(tmp_path, monkeypatch):
     store = filled(tmp_path / "s")
     own = lance_files.checksums

@@ -3,7 +3,7 @@
 import pytest
 
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index import lance_files, make_spec, open_index, passage_batch, reopened
+from ernie_search.index import check_files, lance_files, make_spec, open_index, passage_batch, reopened
 from stub_encoder import StubEncoder, numbered_passages
 
 
@@ -49,6 +49,33 @@ def test_a_damaged_new_file_is_found(folder):
         reopened(old)
     assert len(old) == 20
     old.close()
+
+
+def test_files_that_were_there_before_are_compared_where_they_are_not_trusted(folder):
+    old = open_index(folder)
+    one = next(folder.rglob("*.lance/data/*.lance"))
+    one.write_bytes(bytes(len(one.read_bytes())))
+    reopened(old).close()
+    with pytest.raises(IndexStateError, match=one.name):
+        reopened(old, trust=False)
+    old.close()
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "overwritten", "away"])
+def test_a_loss_under_an_open_store_is_noticed(folder, harm):
+    with open_index(folder) as store:
+        check_files(store)
+        one = next(folder.rglob("*.lance/data/*.lance"))
+        raw = one.read_bytes()
+        if harm == "gone":
+            one.unlink()
+        elif harm == "away":
+            folder.rename(folder.with_name("elsewhere"))
+        else:
+            one.write_bytes(raw[:-1] if harm == "cut" else bytes(len(raw)))
+        with pytest.raises(IndexStateError, match="\\.lance"):
+            check_files(store)
+    check_files("what has no files")
 
 
 def test_other_stores_are_not_renewed():

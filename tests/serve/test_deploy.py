@@ -76,3 +76,11 @@ def test_every_option_exists():
     others |= {"--system", "--interval", "--timeout", "--retries", "--no-cache-dir", "--from"}
     assert {"--api-key-file", "--port", "--writable"} <= used
     assert {one for one in used - others if one not in known} == set()
+
+
+def test_the_unit_s_descriptors_are_enough_for_all_connections():
+    from ernie_search.serve.connections import SPARE_DESCRIPTORS
+    from ernie_search.serve.settings import Limits
+
+    descriptors = int(re.search(r"(?m)^LimitNOFILE=(\d+)$", UNIT)[1])
+    assert descriptors >= 2 * Limits().connections + SPARE_DESCRIPTORS

@@ -1,12 +1,14 @@
 """Upserts, deletions and filters over HTTP."""
 
 import asyncio
+import threading
+import time
 
 import pytest
 
 from ernie_search.errors import StorageError
 from ernie_search.search import Searcher
-from ernie_search.serve.engine import Engine
+from ernie_search.serve.engine import Engine, merge_due
 from ernie_search.serve.settings import Limits
 from ernie_search.types import Passage
 from tiny_service import HOSTILE, store_of, stub
@@ -197,6 +199,31 @@ def test_writes_that_wait_together_are_committed_together():
     assert {type(one) for one in asyncio.run(main())} == {StorageError}
 
 
+@pytest.mark.parametrize(("method", "body"), [("POST", {"passages": [MATE]}), ("DELETE", {"ids": ["tea"]})])
+def test_a_write_that_took_too_long_says_that_it_may_have_been_done(serve, method, body):
+    model = stub()
+    store = store_of(model)
+    served = serve(model, store, writable=True, limits={"seconds": 0.2})
+    own, commits = store.commit, []
+
+    def slow() -> None:
+        time.sleep(0.4)
+        own()
+        commits.append(len(store))
+
+    store.commit = slow
+    late = served.client.request(method, "/v1/passages", json=body)
+    assert late.status_code == 503
+    assert "may have been written" in late.json()["error"]["message"]
+    assert late.headers["retry-after"] == "1"
+    while not commits:
+        time.sleep(0.01)
+    store.commit = own
+    again = served.client.request(method, "/v1/passages", json=body)
+    assert again.status_code == 200
+    assert len(store) == commits[0]  # and again did no harm
+
+
 def test_small_files_are_merged_now_and_then(serve):
     model = stub()
     store = store_of(model)
@@ -207,3 +234,59 @@ def test_small_files_are_merged_now_and_then(serve):
         served.post("/v1/passages", {"passages": [{**MATE, "id": str(number)}]})
     served.search()  # in its turn after them
     assert merged == [8, 11]
+
+
+@pytest.mark.parametrize(
+    ("passages", "limits", "writes"),
+    [(240, {}, 32), (50_000, {}, 223), (10**6, {}, 500), (240, {"merge_after": 5}, 5), (0, {}, 32)],
+)
+def test_the_more_passages_the_more_writes_before_a_merge(passages, limits, writes):
+    assert merge_due(passages, Limits(**limits)) == writes
+
+
+def test_between_the_steps_of_a_merge_requests_have_their_turn():
+    async def main() -> list[str]:
+        model = stub()
+        store = store_of(model)
+        engine = Engine(Searcher(model, store), Limits(optimize_after=1), writable=True)
+        order, begun, gate = [], threading.Event(), threading.Event()
+
+        def steps():
+            for number in range(3):
+                begun.set()
+                assert gate.wait(10)
+                order.append(f"step {number}")
+                yield
+
+        store.optimizing = steps
+        await engine.upsert([Passage("first", "text")])
+        await asyncio.to_thread(begun.wait, 10)
+        waiting = [asyncio.create_task(engine.upsert([Passage(str(number), "text")])) for number in range(3)]
+        for one in waiting:
+            one.add_done_callback(lambda _: order.append("write"))
+        while engine._rank.waiting < 3:
+            await asyncio.sleep(0.001)
+        gate.set()
+        await asyncio.gather(*waiting)
+        await engine.close()
+        return order
+
+    assert asyncio.run(main())[:4] == ["step 0", "write", "write", "write"]
+
+
+def test_a_merge_that_fails_is_said_and_tried_again_later(serve, caplog):
+    model = stub()
+    store = store_of(model)
+    tried = []
+
+    def fails():
+        tried.append(1)
+        raise OSError("no such device")
+
+    store.optimize = fails
+    served = serve(model, store, writable=True, limits={"optimize_after": 2})
+    for number in range(4):
+        served.post("/v1/passages", {"passages": [{**MATE, "id": str(number)}]})
+    served.search()
+    assert len(tried) == 2
+    assert caplog.text.count("optimize failed") == 2

@@ -1,12 +1,15 @@
 """What changes on disk is taken up by itself: a store's commits, a pointer, a folder of shards."""
 
+import os
 import shutil
 import time
 
 import pytest
 from starlette.testclient import TestClient
 
+from ernie_search.errors import IndexStateError, ModelError, StorageError
 from ernie_search.index import open_index, passage_batch
+from ernie_search.index.lance_files import lock_for_writing
 from ernie_search.serve import create_app
 from ernie_search.serve.opening import look_at
 from ernie_search.serve.settings import make_settings
@@ -50,7 +53,7 @@ def best(client: TestClient, query: str = "mate Paraguay") -> str:
     return client.post("/v1/search", json={"query": query, "k": 1}).json()["hits"][0]["id"]
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
+def wait_for(condition, seconds: float = 10.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -110,6 +113,167 @@ def test_a_pointer_to_another_store_is_taken_up_with_its_model(opened, lance, lo
     wait_for(lambda: version(client) == 2)
     assert best(client) == "mate"
     assert len(loads) == 2
+
+
+class Panic(BaseException):
+    """As a library in Rust ends with."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModelError("model: damaged"), KeyError("pooling"), RuntimeError("size mismatch"), Panic("index out of")],
+    ids=lambda one: type(one).__name__,
+)
+def test_whatever_is_wrong_with_a_new_model_is_said_once_and_tried_again(opened, lance, caplog, error):
+    import ernie_search.model
+
+    pointer, sound, tries = lance.with_name("current"), ernie_search.model.load, []
+    shutil.copytree(lance, lance.with_name("other"))
+    write(lance.with_name("other"))
+    pointer.write_text("store")
+    client = opened(pointer)
+
+    def damaged(path, **options):
+        tries.append(path)
+        raise error
+
+    ernie_search.model.load = damaged
+    pointer.write_text("other")
+    wait_for(lambda: len(tries) > 2)
+    assert caplog.text.count("reload failed") == 1
+    assert (version(client), best(client) == "mate") == (1, False)
+    assert client.get("/readyz").status_code == 200
+    answer = client.post("/v1/reload")
+    assert (answer.status_code, "trace" in answer.text) == (503, False)
+    ernie_search.model.load = sound
+    wait_for(lambda: best(client) == "mate")
+
+
+def cut(path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip(path) -> None:
+    path.write_bytes(bytes(255 - one for one in path.read_bytes()))
+
+
+@pytest.mark.parametrize("writable", [False, True])
+@pytest.mark.parametrize("harm", ["moved away", os.remove, cut, flip])
+def test_a_store_that_is_lost_is_not_ready_and_comes_back(opened, lance, caplog, loads, harm, writable):
+    client = opened(lance, writable=writable)
+    store, moved = lance, lance.with_name("moved")
+    shutil.copytree(lance, lance.with_name("copy"))
+    if harm == "moved away":
+        store.rename(moved)
+    else:
+        harm(next((store / "passages.lance" / "data").iterdir()))
+    body, passages = {"query": "tea", "k": 5}, {"passages": [{"id": "mate", "text": "Mate."}]}
+    wait_for(lambda: client.get("/readyz").status_code == 503)
+    for _ in range(3):
+        answer = client.post("/v1/search", json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, 503)
+        assert str(lance) not in answer.text
+        assert client.post("/v1/passages", json=passages).status_code == (503 if writable else 403)
+    assert client.get("/healthz").status_code == 200
+    if not writable:  # whose reload has closed all of it
+        assert client.post("/v1/embeddings", json={"input": "tea"}).status_code == 200
+    assert caplog.text.count("index lost") == 1
+    assert "reload failed" not in caplog.text
+    assert "failure" not in caplog.text
+    if harm == "moved away":
+        moved.rename(store)
+    else:
+        shutil.copytree(lance.with_name("copy"), store, dirs_exist_ok=True)
+    wait_for(lambda: client.get("/readyz").status_code == 200)
+    assert client.post("/v1/search", json=body).status_code == 200
+    assert client.get("/v1/info").json()["passages"] == 5
+    if harm == "moved away" and not writable:
+        assert len(loads) == 1  # the model was never lost
+
+
+def test_a_search_finds_the_loss_before_the_next_look(lance, caplog):
+    app = create_app(make_settings(index=str(lance), watch_seconds=1000))
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        lance.rename(lance.with_name("moved"))
+        for _ in range(2):
+            assert client.post("/v1/search", json={"query": "tea"}).status_code == 503
+        assert client.get("/readyz").status_code == 503
+        assert caplog.text.count("index lost") == 1
+        assert "failure" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [IndexStateError("no such passage"), Panic("index out of")])
+def test_a_failure_of_one_request_alone_leaves_the_service_ready(serve, caplog, error):
+    served = serve()
+    engine = served.client.app.state.context.service.current
+    own = engine.batches.rank_group
+
+    def fails(*given):
+        raise error
+
+    engine.batches.rank_group = fails
+    assert served.post("/v1/search", {"query": "tea"}).status_code == 500
+    assert served.client.get("/readyz").status_code == 200
+    engine.batches.rank_group = own
+    assert served.search()["hits"]
+    assert "index lost" not in caplog.text
+
+
+@pytest.mark.parametrize("method", ["upsert", "delete", "commit"])
+def test_a_full_disk_is_a_refusal(serve, caplog, method):
+    served = serve(writable=True)
+    store = served.client.app.state.context.service.current.index
+    own = getattr(store, method)
+
+    def full(*given):
+        raise StorageError("/srv/secret/store: the disk is full; free some space and run again")
+
+    setattr(store, method, full)
+    bodies = [("POST", {"passages": [{"id": "mate", "text": "Mate."}]}), ("DELETE", {"ids": ["tea"]})]
+    answers = [served.client.request(name, "/v1/passages", json=body) for name, body in bodies]
+    refused = {"upsert": [507, 200], "delete": [200, 507], "commit": [507, 507]}[method]
+    assert [one.status_code for one in answers] == refused
+    problem = next(one for one in answers if one.status_code == 507)
+    assert problem.json()["error"]["type"] == "storage_error"
+    assert "secret" not in problem.text
+    assert "failure" not in caplog.text
+    assert caplog.text.count("write failed") == refused.count(507)
+    setattr(store, method, own)
+    assert served.client.get("/readyz").status_code == 200
+    assert served.client.request(*bodies[0][:1], "/v1/passages", json=bodies[0][1]).status_code == 200
+
+
+def test_a_writer_that_lost_its_lock_opens_again_by_itself(opened, lance, caplog):
+    client = opened(lance, writable=True)
+    engine = client.app.state.context.service.current
+    own, taken = engine.close, []
+
+    async def closed() -> None:
+        await own()
+        taken.append(lock_for_writing(lance))  # another process is quicker
+
+    engine.close = closed
+    assert client.post("/v1/reload").status_code == 503
+    assert client.get("/readyz").status_code == 503
+    assert client.post("/v1/search", json={"query": "tea"}).status_code == 503
+    time.sleep(0.1)
+    assert caplog.text.count("reload failed") == 1
+    os.close(taken[0])
+    wait_for(lambda: client.get("/readyz").status_code == 200)
+    assert best(client, "tea hills") == "tea"
+    assert version(client) == 2
+
+
+def test_a_writer_that_cannot_answer_lets_go_of_its_lock(lance, monkeypatch):
+    def fails(self):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("ernie_search.serve.engine.Engine.warm_up", fails)
+    app = create_app(make_settings(index=str(lance), writable=True))
+    with pytest.raises(RuntimeError) as failure:
+        app.state.context.service._opener()
+    os.close(lock_for_writing(lance))
+    assert failure.value  # its frames, which hold the engine, are still there
 
 
 def test_how_an_index_looks(tmp_path):

@@ -32,6 +32,12 @@ def serve(
     max_k: Annotated[int, typer.Option(help="Hits of one search, at most.")] = 1000,
     max_body: Annotated[int, typer.Option(help="Bytes of one request, at most.")] = 4 * 1024 * 1024,
     max_queue: Annotated[int, typer.Option(help="Texts that may wait; then 429.")] = 256,
+    max_connections: Annotated[
+        int, typer.Option(help="Open connections; above, those that send no request are closed.")
+    ] = 1000,
+    merge_after: Annotated[
+        int, typer.Option(help="Writes after which a small store merges the files that they left.")
+    ] = 32,
     watch: Annotated[
         float, typer.Option(help="Seconds between two looks whether the index on disk changed.")
     ] = 2.0,
@@ -53,7 +59,14 @@ def serve(
         hosts=tuple(allow_host or ()),
         log_questions=log_questions,
         watch_seconds=watch,
-        limits={"k": max_k, "body_bytes": max_body, "queue": max_queue, "seconds": timeout},
+        limits={
+            "k": max_k,
+            "body_bytes": max_body,
+            "queue": max_queue,
+            "connections": max_connections,
+            "merge_after": merge_after,
+            "seconds": timeout,
+        },
     )
     with loading("the libraries"):
         from ernie_search.process_memory import keep_freed_memory, share_arenas

@@ -10,7 +10,7 @@ from ernie_search.index.memory import MemoryIndex
 from ernie_search.index.memory_store import MemoryStore
 from ernie_search.index.opening import open_index, recorded_model
 from ernie_search.index.protocol import Index, IndexStats, Ranking, TokenMatrices
-from ernie_search.index.renewing import reopened
+from ernie_search.index.renewing import check_files, reopened
 from ernie_search.index.spec import IndexSpec, QdrantSettings, make_spec, spec_for
 from ernie_search.index.store import Store, StoreStats
 from ernie_search.index.verify import Verification, verify
@@ -35,6 +35,7 @@ __all__ = [
     "TokenMatrices",
     "Verification",
     "build_store",
+    "check_files",
     "infer_fields",
     "is_store",
     "make_batch",

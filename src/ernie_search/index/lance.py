@@ -46,6 +46,7 @@ class LanceStore(Store):
         self.folder, self.mode, self.commit_read = folder, mode, commit
         self._watch = on_disk.Watch(folder, commit.files)
         self._seen: Seen | None = None
+        self._tokens: int | None = commit.tokens
         self.written_at = commit.written_at
         self._open_table()
         # A store that nobody closed must not keep writers out, or files from being pruned.
@@ -161,12 +162,17 @@ class LanceStore(Store):
             return 0
         ids = rows["id"].to_pylist()
         with Change(self):
-            if self._seen_ids().any_of(ids):
+            replaces = self._seen_ids().any_of(ids)
+            if replaces:
                 merge = self.table.merge_insert("id").when_matched_update_all()
                 merge.when_not_matched_insert_all().execute(rows)
             else:
                 self.table.add(rows)
         self._seen_ids().add(ids)
+        if replaces:
+            self._tokens = None
+        elif self._tokens is not None:
+            self._tokens += int(rows["token_count"].to_numpy().sum())
         return int(rows.num_rows)
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
@@ -181,6 +187,7 @@ class LanceStore(Store):
         else:
             return 0
         with Change(self):
+            self._tokens = None
             return int(self.table.delete(condition).num_deleted_rows)
 
     def commit(self) -> None:
@@ -195,12 +202,12 @@ class LanceStore(Store):
 
     def optimize(self) -> None:
         """See ``Store``. Takes as much disk again while it runs, and until no reader needs the old files."""
-        self._writing()
-        self.commit()
-        upkeep.merge(self)
-        upkeep.index_vectors(self)
-        self.make_commit(pruning=True)
-        upkeep.remove_unneeded(self)
+        for _ in self.optimizing():
+            pass
+
+    def optimizing(self) -> Iterator[None]:
+        """See ``Store``."""
+        return upkeep.steps(self)
 
     # Reading
 
@@ -239,7 +246,7 @@ class LanceStore(Store):
 
     def stats(self) -> StoreStats:
         """See ``Store``."""
-        tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
+        tokens = self._counted_tokens()
         index = self.reader.indexes.get("dense")
         return StoreStats(
             kind="lance",
@@ -275,20 +282,21 @@ class LanceStore(Store):
         self.reader = LanceReader(self.folder, self.table, self.spec)
 
     def forget(self) -> None:
-        """After a change that failed: nobody knows which ids are there."""
-        self._seen = None
+        """After a change that failed: nobody knows which ids are there, and how many tokens."""
+        self._seen = self._tokens = None
 
     def make_commit(self, *, pruning: bool) -> None:
         """Write a commit of the table as it is."""
         last = self.commit_read
         known = last.files
         files = on_disk.checksums(self.folder, known)
-        tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
+        if self._tokens is None:  # a scan reads every small file, so where it can be known it is not made
+            self._tokens = self._counted_tokens()
         commit = on_disk.Commit(
             last.number + 1,
             self.table.version,
             len(self),
-            tokens,
+            self._tokens,
             self.written_at,
             pruning,
             last.spec,
@@ -325,6 +333,10 @@ class LanceStore(Store):
         if where is not None:
             check_filter(where, self.spec.fields)
         self._watch.check()
+
+    def _counted_tokens(self) -> int:
+        parts = self.scan(["token_count"])
+        return sum(int(part.column("token_count").to_numpy().sum()) for part in parts)
 
     def _seen_ids(self) -> Seen:
         if self._seen is None:

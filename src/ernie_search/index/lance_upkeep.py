@@ -4,6 +4,7 @@ A kill between any two steps leaves a commit that can be opened.
 """
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,20 @@ class Change:
             store.forget()
             store.written_at = written_at
         self._errors.__exit__(*exception)
+
+
+def steps(store: "LanceStore") -> Iterator[None]:
+    """All of it; between two steps the store may be read and written, and everything done is committed."""
+    store.commit()
+    yield
+    merge(store)
+    store.commit()
+    yield
+    index_vectors(store)
+    store.commit()
+    yield
+    store.make_commit(pruning=True)
+    remove_unneeded(store)
 
 
 def merge(store: "LanceStore") -> bool:

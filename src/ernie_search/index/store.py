@@ -101,6 +101,11 @@ class Store(ABC):
     def optimize(self) -> None:
         """Merge small files, bring indexes up to date, drop what no reader uses; commits, too."""
 
+    def optimizing(self) -> Iterator[None]:
+        """``optimize`` in steps: it yields between two, where the store may be read, written and closed."""
+        self.optimize()
+        yield
+
     # Reading
 
     @abstractmethod

@@ -165,6 +165,7 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
         500: "Something went wrong; the log has it under the request id",
         501: "This index cannot do it",
         503: "Not ready, or took too long",
+        507: "The index's disk is full or cannot be written",
     }
     chosen = sorted({401, 403, 408, 413, 429, 500, 503, *codes})
     found: dict[int | str, dict[str, Any]] = {

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from ernie_search import __version__
 from ernie_search.errors import ErnieSearchError
+from ernie_search.search import Searcher
 from ernie_search.serve import client_routes, operation_routes, passage_routes, search_route
 from ernie_search.serve.context import Context, GoneError
 from ernie_search.serve.describe import App, methods_by_path
@@ -24,7 +25,7 @@ from ernie_search.serve.opening import look_at, open_searcher, renewed
 from ernie_search.serve.page_routes import page_router
 from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
 from ernie_search.serve.service import Opener, Renewer, Service
-from ernie_search.serve.settings import ServeSettings
+from ernie_search.serve.settings import Limits, ServeSettings
 
 DESCRIPTION = """Search an index by question or vector, embed texts, re-rank documents.
 
@@ -101,9 +102,7 @@ def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
         searcher = open_searcher(
             settings.index, settings.model, cross=settings.cross, writable=settings.writable
         )
-        engine = Engine(searcher, settings.limits, writable=settings.writable, observe=metrics.observe_batch)
-        engine.warm_up()
-        return engine
+        return _warm(searcher, settings.limits, writable=settings.writable, observe=metrics.observe_batch)
 
     return opener
 
@@ -112,11 +111,21 @@ def engine_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
     """Opens a store's newest commit under the model that is loaded."""
 
     def renew(old: Engine) -> Engine:
-        engine = Engine(renewed(old.searcher), settings.limits, observe=metrics.observe_batch, before=old)
-        engine.warm_up()
-        return engine
+        searcher = renewed(old.searcher, trust=old.trouble is None)
+        return _warm(searcher, settings.limits, observe=metrics.observe_batch, before=old)
 
     return renew
+
+
+def _warm(searcher: Searcher, limits: Limits, **options: Any) -> Engine:
+    """An engine that answered once; if it cannot, what it holds is released, a writer's lock above all."""
+    try:
+        engine = Engine(searcher, limits, **options)
+        engine.warm_up()
+    except BaseException:
+        searcher.index.close()
+        raise
+    return engine
 
 
 def _waiting(service: Service) -> float:

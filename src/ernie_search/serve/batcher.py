@@ -1,6 +1,7 @@
 """Micro-batching: what arrives while work is under way is worked on together next; a lone one never waits."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,35 @@ Result = TypeVar("Result")
 
 
 class BusyError(ErnieSearchError):
-    """The queue is full; the client should come back later."""
+    """The queue is full; the client should come back after ``seconds``."""
+
+    def __init__(self, message: str, seconds: float = 1.0) -> None:
+        """Refuse with one line."""
+        super().__init__(message)
+        self.seconds = max(1, math.ceil(seconds))
 
 
 class ClosedError(ErnieSearchError):
     """Work was offered after the end."""
+
+
+class PanicError(Exception):
+    """A library gave up in a way that Python's ``Exception`` does not cover, as Rust's do."""
+
+
+def contained(work: Callable[..., Result], *given: object) -> Result:
+    """Run ``work`` on a thread: what it raises is an ``Exception``, which the event loop survives.
+
+    Raises:
+        PanicError: in the place of any other ``BaseException``.
+        Exception: as ``work``.
+    """
+    try:
+        return work(*given)
+    except Exception:
+        raise
+    except BaseException as error:  # on a thread, so no interrupt and no cancelling is among them
+        raise PanicError(f"{type(error).__name__}: {error}") from error
 
 
 class Batcher(Generic[Item, Result]):
@@ -44,8 +69,8 @@ class Batcher(Generic[Item, Result]):
             work: items to results, in their order; an exception as a result is that item's alone.
             queue: sizes that may wait, all together; one item is always taken if nothing waits.
             together: sizes that are worked on together, one item at least.
-            size: of an item.
-            observe: told the name and the size of each batch that begins.
+            size: of an item; one of size 0 is always taken.
+            observe: told the name and the size of each batch that begins, if it has one.
         """
         self.name, self._work = name, work
         self._queue, self._together, self._size, self._observe = queue, together, size, observe
@@ -60,8 +85,12 @@ class Batcher(Generic[Item, Result]):
         """Sizes that wait, those of cancelled items among them until their turn comes."""
         return self._waiting_size
 
-    async def submit(self, item: Item) -> Result:
+    async def submit(self, item: Item, *, admitted: bool = False) -> Result:
         """Have ``item`` worked on; cancelling drops it, if its batch has not begun.
+
+        Args:
+            item: of ``work``.
+            admitted: the request that it is of was taken before, so it is not refused any more.
 
         Raises:
             BusyError: the queue is full.
@@ -71,7 +100,7 @@ class Batcher(Generic[Item, Result]):
         if self._closed:
             raise ClosedError(f"{self.name}: closed")
         size = self._size(item)
-        if self._waiting and self._waiting_size + size > self._queue:
+        if size and not admitted and self._waiting and self._waiting_size + size > self._queue:
             raise BusyError("too many requests wait; try again in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
@@ -96,10 +125,11 @@ class Batcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         try:
             while batch := self._next():
-                self._observe(self.name, sum(self._size(item) for item, _ in batch))
+                if total := sum(self._size(item) for item, _ in batch):
+                    self._observe(self.name, total)
                 try:
                     results = await loop.run_in_executor(
-                        self._thread, self._work, [item for item, _ in batch]
+                        self._thread, contained, self._work, [item for item, _ in batch]
                     )
                 except Exception as error:
                     results = [error] * len(batch)
@@ -119,7 +149,8 @@ class Batcher(Generic[Item, Result]):
         while self._waiting:
             item, future = self._waiting[0]
             size = self._size(item)
-            if batch and not future.done() and total + size > self._together:
+            # What has no size, as upkeep, may take long: nothing is kept waiting by being of its batch.
+            if batch and not future.done() and (total + size > self._together or not size or not total):
                 break
             self._waiting.popleft()
             self._waiting_size -= size

@@ -14,7 +14,7 @@ import numpy as np
 
 from ernie_search.search import Searcher
 from ernie_search.serve.explain import explain, question_tokens
-from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob, WriteJob
+from ernie_search.serve.jobs import Answer, Chore, EncodeJob, Plan, RankJob, WriteJob
 from ernie_search.serve.prepared import Prepared, Row, split
 from ernie_search.types import Hit, Task
 
@@ -82,12 +82,12 @@ class Batches:
                 results[place], rows = rows[: len(jobs[place].texts)], rows[len(jobs[place].texts) :]
         return results
 
-    def rank(self, jobs: list[RankJob | WriteJob | Callable[[], Any]]) -> list[Any]:
+    def rank(self, jobs: list[RankJob | WriteJob | Chore | Callable[[], Any]]) -> list[Any]:
         """An answer, a count or whatever was called for, for each job, in its place."""
         with self.index_lock:
             return self._ranked(jobs)
 
-    def _ranked(self, jobs: list[RankJob | WriteJob | Callable[[], Any]]) -> list[Any]:
+    def _ranked(self, jobs: list[RankJob | WriteJob | Chore | Callable[[], Any]]) -> list[Any]:
         """Searches of one plan together; what writes in its turn, after the searches that came before it.
 
         Writes are committed together at the end: a commit costs more than a write.
@@ -112,7 +112,7 @@ class Batches:
                 continue
             flush()
             try:
-                results[place] = job.work() if isinstance(job, WriteJob) else job()
+                results[place] = job() if callable(job) else job.work()
                 written += [place] if isinstance(job, WriteJob) else []
             except Exception as error:
                 results[place] = error

@@ -13,7 +13,7 @@ from ernie_search.errors import SettingsError
 from ernie_search.index import And, Eq, Filter, In, parse_filter
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.metrics import Metrics
-from ernie_search.serve.problems import HttpError
+from ernie_search.serve.problems import RETRY, HttpError
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import ServeSettings
 
@@ -53,11 +53,17 @@ def as_json(value: Any, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
-async def while_wanted(request: Request, work: Awaitable[T]) -> T:
+async def while_wanted(request: Request, work: Awaitable[T], late: str = "") -> T:
     """Run ``work`` until it is done, the time is up, or the client goes away, which cancels it.
+
+    Args:
+        request: whose work it is.
+        work: to do.
+        late: what the client is told when the time is up, if that is more than that.
 
     Raises:
         TimeoutError: it took longer than the limit.
+        HttpError: it did, and ``late`` says more.
         GoneError: nobody waits for the answer.
     """
     here = context(request)
@@ -66,7 +72,7 @@ async def while_wanted(request: Request, work: Awaitable[T]) -> T:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    async with asyncio.timeout(here.settings.limits.seconds):
+    async def run() -> T:
         task, gone = asyncio.ensure_future(work), asyncio.ensure_future(leaving())
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +84,14 @@ async def while_wanted(request: Request, work: Awaitable[T]) -> T:
             for one in (task, gone):
                 one.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
+
+    try:
+        async with asyncio.timeout(here.settings.limits.seconds):
+            return await run()
+    except TimeoutError:
+        if not late:
+            raise
+        raise HttpError(503, late, dict(RETRY)) from None
 
 
 def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ernie_search.errors import ErnieSearchError, SettingsError
-from ernie_search.index import Store, passage_batch
+from ernie_search.errors import IndexStateError, SettingsError, StorageError
+from ernie_search.index import Store, check_files, passage_batch
 from ernie_search.search import PairScorer, Searcher, maxsim
-from ernie_search.serve.batcher import Batcher
+from ernie_search.serve.batcher import Batcher, ClosedError
 from ernie_search.serve.batches import Batches
-from ernie_search.serve.jobs import Answer, EncodeJob, Plan, RankJob, WriteJob
+from ernie_search.serve.jobs import Answer, Chore, EncodeJob, Plan, RankJob, WriteJob
+from ernie_search.serve.line import Line
 from ernie_search.serve.log import log
 from ernie_search.serve.modes import usable_modes
 from ernie_search.serve.opening import can_write
@@ -25,6 +26,9 @@ from ernie_search.types import Passage, Task
 
 PIECE = 16
 """Texts of one long request that are encoded at a time, so that questions get their turn in between."""
+
+SMALL = 1024
+"""Passages up to which a store is merged after ``Limits.merge_after`` writes."""
 
 Observe = Callable[[str, int], None]
 
@@ -62,6 +66,10 @@ class Engine:
             tokenizers = [copy.deepcopy(self.model.tokenizer) for _ in range(2)]
         self._prepared = Prepared(self.model, tokenizers[0], self._lock)
         self._counter, self._counting = tokenizers[1], threading.Lock()
+        if before is not None:
+            self._line, self._crossing = before._line, before._crossing
+        else:
+            self._line, self._crossing = (Line(limits.seconds, limits.queue) for _ in range(2))
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe
@@ -73,11 +81,13 @@ class Engine:
         self._encode: Batcher[EncodeJob, list[Row] | Answer] = Batcher(
             "encode", self.batches.encode, size=lambda job: len(job.texts), **options
         )
-        self._rank: Batcher[RankJob | WriteJob | Callable[[], Any], Any] = Batcher(
-            "rank", self.batches.rank, **options
+        self._rank: Batcher[RankJob | WriteJob | Chore | Callable[[], Any], Any] = Batcher(
+            "rank", self.batches.rank, size=lambda job: 0 if isinstance(job, Chore) else 1, **options
         )
         self.modes = usable_modes(searcher)
         self.dim = 0
+        self.trouble: str | None = None
+        """Why the index cannot be read any more; the model still answers."""
         self._writes = 0
         self._optimizing: asyncio.Task[None] | None = None
 
@@ -116,15 +126,26 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Texts and questions that wait for their turn."""
-        return self._encode.waiting + self._rank.waiting
+        return self._encode.waiting + self._rank.waiting + self._line.waiting + self._crossing.waiting
 
     async def encode(self, texts: Sequence[str], task: Task, *, tokens: bool) -> list[Row]:
-        """Vectors of texts; questions that arrive in between are not kept waiting by long lists."""
-        rows: list[Row] = []
-        for start in range(0, len(texts), PIECE):
-            found = await self._encode.submit(EncodeJob(tuple(texts[start : start + PIECE]), task, tokens))
-            rows += found if isinstance(found, list) else []
-        return rows
+        """Vectors of texts; questions that arrive in between are not kept waiting by long lists.
+
+        Raises:
+            BusyError: too many wait; nothing of these was worked on.
+        """
+        if len(texts) <= PIECE:
+            return await self._rows(texts, task, tokens=tokens)
+        found = await self._line.through(
+            _pieces(texts), lambda piece: self._rows(piece, task, tokens=tokens, admitted=True)
+        )
+        return [row for rows in found for row in rows]
+
+    async def _rows(
+        self, texts: Sequence[str], task: Task, *, tokens: bool, admitted: bool = False
+    ) -> list[Row]:
+        found = await self._encode.submit(EncodeJob(tuple(texts), task, tokens), admitted=admitted)
+        return found if isinstance(found, list) else []
 
     async def token_count(self, texts: Sequence[str]) -> int:
         """Tokens of texts, uncut, for clients that are told what they used; on a thread, as it takes long."""
@@ -135,8 +156,34 @@ class Engine:
 
         return await asyncio.to_thread(count)
 
+    async def examine(self, *, thorough: bool = False) -> str | None:
+        """What keeps the index from being read, in one line; None where it can.
+
+        Args:
+            thorough: ask it, too, instead of only looking at its files.
+
+        Raises:
+            ClosedError: after ``close``.
+        """
+
+        def look() -> None:
+            check_files(self.index)
+            if thorough and len(self.index):
+                self.index.search(np.full((1, self.dim), self.dim**-0.5, np.float32), 1)
+                if isinstance(self.index, Store) and "bm25" in self.index.capabilities:
+                    self.index.bm25(["passage"], 1)
+
+        try:
+            await self._rank.submit(Chore(look))
+        except ClosedError:
+            raise
+        except Exception as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        return None
+
     async def search(self, question: str, plan: Plan, *, explain: bool = False) -> Answer:
         """Encode and rank; ``milliseconds`` has "encode" and "rank" with their waiting, and "explain"."""
+        self._refuse_if_lost()
         started = time.perf_counter()
         job = EncodeJob((question,), "query", self.index.has_tokens, plan, explain)
         found = await self._encode.submit(job)
@@ -144,7 +191,7 @@ class Engine:
             answer = found
         else:
             spent = (time.perf_counter() - started) * 1000
-            answer = await self._rank.submit(RankJob(plan, found[0], question, explain))
+            answer = await self._rank.submit(RankJob(plan, found[0], question, explain), admitted=True)
             answer.milliseconds["encode"] = spent
         waited = (time.perf_counter() - started) * 1000 - sum(answer.milliseconds.values())
         answer.milliseconds["wait"] = max(waited, 0.0)
@@ -152,6 +199,7 @@ class Engine:
 
     async def search_vector(self, vector: Sequence[float], plan: Plan) -> Answer:
         """Rank by a vector that the client made, in mode dense."""
+        self._refuse_if_lost()
         row = Row(np.asarray(vector, np.float32))
         answer: Answer = await self._rank.submit(RankJob(plan, row))
         return answer
@@ -160,13 +208,15 @@ class Engine:
         """MaxSim of the question with each text, encoded now, at most 1; or the cross-encoder's logits."""
         scorer = self.searcher.cross
         if cross and scorer is not None:
-            scores: list[float] = []
-            for start in range(0, len(texts), PIECE):
-                pairs = [(question, text) for text in texts[start : start + PIECE]]
-                scores += await self._rank.submit(partial(_logits, scorer, pairs))
-            return scores
+
+            async def logits(piece: Sequence[str]) -> list[float]:
+                work = partial(_logits, scorer, [(question, text) for text in piece])
+                found: list[float] = await self._rank.submit(work, admitted=True)
+                return found
+
+            return [one for piece in await self._crossing.through(_pieces(texts), logits) for one in piece]
         rows = await self.encode(texts, "passage", tokens=True)
-        asked = (await self.encode([question], "query", tokens=True))[0]
+        asked = (await self._rows([question], "query", tokens=True, admitted=True))[0]
         if asked.tokens is None:
             raise SettingsError("this model gives no token vectors, so it cannot re-rank")
         found = maxsim(asked.tokens, [row.tokens for row in rows if row.tokens is not None])
@@ -174,17 +224,18 @@ class Engine:
 
     async def upsert(self, passages: Sequence[Passage]) -> int:
         """Encode passages and add them, or replace those of the same ids; durable when this returns."""
+        self._refuse_if_lost()
         rows = await self.encode([one.full_text for one in passages], "passage", tokens=self.index.has_tokens)
         encoding: Rows = joined(rows, tokens=self.index.has_tokens)
 
         def write() -> int:
             return self._store().upsert(passage_batch(passages, encoding, self._prepared))
 
-        return await self._write(write)
+        return await self._write(write, encoded=True)
 
     async def delete(self, ids: Sequence[str] | None, where: Any) -> int:
         """Remove passages by id or by filter; durable when this returns."""
-
+        self._refuse_if_lost()
         return await self._write(lambda: self._store().delete(ids, where))
 
     async def close(self) -> None:
@@ -195,26 +246,52 @@ class Engine:
         await self._rank.close()
         self.index.close()
 
-    async def _write(self, work: Callable[[], int]) -> int:
-        done = int(await self._rank.submit(WriteJob(work)))
+    async def _write(self, work: Callable[[], int], *, encoded: bool = False) -> int:
+        try:
+            done = int(await self._rank.submit(WriteJob(work), admitted=encoded))
+        except StorageError as error:
+            log("write failed", level="error", reason=str(error))
+            raise
         self._writes += 1
-        if self._writes >= self._limits.optimize_after and self._optimizing is None:
+        if self._writes >= merge_due(len(self.index), self._limits) and self._optimizing is None:
             self._writes, self._optimizing = 0, asyncio.create_task(self._optimize())
         return done
 
     async def _optimize(self) -> None:
-        """Every commit leaves small files; merged, they are found faster, and old ones go."""
+        """Every commit leaves small files; merged, they are found faster, and old ones go.
+
+        Step by step: whatever waits has its turn between two.
+        """
+        steps = self._store().optimizing()
         try:
-            await self._rank.submit(self._store().optimize)
-        except ErnieSearchError as error:
-            log("optimize failed", level="error", reason=str(error))
+            while not await self._rank.submit(Chore(lambda: next(steps, True))):
+                pass
+        except Exception as error:
+            log("optimize failed", level="error", reason=f"{type(error).__name__}: {error}")
         finally:
             self._optimizing = None
+
+    def _refuse_if_lost(self) -> None:
+        if self.trouble is not None:
+            raise IndexStateError(self.trouble)
 
     def _store(self) -> Store:
         if not self.writable or not isinstance(self.index, Store):
             raise SettingsError("this index is served read-only")
         return self.index
+
+
+def merge_due(passages: int, limits: Limits) -> int:
+    """Writes after which a store of so many passages is worth merging.
+
+    Each write costs something for every file since the last merge, a merge something for every passage: so
+    their sum is least where the writes between two merges grow as the root of the passages.
+    """
+    return min(limits.optimize_after, int(limits.merge_after * max(1.0, (passages / SMALL) ** 0.5)))
+
+
+def _pieces(texts: Sequence[str]) -> list[Sequence[str]]:
+    return [texts[start : start + PIECE] for start in range(0, len(texts), PIECE)]
 
 
 def _logits(scorer: PairScorer, pairs: Sequence[tuple[str, str]]) -> list[float]:

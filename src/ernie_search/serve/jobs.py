@@ -53,6 +53,13 @@ class WriteJob:
     work: Callable[[], int]
 
 
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Work on the index that no client asked for, between requests; it takes no place in the queue."""
+
+    work: Callable[[], object]
+
+
 @dataclass(slots=True)
 class Answer:
     """Hits, why they were found, and where the time went.

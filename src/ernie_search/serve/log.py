@@ -16,6 +16,23 @@ def log(event: str, *, level: str = "info", **values: Any) -> None:
     LOGGER.log(_LEVELS[level], event, extra={"values": values})
 
 
+class Seldom:
+    """An event that others can bring about as often as they like: one line in so many seconds."""
+
+    def __init__(self, event: str, *, level: str = "warning", seconds: float = 10.0) -> None:
+        """Nothing happened yet."""
+        self._event, self._level, self._seconds = event, level, seconds
+        self._times, self._due = 0, float("-inf")
+
+    def __call__(self, **values: Any) -> None:
+        """It happened; the next line says how often since the last."""
+        self._times += 1
+        now = time.monotonic()
+        if now >= self._due:
+            log(self._event, level=self._level, times=self._times, **values)
+            self._times, self._due = 0, now + self._seconds
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a record; control characters are escaped, so a request cannot forge a line."""
 
@@ -34,10 +51,15 @@ class JsonLines(logging.Formatter):
 
 
 def configure() -> None:
-    """Send the service's log, and what uvicorn has to complain of, to stderr as JSON lines."""
+    """Send the service's log, and what uvicorn and asyncio have to complain of, to stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("ernie_search.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
+    levels = {
+        "ernie_search.serve": logging.INFO,
+        "uvicorn.error": logging.WARNING,
+        "asyncio": logging.WARNING,
+    }
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

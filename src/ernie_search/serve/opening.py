@@ -98,8 +98,12 @@ def open_searcher(
         raise
 
 
-def renewed(searcher: Searcher) -> Searcher:
+def renewed(searcher: Searcher, *, trust: bool = True) -> Searcher:
     """The newest commit of a store on disk under the same model; what ``searcher`` has open stays so.
+
+    Args:
+        searcher: over an older commit.
+        trust: see ``reopened``.
 
     Raises:
         IndexStateError: it is damaged, or of another model now.
@@ -108,7 +112,7 @@ def renewed(searcher: Searcher) -> Searcher:
     index = searcher.index
     if not isinstance(index, Store) or searcher.cross is not None:
         raise SettingsError("nothing but a store on disk can be renewed alone")
-    store = reopened(index)
+    store = reopened(index, trust=trust)
     try:
         return Searcher(searcher.model, store)
     except BaseException:

@@ -9,6 +9,9 @@ from ernie_search.serve.problems import HttpError
 from ernie_search.serve.schemas import DeleteRequest, UpsertRequest
 from ernie_search.types import Passage
 
+LATE = "took too long; it may have been written all the same: send it again, which does no harm, or look"
+"""A write that has begun is finished, whoever waits for it."""
+
 router = APIRouter(prefix="/v1/passages", tags=["passages"])
 
 
@@ -17,12 +20,13 @@ def _refuse_unless_writable(request: Request) -> None:
         raise HttpError(403, "this service is read-only; start it with --writable")
 
 
-@router.post("", response_model=Changed, responses=refusals(400, 422))
+@router.post("", response_model=Changed, responses=refusals(400, 422, 507))
 async def upsert(request: Request, body: UpsertRequest) -> Response:
     """Encode passages and add them, or put them in the place of those with the same ids.
 
-    When this answers, they are durable and found. All or none of them are written. A client that goes away
-    early does not know which.
+    When this answers with 200, they are durable and found. All or none of them are written. A client that
+    goes away early, or is told that it took too long (503), does not know which: the same request again does
+    no harm, as passages replace those with their ids.
     """
     _refuse_unless_writable(request)
     here = context(request)
@@ -39,12 +43,15 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
         async with here.service.lease() as engine:
             return await engine.upsert(passages)
 
-    return as_json({"passages": await while_wanted(request, work())})
+    return as_json({"passages": await while_wanted(request, work(), LATE)})
 
 
-@router.delete("", response_model=Changed, responses=refusals(400, 422, 501))
+@router.delete("", response_model=Changed, responses=refusals(400, 422, 501, 507))
 async def delete(request: Request, body: DeleteRequest) -> Response:
-    """Remove passages by id (unknown ids are no error) or by filter."""
+    """Remove passages by id (unknown ids are no error) or by filter.
+
+    If it took too long (503), they may be gone all the same; the same request again does no harm.
+    """
     _refuse_unless_writable(request)
     here = context(request)
     if body.ids is not None and len(body.ids) > here.settings.limits.batch:
@@ -59,4 +66,4 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
                 raise HttpError(400, "filter: is empty, which would remove everything")
             return await engine.delete(body.ids, where)
 
-    return as_json({"passages": await while_wanted(request, work())})
+    return as_json({"passages": await while_wanted(request, work(), LATE)})

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ernie_search.errors import DataError, ErnieSearchError, SettingsError
+from ernie_search.errors import DataError, ErnieSearchError, SettingsError, StorageError
 from ernie_search.serve.batcher import BusyError, ClosedError
 from ernie_search.serve.service import UnreadyError
 
@@ -26,6 +26,7 @@ TYPES = {
     429: "rate_limit_error",
     501: "not_implemented_error",
     503: "unavailable_error",
+    507: "storage_error",
 }
 
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[\\/](?:[\w.@+-]+[\\/])+[\w.@+-]*|(?<!\w)file:|Traceback")
@@ -49,11 +50,15 @@ def as_problem(error: BaseException) -> HttpError | None:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, BusyError):
-        return HttpError(429, str(error), dict(RETRY))
+        return HttpError(429, str(error), {"Retry-After": str(error.seconds)})
     if isinstance(error, UnreadyError | ClosedError):
         return HttpError(503, "the service is not ready; try again later", dict(RETRY))
     if isinstance(error, TimeoutError):
         return HttpError(503, "took too long; ask for less, or try again", dict(RETRY))
+    if isinstance(error, StorageError):
+        return HttpError(
+            507, "the index's disk is full or cannot be written, so this is not durable; try later"
+        )
     if isinstance(error, SettingsError | DataError):
         message = " ".join(str(error).split())
         return HttpError(400, "not possible with this index" if _PATH.search(message) else message)

@@ -1,5 +1,6 @@
 """Run the app under uvicorn: one line that says where, and an orderly end."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -11,13 +12,16 @@ from fastapi import FastAPI
 
 from ernie_search.errors import SettingsError
 from ernie_search.serve.app import create_app, engine_opener
+from ernie_search.serve.connections import allowed, bounded, say_seldom_when_descriptors_run_out
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.log import configure
 from ernie_search.serve.metrics import Metrics
 from ernie_search.serve.service import Opener
 from ernie_search.serve.settings import ServeSettings
 
-BACKLOG = 2048
+BACKLOG, ACCEPTED = 2048, 32
+"""Connections that the kernel holds for us, and of which we take so many before we look after the others:
+asyncio would take all of them at once, whatever the bound and the descriptors."""
 IDLE_SECONDS = 20
 """How long a connection is kept open between two requests."""
 
@@ -49,13 +53,14 @@ def run(settings: ServeSettings, say: Callable[[str], Any], opener: Opener | Non
 def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=bounded(allowed(settings.limits.connections)),
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=True,
         proxy_headers=False,  # nothing here depends on the client's address
         ws="none",
-        backlog=BACKLOG,
+        backlog=ACCEPTED,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=int(settings.limits.drain_seconds) + 1,
         h11_max_incomplete_event_size=64 * 1024,
@@ -70,7 +75,10 @@ class _Server(uvicorn.Server):
         self._say = say
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        say_seldom_when_descriptors_run_out(asyncio.get_running_loop())
         await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(BACKLOG)
         if self.started:
             self._say()
 

@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
-from ernie_search.errors import ErnieSearchError
+from ernie_search.errors import ErnieSearchError, IndexStateError, StorageError
 from ernie_search.process_memory import release_freed_memory
+from ernie_search.serve.batcher import contained
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.log import log
 from ernie_search.serve.opening import Seen
+
+T = TypeVar("T")
 
 Opener = Callable[[], Engine]
 """Opens index and model anew; called on a thread of its own."""
@@ -18,8 +22,9 @@ Renewer = Callable[[Engine], Engine]
 
 TIDY_SECONDS = 30.0
 
-LONGEST_PAUSE = 60.0
-"""Seconds between two tries to take up what cannot be opened."""
+REST, LONGEST_REST = 9.0, 300.0
+"""A try to take up what cannot be opened is followed by a rest of so many times the seconds that it took, at
+most so many: reading a large damaged store again and again must not take the disk from the one in use."""
 
 
 class UnreadyError(ErnieSearchError):
@@ -53,6 +58,7 @@ class Service:
         self._users: dict[Engine, int] = {}
         self._idle = asyncio.Condition()
         self._reloading = asyncio.Lock()
+        self._swapping = False
         self._open = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self.version = 0
@@ -61,7 +67,8 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether questions are answered, be it after a reload that is under way."""
-        return (self._current is not None or self._reloading.locked()) and not self.draining
+        sound = self._current is not None and self._current.trouble is None
+        return (sound or self._swapping) and not self.draining
 
     @property
     def current(self) -> Engine | None:
@@ -83,8 +90,11 @@ class Service:
     async def lease(self) -> AsyncIterator[Engine]:
         """The engine, for one request: it stays open until the request is done.
 
+        A request that fails because the index is gone or damaged ends with ``UnreadyError``, as do those
+        after it, until ``watch`` finds the index whole again.
+
         Raises:
-            UnreadyError: nothing is open.
+            UnreadyError: nothing is open, or what is open cannot be read any more.
         """
         await self._open.wait()
         engine = self._current
@@ -93,6 +103,10 @@ class Service:
         self._users[engine] += 1
         try:
             yield engine
+        except Exception as error:
+            if _may_be_the_index(error) and not await self._is_sound(engine, thorough=True):
+                raise UnreadyError("the index cannot be read; see the service's log") from error
+            raise
         finally:
             self._users[engine] -= 1
             if self._users[engine] == 0:
@@ -106,21 +120,22 @@ class Service:
             keep_model: go on with the loaded model where the new index is still of it.
 
         Requests under way finish with what they began with. If opening fails, the old stays in use (but where
-        the index admits one opening at a time, nothing is open then).
+        the index admits one opening at a time, nothing is open then, until ``watch`` succeeds).
 
         Raises:
-            ErnieSearchError: as the opener.
+            ErnieSearchError: as the opener; whatever else it raised has become one line of ours.
         """
         async with self._reloading:
-            old, seen = self._current, await asyncio.to_thread(self._look)
+            old, seen = self._current, await _aside(self._look)
             if self._exclusive and old is not None:
                 self._open.clear()
+                self._swapping, self._current = old.trouble is None, None
                 try:
                     await self._retire(old)
-                    self._current = None
-                    self._current = await asyncio.to_thread(self._opener)
+                    self._current = await _aside(self._opener)
                     self._users[self._current] = 0
                 finally:
+                    self._swapping = False
                     self._open.set()
             else:
                 new = await self._successor(old if keep_model else None)
@@ -138,22 +153,31 @@ class Service:
     async def watch(self, seconds: float) -> None:
         """Take up every change of the index on disk: another pointer, a new commit; runs until cancelled.
 
-        What cannot be opened is tried again after ever longer pauses, while the old stays in use.
+        What cannot be opened is logged once a change and tried again at the next look (see ``REST``), while
+        the old stays in use. What is open is looked after, too: where it was lost, or closed by a reload that
+        failed, it is opened again as soon as that is possible.
         """
-        pause = seconds
+        clock = asyncio.get_running_loop().time
+        failed: Seen | None = None
+        said: tuple[Seen | None, str] | None = None
+        rested = 0.0
         while True:
-            await asyncio.sleep(pause)
-            now = await asyncio.to_thread(self._look)
-            if now is None or now == self._seen:
-                pause = seconds
+            await asyncio.sleep(seconds)
+            now = await self._looked()
+            changed = now is not None and now != self._seen
+            if not changed and self._current is not None and await self._is_sound(self._current):
+                failed, said, rested = None, None, 0.0
                 continue
-            same_place = self._seen is not None and now.pointer == self._seen.pointer
+            if now == failed and clock() < rested:
+                continue
+            began = clock()
             try:
-                await self.reload(keep_model=same_place)
-                pause = seconds
-            except (ErnieSearchError, OSError) as error:
-                log("reload failed", level="error", reason=str(error))
-                pause = min(2 * pause, max(LONGEST_PAUSE, seconds))
+                await self.reload(keep_model=now is None or self._is_same_place(now))
+            except ErnieSearchError as error:
+                if changed and said != (now, str(error)):  # of what was lost, the log knows already
+                    said = (now, str(error))
+                    log("reload failed", level="error", reason=str(error))
+                failed, rested = now, clock() + min(REST * (clock() - began), LONGEST_REST)
 
     async def tidy(self, seconds: float = TIDY_SECONDS) -> None:
         """Give back the memory that requests, writes and reloads freed, time and again, until cancelled.
@@ -166,11 +190,37 @@ class Service:
 
     async def _successor(self, old: Engine | None) -> Engine:
         if old is not None and self._renew is not None:
+            renew = self._renew
             try:
-                return await asyncio.to_thread(self._renew, old)
+                return await _aside(lambda: renew(old))
             except ErnieSearchError:
                 pass  # another model, or no store on disk: all of it anew
-        return await asyncio.to_thread(self._opener)
+        return await _aside(self._opener)
+
+    async def _looked(self) -> Seen | None:
+        try:
+            return await _aside(self._look)
+        except ErnieSearchError:  # as where the files cannot be read
+            return None
+
+    def _is_same_place(self, now: Seen) -> bool:
+        return self._seen is not None and now.pointer == self._seen.pointer
+
+    async def _is_sound(self, engine: Engine, *, thorough: bool = False) -> bool:
+        """Whether the engine's index can be read; the log is told when that changes."""
+        before = engine.trouble
+        if before is not None and thorough:
+            return False  # a request's turn: only ``watch`` tries again
+        try:
+            found = await engine.examine(thorough=thorough or before is not None)
+        except ErnieSearchError:  # closed meanwhile: nothing is known
+            return before is None
+        if found is not None and engine.trouble is None:
+            log("index lost", level="error", reason=found)
+        elif found is None and before is not None:
+            log("index back")
+        engine.trouble = found
+        return found is None
 
     async def close(self) -> None:
         """Let the requests under way finish, then release everything."""
@@ -185,4 +235,24 @@ class Service:
         async with self._idle:
             await self._idle.wait_for(lambda: self._users[engine] == 0)
         del self._users[engine]
-        await engine.close()
+        try:
+            await engine.close()
+        except Exception as error:
+            log("close failed", level="error", reason=f"{type(error).__name__}: {error}")
+
+
+async def _aside(work: Callable[[], T]) -> T:
+    """What ``work`` gives, run on a thread of its own; whatever it raises is one of our errors."""
+    try:
+        return await asyncio.to_thread(contained, work)
+    except ErnieSearchError:
+        raise
+    except Exception as error:
+        line = str(error).strip().partition("\n")[0]
+        raise IndexStateError(f"could not be opened: {type(error).__name__}: {line}") from error
+
+
+def _may_be_the_index(error: Exception) -> bool:
+    if isinstance(error, ErnieSearchError):
+        return isinstance(error, IndexStateError | StorageError)
+    return not isinstance(error, TimeoutError)

@@ -23,13 +23,18 @@ class Limits(BaseModel):
         crossed: passages that the cross-encoder reads for one search.
         explained: hits of one search whose matching words are looked up.
         batch: texts of one request to embeddings, rerank or passages.
-        queue: texts that wait for the model; when full, new ones are refused with 429.
+        queue: questions and short requests that wait for the model; when full, new ones are refused with
+            429. Requests of many texts stand in a line of their own, see ``Line``.
         in_flight: requests under way; more are refused with 429.
+        connections: open at a time, or fewer where descriptors are short; for one more, that which has
+            waited longest for a request's header is closed.
         together: texts that are encoded in one go.
         seconds: that a request may take; then 503.
         drain_seconds: that requests under way may take after SIGTERM.
         filter_characters: of a filter.
-        optimize_after: writes after which the store merges their small files; searches wait meanwhile.
+        merge_after: writes after which the store merges their small files; above 1,024 passages, where that
+            takes longer, after more: they grow with the square root of the passages.
+        optimize_after: writes after which it does so in any case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,10 +49,12 @@ class Limits(BaseModel):
     batch: Positive = 256
     queue: Positive = 256
     in_flight: Positive = 512
+    connections: Positive = 1_000
     together: Positive = 64
     seconds: float = Field(30.0, gt=0)
     drain_seconds: float = Field(30.0, gt=0)
     filter_characters: Positive = 2_000
+    merge_after: Positive = 32
     optimize_after: Positive = 500
 
 
