@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +16,13 @@ from ernie_search.errors import StorageError
 
 MANIFEST = "manifest.json"
 
-FULL_DISK_SIGNS = ("os error 28", "os error 122", "inline_container.cc")
-"""ENOSPC and EDQUOT as Rust prints them; the place in torch's zip writer that misses the bytes it wrote."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, a quota that is used up, and a limit on the size of files (``ulimit -f``, FAT)."""
+FULL_DISK_SIGNS = ("os error 28", "os error 122", "os error 27", "inline_container.cc")
+"""The same as Rust prints them; the place in torch's zip writer that misses the bytes it wrote."""
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+WRONG_KIND = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+"""A folder where a file is to be written, or the other way round."""
 
 
 def fsync_directory(path: Path) -> None:
@@ -35,10 +40,20 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno == errno.EFBIG:
+            raise StorageError(
+                f"{path}: the disk is full for a file of this size ({error.strerror}); raise the limit on the "
+                "size of files (ulimit -f) or choose another disk, and run again"
+            ) from error
+        if error.errno in FULL_DISK:
             raise StorageError(f"{path}: the disk is full; free some space and run again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in NOT_WRITABLE:
             raise StorageError(f"{path}: not writable ({error.strerror}); choose another place") from error
+        if error.errno in WRONG_KIND:
+            raise StorageError(
+                f"{path}: cannot be written, as a folder stands where a file belongs, or a file where a "
+                f"folder does ({error.filename or path}: {error.strerror}); move it away and run again"
+            ) from error
         raise
     except Exception as error:
         # safetensors and torch.save hide the system's own error in errors of theirs.
@@ -78,7 +93,15 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 def remove_unfinished(path: Path) -> None:
     """Remove what killed calls of :func:`atomic_write` left beside ``path``; none may be under way."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        left.unlink(missing_ok=True)
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it leads to) or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -141,15 +164,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StorageError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also not UTF-8, too many digits, too deep
         where = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise StorageError(f"{path}{where}: not readable as JSON; delete the file and run again") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def checksums(folder: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:
+    """SHA-256 of every file below ``folder`` by its path there, without the paths in ``leave_out``."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: sha256_file(folder / name) for name in names if name not in leave_out}
+
+
+def altered(folder: Path, sums: Mapping[str, str]) -> str | None:
+    """The first file that is not as ``checksums`` found it, and what happened to it; ``None`` if all are."""
+    for name, digest in sums.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if sha256_file(path) != digest:
+            return f"{name} was altered since it was written (its SHA-256 differs)"
+    return None
 
 
 def fingerprint(*values: Any) -> str:
