@@ -42,8 +42,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise StorageError(
-                f"{path}: the disk is full for a file of this size ({error.strerror}); raise the limit on the "
-                "size of files (ulimit -f) or choose another disk, and run again"
+                f"{path}: the disk is full for a file of this size ({error.strerror}); raise the limit on "
+                "the size of files (ulimit -f) or choose another disk, and run again"
             ) from error
         if error.errno in FULL_DISK:
             raise StorageError(f"{path}: the disk is full; free some space and run again") from error

@@ -83,8 +83,8 @@ def test_without_any_whole_checkpoint_the_run_is_refused(tmp_path):
         latest_checkpoint(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path / 'checkpoint-8'} cannot be resumed (optimizer.pt was altered since it was written (its "
-        f"SHA-256 differs)), and no checkpoint before it is whole; delete {tmp_path} and run the same command "
-        "again to train from the start"
+        f"SHA-256 differs)), and no checkpoint before it is whole; delete {tmp_path} and run the same "
+        "command again to train from the start"
     )
 
 

@@ -41,7 +41,7 @@ def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | f
 
     Args:
         groups: Q lists of ``1 + n`` passage ids, the drawn positive first.
-        positives: for each question, all passages known to be relevant.
+        positives: for each question, all passages known to be relevant, and any other that is no negative.
 
     Raises:
         TrainingError: groups of different sizes, or a question that is left without any negative.

@@ -12,7 +12,7 @@ from ernie_search.files import altered, checksums, fsync_directory, read_json, r
 STAGING = ".staging"
 """Where a checkpoint is written before it gets its name."""
 CHECKPOINT_FILE = "checkpoint.json"
-"""A checkpoint's manifest: SHA-256 of every other file. Not ``manifest.json``, which a saved model may have."""
+"""A checkpoint's manifest: SHA-256 of every other file. Not ``manifest.json``: a saved model may have one."""
 
 
 def damage(checkpoint: Path) -> str | None:

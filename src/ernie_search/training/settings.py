@@ -146,7 +146,7 @@ class TrainSettings(TypedSettings):
         if self.questions_per_batch == 1 and self.negatives == 0:
             raise SettingsError(
                 "questions_per_batch=1 with negatives=0 leaves no negative; "
-                "set questions_per_batch to 2 or more"
+                "set questions_per_batch to 2 or more, or negatives to 1 or more"
             )
         if self.compile and self.gradient_cache:
             raise SettingsError(
