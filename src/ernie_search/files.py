@@ -109,14 +109,16 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its place when the block ends well.
 
     A folder that already stands there is replaced in two renames. A kill between the two leaves the old
-    one under another name, from where :func:`recover_directory` (called here first) brings it back.
+    one under another name, from where :func:`recover_directory` (called here first) brings it back. A link
+    to a folder stays: the folder that it leads to is replaced.
     """
+    path = behind_link(path)
     temporary = path.with_name(f".{path.name}.tmp")
     old = path.with_name(f".{path.name}.old")
     with storage_errors(path):
         recover_directory(path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(temporary)
+        remove(old)
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -129,11 +131,36 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         fsync_directory(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
+
+
+def behind_link(path: Path) -> Path:
+    """A folder's own place, where ``path`` is a link to it, or ``.`` or ``..``; else ``path``.
+
+    What lies beside a folder lies beside its own place, whatever it was called by.
+
+    Raises:
+        StorageError: a link that leads back to itself.
+    """
+    if not path.is_symlink() and path.name not in ("", ".."):
+        return path
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise StorageError(f"{path}: a link that leads nowhere; name the folder itself") from error
+
+
+def seen_from(folder: Path, recorded: str) -> Path:
+    """The place of what a manifest in ``folder`` notes by a path as seen from there (``../models/mine``).
+
+    Links are followed before the path is: ``..`` is the parent of the folder that a link leads to.
+    """
+    return Path(os.path.normpath(folder.resolve() / recorded))
 
 
 def recover_directory(path: Path) -> None:
     """Undo a replacement by :func:`atomic_directory` that was killed between its two renames."""
+    path = behind_link(path)
     old = path.with_name(f".{path.name}.old")
     if old.is_dir() and not path.exists():
         os.rename(old, path)

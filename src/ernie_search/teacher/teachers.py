@@ -66,15 +66,22 @@ class Teachers:
         name = str(path_or_name)
         if (folder / TEACHERS_FILE).is_file():
             found = read_json(folder / TEACHERS_FILE)
-            if found.get("format") != FORMAT and len(found["teachers"]) > 1:
+            try:
+                made = [(str(one["model"]), str(one["fingerprint"])) for one in found["teachers"]]
+            except (KeyError, TypeError) as error:
+                raise ModelError(
+                    f"{folder / TEACHERS_FILE}: not readable as what teachers these are; delete {folder} and "
+                    "train them again"
+                ) from error
+            if found.get("format") != FORMAT and len(made) > 1:
                 raise ModelError(
                     f"{folder}: teachers of another version, which shared the questions out otherwise, so "
                     "that they would score what they have seen; delete the folder and train them again"
                 )
             return Teachers(
                 name,
-                [folder / one["model"] for one in found["teachers"]],
-                expected=[one["fingerprint"] for one in found["teachers"]],
+                [folder / model for model, _ in made],
+                expected=[fingerprint for _, fingerprint in made],
                 max_length=max_length,
                 device=device,
             )
