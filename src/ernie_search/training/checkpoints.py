@@ -50,7 +50,7 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     Raises:
         TrainingError: there are checkpoints, and none is whole.
     """
-    damaged = []
+    damaged: list[str] = []
     for path in _newest_first(folder):
         problem = damage(path)
         if problem is None:

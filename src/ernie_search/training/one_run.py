@@ -153,8 +153,8 @@ class Run:
         clear_leftovers(self.output)
         recover_directory(self.output / "best")
         checkpoint, damaged = latest_checkpoint(self.output)
-        for problem in damaged:
-            self.observer("advice", {"text": f"{problem}; going on from the checkpoint before it"})
+        for one in damaged:
+            self.observer("advice", {"text": f"{one}; going on from the checkpoint before it"})
         best, problem = _read_best(self.output / "best")
         if problem is None:
             self.best = best
