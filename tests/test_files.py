@@ -3,20 +3,26 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ernie_search.errors import StorageError
 from ernie_search.files import (
+    altered,
     atomic_directory,
     atomic_write,
+    behind_link,
+    checksums,
     did_you_mean,
     fingerprint,
     json_text,
     read_json,
     recover_directory,
     remove_unfinished,
+    seen_from,
     sha256_file,
     write_json,
 )
@@ -35,7 +41,14 @@ def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
 
 
-@pytest.mark.parametrize(("code", "word"), [(errno.ENOSPC, "full"), (errno.EACCES, "not writable")])
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [
+        *((code, "full") for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+        *((code, "not writable") for code in (errno.EACCES, errno.EPERM, errno.EROFS)),
+        *((code, "a folder stands where") for code in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)),
+    ],
+)
 def test_the_disk_refusing_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, word: str
 ) -> None:
@@ -124,3 +137,95 @@ def test_json_for_any_encoding_and_any_reader(encoding: str) -> None:
     found = json.loads(text.encode(encoding).decode(encoding), parse_constant=pytest.fail)
     assert found == {**value, "numbers": [None, None, 1.5]}
     assert ("茶" in json_text("茶", encoding)) == (encoding == "utf-8")
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
+    """What the system itself does at ``ulimit -f``, in a process of its own."""
+    code = (
+        "import resource, sys; from pathlib import Path; from ernie_search.files import write_json\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); write_json(Path(sys.argv[1]), 'x' * 5000)"
+    )
+    command = [sys.executable, "-B", "-c", code, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        f"ernie_search.errors.StorageError: {tmp_path / 'file'}: the disk is full for a file"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_where_a_file_belongs_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    (tmp_path / "plain").touch()
+    for target in (tmp_path / "file", tmp_path / "plain" / "file"):
+        with pytest.raises(StorageError, match="a folder stands where a file belongs") as caught:
+            write_json(target, {})
+        assert "\n" not in str(caught.value)
+    with pytest.raises(StorageError, match=r"file: cannot be read \(Is a directory\)"):
+        read_json(tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "plain"]
+
+
+@pytest.mark.parametrize("text", ["\udcff", "[" * 200_000, "9" * 5000])
+def test_json_that_python_cannot_read_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "value.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(StorageError, match="not readable as JSON"):
+        read_json(tmp_path / "value.json")
+
+
+def test_files_stand_where_folders_are_written_for_a_moment(tmp_path: Path) -> None:
+    for name in (".folder.tmp", ".folder.old", "folder"):
+        (tmp_path / name).write_text("in the way")
+    with atomic_directory(tmp_path / "folder") as temporary:
+        (temporary / "file").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert (tmp_path / "folder" / "file").read_text() == "new"
+
+
+def test_a_link_to_a_folder_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    real, here = tmp_path / "disk" / "real", tmp_path / "here"
+    real.mkdir(parents=True)
+    here.mkdir()
+    link = here / "link"
+    link.symlink_to(real)
+    with atomic_directory(link) as temporary:
+        assert temporary.parent == real.parent  # one disk, so that a rename is one
+        (temporary / "file").write_text("new")
+    assert (real / "file").read_text() == "new"
+    assert link.is_symlink()
+    real.rename(real.with_name(".real.old"))  # a kill between the two renames
+    recover_directory(link)
+    assert (real / "file").read_text() == "new"
+    assert seen_from(link, "../model") == tmp_path / "disk" / "model"
+    assert seen_from(here / "link" / "..", "model") == tmp_path / "disk" / "model"
+    assert behind_link(here) == here
+    (here / "loop").symlink_to(here / "loop")
+    with pytest.raises(StorageError, match="leads nowhere"), atomic_directory(here / "loop"):
+        pass
+
+
+def test_the_folder_that_one_stands_in_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic_directory(Path()) as temporary:
+        (temporary / "file").write_text("new")
+    assert (tmp_path / "here" / "file").read_text() == "new"
+    monkeypatch.chdir(tmp_path)
+
+
+def test_checksums_name_what_was_altered(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a", "deep/b", "card"):
+        (tmp_path / name).write_text(name)
+    sums = checksums(tmp_path, leave_out=("card",))
+    assert list(sums) == ["a", "deep/b"]
+    (tmp_path / "card").write_text("another")
+    (tmp_path / "more").write_text("more")
+    assert altered(tmp_path, sums) is None
+    (tmp_path / "deep" / "b").write_text("deep/c")
+    assert altered(tmp_path, sums) == "deep/b was altered since it was written (its SHA-256 differs)"
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").mkdir()
+    assert altered(tmp_path, sums) == "a is missing"

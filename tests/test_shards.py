@@ -171,6 +171,61 @@ def test_a_broken_manifest_is_one_line(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dim", "6"),
+        ("dim", 6.5),
+        ("dim", True),
+        ("shard_size", None),
+        ("complete", "yes"),
+        ("seconds", "long"),
+        ("model_name", 3),
+        ("model_path", ["x"]),
+        ("shards", {}),
+        ("shards", [1]),
+        ("shards", [{"file": 7}]),
+        ("unheard", 1),
+    ],
+)
+def test_a_value_of_another_type_in_a_manifest_is_one_line(tmp_path, name, value):
+    write_folder(tmp_path, made_shard())
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(
+        IndexStateError, match=rf"manifest\.json: not a manifest .*{name}.*; delete"
+    ) as caught:
+        read_manifest(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("file", 7), ("file", "../shard-00000.parquet"), ("rows", "4"), ("rows", 4.5), ("sha256", None)],
+)
+def test_a_value_of_another_type_in_a_shards_entry_is_one_line(tmp_path, key, value):
+    write_folder(tmp_path, made_shard())
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["shards"][0][key] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(IndexStateError, match=r"manifest\.json: not a manifest") as caught:
+        list(read_shards(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "shard-00000.parquet"])
+def test_a_folder_where_a_file_belongs_is_one_line(tmp_path, name):
+    write_folder(tmp_path, made_shard())
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(IndexStateError, match=rf"{name}: is a folder, where a .* belongs; move it away"):
+        list(read_shards(tmp_path))
+    if name != "manifest.json":
+        with pytest.raises(IndexStateError, match="not readable as a shard"):
+            list(read_shards(tmp_path, verify=False))
+
+
 def test_no_manifest(tmp_path):
     with pytest.raises(IndexStateError, match=r"no manifest\.json"):
         read_manifest(tmp_path)

@@ -19,8 +19,13 @@ from ernie_search.errors import StorageError
 
 MANIFEST = "manifest.json"
 
-FULL_DISK_SIGNS = ("os error 28", "os error 122", "inline_container.cc")
-"""ENOSPC and EDQUOT as Rust prints them; the place in torch's zip writer that misses the bytes it wrote."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, a quota that is used up, and a limit on the size of files (``ulimit -f``, FAT)."""
+FULL_DISK_SIGNS = ("os error 28", "os error 122", "os error 27", "inline_container.cc")
+"""The same as Rust prints them; the place in torch's zip writer that misses the bytes it wrote."""
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+WRONG_KIND = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+"""A folder where a file is to be written, or the other way round."""
 
 
 HALF_PAIR = re.compile("[\ud800-\udfff]")
@@ -119,10 +124,20 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno == errno.EFBIG:
+            raise StorageError(
+                f"{path}: the disk is full for a file of this size ({error.strerror}); raise the limit on "
+                "the size of files (ulimit -f) or choose another disk, and run again"
+            ) from error
+        if error.errno in FULL_DISK:
             raise StorageError(f"{path}: the disk is full; free some space and run again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in NOT_WRITABLE:
             raise StorageError(f"{path}: not writable ({error.strerror}); choose another place") from error
+        if error.errno in WRONG_KIND:
+            raise StorageError(
+                f"{path}: cannot be written, as a folder stands where a file belongs, or a file where a "
+                f"folder does ({error.filename or path}: {error.strerror}); move it away and run again"
+            ) from error
         raise
     except Exception as error:
         # safetensors and torch.save hide the system's own error in errors of theirs.
@@ -162,7 +177,15 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 def remove_unfinished(path: Path) -> None:
     """Remove what killed calls of :func:`atomic_write` left beside ``path``; none may be under way."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        left.unlink(missing_ok=True)
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it leads to) or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -170,14 +193,16 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its place when the block ends well.
 
     A folder that already stands there is replaced in two renames. A kill between the two leaves the old
-    one under another name, from where :func:`recover_directory` (called here first) brings it back.
+    one under another name, from where :func:`recover_directory` (called here first) brings it back. A link
+    to a folder stays: the folder that it leads to is replaced.
     """
+    path = behind_link(path)
     temporary = path.with_name(f".{path.name}.tmp")
     old = path.with_name(f".{path.name}.old")
     with storage_errors(path):
         recover_directory(path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(temporary)
+        remove(old)
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -190,11 +215,36 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         fsync_directory(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
+
+
+def behind_link(path: Path) -> Path:
+    """A folder's own place, where ``path`` is a link to it, or ``.`` or ``..``; else ``path``.
+
+    What lies beside a folder lies beside its own place, whatever it was called by.
+
+    Raises:
+        StorageError: a link that leads back to itself.
+    """
+    if not path.is_symlink() and path.name not in ("", ".."):
+        return path
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise StorageError(f"{path}: a link that leads nowhere; name the folder itself") from error
+
+
+def seen_from(folder: Path, recorded: str) -> Path:
+    """The place of what a manifest in ``folder`` notes by a path as seen from there (``../models/mine``).
+
+    Links are followed before the path is: ``..`` is the parent of the folder that a link leads to.
+    """
+    return Path(os.path.normpath(folder.resolve() / recorded))
 
 
 def recover_directory(path: Path) -> None:
     """Undo a replacement by :func:`atomic_directory` that was killed between its two renames."""
+    path = behind_link(path)
     old = path.with_name(f".{path.name}.old")
     if old.is_dir() and not path.exists():
         os.rename(old, path)
@@ -227,15 +277,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StorageError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also not UTF-8, too many digits, too deep
         where = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise StorageError(f"{path}{where}: not readable as JSON; delete the file and run again") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def checksums(folder: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:
+    """SHA-256 of every file below ``folder`` by its path there, without the paths in ``leave_out``."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: sha256_file(folder / name) for name in names if name not in leave_out}
+
+
+def altered(folder: Path, sums: Mapping[str, str]) -> str | None:
+    """The first file that is not as ``checksums`` found it, and what happened to it; ``None`` if all are."""
+    for name, digest in sums.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if sha256_file(path) != digest:
+            return f"{name} was altered since it was written (its SHA-256 differs)"
+    return None
 
 
 def fingerprint(*values: Any) -> str:

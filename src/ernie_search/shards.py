@@ -4,6 +4,7 @@ A folder holds ``shard-00000.parquet``, ``shard-00001.parquet``, ... and ``manif
 passage; token matrices are fp16 bytes, row after row, so that they are read without a copy per passage.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError, StorageError
 from ernie_search.files import MANIFEST, read_json, sha256_file, write_json
+from ernie_search.typed_settings import read_record
 
 FORMAT = 1
 """Goes up when a folder written by an older version can no longer be read."""
+
+SHARD_NAME = re.compile(r"shard-[0-9]{5,}\.parquet")
 
 PRECISIONS = ("bf16", "fp32", "")
 """What a manifest may say of the precision; folders of older versions say nothing."""
@@ -179,7 +183,7 @@ def read_shard(path: Path) -> Shard:
         raise IndexStateError(
             f"{path}: this shard is missing; run the same index command again to make it"
         ) from None
-    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise IndexStateError(
             f"{path}: not readable as a shard ({reason}); run the same index command again to make it anew"
@@ -193,18 +197,25 @@ def read_manifest(folder: Path) -> Manifest:
         IndexStateError: there is none, or it is not one of ours.
     """
     path = folder / MANIFEST
+    if path.is_dir():
+        raise IndexStateError(f"{path}: is a folder, where a manifest belongs; move it away")
     if not path.is_file():
         raise IndexStateError(f"{folder}: no {MANIFEST}, so not an index; make one with: ernie-search index")
     try:
-        values: dict[str, Any] = dict(read_json(path))
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
         values.pop("counts", None)
         if values.get("format") != FORMAT:
             raise ValueError(f"format {values.get('format')!r}, this version reads {FORMAT}")
         if values.get("precision", "") not in PRECISIONS:
             raise ValueError(f"precision {values['precision']!r}, which is neither bf16 nor fp32")
-        shards = [ShardInfo(**shard) for shard in values.pop("shards")]
-        return Manifest(shards=shards, **values)
-    except (StorageError, TypeError, ValueError, KeyError) as error:
+        manifest = read_record(Manifest, values)
+        strange = [info.file for info in manifest.shards if SHARD_NAME.fullmatch(info.file) is None]
+        if strange:
+            raise ValueError(f"{strange[0]!r} is no name of a shard")
+        return manifest
+    except (StorageError, TypeError, ValueError) as error:
         raise IndexStateError(
             f"{path}: not a manifest of encoded shards ({error}); delete {folder} and index again"
         ) from error
@@ -213,6 +224,8 @@ def read_manifest(folder: Path) -> Manifest:
 def shard_problem(folder: Path, info: ShardInfo) -> str | None:
     """What is wrong with a shard's file (missing, or other bytes than were written), or None."""
     path = folder / info.file
+    if path.is_dir():
+        return f"{path}: is a folder, where a shard belongs; move it away"
     if not path.is_file():
         return f"{path}: this shard is missing"
     if sha256_file(path) != info.sha256:

@@ -11,6 +11,8 @@ from ernie_search.errors import DataError
 
 RUN_COLUMNS = "query Q0 passage rank score tag"
 GZIP_MAGIC = b"\x1f\x8b"
+GRADES = range(-(2**31), 2**31)
+"""The grades that judgements may have: the field's tools count them in 32 bits."""
 BLANK = re.compile("[ \t]+")
 """What is between columns. ``str.split`` would also cut ids at a no-break space."""
 BLANK_ENDS = " \t\r\n\ufeff"
@@ -92,6 +94,11 @@ def read_run_lines(path: Path, *, apart: bool = True) -> Iterator[tuple[int, str
         yield number, query_id, passage_id, score
     if empty:
         raise DataError(f"{path}: holds no line of a run; columns are {RUN_COLUMNS}")
+
+
+def cut(text: str, length: int = 80) -> str:
+    """So much of a text as a message may hold."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _contradict(rank: str, score: float, other_rank: str, other: float) -> bool:

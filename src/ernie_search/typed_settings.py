@@ -1,9 +1,11 @@
 """Typed settings from plain values, for every room: unknown names are refused with the nearest known one."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from ernie_search.errors import SettingsError
 from ernie_search.files import did_you_mean
@@ -26,6 +28,9 @@ class TypedSettings(BaseModel):
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
+Record = TypeVar("Record")
+SHOWN = 80
+"""Characters of a wrong value that a message shows."""
 
 
 def parse_typed(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -51,3 +56,28 @@ def parse_typed(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"setting {where}={first['input']!r}: {message.lower()}") from error
     check = getattr(settings, "check", None)
     return settings if check is None else check()
+
+
+def read_record(kind: type[Record], values: Any) -> Record:
+    """A dataclass from the plain values of a JSON file, each of exactly the type that the dataclass says.
+
+    Args:
+        kind: a dataclass; its fields may be dataclasses, and lists of them.
+        values: what the file holds.
+
+    Raises:
+        ValueError: no object, a name that is unknown or missing, or a value of another type: the first of
+            them, with its place, in one line.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    unknown = sorted(values.keys() - {field.name for field in fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is unknown")
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        shown = "" if first["type"] == "missing" else f"={str(first['input'])[:SHOWN]!r}"
+        raise ValueError(f"{where}{shown}: {first['msg'].lower()}") from error

@@ -38,6 +38,10 @@ def test_numeric_ids_without_header(tmp_path):
     [
         ("q1\tp1\thigh\n", r"dev\.tsv:1: 'high' is neither an integer relevance nor a known header"),
         ("q1\tp1\t1\nq1\tp2\t0.5\n", r"dev\.tsv:2: relevance '0\.5' is not an integer"),
+        ("q1\tp1\t2147483648\n", r"dev\.tsv:1: relevance '2147483648' does not fit into 32 bits"),
+        ("q1\tp1\t-2147483649\n", r"dev\.tsv:1: relevance '-2147483649' does not fit into 32 bits"),
+        (f"q1\tp1\t1\nq1\tp2\t{'9' * 9999}\n", r"dev\.tsv:2: relevance '9{77}\.\.\.' is not an integer"),
+        (f"q1\tp1\t1\nq1\tp2\t{'9' * 999}\n", r"dev\.tsv:2: relevance '9{77}\.\.\.' does not fit"),
         ("query-id\tcorpus-id\tscore\nq1\tp1\n", r"dev\.tsv:2: 2 columns where the first line has 3"),
         ("q1,p1,1\n", r"dev\.tsv:1: 1 columns; a qrels file has"),
         ("q1\tp1\t1\n\tp2\t1\n", r"dev\.tsv:2: an empty id"),

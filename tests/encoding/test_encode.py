@@ -246,6 +246,25 @@ def test_a_folder_with_strange_files_is_not_written_into(tmp_path):
         encode(tmp_path / "thesis.doc")
 
 
+@pytest.mark.parametrize("name", ["shard-00001.parquet", "manifest.json", ".manifest.json.1.tmp"])
+def test_a_folder_where_a_file_belongs_is_one_line(tmp_path, name):
+    encode(tmp_path / "out")
+    whole = shard_bytes(tmp_path / "out")
+    (tmp_path / "out" / name).unlink(missing_ok=True)
+    (tmp_path / "out" / name).mkdir()
+    if name.startswith("."):  # what a kill leaves has no say, whatever it is
+        assert encode(tmp_path / "out").encoded == 0
+        return
+    with pytest.raises((StorageError, IndexStateError), match=r"a folder.* belongs.*move it away") as caught:
+        encode(tmp_path / "out")
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "out" / name).rmdir()
+    if name != "manifest.json":
+        assert encode(tmp_path / "out").encoded == 8
+        assert shard_bytes(tmp_path / "out") == whole
+
+
 def test_a_second_writer_is_refused(tmp_path):
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -132,6 +132,43 @@ def test_unknown_measures_are_refused(name: str) -> None:
         parse_measure(name)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["P@99999999999999999999", "RR(rel=9999999999)", "R(rel=0)@10", "nDCG(dcg='exp-log2')@10"],
+)
+def test_what_a_measures_tool_raises_is_one_line_with_its_name(name: str) -> None:
+    qrels = {"q1": {"a": 5000, "b": 1}}  # gdeval takes grades up to 4
+    with pytest.raises(EvaluationError, match=r"measure .*: its tool fails on these judgements") as caught:
+        evaluate_run(qrels, {"q1": {"a": 1.0}}, ["MRR@10", name])
+    assert repr(name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("no\nluck" * 100), KeyError("P_5"), OSError(2, "gone")])
+def test_whatever_a_tool_raises(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
+    def fail(measures: object, *others: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("ir_measures.iter_calc", fail)
+    with pytest.raises(EvaluationError, match=r"measure 'MRR@3': its tool fails .* choose another") as caught:
+        evaluate_run(QRELS, RUN, ["MRR@3", "nDCG@3"])
+    assert "\n" not in str(caught.value)
+
+
+def test_tools_that_read_only_numbers_as_ids_get_them() -> None:
+    measured = evaluate_run({"one-a": {"a": 2, "b": 0}, "two": {"c": 1}}, {"one-a": {"a": 1.0}}, ["ERR@10"])
+    assert measured.query_ids == ("one-a", "two")
+    assert measured.of("ERR@10").tolist() == [pytest.approx(3 / 16, abs=1e-4), 0.0]
+
+
+@pytest.mark.parametrize("name", ["(" * 3000, "P@" + "9" * 5000, "x" * 5000, "P(" + "rel=" * 2000])
+def test_a_long_name_is_cut(name: str) -> None:
+    with pytest.raises(EvaluationError) as caught:
+        parse_measure(name)
+    assert len(str(caught.value)) < 300
+
+
 def test_near_names_are_proposed() -> None:
     with pytest.raises(EvaluationError, match=r"did you mean 'MRR@10'\?"):
         parse_measure("mrr@10")
@@ -147,6 +184,7 @@ def test_near_names_are_proposed() -> None:
         ({"q": {"a": 0}}, {"q": {"a": 1.0}}, DEFAULT_MEASURES, "has a relevant passage"),
         ({}, {}, DEFAULT_MEASURES, "none of the 0 judged questions"),
         (QRELS, RUN, (), "no measure was asked for"),
+        ({"q1": {"a": 2**31 - 1}}, RUN, DEFAULT_MEASURES, "passage 'a' has grade 2147483647 for query 'q1'"),
     ],
 )
 def test_bad_input_is_refused(qrels: Qrels, run: Run, measures: tuple[str, ...], message: str) -> None:

@@ -107,6 +107,8 @@ def test_broken_runs_are_refused(tmp_path: Path, text: str, message: str) -> Non
     [
         ("q1\ta\tx\nq1\tb\t1\n", r"x:1: the grade 'x' is not a whole number"),
         ("q1 0 a 1\nq1 0 b 0.5\n", r"x:2: the grade '0.5' is not a whole number"),
+        ("q1 0 a 2147483648\n", r"x:1: the grade '2147483648' is none of 32 bits"),
+        (f"q1 0 a 1\nq1 0 b -{'9' * 999}\n", r"x:2: the grade '-9{76}\.\.\.' is none of 32 bits"),
         ("q1 a 1\n", r"x:1: 3 columns, qrels have"),
         ("q1\ta\n", r"x:1: 2 columns"),
         ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", r"x:2: the grade 'score'"),

@@ -136,3 +136,13 @@ def test_unscored_lists_are_refused(tmp_path: Path) -> None:
     lists = write_lists(tmp_path / "a", [TrainingList("q", ("p",), ("a",))], data_fingerprint="d", about={})
     with pytest.raises(DataError, match="carry no teacher's scores"):
         denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0))
+
+
+def test_a_list_is_not_filled_with_the_question_itself(tmp_path):
+    rows = [
+        TrainingList("a", ("p",), ("x",), (1.0,), (2.0,)),
+        TrainingList("b", ("p",), ("a", "y"), (1.0,), (0.0, 0.0)),
+    ]
+    lists = write_lists(tmp_path / "in", rows, data_fingerprint="d", about={})
+    done = denoise(lists, tmp_path / "out", DenoiseSettings(margin=0, keep_at_least=3))
+    assert {one.query: set(one.negatives) for one in done} == {"a": {"y"}, "b": {"a", "y", "x"}}

@@ -132,3 +132,30 @@ def test_what_was_altered_is_noticed(tmp_path: Path) -> None:
     manifest.write_text(json.dumps(json.loads(good) | {"sha256": sha256_file(file)}))
     with pytest.raises(DataError, match=r"not readable as training lists \("):
         list(Lists.open(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rows", "3"),
+        ("rows", True),
+        ("rows", 2.0),
+        ("scored", 1),
+        ("sha256", None),
+        ("data_fingerprint", 7),
+        ("counts", []),
+        ("settings", 3),
+        ("split", {}),
+        ("scores", "x" * 1000),
+    ],
+)
+def test_a_value_of_another_type_in_the_manifest_is_one_line(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    write(tmp_path / "lists", PLAIN)
+    path = tmp_path / "lists" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(DataError, match=rf"manifest.json: {name} is .*, not of type .*; delete") as caught:
+        Lists.open(tmp_path / "lists")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400

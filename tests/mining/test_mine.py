@@ -17,7 +17,14 @@ from ernie_search.mining.settings import DenoiseSettings, parse_settings
 from ernie_search.mining.store import MiningStore
 from ernie_search.types import Passage, Qrels, Query, Run
 
-PARTS = ("candidates", "outside_window", "known_positives", "duplicates_of_positives", "near_duplicates")
+PARTS = (
+    "candidates",
+    "outside_window",
+    "known_positives",
+    "own_passages",
+    "duplicates_of_positives",
+    "near_duplicates",
+)
 REST = ("not_needed", "kept")
 
 
@@ -166,6 +173,7 @@ def test_counts_worked_by_hand(tmp_path: Path) -> None:
         "candidates": 9,
         "outside_window": 2,
         "known_positives": 1,
+        "own_passages": 0,
         "duplicates_of_positives": 1,
         "near_duplicates": 2,
         "not_needed": 1,
@@ -186,6 +194,44 @@ def test_counts_worked_by_hand(tmp_path: Path) -> None:
     assert (more.manifest["counts"]["filled"], more.manifest["counts"]["short"]) == (1, 1)
     off = mine_lists(run, data, tmp_path / "c", MineSettings(first=1, last=8, number=3, near_duplicate=0))
     assert [one.negatives for one in off] == [("near", "rice", "rice2")]
+
+
+OWN = {
+    "a": "School uniforms should be abolished as they cost families too much",
+    "copy": "school uniforms SHOULD be abolished as they  cost families too much",
+    "near": "School uniforms should be abolished as they cost families far too much",
+    "against": "Uniforms spare poor families the race for brands",
+    "other": "Wheat likes a dry summer",
+    "asked": "what of b?",
+}
+"""A corpus whose first passage is also a question."""
+
+
+@pytest.mark.parametrize("near_duplicate", [0.0, 0.5])
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_question_that_is_a_passage_is_not_its_own_negative(tmp_path, near_duplicate, filled):
+    data = collection(OWN, {"a": {"against": 1, "a": 0}, "b": {"against": 1}})
+    order = ["against"] if filled else list(OWN)
+    run = {query: {name: float(-rank) for rank, name in enumerate(order)} for query in ("a", "b")}
+    settings = MineSettings(number=6, near_duplicate=near_duplicate)
+    lists = mine_lists(run.items(), data, tmp_path / "lists", settings)
+    first, second = lists
+    near = set() if near_duplicate else {"near"}
+    assert set(first.negatives) == {"other", "asked"} | near
+    copies = {"a", "copy", "near"} if not near_duplicate else set(second.negatives) & {"a", "copy", "near"}
+    assert near_duplicate == 0 or len(copies) == 1  # copies of each other, and one of them stays
+    assert set(second.negatives) == {"other"} | copies  # "asked" is the question's text
+    counts = lists.manifest["counts"]
+    assert counts["own_passages"] == (0 if filled else 3)
+    assert counts["candidates"] == sum(counts[name] for name in (*PARTS[1:], *REST))
+
+
+def test_an_own_passage_that_is_judged_relevant_is_a_positive_like_any_other(tmp_path):
+    data = collection(OWN, {"a": {"a": 1}})
+    run = {"a": {name: float(-rank) for rank, name in enumerate(OWN)}}
+    (one,) = mine_lists(run.items(), data, tmp_path / "lists", MineSettings(number=6, near_duplicate=0))
+    assert one.positives == ("a",)
+    assert one.negatives == ("near", "against", "other", "asked")
 
 
 def test_filled_is_random_over_a_large_corpus(tmp_path: Path) -> None:

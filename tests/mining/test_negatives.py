@@ -99,3 +99,16 @@ def test_bad_input_is_refused() -> None:
         mine_negatives(RUN, QRELS, 8, last=5)
     with pytest.raises(DataError, match="query 'q1': a candidate's score is NaN"):
         mine_negatives({"q1": {"a": float("nan")}}, QRELS, 1)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_question_that_is_a_passage_is_not_its_own_negative(filled: bool) -> None:
+    keys = {name: name[0].encode() for name in ("q1", "q1-copy", "asked", "pos", "b", "c")} | {"asked": b"?"}
+    run: Run = {"q1": {"pos": 9.0} if filled else dict.fromkeys(keys, 1.0)}
+    given = {"corpus_ids": list(keys), "text_keys": keys, "question_keys": {"q1": b"?"}}
+    mined = mine_negatives(run, {"q1": {"pos": 1, "q1": 0}}, 3, last=6, **given)
+    assert set(mined.negatives["q1"]) == {"b", "c"}
+    assert (mined.own_removed, mined.copies_removed, mined.short) == (0 if filled else 3, 0, 1)
+    relevant = mine_negatives(run, {"q1": {"q1": 1}}, 5, last=6, **given)
+    assert set(relevant.negatives["q1"]) == {"pos", "b", "c"}  # the copy is one of a positive
+    assert mine_negatives(run, {"q1": {"pos": 1}}, 3, last=6).negatives["q1"].count("q1") == 0

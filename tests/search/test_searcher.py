@@ -187,3 +187,17 @@ def test_open_from_disk(tmp_path):
     encode_collection(StubEncoder(), PASSAGES, tmp_path / "bare", data_fingerprint="d")
     with pytest.raises(IndexStateError, match="is not noted in it"):
         Searcher.open(tmp_path / "bare")
+
+
+def test_the_model_of_a_linked_index_is_looked_for_beside_the_index_itself(tmp_path, monkeypatch):
+    real = tmp_path / "disk" / "work" / "index"
+    model = tmp_path / "disk" / "model"
+    model.mkdir(parents=True)
+    encode_collection(StubEncoder(), PASSAGES, real, data_fingerprint="d", model_path=model)
+    (tmp_path / "link").symlink_to(real)
+    (tmp_path / "links").symlink_to(real.parent)
+    asked = []
+    monkeypatch.setattr("ernie_search.model.load", lambda path: asked.append(path) or StubEncoder())
+    for index in (tmp_path / "link", tmp_path / "links" / "index"):
+        assert Searcher.open(index).search("w1")
+    assert asked == [model, model]

@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from torch import nn
 
-from ernie_search.errors import DataError, StorageError
+from ernie_search.errors import DataError, ModelError, StorageError
 from ernie_search.mining.lists import Lists, write_lists
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.teacher import ListScoreSettings, Teachers, score_lists, train_teachers
 from ernie_search.teacher import teachers as teachers_module
 from ernie_search.teacher.folds import fold_of
+from ernie_search.teacher.score_folder import ScoredList, ScoreFolder
 from tiny_teacher import TRAIN, collection, lists, settings, training_lists
 
 SETTINGS = ListScoreSettings(shard_size=5, precision="fp32")
@@ -220,3 +221,44 @@ def test_the_manifest_says_whose_scores_these_are(ready, tmp_path):
     }
     assert found["precision"] == "fp32"
     assert len(found["shards"]) == SHARDS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("key", [1]),
+        ("key", None),
+        ("shards", ["a"]),
+        ("shards", {"a": 1}),
+        ("shard_size", "5"),
+        ("seconds", "long"),
+        ("unheard", 1),
+    ],
+)
+def test_a_value_of_another_type_in_a_folder_of_scores_is_one_line(tmp_path, name, value):
+    ScoreFolder(tmp_path, {"teachers": ["x"]}, "fp32", 5).write()
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(DataError, match=rf"scores.json: not readable as scores \(.*{name}") as caught:
+        ScoreFolder.begin(tmp_path, {"teachers": ["x"]}, precision="fp32", shard_size=5)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["scores-00000.parquet", ""])
+def test_a_folder_where_a_file_of_scores_belongs_is_one_line(tmp_path, name):
+    state = ScoreFolder.begin(tmp_path, {}, precision="fp32", shard_size=5)
+    if name:
+        (tmp_path / "shards" / name).mkdir(parents=True)
+    else:
+        (tmp_path / "shards").touch()
+    with pytest.raises(StorageError, match="a folder stands where a file belongs, or a file where"):
+        state.add(0, [ScoredList("q", (1.0,), ())], 1.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"teachers": 3}', '{"teachers": [1]}', '{"teachers": [{"model": "m"}]}']
+)
+def test_a_folder_that_does_not_say_its_teachers_is_one_line(tmp_path, text):
+    (tmp_path / "teachers.json").write_text(text)
+    with pytest.raises(ModelError, match=r"teachers.json: not readable as what teachers these are"):
+        Teachers.open(tmp_path)

@@ -82,6 +82,34 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(base, whole, tmp_path
     assert Teachers.open(tmp_path / "run").fingerprint == Teachers.open(whole).fingerprint
 
 
+def test_an_altered_checkpoint_of_a_teacher_is_passed_over_or_refused(base, tmp_path):
+    mined, said = lists(tmp_path / "lists"), []
+    chosen = settings(base, keep_checkpoints=2)
+    with pytest.raises(Killed):
+        train_teachers(collection(), mined, tmp_path / "run", chosen, stop_at(0, "checkpoint", 4))
+    for step in (4, 2):
+        path = tmp_path / "run" / "teacher-0" / f"checkpoint-{step}" / "optimizer.pt"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(bytes(content))
+        if step == 2:
+            with pytest.raises(
+                TrainingError, match=r"checkpoint-4 cannot .*no checkpoint before it is whole"
+            ):
+                train_teachers(collection(), mined, tmp_path / "run", chosen)
+            break
+
+        def observer(event: str, values: dict[str, Any]) -> None:
+            said.extend([values["text"]] if event == "advice" else [])
+            if event == "start":
+                assert values["step"] == 2
+                raise Killed
+
+        with pytest.raises(Killed):
+            train_teachers(collection(), mined, tmp_path / "run", chosen, observer)
+        assert said[0].startswith(f"{path.parent} cannot be resumed (optimizer.pt was altered")
+
+
 def test_a_finished_run_is_left_alone_and_another_is_refused(base, whole):
     mined = lists(whole.parent / "lists")
     events: list[str] = []

@@ -1,8 +1,12 @@
 """Steps are a function of seed and step, and hold what a loss needs."""
 
+import re
+
 import pytest
 
-from ernie_search.errors import TrainingError
+from ernie_search.errors import SettingsError, TrainingError
+from ernie_search.losses import candidates
+from ernie_search.training import TrainSettings
 from ernie_search.training.batches import Example, StepBatches
 
 
@@ -84,3 +88,53 @@ def test_without_hard_negatives_a_batch_of_one_answer_is_refused_before_training
     same = [Example(f"q{i}", ("p",), ()) for i in range(4)]
     with pytest.raises(TrainingError, match=r"step 1: question 'q\d' has no negative"):
         StepBatches(same, steps=2, questions=2, negatives=0, seed=0)
+
+
+def test_a_question_that_is_a_passage_is_no_candidate_of_its_own():
+    pair = [Example("one", ("p1",), ("n",), id="p0"), Example("two", ("p0",), ("n",), id="p1")]
+    batch = StepBatches(pair, steps=1, questions=2, negatives=1, seed=0)[0]
+    allowed = candidates(batch.groups, batch.no_negatives).allowed
+    for row, name in enumerate(batch.ids):
+        flat = [passage for group in batch.groups for passage in group]
+        shown = {passage for passage, there in zip(flat, allowed[row].tolist(), strict=True) if there}
+        assert name not in shown
+        assert shown == {batch.groups[row][0], "n"}
+    with pytest.raises(TrainingError, match="has no negative"):
+        StepBatches(pair, steps=1, questions=2, negatives=0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("pool", "end"),
+    [
+        ([Example("q0", ("p",), ())], "add passages"),  # a corpus of one passage
+        ([Example(f"q{i}", ("p",), ()) for i in range(4)], "add passages"),
+        ([Example(f"q{i}", (f"p{i}",), ()) for i in range(4)], "trains"),
+        ([Example(f"q{i}", ("p",), ("n",)) for i in range(4)], "trains"),
+        ([Example("q0", ("p",), ("n",)), Example("q1", ("p",), ())], "add passages"),
+        ([Example("q0", ("p",), ("n", "m"))], "trains"),
+    ],
+)
+@pytest.mark.parametrize("negatives", [0, 1, 3])
+@pytest.mark.parametrize("questions", [1, 2, 5])
+def test_advice_leads_somewhere(pool, end, negatives, questions):
+    """Whoever does what the message says gets another message, or a training: never the same one again."""
+    now, seen = {"questions_per_batch": questions, "negatives": negatives}, []
+    while now not in seen:
+        seen.append(dict(now))
+        try:
+            TrainSettings(**now).check()
+            StepBatches(
+                pool, steps=2, questions=now["questions_per_batch"], negatives=now["negatives"], seed=0
+            )
+        except (SettingsError, TrainingError) as error:
+            advice = str(error).rpartition("; ")[2]
+            if advice.startswith("add passages"):
+                assert end == "add passages" or now["questions_per_batch"] == 1  # no other question beside it
+                return
+            assert advice.startswith(("set ", "lower "))
+            first, *_ = advice.split(", or ")
+            now |= {k: int(n) for k, n in re.findall(r"(questions_per_batch|negatives) to (\d+)", first)}
+        else:
+            assert end == "trains"
+            return
+    pytest.fail(f"in circles: {seen}")

@@ -85,3 +85,19 @@ def test_with_lists_bm25_looks_through_a_part_of_a_large_corpus_for_dev(tmp_path
 
 def test_no_evaluations_need_no_dev():
     assert prepare(collection(), settings(evaluations=0)).dev is None
+
+
+def test_a_question_that_is_a_passage_is_not_its_own_negative():
+    """As in ArguAna: a passage asks for the one that answers it, and finds itself first."""
+    passages = list(collection().passages())
+    copies = [Passage(f"copy-{one.id}", one.text.upper()) for one in passages[:10]]
+    asking = [Query(one.id, one.text) for one in passages[:10]]
+    qrels = {"train": {f"p{i}": {f"p{i + 10}": 1} for i in range(10)}}
+    data = prepare(
+        collection(passages=[*passages, *copies], queries=asking, qrels=qrels),
+        settings(evaluations=0, negative_last=12),
+    )
+    assert len(data.examples) == 10
+    for example in data.examples:
+        assert len(example.negatives) == 8
+        assert not {example.id, f"copy-{example.id}"} & set(example.negatives)

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from ernie_search.errors import StorageError, TrainingError
 from ernie_search.training import TrainResult, train
 from ernie_search.training.checkpoints import checkpoint_steps, is_whole
+from ernie_search.training.folder import read_result
 from tiny_training import collection, settings, weights
 
 CHANGES: dict[str, Any] = {"steps": 10, "evaluations": 3, "checkpoints": 3}
@@ -125,6 +127,91 @@ def test_a_checkpoint_that_lost_a_file_is_not_gone_on_from(base, whole, tmp_path
     assert sorted(checkpoint_steps(folder)) == [4]
     train(collection(), folder, chosen, base=base)
     assert weights(folder / "last") == weights(whole[0] / "last")
+
+
+def flip_bits(path: Path) -> None:
+    """Other mantissas or other text, in the same size."""
+    content = bytearray(path.read_bytes())
+    for place in range(len(content) // 2, len(content), 97):
+        content[place] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_an_altered_checkpoint_is_passed_over_or_the_run_refused(base, whole, tmp_path, name):
+    folder, said = tmp_path / "run", []
+    chosen = settings(**CHANGES, keep_checkpoints=2)
+    with pytest.raises(Killed):
+        train(collection(), folder, chosen, base=base, observer=stop_at("checkpoint", 8))
+    flip_bits(folder / "checkpoint-8" / name)
+
+    def observer(event: str, values: dict[str, Any]) -> None:
+        said.extend([values["text"]] if event == "advice" else [])
+        if event == "start":
+            assert values["step"] == 4
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(collection(), folder, chosen, base=base, observer=observer)
+    assert len(said) == 1
+    assert said[0].startswith(f"{folder / 'checkpoint-8'} cannot be resumed ({name} was altered")
+    if name == "model.safetensors":
+        result = train(collection(), folder, chosen, base=base)
+        assert weights(folder / "last") == weights(whole[0] / "last")
+        assert result.best_metric == whole[1].best_metric
+        return
+    flip_bits(folder / "checkpoint-4" / name)
+    with pytest.raises(TrainingError, match=rf"checkpoint-8 cannot .*\({name} .* delete .* from the start"):
+        train(collection(), folder, chosen, base=base)
+
+
+def test_the_best_model_until_the_checkpoint_must_be_whole(base, whole, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(collection(), folder, settings(**CHANGES), base=base, observer=stop_at("step", 6))
+    assert json.loads((folder / "best" / "best.json").read_text(encoding="utf-8"))["step"] == 4
+    flip_bits(folder / "best" / "token_head.safetensors")
+    with pytest.raises(TrainingError, match=r"best: token_head.safetensors was altered .* delete"):
+        train(collection(), folder, settings(**CHANGES), base=base)
+    shutil.rmtree(folder / "best")
+    with pytest.raises(TrainingError, match=r"best: best.json is missing, and the run cannot go on"):
+        train(collection(), folder, settings(**CHANGES), base=base)
+
+
+def test_a_finished_run_whose_last_model_was_altered_makes_it_again(base, whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    assert train(collection(), folder, settings(**CHANGES), base=base) == read_result(folder)
+    (folder / "last" / "README.md").write_text("a card, which people may edit", encoding="utf-8")
+    assert read_result(folder) is not None
+    flip_bits(folder / "last" / "model.safetensors")
+    assert read_result(folder) is None
+    train(collection(), folder, settings(**CHANGES), base=base)
+    assert weights(folder / "last") == weights(whole[0] / "last")
+    flip_bits(folder / "best" / "model.safetensors")
+    with pytest.raises(TrainingError, match=r"best: model.safetensors was altered"):
+        train(collection(), folder, settings(**CHANGES), base=base)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("result.json", "[1]", "not readable as the result of a run"),
+        ("result.json", '{"model": 3}', "not readable as the result of a run"),
+        ("result.json", '{"sha256": 5}', "not readable as the result of a run"),
+        ("run.json", "[1]", "does not say which run this is"),
+        ("run.json", '{"settings": 1}', "does not say which run this is"),
+    ],
+)
+def test_a_mark_of_another_type_is_one_line(base, whole, tmp_path, file, content, problem):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("run.json", "result.json"):
+        shutil.copy(whole[0] / name, folder / name)
+    (folder / file).write_text(content, encoding="utf-8")
+    with pytest.raises(StorageError, match=problem) as caught:
+        train(collection(), folder, settings(**CHANGES), base=base)
+    assert "\n" not in str(caught.value)
 
 
 def test_every_file_of_a_checkpoint_counts(whole, tmp_path):

@@ -11,7 +11,7 @@ from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus,
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.quiet import loading
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.files import MANIFEST
+from ernie_search.files import MANIFEST, behind_link
 
 EXAMPLE = "Example: ernie-search index my-data --model runs/mine/best --output runs/index"
 BUILD_EXAMPLE = "Example: ernie-search index build my-data --model runs/mine/best --output runs/store"
@@ -247,5 +247,5 @@ def _beside(output: str) -> Path:
     """The shards' folder that follows from the store's."""
     if "://" in output and not output.startswith("lance://"):
         raise IndexStateError(f"{output}: say where the encoded shards go, with --shards")
-    folder = Path(output.removeprefix("lance://"))
+    folder = behind_link(Path(output.removeprefix("lance://")))
     return folder.with_name(f"{folder.name}-shards")

@@ -66,6 +66,7 @@ def show_counts(lists: "Lists", source: str) -> None:
         ("candidates", "passages in the run for these questions"),
         ("outside_window", "outside the window of ranks"),
         ("known_positives", "known positives"),
+        ("own_passages", "the question itself, or a copy of its text"),
         ("duplicates_of_positives", "the same text as a positive"),
         ("near_duplicates", "nearly the text of a positive or of a negative kept before"),
         ("not_needed", "not needed: the list was full"),

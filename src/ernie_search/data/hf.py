@@ -13,6 +13,7 @@ from ernie_search.data.qrels import GRADE_NAMES, PASSAGE_NAMES, QUERY_NAMES
 from ernie_search.data.table import Rows, Table, parsed, tables_as_collection
 from ernie_search.errors import DataError
 from ernie_search.files import did_you_mean, fingerprint
+from ernie_search.trec_lines import GRADES
 from ernie_search.types import Passage, Query
 
 MORE_OPTIONS = ("config", "split", "qrels", "revision")
@@ -179,6 +180,8 @@ class HubTriple(LocatedCollection):
                 grade = float(row[score])
                 if grade != int(grade):
                     raise ValueError(f"relevance {row[score]!r} is not a whole number")
+                if int(grade) not in GRADES:
+                    raise ValueError(f"relevance {row[score]!r} does not fit into 32 bits")
                 item = Judgement(cell(row, query), cell(row, passage), int(grade))
             except (TypeError, ValueError, OverflowError) as error:
                 report(DataError(f"{where}: {error}; write 0, 1, 2, ..."))

@@ -8,8 +8,10 @@ from ernie_search.data.columns import make_passage, make_query
 from ernie_search.data.id_set import IdSet
 from ernie_search.data.located import LocatedCollection
 from ernie_search.data.locator import SPLIT_WORDS, parse_locator
+from ernie_search.data.qrels import TOO_LARGE
 from ernie_search.errors import DataError
 from ernie_search.files import did_you_mean, fingerprint
+from ernie_search.trec_lines import GRADES
 from ernie_search.types import Passage, Query
 
 Item = TypeVar("Item")
@@ -97,6 +99,8 @@ class IrDatasets(LocatedCollection):
         """Each judgement."""
 
         def parse(row: Any) -> Judgement:
+            if int(row.relevance) not in GRADES:
+                raise ValueError(f"relevance {row.relevance} {TOO_LARGE}")
             return Judgement(row.query_id, row.doc_id, int(row.relevance))
 
         return self._items(self._splits[split], "qrels", parse, report)

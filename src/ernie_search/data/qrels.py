@@ -6,6 +6,7 @@ from pathlib import Path
 from ernie_search.data.collection import Judgement, Report, stop
 from ernie_search.data.jsonl import read_lines
 from ernie_search.errors import DataError
+from ernie_search.trec_lines import GRADES, cut
 from ernie_search.types import Qrels
 
 QUERY_NAMES = frozenset({"query-id", "query_id", "queryid", "qid", "query", "topic"})
@@ -26,6 +27,7 @@ PASSAGE_NAMES = frozenset(
 )
 GRADE_NAMES = frozenset({"score", "relevance", "rel", "label", "grade", "judgement", "judgment"})
 FORMS = "query-id, corpus-id, score, separated by tabs (or TREC's four columns: query 0 passage score)"
+TOO_LARGE = "does not fit into 32 bits; write a smaller grade: 0, 1, 2, ..."
 
 Columns = tuple[int, int, int, int]
 """How many columns, and which of them are query, passage and grade."""
@@ -63,7 +65,7 @@ def read_judgements(path: Path, report: Report = stop) -> Iterator[tuple[str, Ju
 
     Raises:
         DataError: columns that cannot be told apart, a wrong number of them, an empty id, a grade that is
-            not an integer.
+            not an integer, or none of 32 bits.
     """
     columns: Columns | None = None
     for number, line in read_lines(path, report):
@@ -90,7 +92,12 @@ def read_judgements(path: Path, report: Report = stop) -> Iterator[tuple[str, Ju
             continue
         value = as_integer(cells[grade])
         if value is None:
-            report(DataError(f"{where}: relevance {cells[grade]!r} is not an integer; write 0, 1, 2, ..."))
+            report(
+                DataError(f"{where}: relevance {cut(cells[grade])!r} is not an integer; write 0, 1, 2, ...")
+            )
+            continue
+        if value not in GRADES:
+            report(DataError(f"{where}: relevance {cut(cells[grade])!r} {TOO_LARGE}"))
             continue
         if not cells[query] or not cells[passage]:
             report(DataError(f"{where}: an empty id; {FORMS}"))

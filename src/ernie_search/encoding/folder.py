@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ernie_search.encoder import Encoder
 from ernie_search.errors import IndexStateError
-from ernie_search.files import MANIFEST, storage_errors
+from ernie_search.files import MANIFEST, remove, storage_errors
 from ernie_search.shards import Manifest, read_manifest, shard_name, shard_problem
 
 
@@ -65,7 +65,7 @@ def begin_or_resume(
     """
     for pattern in (".shard-*.parquet.*.tmp", f".{MANIFEST}.*.tmp"):
         for leftover in folder.glob(pattern):
-            leftover.unlink()
+            remove(leftover)
     model_fingerprint = model.fingerprint
     place = "" if model_path is None else os.path.relpath(Path(model_path).resolve(), folder.resolve())
     if not (folder / MANIFEST).exists():

@@ -14,6 +14,7 @@ from ernie_search.errors import EvaluationError
 from ernie_search.evaluation.intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
 from ernie_search.evaluation.ranking import ranked
 from ernie_search.files import did_you_mean
+from ernie_search.trec_lines import cut
 from ernie_search.types import Qrels, Run
 
 DEFAULT_MEASURES = (
@@ -39,6 +40,8 @@ FAMILIES = {
 says, as MS MARCO's ``MRR(rel=2)@10``; nDCG's gain is the grade."""
 SHALLOW = 100
 """Measures with cutoffs up to here get only so many passages: most of a long run's time is spent below."""
+HIGHEST_GRADE = 10**7
+"""pytrec_eval takes memory and time for every grade up to the highest: at 2^31 some 16 GB."""
 WHOLE = ("MRR", "MAP", "nDCG")
 """Families that also make sense over the whole list, without ``@k``."""
 
@@ -99,21 +102,15 @@ def parse_measure(name: str) -> ir_measures.Measure:
     try:
         measure = ir_measures.parse_measure(name)
         supported = ir_measures.DefaultPipeline.supports(measure)  # type: ignore[no-untyped-call]
-    except (
-        NameError,
-        ValueError,
-        SyntaxError,
-        AssertionError,
-        TypeError,
-    ) as error:  # all five come out of it
+    except Exception as error:  # it reads the name as Python, and lets out whatever comes of it
         same = [known for known in DEFAULT_MEASURES if known.lower() == name.lower()]
-        hint = did_you_mean(name, same or DEFAULT_MEASURES)
-        raise EvaluationError(f"measure {name!r} is unknown{hint}") from error
+        hint = did_you_mean(cut(name), same or DEFAULT_MEASURES)
+        raise EvaluationError(f"measure {cut(name)!r} is unknown{hint}") from error
     if measure.params.get("cutoff", 1) < 1:
-        raise EvaluationError(f"measure {name!r} looks at no passage; choose a cutoff of at least 1")
+        raise EvaluationError(f"measure {cut(name)!r} looks at no passage; choose a cutoff of at least 1")
     if not supported:
         raise EvaluationError(
-            f"measure {name!r} needs a tool that is not installed; see ir_measures' documentation"
+            f"measure {cut(name)!r} needs a tool that is not installed; see ir_measures' documentation"
         )
     return measure
 
@@ -121,6 +118,36 @@ def parse_measure(name: str) -> ir_measures.Measure:
 def _looks_no_deeper(measure: ir_measures.Measure, depth: int) -> bool:
     """Whether only the top ``depth`` passages count. Other parameters (``judged_only``) may look below."""
     return set(measure.params) <= {"cutoff", "rel"} and measure.params.get("cutoff", math.inf) <= depth
+
+
+def _check_grades(qrels: Qrels) -> None:
+    for query_id, grades in qrels.items():
+        for passage_id, grade in grades.items():
+            if grade > HIGHEST_GRADE:
+                raise EvaluationError(
+                    f"passage {passage_id!r} has grade {grade} for query {query_id!r}, and measures take "
+                    f"grades up to {HIGHEST_GRADE}; give smaller ones"
+                )
+
+
+def _calculated(
+    measures: Mapping[ir_measures.Measure, str], qrels: Qrels, run: Run
+) -> list[ir_measures.Metric]:
+    """Values of every question; all that a measure's tool raises is one line with the measure's name."""
+    if not measures:
+        return []
+    try:
+        return list(ir_measures.iter_calc(list(measures), qrels, run))
+    except Exception as error:  # the tools have no errors in common
+        # They take several measures at once: which one it was, each tells alone.
+        for one, name in measures.items() if len(measures) > 1 else ():
+            _calculated({one: name}, qrels, run)
+        names = ", ".join(map(repr, measures.values()))
+        reason = cut((str(error).strip().splitlines() or [""])[0])
+        raise EvaluationError(
+            f"measure {cut(names)}: its tool fails on these judgements and this run "
+            f"({type(error).__name__}: {reason}); choose another measure"
+        ) from error
 
 
 def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASURES) -> Measured:
@@ -135,8 +162,8 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
         measures: names, see ``parse_measure``.
 
     Raises:
-        EvaluationError: an unknown measure, a NaN score, qrels without any relevant passage, or a run
-            none of whose questions is judged.
+        EvaluationError: an unknown measure, or one whose tool fails; a NaN score; qrels without any relevant
+            passage or with a grade above :data:`HIGHEST_GRADE`; or a run none of whose questions is judged.
     """
     if not measures:
         raise EvaluationError(f"no measure was asked for; name one of {', '.join(DEFAULT_MEASURES)}")
@@ -147,31 +174,34 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
         raise EvaluationError(
             f"none of the {len(query_ids)} judged questions has a relevant passage; check the qrels"
         )
+    _check_grades(qrels)
     judged = {query_id: scores for query_id, scores in run.items() if query_id in qrels}
     if run and not judged:
         raise EvaluationError(
             f"none of the run's {len(run)} questions is judged (the first is {next(iter(run))!r}, "
             f"the qrels' first is {query_ids[0]!r}); give the qrels of the same collection and split"
         )
+    # Questions go by numbers: some tools read no other ids.
+    row = {query_id: str(number) for number, query_id in enumerate(query_ids)}
     by_rank: Run = {}
     for query_id, scores in judged.items():
         if scores:  # an empty list has no measures of its own: its question counts as missing
             order = ranked(scores, query_id)
-            by_rank[query_id] = dict(zip(order, map(float, range(0, -len(order), -1)), strict=True))
+            by_rank[row[query_id]] = dict(zip(order, map(float, range(0, -len(order), -1)), strict=True))
     # ir_measures' tools expect at least one judgement a question, and none below 0
     grades = {
-        query_id: {pid: max(0, g) for pid, g in judged.items()}
+        row[query_id]: {pid: max(0, g) for pid, g in judged.items()}
         for query_id, judged in qrels.items()
         if judged
     }
-    row = {query_id: number for number, query_id in enumerate(query_ids)}
     columns = {measure: np.zeros(len(query_ids)) for measure in parsed.values()}
-    shallow = [measure for measure in columns if _looks_no_deeper(measure, SHALLOW)]
-    deep = [measure for measure in columns if measure not in shallow]
+    names = {measure: name for name, measure in parsed.items()}
+    shallow = {one: name for one, name in names.items() if _looks_no_deeper(one, SHALLOW)}
+    deep = {one: name for one, name in names.items() if one not in shallow}
     for group, depth in ((shallow, SHALLOW), (deep, None)):
-        cut = {query: dict(islice(scores.items(), depth)) for query, scores in by_rank.items()}
-        for metric in ir_measures.iter_calc(group, grades, cut) if group else ():
-            columns[metric.measure][row[metric.query_id]] = metric.value
+        top = {query: dict(islice(scores.items(), depth)) for query, scores in by_rank.items()}
+        for metric in _calculated(group, grades, top):
+            columns[metric.measure][int(metric.query_id)] = metric.value
     return Measured(
         query_ids=query_ids,
         values={name: columns[measure] for name, measure in parsed.items()},

@@ -9,7 +9,7 @@ from ernie_search.errors import DataError
 from ernie_search.evaluation.quick_run import read_quickly
 from ernie_search.evaluation.ranking import ranked
 from ernie_search.files import atomic_write
-from ernie_search.trec_lines import BLANK, add_score, read_lines, read_run_lines
+from ernie_search.trec_lines import BLANK, GRADES, add_score, cut, read_lines, read_run_lines
 from ernie_search.types import Qrels, Run
 
 QRELS_COLUMNS = "query 0 passage grade (TREC) or query, passage and grade between tabs (BEIR)"
@@ -74,7 +74,7 @@ def read_qrels(path: Path | str) -> Qrels:
 
     Raises:
         DataError: missing, unreadable, cut or empty file, or, with the line: a wrong number of columns,
-            a grade that is no whole number, a passage judged twice in different ways.
+            a grade that is no whole number of 32 bits, a passage judged twice in different ways.
     """
     path = Path(path)
     qrels: Qrels = {}
@@ -95,9 +95,13 @@ def read_qrels(path: Path | str) -> Qrels:
             grade = int(grade_text)
         except ValueError:
             raise DataError(
-                f"{path}:{number}: the grade {grade_text!r} is not a whole number; "
+                f"{path}:{number}: the grade {cut(grade_text)!r} is not a whole number; "
                 f"columns are {QRELS_COLUMNS}"
             ) from None
+        if grade not in GRADES:
+            raise DataError(
+                f"{path}:{number}: the grade {cut(grade_text)!r} is none of 32 bits; write a smaller one"
+            )
         grades = qrels.setdefault(query_id, {})
         if grades.setdefault(passage_id, grade) != grade:
             raise DataError(

@@ -1,11 +1,10 @@
 """One way to open any store: by its address."""
 
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.files import did_you_mean
+from ernie_search.files import did_you_mean, seen_from
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.lance_files import is_store
 from ernie_search.index.memory_store import MemoryStore
@@ -74,5 +73,5 @@ def lance_folder(url: str) -> Path:
 
 def recorded_model(store: Store, url: str | Path) -> Path | None:
     """The directory of the model that made the store at ``url``, as noted in it; None if it is not there."""
-    folder = Path(os.path.normpath(lance_folder(str(url)) / store.spec.model_path))
+    folder = seen_from(lance_folder(str(url)), store.spec.model_path)
     return folder if store.spec.model_path and folder.is_dir() else None

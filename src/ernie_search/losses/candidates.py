@@ -41,7 +41,8 @@ def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | f
 
     Args:
         groups: a list of passage ids for each question: its positive, then its hard negatives.
-        positives: for each question, the ids of all passages known to be relevant.
+        positives: for each question, the ids of all passages known to be relevant, and of any other that
+            is no negative.
 
     Returns:
         The masks, on the CPU.

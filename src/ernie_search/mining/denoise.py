@@ -103,7 +103,7 @@ def _fillers(one: TrainingList, pool: list[str], number: int) -> list[str]:
     """Passages for one list: from a place of its own in the pool on, none that it has or had."""
     if number <= 0:
         return []
-    own = {*one.positives, *one.negatives}
+    own = {one.query, *one.positives, *one.negatives}  # where questions are passages, not itself either
     start = _hash("fill", one.query) % max(1, len(pool))
     found: list[str] = []
     for passage in (*pool[start:], *pool[:start]):

@@ -31,6 +31,9 @@ FORMAT = 1
 LISTS_FILE = "lists.parquet"
 ROW_GROUP = 1000
 """Questions held at a time, when writing and when reading."""
+NEEDED = {"rows": int, "scored": bool, "sha256": str, "fingerprint": str, "data_fingerprint": str}
+POSSIBLE = {"counts": dict, "settings": dict, "scores": dict, "split": str}
+"""What a manifest has, and may have, of what is read again, and of which type."""
 SCHEMA = pa.schema(
     [
         pa.field("query", pa.string(), nullable=False),
@@ -124,9 +127,15 @@ class Lists:
             raise DataError(
                 f"{folder / MANIFEST}: not of lists in format {FORMAT} (found {found!r}); {again}"
             )
-        missing = {"rows", "scored", "sha256", "fingerprint", "data_fingerprint"} - manifest.keys()
+        missing = NEEDED.keys() - manifest.keys()
         if missing:
             raise DataError(f"{folder / MANIFEST}: lacks {', '.join(sorted(missing))}; {again}")
+        for name, kind in (NEEDED | POSSIBLE).items():
+            if name in manifest and type(manifest[name]) is not kind:  # true is no number of rows
+                found = repr(manifest[name])[:80]
+                raise DataError(
+                    f"{folder / MANIFEST}: {name} is {found}, not of type {kind.__name__}; {again}"
+                )
         path = folder / LISTS_FILE
         if not path.is_file():
             raise DataError(f"{path}: the file is missing; {again}")

@@ -24,6 +24,7 @@ STAGES = (
     "candidates",
     "outside_window",
     "known_positives",
+    "own_passages",
     "duplicates_of_positives",
     "near_duplicates",
     "not_needed",
@@ -37,10 +38,11 @@ STAGES = (
     "absent",
 )
 """What is counted. Passages: the ``candidates`` of the mined questions are ``outside_window``,
-``known_positives``, ``duplicates_of_positives``, ``near_duplicates``, ``not_needed`` (the list was full) or
-``kept``; beside them come ``filled`` (drawn at random) and ``denoised`` (later, by a teacher). Questions:
-``mined``, and those of them that stayed ``short`` even so; left out, ``unjudged`` and ``without_positives``;
-judged, but ``absent`` from the run."""
+``known_positives``, ``own_passages`` (the question itself, where questions are passages, and copies of its
+text), ``duplicates_of_positives``, ``near_duplicates``, ``not_needed`` (the list was full) or ``kept``;
+beside them come ``filled`` (drawn at random) and ``denoised`` (later, by a teacher). Questions: ``mined``,
+and those of them that stayed ``short`` even so; left out, ``unjudged`` and ``without_positives``; judged, but
+``absent`` from the run."""
 
 
 def mine_lists(
@@ -55,9 +57,11 @@ def mine_lists(
 ) -> Lists:
     """Write the hard negatives of every judged question of ``run``, beside its positives, as training lists.
 
-    For each question, in this order: ranks outside the window out; known positives out; then, from the best
-    rank down until ``number`` are kept, texts out that equal a positive's (but for case and white space),
-    and texts out that nearly equal a positive's or a kept negative's. A list that the window leaves too
+    For each question, in this order: ranks outside the window out; known positives out; the passage with the
+    question's own id out, as the evaluation drops it (in ArguAna and Quora questions are passages); then,
+    from the best rank down until ``number`` are kept, texts out that equal the question's, that passage's or
+    a positive's (but for case and white space), and texts out that nearly equal that passage's, a positive's
+    or a kept negative's. A list that the window leaves too
     short is filled with random other passages that pass the same tests, none of them from a rank above the
     window's end. Equal scores are ranked by passage id. What a question gets depends on the settings, its
     id, its own passages and the corpus: not on the other questions.
@@ -146,10 +150,11 @@ class _Miner:
                     "add it or drop the judgement"
                 )
             chosen.add_positive(known)
+        chosen.add_question(self._store.question_key(query), self._store.passage(query))
         negatives = self._from_window(query, list(ranks), set(positives), chosen)
         self._counts["kept"] += len(negatives)
         if len(negatives) < self._settings.number:
-            excluded = {*positives, *list(ranks)[: self._settings.last]}
+            excluded = {query, *positives, *list(ranks)[: self._settings.last]}
             filled = self._fill(query, excluded, chosen, self._settings.number - len(negatives))
             self._counts["filled"] += len(filled)
             self._counts["short"] += len(negatives) + len(filled) < self._settings.number
@@ -175,10 +180,12 @@ class _Miner:
         """The best of the window that stay."""
         counts, number = self._counts, self._settings.number
         window = ranked[self._settings.first : self._settings.last]
-        candidates = [passage for passage in window if passage not in positives]
+        others = [passage for passage in window if passage not in positives]
+        candidates = [passage for passage in others if passage != query]
         counts["candidates"] += len(ranked)
         counts["outside_window"] += len(ranked) - len(window)
-        counts["known_positives"] += len(window) - len(candidates)
+        counts["known_positives"] += len(window) - len(others)
+        counts["own_passages"] += len(others) - len(candidates)
         negatives: list[str] = []
         for place, passage in enumerate(candidates):
             if len(negatives) == number:
@@ -232,6 +239,7 @@ class _Chosen:
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._positive_keys: set[bytes] = set()
+        self._own_keys: set[bytes] = set()
         self._keys: set[bytes] = set()
         self._grams: list[set[int]] = []
         self._all_grams: set[int] = set()
@@ -241,8 +249,21 @@ class _Chosen:
         self._positive_keys.add(known.key)
         self._add(known)
 
+    def add_question(self, key: bytes | None, known: Known | None) -> None:
+        """The question's own text, and the passage with its id: where there is one, it is the question.
+
+        Only of a passage are near copies out, too: a short question nearly equals much that answers it.
+        """
+        if key is not None:
+            self._own_keys.add(key)
+        if known is not None:
+            self._own_keys.add(known.key)
+            self._add(known)
+
     def add_negative(self, known: Known) -> str | None:
         """Take it, or name the stage at which it is out."""
+        if known.key in self._own_keys - self._positive_keys:
+            return "own_passages"
         if known.key in self._positive_keys:
             return "duplicates_of_positives"
         if self._threshold and (known.key in self._keys or self._near(known.grams)):

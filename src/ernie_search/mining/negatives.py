@@ -20,6 +20,7 @@ class MinedNegatives:
     Attributes:
         negatives: query id -> distinct passage ids, in random order: a part of the list is as fair a sample.
         positives_removed: known positives that stood in the rank windows.
+        own_removed: passages there that are the question itself (their id is its), or copies of its text.
         copies_removed: passages there whose text is that of a known positive.
         short: queries that got fewer negatives than asked, after filling.
         filled: negatives drawn from the whole corpus because a window held too few.
@@ -29,6 +30,7 @@ class MinedNegatives:
 
     negatives: dict[str, list[str]]
     positives_removed: int
+    own_removed: int
     copies_removed: int
     short: int
     filled: int
@@ -46,6 +48,7 @@ def mine_negatives(
     seed: int = 0,
     corpus_ids: Sequence[str] | None = None,
     text_keys: Mapping[str, bytes] | None = None,
+    question_keys: Mapping[str, bytes] | None = None,
 ) -> MinedNegatives:
     """Draw ``number`` negatives for each judged query of ``run`` from its ranks ``first`` to ``last``.
 
@@ -54,7 +57,8 @@ def mine_negatives(
 
     Args:
         run: candidates, higher scores first.
-        qrels: judgements; passages with a grade above 0 are never drawn.
+        qrels: judgements; passages with a grade above 0 are never drawn, nor is one with the question's id:
+            where questions are passages (ArguAna, Quora), it is the question itself.
         number: negatives a query.
         first: ranks skipped at the top (0: none), where unjudged positives are likeliest.
         last: the rank, counted from 0 and known positives included, at which the window ends.
@@ -62,7 +66,8 @@ def mine_negatives(
         corpus_ids: all passage ids. Given, a list too short is filled with random ones (not from the
             skipped ranks); else it stays short. No passage is ever repeated in a list.
         text_keys: :func:`~ernie_search.mining.store.text_key` of every passage; given, one whose text is that
-            of a known positive is no negative either.
+            of a known positive, or of the passage with the question's id, is no negative either.
+        question_keys: the same of the questions' texts; given, no copy of a question is its negative.
 
     Raises:
         SettingsError: ``number`` below 1, an impossible window, or one that is smaller than ``number``
@@ -82,27 +87,28 @@ def mine_negatives(
         )
     everything = None if corpus_ids is None else list(dict.fromkeys(corpus_ids))
     negatives: dict[str, list[str]] = {}
-    removed = copies = short = filled = unjudged = 0
+    removed = own = copies = short = filled = unjudged = 0
     for query_id, scores in run.items():
         if query_id not in qrels:
             unjudged += 1
             continue
         positives = {passage_id for passage_id, grade in qrels[query_id].items() if grade > 0}
         top = _ranked(scores, query_id)[:last]
-        candidates = [passage_id for passage_id in top[first:] if passage_id not in positives]
-        removed += len(top[first:]) - len(candidates)
-        relevant: set[bytes] = set()
-        if text_keys is not None:
-            relevant = {text_keys[passage_id] for passage_id in positives if passage_id in text_keys}
-            fresh = [passage_id for passage_id in candidates if text_keys[passage_id] not in relevant]
-            copies += len(candidates) - len(fresh)
-            candidates = fresh
+        found = [passage_id for passage_id in top[first:] if passage_id not in positives]
+        removed += len(top[first:]) - len(found)
+        keys = text_keys or {}
+        relevant = {keys[passage_id] for passage_id in positives if passage_id in keys}
+        itself = {known[query_id] for known in (keys, question_keys or {}) if query_id in known} - relevant
+        others = [one for one in found if one != query_id and keys.get(one) not in itself]
+        own += len(found) - len(others)
+        candidates = [one for one in others if keys.get(one) not in relevant]
+        copies += len(others) - len(candidates)
         generator = _generator(seed, query_id)
         drawn = generator.sample(candidates, min(number, len(candidates)))
         if len(drawn) < number and everything is not None:
-            # A few to spare: what they leave out, copies of a positive, is seen only once it is drawn.
+            # A few to spare: what they leave out, the question and copies, is seen only once it is drawn.
             more = _draw_others(everything, positives.union(top), number - len(drawn) + SPARE, generator)
-            more = [one for one in more if text_keys is None or text_keys[one] not in relevant]
+            more = [one for one in more if one != query_id and keys.get(one) not in relevant | itself]
             more = more[: number - len(drawn)]
             filled += len(more)
             drawn += more
@@ -111,6 +117,7 @@ def mine_negatives(
     return MinedNegatives(
         negatives=negatives,
         positives_removed=removed,
+        own_removed=own,
         copies_removed=copies,
         short=short,
         filled=filled,

@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from ernie_search.data.collection import Judgement, Located
 from ernie_search.data.near_duplicates import shingles
 from ernie_search.data.qrels import contradiction
 from ernie_search.errors import DataError, StorageError
+from ernie_search.types import Query
 
 RECENT = 2048
 """Passages whose 4-grams are kept ready: neighbouring questions tend to find the same ones."""
@@ -63,7 +64,9 @@ class MiningStore:
                 "PRIMARY KEY (query, passage)) WITHOUT ROWID"
             )
             self._base.execute("CREATE TABLE seen (query TEXT PRIMARY KEY) WITHOUT ROWID")
+            self._base.execute("CREATE TABLE questions (query TEXT PRIMARY KEY, key BLOB) WITHOUT ROWID")
             self._load_judgements(collection, split)
+            self._load_questions(collection, split)
             self._load_passages(collection)
         except BaseException:
             self.close()
@@ -91,6 +94,11 @@ class MiningStore:
         ).fetchall()
         return [passage for passage, grade in rows if grade > 0] if rows else None
 
+    def question_key(self, query: str) -> bytes | None:
+        """What :func:`text_key` says of a question's text; None for one whose text the collection lacks."""
+        found = self._base.execute("SELECT key FROM questions WHERE query = ?", (query,)).fetchone()
+        return None if found is None else bytes(found[0])
+
     def id_of(self, row: int) -> str:
         """The id of the passage at a place (from 0) of the corpus."""
         found: str = self._base.execute("SELECT id FROM passages WHERE row = ?", (row,)).fetchone()[0]
@@ -116,6 +124,12 @@ class MiningStore:
         self.judged: int = count.fetchone()[0]
         if not self.judged:
             raise DataError(f"{self._source}: split {split!r} has no questions; add judgements to mine for")
+
+    def _load_questions(self, collection: Collection, split: str) -> None:
+        self._base.executemany(
+            "INSERT OR IGNORE INTO questions VALUES (?, ?)",
+            ((query.id, text_key(query.text)) for query in _questions(collection, split)),
+        )
 
     def _load_passages(self, collection: Collection) -> None:
         self._base.executemany(
@@ -152,6 +166,13 @@ def temporary_file_errors() -> Iterator[None]:
         raise StorageError(
             f"mining's temporary file: {error}; free some space, or name another folder in TMPDIR"
         ) from error
+
+
+def _questions(collection: Collection, split: str) -> Iterable[Query]:
+    """The split's questions, and maybe others': streamed where the collection can."""
+    if isinstance(collection, Located) and split in collection.splits:
+        return (query for _, query in collection.located_queries())
+    return collection.queries(split)
 
 
 def _judgements(collection: Collection, split: str) -> Iterator[tuple[str, Judgement]]:

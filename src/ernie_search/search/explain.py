@@ -117,7 +117,8 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
         if not len(query) or not len(rows):
             found.append(Explanation(hit, [], common))
             continue
-        grid = TokenGrid([text for _, text in own], [text for _, text in theirs], similarities(query, rows))
+        cosines = np.clip(similarities(query, rows), -1.0, 1.0)  # rounding brings equal rows to 1.0000001
+        grid = TokenGrid([text for _, text in own], [text for _, text in theirs], cosines)
         found.append(Explanation(hit, _matches(grid, own, theirs), common, grid))
     return found
 

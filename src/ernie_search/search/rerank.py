@@ -49,6 +49,11 @@ def maxsim(
     return maxsim_scores(query_tokens, np.concatenate(filled) if filled else empty, offsets)
 
 
+def mean_cosines(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """MaxSim ``(n,)`` as what it is, a mean of cosines: rounding, also of stored tokens, takes it above 1."""
+    return np.clip(scores.astype(np.float64), -1.0, 1.0)
+
+
 def stored_tokens(index: Index, ids: Sequence[str]) -> StoredTokens:
     """The token matrices of passages in the type they are stored in, in the order asked for.
 
@@ -80,7 +85,7 @@ def rerank(
         fusion: with a weight for "late", be it 0, passages are ordered by the weighted sum of all stages.
     """
     count = min(candidates, len(first.ids))
-    late = score_stored(query_tokens, stored_tokens(index, first.passages[:count])).astype(np.float64)
+    late = mean_cosines(score_stored(query_tokens, stored_tokens(index, first.passages[:count])))
     if fusion is None or not fusion.with_late:
         return first.reranked(late, late=late)
     held = {name: values[:count] for name, values in first.stages.items() if name in fusion.weights}

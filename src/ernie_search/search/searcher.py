@@ -1,13 +1,12 @@
 """The searcher: a model and an index together answer questions."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Unpack
 
 from ernie_search.encoder import Encoder
 from ernie_search.errors import DataError, IndexStateError
-from ernie_search.files import MANIFEST
+from ernie_search.files import MANIFEST, seen_from
 from ernie_search.index import Index, MemoryIndex, Store, open_index
 from ernie_search.search.cross import PairScorer, open_cross_encoder, rerank_cross
 from ernie_search.search.first_stage import by_documents, first_stage
@@ -82,7 +81,7 @@ class Searcher:
             check_mode(mode, found, can_cross=cross is not None, name=str(index))
         if model is None:
             recorded, folder = _model_path(found, index)
-            path = Path(os.path.normpath(folder / recorded))
+            path = seen_from(folder, recorded)
             if not recorded or not path.is_dir():
                 where = f"no longer at {path}" if recorded else "not noted in it"
                 raise IndexStateError(

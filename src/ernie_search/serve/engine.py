@@ -13,6 +13,7 @@ import numpy as np
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
 from ernie_search.index import Store, check_files, passage_batch
 from ernie_search.search import PairScorer, Searcher, maxsim
+from ernie_search.search.rerank import mean_cosines
 from ernie_search.serve.batcher import Batcher, ClosedError
 from ernie_search.serve.batches import Batches
 from ernie_search.serve.jobs import Answer, Chore, EncodeJob, Plan, RankJob, WriteJob
@@ -220,7 +221,7 @@ class Engine:
         if asked.tokens is None:
             raise SettingsError("this model gives no token vectors, so it cannot re-rank")
         found = maxsim(asked.tokens, [row.tokens for row in rows if row.tokens is not None])
-        return [float(score) for score in found]
+        return [float(score) for score in mean_cosines(found)]
 
     async def upsert(self, passages: Sequence[Passage]) -> int:
         """Encode passages and add them, or replace those of the same ids; durable when this returns."""

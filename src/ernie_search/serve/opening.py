@@ -1,12 +1,11 @@
 """From what the command line names to a searcher: a folder of shards, a store's address, a pointer file."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_search.encoder import Encoder
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
-from ernie_search.files import MANIFEST
+from ernie_search.files import MANIFEST, seen_from
 from ernie_search.index import Index, Store, open_index, reopened
 from ernie_search.index.lance_files import STORE
 from ernie_search.search import Searcher, open_cross_encoder
@@ -131,7 +130,7 @@ def _load(target: str, store: Store, model: Path | None) -> Encoder:
     if model is None:
         recorded = store.spec.model_path
         base = Path(target.partition("://")[2] if "://" in target else target)
-        path = Path(os.path.normpath(base / recorded))
+        path = seen_from(base, recorded)
         if not recorded or not path.is_dir():
             raise IndexStateError(
                 f"{target}: its model, {store.model_name} ({store.model_fingerprint}), is "

@@ -163,7 +163,9 @@ class TeacherRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         clear_leftovers(self.folder)
         recover_directory(self.folder / MODEL_FOLDER)
-        checkpoint = latest_checkpoint(self.folder)
+        checkpoint, damaged = latest_checkpoint(self.folder)
+        for problem in damaged:
+            self.observer("advice", {"text": f"{problem}; going on from the checkpoint before it"})
         step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
         if checkpoint:
             self.tally.go_on_from(checkpoint)

@@ -21,10 +21,12 @@ from ernie_search.files import (
     atomic_write,
     fsync_directory,
     read_json,
+    remove,
     sha256_file,
     storage_errors,
     write_json,
 )
+from ernie_search.typed_settings import read_record
 
 FORMAT = 1
 SCORES_FILE = "scores.json"
@@ -97,7 +99,13 @@ class ScoreFolder:
             raise DataError(
                 f"{folder / SCORES_FILE}: not of scores in format {FORMAT}; delete {folder} and score again"
             )
-        before = found["key"]
+        try:
+            begun = read_record(ScoreFolder, found | {"folder": str(folder)})
+        except ValueError as error:
+            raise DataError(
+                f"{folder / SCORES_FILE}: not readable as scores ({error}); delete {folder} and score again"
+            ) from error
+        before = begun.key
         other = [
             f"{name} {before.get(name)}, now {value}"
             for name, value in key.items()
@@ -107,7 +115,6 @@ class ScoreFolder:
             raise DataError(
                 f"{folder}: holds other scores ({'; '.join(other)}); choose another folder or delete this one"
             )
-        begun = ScoreFolder(folder, **found)
         begun._check_shards()
         return begun
 
@@ -167,8 +174,7 @@ class ScoreFolder:
         """Where the scored lists are written first, without what a kill in ``move_up`` left there."""
         staging = self.folder / STAGING
         with storage_errors(self.folder):
-            if staging.exists():
-                shutil.rmtree(staging)
+            remove(staging)
         return staging
 
     def move_up(self) -> None:

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from ernie_search.data import Collection
-from ernie_search.errors import DataError
+from ernie_search.errors import DataError, StorageError
 from ernie_search.files import read_json, write_json
 from ernie_search.mining.lists import Lists
 from ernie_search.teacher.run import MODEL_FOLDER, TeacherRun
@@ -73,7 +73,12 @@ def train_teachers(
             if not (output / RUN_FILE).is_file():
                 write_json(output / RUN_FILE, identity | {"precision": precision})
             one.train()
-        found.append(read_json(folder / RESULT_FILE) | {"model": f"{folder.name}/{MODEL_FOLDER}"})
+        result = read_json(folder / RESULT_FILE)
+        if not isinstance(result, dict) or not isinstance(result.get("fingerprint"), str):
+            raise StorageError(
+                f"{folder / RESULT_FILE}: does not say which teacher this is; delete {folder} and run again"
+            )
+        found.append(result | {"model": f"{folder.name}/{MODEL_FOLDER}"})
     about = {"format": FORMAT, "collection": collection.fingerprint, "lists": lists.fingerprint}
     write_json(output / TEACHERS_FILE, about | {"precision": precision, "teachers": found})
     return Teachers.open(output)

@@ -48,6 +48,13 @@ class StepBatch:
     scores: list[list[float]] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
 
+    @property
+    def no_negatives(self) -> list[frozenset[str]]:
+        """For each question the passages that are no negatives of it: its known positives, and the passage
+        with its own id, which is the question itself where questions are passages (ArguAna, Quora)."""
+        ids = self.ids or [""] * len(self.questions)
+        return [known | {one} if one else known for known, one in zip(self.positives, ids, strict=True)]
+
 
 class StepBatches(Dataset[StepBatch]):
     """Item ``s`` is the batch of step ``s``. Each epoch is a new permutation; no question twice in a step."""
@@ -62,32 +69,44 @@ class StepBatches(Dataset[StepBatch]):
                 whole batch is relevant to it.
         """
         if len(examples) < questions:
+            more = " and negatives to 1 or more" if len(examples) < 2 and negatives == 0 else ""
             raise TrainingError(
                 f"{len(examples)} training questions are fewer than questions_per_batch={questions}; "
-                f"set questions_per_batch to {max(1, len(examples))} or less"
+                f"set questions_per_batch to {max(1, len(examples))} or less{more}"
             )
-        for example in examples:
-            if len(example.negatives) < negatives:
-                raise TrainingError(
-                    f"question {example.question!r} has {len(example.negatives)} negatives, "
-                    f"negatives={negatives} asks for more; lower negatives"
-                )
         self.examples, self.steps, self.questions = examples, steps, questions
         self.negatives, self.seed = negatives, seed
         self.per_epoch = len(examples) // questions
-        if negatives == 0:  # with some, each question has at least its own
-            self._check_in_batch_negatives()
+        poorest = min(examples, key=lambda example: len(example.negatives))
+        fewest = len(poorest.negatives)
+        # A way out is named only if it is one: what it would be refused for is looked at here, too.
+        alone = self._without_in_batch_negatives() if min(negatives, fewest) == 0 else None
+        leave_out = "add passages that are not relevant to it to the corpus, or leave the question out"
+        if fewest < negatives:
+            advice = f"lower negatives to {fewest}"
+            if fewest == 0:
+                in_batch = "set negatives to 0 (then no term may need a cross-encoder's scores), or "
+                advice = leave_out if alone else f"{in_batch}{leave_out}"
+            raise TrainingError(
+                f"question {poorest.question!r} has {fewest} negatives, negatives={negatives} asks for more; "
+                f"{advice}"
+            )
+        if negatives == 0 and alone:  # with some, each question has at least its own
+            step, question = alone
+            raise TrainingError(
+                f"step {step + 1}: question {question!r} has no negative, as all passages of its "
+                f"batch are relevant to it; {'set negatives to 1 or more' if fewest else leave_out}"
+            )
 
-    def _check_in_batch_negatives(self) -> None:
+    def _without_in_batch_negatives(self) -> tuple[int, str] | None:
+        """The first step and question that have no negative among the other questions' positives."""
         for step in range(self.steps):
             batch = self[step]
             drawn = {group[0] for group in batch.groups}
-            for question, known in zip(batch.questions, batch.positives, strict=True):
+            for question, known in zip(batch.questions, batch.no_negatives, strict=True):
                 if drawn <= known:
-                    raise TrainingError(
-                        f"step {step + 1}: question {question!r} has no negative, as all passages of its "
-                        "batch are relevant to it; set negatives to 1 or more"
-                    )
+                    return step, question
+        return None
 
     def __len__(self) -> int:
         return self.steps

@@ -41,7 +41,7 @@ class Collator:
     def __call__(self, items: list[StepBatch]) -> dict[str, Any]:
         """One step (the loader's batch size is one step); ``truncated``: how many texts were cut, by task."""
         (step,) = items
-        who: Candidates = candidates(step.groups, step.positives)
+        who: Candidates = candidates(step.groups, step.no_negatives)
         # A passage that several groups show is encoded once, and its row used again.
         flat = [passage for group in step.groups for passage in group]
         distinct = list(dict.fromkeys(flat))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from ernie_search.evaluation import evaluate_run
+from ernie_search.evaluation import drop_self_hits, evaluate_run
 from ernie_search.model import JointEncoder
 from ernie_search.types import Qrels, Run
 
@@ -61,6 +61,7 @@ class DevEvaluator(BaseEvaluator):
         names = list(self.sample.passages)
         run: Run = {}
         for question, row in zip(self.sample.questions, scores, strict=True):
-            top = np.argsort(-row, kind="stable")[:10]
+            top = np.argsort(-row, kind="stable")[:11]  # one more, as the question itself may be there
             run[question] = {names[place]: float(row[place]) for place in top}
+        run, _ = drop_self_hits(run, self.sample.qrels)
         return float(evaluate_run(self.sample.qrels, run, [MEASURE]).mean(MEASURE))

@@ -1,16 +1,19 @@
 """What the folder of a run says of it: which run it is, and how it ended."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ernie_search.errors import StorageError, TrainingError
-from ernie_search.files import fingerprint, read_json, write_json
+from ernie_search.files import altered, checksums, fingerprint, read_json, write_json
 from ernie_search.hardware import default_device, prefers_bf16
 from ernie_search.training.log import LOG_FILE
+from ernie_search.typed_settings import read_record
 
 RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
+UNCHECKED = ("README.md",)
+"""Files of a model that people may edit: its card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ def claimed_precision(
     mark = output / RUN_FILE
     if mark.is_file():
         before = read_json(mark)
+        if not isinstance(before, dict) or not isinstance(before.get("settings", {}), dict):
+            raise StorageError(f"{mark}: does not say which run this is; choose another output folder")
         precision = str(before.pop("precision", asked))
         # A setting that is younger than the run had its default's effect then.
         before["settings"] = (defaults or {}) | before.get("settings", {})
@@ -93,16 +98,34 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def read_result(output: Path) -> TrainResult | None:
-    """The result of a finished run whose models are still there."""
-    if not (output / RESULT_FILE).is_file():
+    """The result of a finished run whose models are still there, as they were written.
+
+    Raises:
+        StorageError: ``result.json`` is not readable as one.
+    """
+    path = output / RESULT_FILE
+    if not path.is_file():
         return None
-    found = read_json(output / RESULT_FILE)
-    found["model"], found["last"] = output / found["model"], output / found["last"]
-    if not (found["model"].is_dir() and found["last"].is_dir()):
+    found = read_json(path)
+    try:
+        sums = dict(found.pop("sha256", {}))  # runs that are older have none
+        result = read_record(TrainResult, found)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{path}: not readable as the result of a run ({error}); delete the file and run again"
+        ) from error
+    result = replace(result, model=output / result.model, last=output / result.last)
+    if not (result.model.is_dir() and result.last.is_dir()) or altered(output, sums) is not None:
         return None
-    return TrainResult(**found)
+    return result
 
 
 def write_result(output: Path, result: TrainResult) -> None:
     """Say that the run is finished; directories by their names, so that the folder can be moved."""
-    write_json(output / RESULT_FILE, asdict(result) | {"model": result.model.name, "last": result.last.name})
+    names = {"model": result.model.name, "last": result.last.name}
+    sums = {
+        f"{name}/{file}": digest
+        for name in sorted(set(names.values()))
+        for file, digest in checksums(output / name, leave_out=UNCHECKED).items()
+    }
+    write_json(output / RESULT_FILE, asdict(result) | names | {"sha256": sums})

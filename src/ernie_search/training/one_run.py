@@ -7,7 +7,15 @@ from typing import Any
 from transformers import PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
-from ernie_search.files import atomic_directory, read_json, recover_directory, write_json
+from ernie_search.errors import StorageError, TrainingError
+from ernie_search.files import (
+    altered,
+    atomic_directory,
+    checksums,
+    read_json,
+    recover_directory,
+    write_json,
+)
 from ernie_search.model import JointEncoder
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.training import log
@@ -17,7 +25,7 @@ from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
 from ernie_search.training.collate import Collator
 from ernie_search.training.curves import draw_curves
 from ernie_search.training.dev import DevEvaluator, DevSample
-from ernie_search.training.folder import TrainResult, write_result
+from ernie_search.training.folder import UNCHECKED, TrainResult, write_result
 from ernie_search.training.prepare import TrainingData
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
@@ -114,7 +122,8 @@ class Run:
         self.best = {"step": step, "metric": metric}
         with atomic_directory(self.output / "best") as folder:
             self.model.save(str(folder))
-            write_json(folder / BEST_FILE, self.best)
+            sums = checksums(folder, leave_out=UNCHECKED)
+            write_json(folder / BEST_FILE, self.best | {"sha256": sums})
 
     def train(self) -> TrainResult:
         """All steps that are left; then the last model and the result, written last."""
@@ -136,12 +145,26 @@ class Run:
             self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})
 
     def _find_checkpoint(self) -> Path | None:
-        """Clear away what a kill left half written; the checkpoint to go on from, and the best so far."""
+        """Clear away what a kill left half written; the checkpoint to go on from, and the best so far.
+
+        Raises:
+            TrainingError: no checkpoint is whole, or the best model of the steps before it is not.
+        """
         clear_leftovers(self.output)
         recover_directory(self.output / "best")
-        if (self.output / "best" / BEST_FILE).is_file():
-            self.best = read_json(self.output / "best" / BEST_FILE)
-        return latest_checkpoint(self.output)
+        checkpoint, damaged = latest_checkpoint(self.output)
+        for one in damaged:
+            self.observer("advice", {"text": f"{one}; going on from the checkpoint before it"})
+        best, problem = _read_best(self.output / "best")
+        if problem is None:
+            self.best = best
+        elif checkpoint and _measured(checkpoint, self.metric):
+            # Measured before the checkpoint, so that the steps after it would not find it again.
+            raise TrainingError(
+                f"{self.output / 'best'}: {problem}, and the run cannot go on without the best model so far; "
+                f"delete {self.output} and run the same command again to train from the start"
+            )
+        return checkpoint
 
     def _finish(self) -> TrainResult:
         with atomic_directory(self.output / "last") as folder:
@@ -161,3 +184,21 @@ class Run:
         )
         write_result(self.output, result)
         return result
+
+
+def _read_best(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """Step and metric of the best model, and what is missing or altered in its folder; ``None``: nothing."""
+    if not (folder / BEST_FILE).is_file():
+        return {}, f"{BEST_FILE} is missing"
+    try:
+        found = read_json(folder / BEST_FILE)
+        best = {"step": int(found["step"]), "metric": float(found["metric"])}
+        return best, altered(folder, dict(found["sha256"]))
+    except (StorageError, KeyError, TypeError, ValueError):
+        return {}, f"{BEST_FILE} is not readable"
+
+
+def _measured(checkpoint: Path, metric: str) -> bool:
+    """Whether dev was measured before the checkpoint."""
+    state = read_json(checkpoint / "trainer_state.json")
+    return any(f"eval_{metric}" in line for line in state["log_history"])

@@ -151,6 +151,7 @@ def _mined(
         seed=settings.seed,
         corpus_ids=bm25.passage_ids,
         text_keys=keys,
+        question_keys={query.id: text_key(query.text) for query in questions},
     )
     examples = [
         Example(

@@ -56,7 +56,8 @@ class TrainSettings(TypedSettings):
         evaluations: how often dev is measured on the way, the end included; 0 for never.
         dev_questions, dev_passages: size of the dev sample that is measured on the way.
         checkpoints: how many resumable checkpoints are written on the way, the end included.
-        keep_checkpoints: how many of them are kept.
+        keep_checkpoints: how many of them are kept; from 2 on, one that is damaged costs only the steps
+            since the one before it.
     """
 
     seed: int = Field(0, ge=0)
@@ -145,7 +146,7 @@ class TrainSettings(TypedSettings):
         if self.questions_per_batch == 1 and self.negatives == 0:
             raise SettingsError(
                 "questions_per_batch=1 with negatives=0 leaves no negative; "
-                "set questions_per_batch to 2 or more"
+                "set questions_per_batch to 2 or more, or negatives to 1 or more"
             )
         if self.compile and self.gradient_cache:
             raise SettingsError(

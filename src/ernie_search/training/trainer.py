@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from ernie_search.errors import TrainingError
 from ernie_search.files import storage_errors
-from ernie_search.training.checkpoints import STAGING, latest_checkpoint, publish
+from ernie_search.training.checkpoints import STAGING, checkpoint_steps, publish
 from ernie_search.training.tally import Tally
 from ernie_search.training.world import World, seed_rank
 
@@ -88,10 +88,10 @@ class StepTrainer(BaseTrainer):
         if math.isfinite(value):
             return
         folder = Path(str(self.args.output_dir))
-        kept = latest_checkpoint(folder)
+        kept = max(checkpoint_steps(folder), default=None)
         raise TrainingError(
             f"{folder}: the {what} is {value} at step {self.state.global_step + 1}; "
-            f"{f'{kept.name} is kept' if kept else 'there is no checkpoint yet'}. "
+            f"{f'checkpoint-{kept} is kept' if kept else 'there is no checkpoint yet'}. "
             "Lower learning_rate or raise the temperatures, and train into another folder"
         )
 
