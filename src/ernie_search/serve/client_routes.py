@@ -75,7 +75,7 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     texts = [one if isinstance(one, str) else one.text for one in body.documents]
     check_length([body.query], limits.question_characters, "query")
     _check_batch(len(texts), limits, "documents")
-    check_length(texts, limits.passage_characters, "document")
+    check_length(texts, limits.passage_characters, "documents")
 
     async def work() -> tuple[list[float], int]:
         async with here.service.lease() as engine:
@@ -115,12 +115,14 @@ def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
         raise HttpError(400, "input: at least one text is needed")
     _check_batch(len(texts), limits, "input")
     for place, text in enumerate(texts):
-        if not isinstance(text, str):
+        if isinstance(text, int | list) and not isinstance(text, bool):
             raise HttpError(
                 400,
                 f"input.{place}: token ids are not taken, send texts "
                 "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
             )
+        if not isinstance(text, str):
+            raise HttpError(400, f"input.{place}: must be a string")
         if not re.search(NOT_BLANK, text):
             raise HttpError(400, f"input.{place}: is empty")
         try:

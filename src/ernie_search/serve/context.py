@@ -13,7 +13,7 @@ from ernie_search.errors import SettingsError
 from ernie_search.index import And, Eq, Filter, In, parse_filter
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.metrics import Metrics
-from ernie_search.serve.problems import HttpError
+from ernie_search.serve.problems import HttpError, brief
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import ServeSettings
 
@@ -84,7 +84,7 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
     """The filter of a request.
 
     Raises:
-        HttpError: this index cannot filter, or the filter is too long.
+        HttpError: this index cannot filter, or the filter or a value in it is too long.
         SettingsError: it is no filter; unknown fields are found by the search.
     """
     if given is None:
@@ -96,15 +96,17 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
             return None
         parts: list[Filter] = []
         for name, value in given.items():
+            texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+            check_length(texts, longest, f"filter.{brief(name)}")
             if isinstance(value, list):
                 if len(value) > longest:
-                    raise HttpError(400, f"filter: more than {longest} values")
+                    raise HttpError(400, f"filter.{brief(name)}: {len(value)} values, at most {longest}")
                 parts.append(In(name, tuple(value)))
             else:
                 parts.append(Eq(name, value))
         return parts[0] if len(parts) == 1 else And(tuple(parts))
     if len(given) > longest:
-        raise HttpError(400, f"filter: longer than {longest} characters")
+        raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are taken")
     if given.count("(") > BRACKETS or given.lower().count("not") > BRACKETS:
         raise SettingsError(f"filter: more than {BRACKETS} brackets or 'not'")
     return parse_filter(given) if given.strip() else None
@@ -113,10 +115,15 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
 def check_length(texts: list[str], longest: int, what: str) -> None:
     """Refuse a text that is too long.
 
+    Args:
+        texts: one or several.
+        longest: characters of each.
+        what: their place in the body.
+
     Raises:
         HttpError: one has more than ``longest`` characters.
     """
     for place, text in enumerate(texts):
         if len(text) > longest:
-            where = f" {place + 1} of {len(texts)}" if len(texts) > 1 else ""
-            raise HttpError(400, f"{what}{where}: {len(text)} characters, at most {longest} are taken")
+            where = f"{what}.{place}" if len(texts) > 1 else what
+            raise HttpError(400, f"{where}: {len(text)} characters, at most {longest} are taken")

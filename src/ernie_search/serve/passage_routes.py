@@ -29,10 +29,12 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
     limits = here.settings.limits
     if len(body.passages) > limits.batch:
         raise HttpError(400, f"passages: {len(body.passages)}, at most {limits.batch} in one request")
-    ids = [one.id for one in body.passages]
-    if len(set(ids)) < len(ids):
-        raise HttpError(400, "passages: an id repeats")
-    check_length([one.text for one in body.passages], limits.passage_characters, "passage")
+    seen: set[str] = set()
+    for place, one in enumerate(body.passages):
+        if one.id in seen:
+            raise HttpError(400, f"passages.{place}.id: repeats one before it")
+        seen.add(one.id)
+    check_length([one.text for one in body.passages], limits.passage_characters, "passages")
     passages = [Passage(one.id, one.text, one.title, one.fields) for one in body.passages]
 
     async def work() -> int:
