@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -40,6 +41,26 @@ def test_unknown_addresses_and_methods(served):
         answer = served.client.request(method, path)
         assert answer.status_code == status
         assert answer.json()["error"]["code"] == status
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/app.js", "/healthz", "/readyz", "/metrics", "/v1/info", "/v1/models"]
+)
+def test_every_get_has_its_head(served, path):
+    asked, full = served.client.head(path), served.client.get(path)
+    assert asked.status_code == full.status_code == 200
+    assert asked.content == b""
+    same = ("content-type", "etag", "content-security-policy")
+    assert [asked.headers.get(name) for name in same] == [full.headers.get(name) for name in same]
+    assert 'method="HEAD",route="other"' not in served.client.get("/metrics").text
+
+
+def test_a_head_over_the_wire_has_no_body(live):
+    with live() as address, httpx.Client(base_url=address) as client:  # one connection: a body would break it
+        for path, status in (("/", 200), ("/readyz", 200), ("/nowhere", 404), ("/v1/search", 405)):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (status, b"")
+            assert client.get("/healthz").text == "ok\n"
 
 
 def test_info_says_what_may_be_asked(served):

@@ -65,6 +65,19 @@ def test_refusals(served, body, words):
     assert words in answer.json()["error"]["message"]
 
 
+def test_models_one_by_one(served):
+    listed = served.client.get("/v1/models").json()["data"]
+    assert [one["id"] for one in listed] == ["ernie-search", "ernie-search:query"]
+    for one in listed:
+        assert served.client.get(f"/v1/models/{one['id']}").json() == one
+    for name in ("nobody", "x" * 5000):
+        answer = served.client.get(f"/v1/models/{name}")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["message"] == (
+            "no model of this name; there are ernie-search and ernie-search:query"
+        )
+
+
 def test_long_requests_let_questions_in(served):
     served.model.calls.clear()
     served.post("/v1/embeddings", {"input": ["tea"] * 40})
@@ -112,6 +125,9 @@ def test_the_openai_client(live):
             found = np.asarray([one.embedding for one in answer.data])
             assert np.allclose(found, vectors("query"), atol=1e-6)
         assert next(one.id for one in client.models.list()) == "ernie-search"
+        assert client.models.retrieve("ernie-search:query").id == "ernie-search:query"
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("nobody")
         with pytest.raises(openai.BadRequestError, match="is empty"):
             client.embeddings.create(model="ernie-search", input=[""])
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ernie_search.serve.answers import EmbeddingsAnswer, ModelsAnswer, RerankAnswer, refusals
+from ernie_search.serve.answers import EmbeddingsAnswer, ModelCard, ModelsAnswer, RerankAnswer, refusals
 from ernie_search.serve.context import as_json, check_length, context, while_wanted
 from ernie_search.serve.problems import HttpError
 from ernie_search.serve.schemas import NOT_BLANK, EmbeddingsRequest, RerankRequest
@@ -18,16 +18,27 @@ router = APIRouter()
 NAME = "ernie-search"
 """What clients may call the model; any other name is taken as well, as there is only one."""
 
+NAMES = (NAME, f"{NAME}:query")
+
 
 @router.get("/v1/models", response_model=ModelsAnswer, tags=["clients"], responses=refusals())
 async def models(request: Request) -> Response:
     """The one model, in OpenAI's shape."""
+    return as_json({"object": "list", "data": [_card(request, one) for one in NAMES]})
+
+
+@router.get("/v1/models/{name}", response_model=ModelCard, tags=["clients"], responses=refusals(404))
+async def model(request: Request, name: str) -> Response:
+    """One of the names that ``/v1/models`` lists."""
+    if name not in NAMES:
+        raise HttpError(404, f"no model of this name; there are {' and '.join(NAMES)}")
+    return as_json(_card(request, name))
+
+
+def _card(request: Request, name: str) -> dict[str, Any]:
     engine = context(request).service.current
     owner = engine.model_name if engine is not None else ""
-    listed = [
-        {"id": one, "object": "model", "created": 0, "owned_by": owner} for one in (NAME, f"{NAME}:query")
-    ]
-    return as_json({"object": "list", "data": listed})
+    return {"id": name, "object": "model", "created": 0, "owned_by": owner}
 
 
 @router.post(

@@ -34,12 +34,14 @@ class App(FastAPI):
 
 
 def methods_by_path(routers: Iterable[APIRouter]) -> dict[str, list[str]]:
-    """What each path can be asked with: a route alone knows only its own methods."""
+    """What each path can be asked with: a route alone knows only its own methods. Each GET has its HEAD."""
     found: dict[str, set[str]] = {}
     for router in routers:
         for route in router.routes:
             if isinstance(route, APIRoute):
                 found.setdefault(route.path, set()).update(route.methods or ())
+    for methods in found.values():
+        methods |= {"HEAD"} if "GET" in methods else set()
     return {path: sorted(methods) for path, methods in found.items()}
 
 

@@ -1,12 +1,15 @@
 """``/v1/passages``: add, replace and remove, where the service was started with ``--writable``."""
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.serve.answers import Changed, refusals
 from ernie_search.serve.context import as_json, check_length, context, filter_of, while_wanted
 from ernie_search.serve.problems import HttpError
-from ernie_search.serve.schemas import DeleteRequest, UpsertRequest
+from ernie_search.serve.schemas import DeleteRequest, UpsertRequest, as_whole
 from ernie_search.types import Passage
 
 router = APIRouter(prefix="/v1/passages", tags=["passages"])
@@ -15,6 +18,11 @@ router = APIRouter(prefix="/v1/passages", tags=["passages"])
 def _refuse_unless_writable(request: Request) -> None:
     if not context(request).settings.writable:
         raise HttpError(403, "this service is read-only; start it with --writable")
+
+
+def _with_ints(fields: Mapping[str, Any], whole: Collection[str]) -> dict[str, Any]:
+    """The fields, those that must be whole numbers as such: to JSON 5.0 is an integer as well."""
+    return {name: as_whole(value) if name in whole else value for name, value in fields.items()}
 
 
 @router.post("", response_model=Changed, responses=refusals(400, 422))
@@ -35,10 +43,13 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
             raise HttpError(400, f"passages.{place}.id: repeats one before it")
         seen.add(one.id)
     check_length([one.text for one in body.passages], limits.passage_characters, "passages")
-    passages = [Passage(one.id, one.text, one.title, one.fields) for one in body.passages]
 
     async def work() -> int:
         async with here.service.lease() as engine:
+            whole = {name for name, kind in engine.fields.items() if kind == "int"}
+            passages = [
+                Passage(one.id, one.text, one.title, _with_ints(one.fields, whole)) for one in body.passages
+            ]
             return await engine.upsert(passages)
 
     return as_json({"passages": await while_wanted(request, work())})

@@ -40,7 +40,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-def _whole(number: Any) -> Any:
+def as_whole(number: Any) -> Any:
     """To JSON 5.0 is an integer as well."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
@@ -63,7 +63,7 @@ Flag = Annotated[bool, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Scalar = Flag | Annotated[int, Strict()] | Number | Text
 Several = Annotated[list[Scalar], Field(max_length=MOST_ITEMS, fail_fast=True)]
-Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
+Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000), BeforeValidator(as_whole)]
 Filters = Annotated[dict[Name, Scalar | Several], Field(max_length=MOST_KEYS), BeforeValidator(_few_keys)]
 Where = Text | Filters
 
