@@ -16,7 +16,8 @@ def schemas(served) -> dict:
 
 
 def test_the_limits_are_those_of_the_service(serve):
-    limits = {"k": 7, "question_characters": 30, "passage_characters": 50, "batch": 3, "filter_characters": 9}
+    limits = {"k": 7, "question_characters": 30, "passage_characters": 50, "filter_characters": 9}
+    limits |= {"texts": 3, "documents": 3, "batch": 3}
     served = serve(limits=limits, writable=True)
     found = schemas(served)
     search, embeddings = found["SearchRequest"]["properties"], found["EmbeddingsRequest"]["properties"]

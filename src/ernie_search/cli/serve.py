@@ -30,6 +30,12 @@ def serve(
     ] = False,
     max_k: Annotated[int, typer.Option(help="Hits of one search, at most.")] = 1000,
     max_body: Annotated[int, typer.Option(help="Bytes of one request, at most.")] = 4 * 1024 * 1024,
+    max_texts: Annotated[
+        int, typer.Option(help="Texts of one request to embeddings, at most; OpenAI's limit.")
+    ] = 2048,
+    max_documents: Annotated[
+        int, typer.Option(help="Documents of one request to rerank, at most; Cohere's limit.")
+    ] = 1000,
     max_queue: Annotated[int, typer.Option(help="Texts that may wait; then 429.")] = 256,
     watch: Annotated[
         float, typer.Option(help="Seconds between two looks whether the index on disk changed.")
@@ -52,7 +58,14 @@ def serve(
         hosts=tuple(allow_host or ()),
         log_questions=log_questions,
         watch_seconds=watch,
-        limits={"k": max_k, "body_bytes": max_body, "queue": max_queue, "seconds": timeout},
+        limits={
+            "k": max_k,
+            "body_bytes": max_body,
+            "texts": max_texts,
+            "documents": max_documents,
+            "queue": max_queue,
+            "seconds": timeout,
+        },
     )
     with loading("the libraries"):
         from ernie_search.process_memory import keep_freed_memory, share_arenas

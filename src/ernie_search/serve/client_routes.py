@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.serve.answers import EmbeddingsAnswer, ModelCard, ModelsAnswer, RerankAnswer, refusals
-from ernie_search.serve.context import as_json, check_length, context, while_wanted
+from ernie_search.serve.context import as_json, as_json_list, check_length, context, while_wanted
 from ernie_search.serve.problems import HttpError
 from ernie_search.serve.schemas import NOT_BLANK, EmbeddingsRequest, RerankRequest
 from ernie_search.serve.settings import Limits
@@ -57,20 +57,22 @@ async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
             return [row.dense for row in rows], await engine.token_count(texts)
 
     vectors, tokens = await while_wanted(request, work())
-    if body.encoding_format == "base64":
-        values = [base64.b64encode(one.astype("<f4").tobytes()).decode() for one in vectors]
-    else:
-        values = [one.tolist() for one in vectors]
-    return as_json(
+
+    def value(vector: Any) -> Any:
+        packed = body.encoding_format == "base64"
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode() if packed else vector.tolist()
+
+    return await as_json_list(
+        "data",
+        (
+            {"object": "embedding", "index": place, "embedding": value(vector)}
+            for place, vector in enumerate(vectors)
+        ),
         {
             "object": "list",
-            "data": [
-                {"object": "embedding", "index": place, "embedding": value}
-                for place, value in enumerate(values)
-            ],
             "model": body.model or NAME,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
+        },
     )
 
 
@@ -85,7 +87,7 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     limits = here.settings.limits
     texts = [one if isinstance(one, str) else one.text for one in body.documents]
     check_length([body.query], limits.question_characters, "query")
-    _check_batch(len(texts), limits, "documents")
+    _check_count(len(texts), limits.documents, "documents")
     check_length(texts, limits.passage_characters, "documents")
 
     async def work() -> tuple[list[float], int]:
@@ -115,16 +117,16 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     )
 
 
-def _check_batch(count: int, limits: Limits, what: str) -> None:
-    if count > limits.batch:
-        raise HttpError(400, f"{what}: {count}, at most {limits.batch} in one request")
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise HttpError(400, f"{what}: {count}, at most {most} in one request")
 
 
 def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
     texts = body.texts
     if not texts:
         raise HttpError(400, "input: at least one text is needed")
-    _check_batch(len(texts), limits, "input")
+    _check_count(len(texts), limits.texts, "input")
     for place, text in enumerate(texts):
         if isinstance(text, int | list) and not isinstance(text, bool):
             raise HttpError(

@@ -66,8 +66,9 @@ def _with_limits(schemas: dict[str, Any], limits: Limits) -> None:
     document = part("RerankRequest", "documents")["items"]["anyOf"][0]
     for one in (text, texts["items"], document):
         one["maxLength"] = limits.passage_characters
-    lists = (texts, part("RerankRequest", "documents"), part("UpsertRequest", "passages"))
-    for one in (*lists, part("DeleteRequest", "ids", "array")):
+    texts["maxItems"] = limits.texts
+    part("RerankRequest", "documents")["maxItems"] = limits.documents
+    for one in (part("UpsertRequest", "passages"), part("DeleteRequest", "ids", "array")):
         one["maxItems"] = limits.batch
 
 
