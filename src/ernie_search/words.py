@@ -1,4 +1,4 @@
-"""Text to the words that BM25 counts, in any script."""
+"""Text to the words that BM25 counts, in any script, and to what a terminal may be given of it."""
 
 import re
 import sys
@@ -18,6 +18,17 @@ UNSPACED = (
 
 UNSPACED_RUN = re.compile(f"([{UNSPACED}]+)")
 ASCII_WORD = re.compile(r"[a-z0-9_]+")
+
+LINE_ENDS = "\n\u2028\u2029"
+BLANKS = "\r\x0b\x0c"
+"""They move a terminal's cursor, which would hide what stands before them."""
+NOT_PRINTED = re.compile(
+    r"[\x00-\x1f\x7f-\x9f"  # C0 and C1 controls
+    r"\u2028\u2029"  # line and paragraph separator
+    r"\u202a-\u202e\u2066-\u2069"  # embeddings, overrides and isolates of bidirectional text
+    r"\ud800-\udfff]"  # halves of surrogate pairs, which no encoding writes
+)
+TAB = "    "
 
 
 def words(text: str) -> list[str]:
@@ -43,6 +54,38 @@ def words(text: str) -> list[str]:
             else:
                 found += [part[i : i + 2] for i in range(len(part) - 1)]
     return found
+
+
+def printable(text: str, *, one_line: bool = False) -> str:
+    r"""The text as a terminal may show it, its control characters as escapes such as ``\x1b``.
+
+    Escaped are the C0 and C1 controls, the controls that reorder bidirectional text, and halves of surrogate
+    pairs. Line ends stay, a tab becomes four spaces, and carriage return, vertical tab and form feed become
+    a space. Each character is replaced by itself, whatever its neighbours are, so that
+    ``printable(a + b) == printable(a) + printable(b)``: a place in ``text`` is the length of what is printed
+    before it. The result is left alone by a second call.
+
+    Args:
+        one_line: line ends and tabs become a space each.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return NOT_PRINTED.sub(_shown_in_line if one_line else _shown, text)
+
+
+def _shown(match: re.Match[str]) -> str:
+    """What stands for a character that is not printed as it is."""
+    character = match.group()
+    if character in LINE_ENDS:
+        return "\n"
+    if character == "\t":
+        return TAB
+    return " " if character in BLANKS else character.encode("unicode_escape").decode("ascii")
+
+
+def _shown_in_line(match: re.Match[str]) -> str:
+    shown = _shown(match)
+    return " " if shown.isspace() else shown
 
 
 @lru_cache(maxsize=1)
