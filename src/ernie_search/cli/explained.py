@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ernie_search.words import printable
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -25,7 +27,7 @@ def explanation_lines(reason: "Explanation") -> Iterator["Text"]:
         yield Text(f"shared words: {', '.join(reason.shared_words)}", "dim")
     if not reason.tokens:
         return
-    width = max(len(one.question_text) for one in reason.tokens)
+    width = max(len(printable(one.question_text, one_line=True)) for one in reason.tokens)
     weakest = min(one.strength for one in reason.tokens)
     spread = max(one.strength for one in reason.tokens) - weakest
     for one in reason.tokens:
@@ -42,17 +44,12 @@ def _match_line(match: "TokenMatch", reason: "Explanation", width: int, share: f
     style = STYLES[min(int(share * len(STYLES)), len(STYLES) - 1)]
     bar = "\u2588" * round(max(match.strength, 0.0) * BAR)
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{match.question_text:>{width}}", style)
+    line.append(f"{printable(match.question_text, one_line=True):>{width}}", style)
     line.append(f"  {match.strength:6.3f}  ").append(f"{bar:<{BAR}}  ", style)
     if match.passage is None:
-        return line.append(match.passage_text, style)
+        return line.append(printable(match.passage_text, one_line=True), style)
     text, (start, stop) = full_text(reason.hit), match.passage
-    before, after = text[max(0, start - CONTEXT) : start], text[stop : stop + CONTEXT]
-    line.append("\u2026" if start > CONTEXT else "").append(_flat(before))
-    line.append(f"[{_flat(text[start:stop])}]", style)
-    return line.append(_flat(after)).append("\u2026" if stop + CONTEXT < len(text) else "")
-
-
-def _flat(text: str) -> str:
-    """Without line breaks, which would tear the line apart."""
-    return " ".join(text.split("\n"))
+    parts = text[max(0, start - CONTEXT) : start], text[start:stop], text[stop : stop + CONTEXT]
+    before, word, after = (printable(part, one_line=True) for part in parts)
+    line.append("\u2026" if start > CONTEXT else "").append(before).append(f"[{word}]", style)
+    return line.append(after).append("\u2026" if stop + CONTEXT < len(text) else "")
