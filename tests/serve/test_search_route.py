@@ -52,7 +52,7 @@ def test_explain_says_which_words_match_which_question_tokens(served):
 def test_matches_are_places_in_what_is_answered(serve, title, before):
     """In code points of title, a blank and text just as the answer has them, control characters and all."""
     served = serve(writable=True)
-    passage = {"id": "wet", "title": title, "text": f"{before}monsoon{before}brings water"}
+    passage = {"id": "wet", "title": title, "text": f"{before}monsoon {before}brings water"}
     assert served.post("/v1/passages", {"passages": [passage]}).status_code == 200
     hits = served.search("monsoon water", explain=True)["hits"]
     hit = next(one for one in hits if one["id"] == "wet")
