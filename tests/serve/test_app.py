@@ -9,6 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from ernie_search.serve.settings import Limits
 from tiny_service import stub
 
 
@@ -93,6 +94,21 @@ def test_the_page_asks_nobody_else():
         assert re.findall(r"\w*:?//(?! )[^\s\"]*", text) in ([], ["http://www.w3.org/2000/svg"])
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert word not in text
+
+
+def test_the_command_s_limits_are_the_service_s(monkeypatch):
+    from ernie_search import serve
+    from ernie_search.cli import app
+
+    taken = []
+    monkeypatch.setattr(serve, "run", lambda settings, say: taken.append(settings.limits))
+    options = {"k": 7, "body": 8, "texts": 9, "documents": 10, "queue": 11}
+    given = [part for name, value in options.items() for part in (f"--max-{name}", str(value))]
+    assert CliRunner().invoke(app, ["serve", "x", *given], catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(app, ["serve", "x"], catch_exceptions=False).exit_code == 0
+    names = ("k", "body_bytes", "texts", "documents", "queue")
+    assert [getattr(taken[0], name) for name in names] == list(options.values())
+    assert taken[1] == Limits()
 
 
 WITHOUT = """
