@@ -124,11 +124,17 @@ def test_short_messages_stay_as_they_are():
         ("/v1/search", {"query": "tea", "k": 1.5, "explain": 1}, "k: must be an integer (and 1 more)"),
         ("/v1/search", {"query": "tea", "colour": "red"}, "colour: is not known here"),
         ("/v1/search", [], "body: must be an object"),
-        ("/v1/search", {"vector": [1, float("nan")]}, "vector.1: should be a finite number"),
+        ("/v1/search", {"vector": [1, float("nan")]}, "vector: holds NaN or infinity"),
         (
             "/v1/passages",
-            {"passages": [{**PASSAGE, "fields": {"a": float("inf")}}]},
-            "passages.0.fields.a: should be a finite number",
+            {"passages": [{**PASSAGE, "fields": {"f" * 200: 1}}]},
+            f"passages.0.fields.{'f' * 80}…: is too long: 200, at most 128 are taken",
+        ),
+        ("/v1/search", {"query": "tea", "mode": "m" * 33}, "mode: String should have at most 32 characters"),
+        (
+            "/v1/rerank",
+            {"query": "tea", "documents": ["a"] * 100_001},
+            "documents: is too long: 100001, at most 100000 are taken",
         ),
     ],
 )

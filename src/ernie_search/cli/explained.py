@@ -1,6 +1,7 @@
 """Why a hit was found, as lines for people: coloured on a terminal, plain in a file or pipe."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ernie_search.words import printable
@@ -16,6 +17,8 @@ BAR = 20
 CONTEXT = 24
 """Characters of the passage shown on either side of the token that matched."""
 
+_flat = partial(printable, one_line=True)
+
 
 def explanation_lines(reason: "Explanation") -> Iterator["Text"]:
     """What each stage scored, the shared words, and a line for each question token."""
@@ -24,10 +27,10 @@ def explanation_lines(reason: "Explanation") -> Iterator["Text"]:
     stages = "  ".join(f"{name} {score:.4g}" for name, score in reason.hit.stages.items())
     yield Text(f"scored: {stages or 'nothing'}", "dim")
     if reason.shared_words:
-        yield Text(f"shared words: {', '.join(reason.shared_words)}", "dim")
+        yield Text(f"shared words: {_flat(', '.join(reason.shared_words))}", "dim")
     if not reason.tokens:
         return
-    width = max(len(printable(one.question_text, one_line=True)) for one in reason.tokens)
+    width = max(len(_flat(one.question_text)) for one in reason.tokens)
     weakest = min(one.strength for one in reason.tokens)
     spread = max(one.strength for one in reason.tokens) - weakest
     for one in reason.tokens:
@@ -44,12 +47,12 @@ def _match_line(match: "TokenMatch", reason: "Explanation", width: int, share: f
     style = STYLES[min(int(share * len(STYLES)), len(STYLES) - 1)]
     bar = "\u2588" * round(max(match.strength, 0.0) * BAR)
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{printable(match.question_text, one_line=True):>{width}}", style)
+    line.append(f"{_flat(match.question_text):>{width}}", style)
     line.append(f"  {match.strength:6.3f}  ").append(f"{bar:<{BAR}}  ", style)
     if match.passage is None:
-        return line.append(printable(match.passage_text, one_line=True), style)
+        return line.append(_flat(match.passage_text), style)
     text, (start, stop) = full_text(reason.hit), match.passage
-    parts = text[max(0, start - CONTEXT) : start], text[start:stop], text[stop : stop + CONTEXT]
-    before, word, after = (printable(part, one_line=True) for part in parts)
-    line.append("\u2026" if start > CONTEXT else "").append(before).append(f"[{word}]", style)
-    return line.append(after).append("\u2026" if stop + CONTEXT < len(text) else "")
+    before, after = text[max(0, start - CONTEXT) : start], text[stop : stop + CONTEXT]
+    line.append("\u2026" if start > CONTEXT else "").append(_flat(before))
+    line.append(f"[{_flat(text[start:stop])}]", style)
+    return line.append(_flat(after)).append("\u2026" if stop + CONTEXT < len(text) else "")

@@ -158,8 +158,10 @@ def _what(errors: Sequence[Mapping[str, Any]]) -> str:
         kind, message = str(error.get("type")), str(error.get("msg", "not valid"))
         if kind in ("missing", "extra_forbidden"):
             return WORDS[kind]
+        if kind == "too_long":
+            return "is too long: {actual_length}, at most {max_length} are taken".format_map(error["ctx"])
         if kind not in WORDS:
-            return message.removeprefix("Value error, ").removeprefix("Input ")[:300]
+            return bounded(message.removeprefix("Value error, ").removeprefix("Input "))
     kinds = [str(error["type"]) for error in errors]
     taken = list(dict.fromkeys(words for kind, words in WORDS.items() if kind in kinds))
     if "a number" in taken and "an integer" in taken:

@@ -1,5 +1,6 @@
 """The bodies of requests, with their limits and examples, as /openapi.json shows them."""
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -52,19 +53,27 @@ def _few_keys(value: Any) -> Any:
     return value
 
 
+def _finite(vector: list[float]) -> list[float]:
+    if not all(map(math.isfinite, vector)):
+        raise ValueError("holds NaN or infinity")
+    return vector
+
+
 Text = Annotated[str, AfterValidator(_encodable)]
 Question = Annotated[
     Text, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": NOT_BLANK, "minLength": 1})
 ]
-# What is too long is refused before anything else looks at it.
-Id = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_encodable)]
-Name = Annotated[str, StringConstraints(max_length=128), AfterValidator(_encodable)]
+Id = Annotated[Text, StringConstraints(min_length=1, max_length=512)]
 Flag = Annotated[bool, Strict()]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Number = Annotated[float, Strict()]
 Scalar = Flag | Annotated[int, Strict()] | Number | Text
 Several = Annotated[list[Scalar], Field(max_length=MOST_ITEMS, fail_fast=True)]
 Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000), BeforeValidator(as_whole)]
-Filters = Annotated[dict[Name, Scalar | Several], Field(max_length=MOST_KEYS), BeforeValidator(_few_keys)]
+Filters = Annotated[
+    dict[Annotated[Text, StringConstraints(max_length=128)], Scalar | Several],
+    Field(max_length=MOST_KEYS),
+    BeforeValidator(_few_keys),
+]
 Where = Text | Filters
 
 INPUT_TYPES = Literal["query", "passage", "search_query", "search_document", "document"]
@@ -109,9 +118,12 @@ class SearchRequest(_Request):
     )
 
     query: Question | None = Field(None, description="The question.")
-    vector: Annotated[list[Number], Field(min_length=1, max_length=16384, fail_fast=True)] | None = Field(
-        None, description="Instead of a question: its dense vector. Mode dense."
-    )
+    vector: (
+        Annotated[
+            list[Number], Field(min_length=1, max_length=16384, fail_fast=True), AfterValidator(_finite)
+        ]
+        | None
+    ) = Field(None, description="Instead of a question: its dense vector. Mode dense.")
     mode: str | None = Field(
         None, max_length=32, description="One of /v1/info's modes; by default late where the index can."
     )
@@ -218,7 +230,7 @@ class PassageIn(_Request):
     text: Question
     title: Text = Field("", max_length=2_000)
     fields: Annotated[
-        dict[Name, Scalar | Several | None],
+        dict[Annotated[Text, StringConstraints(max_length=128)], Scalar | Several | None],
         Field(max_length=MOST_KEYS),
         BeforeValidator(_few_keys),
     ] = Field(default_factory=dict)
