@@ -20,11 +20,6 @@ def _refuse_unless_writable(request: Request) -> None:
         raise HttpError(403, "this service is read-only; start it with --writable")
 
 
-def _with_ints(fields: Mapping[str, Any], whole: Collection[str]) -> dict[str, Any]:
-    """The fields, those that must be whole numbers as such: to JSON 5.0 is an integer as well."""
-    return {name: as_whole(value) if name in whole else value for name, value in fields.items()}
-
-
 @router.post("", response_model=Changed, responses=refusals(400, 422))
 async def upsert(request: Request, body: UpsertRequest) -> Response:
     """Encode passages and add them, or put them in the place of those with the same ids.
@@ -73,3 +68,8 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
             return await engine.delete(body.ids, where)
 
     return as_json({"passages": await while_wanted(request, work())})
+
+
+def _with_ints(fields: Mapping[str, Any], whole: Collection[str]) -> dict[str, Any]:
+    """The fields, those that must be whole numbers as such: to JSON 5.0 is an integer as well."""
+    return {name: as_whole(value) if name in whole else value for name, value in fields.items()}
