@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,12 @@ def test_fingerprints_follow_content_not_order(tmp_path: Path) -> None:
 def test_near_names_are_offered() -> None:
     assert did_you_mean("lerning_rate", ["learning_rate", "steps"]) == "; did you mean 'learning_rate'?"
     assert did_you_mean("zzz", ["steps", "seed"]) == "; known: seed, steps"
+
+
+def test_a_huge_name_is_near_to_nothing_at_once() -> None:
+    started = time.process_time()
+    assert did_you_mean("steps" * 2_000_000, ["steps", "seed"]) == "; known: seed, steps"
+    assert time.process_time() - started < 0.1
 
 
 def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):

@@ -315,5 +315,5 @@ def fingerprint(*values: Any) -> str:
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """``"; did you mean X?"`` for the nearest known name, else the list of all."""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    near = get_close_matches(name[:80], known, n=1, cutoff=0.5)  # its time grows with the name's length
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"

@@ -32,6 +32,26 @@ def test_explain_for_people(run_cli, index_folder):
     assert "\x1b" not in result.stdout
 
 
+def test_what_explain_prints_is_on_one_line_and_without_control_characters():
+    from ernie_search.cli.explained import explanation_lines
+    from ernie_search.search.explain import Explanation, TokenMatch
+    from ernie_search.types import Hit
+
+    hit = Hit("a", 1.0, "tea\r\n\x1b[31m Assam\twet", "A\x1b]0;x\x07")
+    text = f"{hit.title} {hit.text}"
+    start = text.index("Assam")
+    tokens = [
+        TokenMatch((0, 5), (start, start + 5), "Assam\x1b[0m", "Assam", 0.9),
+        TokenMatch((0, 5), None, "x", "\x9b31mred\n", 0.1),
+    ]
+    lines = [line.plain for line in explanation_lines(Explanation(hit, tokens, []))]
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+    assert "tea  \\x1b[31m [Assam] wet" in lines[1]
+    assert "Assam\\x1b[0m" in lines[1]
+    assert "\\x9b31mred" in lines[2]
+
+
 def test_explain_as_json(run_cli, index_folder):
     result = run_cli("search", "rice in water", "--index", index_folder, "--explain", "--json")
     hits = json.loads(result.stdout)

@@ -1,10 +1,12 @@
 """Matching words: the stored tokens point at the right characters, whatever the script."""
 
 import io
+import re
 
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -126,6 +128,43 @@ def test_title_and_text_of_a_hit():
     assert [(span.start, span.end) for span in text.spans] == [(4, 8)]
     title, text = mark_hit(Hit("a", 1.0, "the text"), [WordMatch(4, 8, 0.9)])
     assert (title.plain, text.plain) == ("", "the text")
+
+
+def printed(marked: Text) -> str:
+    """As a terminal gets it, a marked word in angle quotes."""
+    out = io.StringIO()
+    Console(file=out, width=200, color_system="standard", force_terminal=True).print(marked)
+    return re.sub(r"\x1b\[[\d;]+m(.*?)\x1b\[0m", "«\\1»", out.getvalue().removesuffix("\n"))
+
+
+HOSTILE = [
+    ("The play\r\nHamlet is old", "The play \n«Hamlet» is old"),
+    ("A\ttab, Hamlet\tand more", "A    tab, «Hamlet»    and more"),
+    ("\x1b[31mred\x1b[0m Hamlet \x07", "\\x1b[31mred\\x1b[0m «Hamlet» \\x07"),
+    ("\x08\x0b\x0c\x00 Hamlet", "\\x08  \\x00 «Hamlet»"),
+    ("over\rHamlet wins", "over «Hamlet» wins"),
+    ("\u202eab\u202c Hamlet", "\\u202eab\\u202c «Hamlet»"),
+    ("🌾 茶 Hamlet", "🌾 茶 «Hamlet»"),
+    ("Ham\x00let Hamlet", "Ham\\x00let «Hamlet»"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE)
+def test_what_is_shown_is_what_is_marked(text, shown):
+    start = text.rindex("Hamlet")
+    matches = [WordMatch(start, start + 6, 0.9)]
+    assert printed(mark(text, matches)) == shown
+    assert printed(mark_hit(Hit("a", 1.0, text), matches)[1]) == shown
+    moved = [WordMatch(start + 3, start + 9, 0.9)]
+    assert printed(mark_hit(Hit("a", 1.0, text, "\r\n"), moved)[1]) == shown
+    flat = re.sub(r"[\r\n\t]", " ", text)
+    assert printed(mark_hit(Hit("a", 1.0, "x", text), matches)[0]) == printed(mark(flat, matches))
+
+
+def test_marks_may_overlap():
+    marked = mark("a\x00bcdef", [WordMatch(1, 4, 0.9), WordMatch(3, 99, 0.9)])
+    assert marked.plain == "a\\x00bcdef"
+    assert [(span.start, span.end) for span in marked.spans] == [(1, 7), (6, 10)]
 
 
 def test_a_searcher_marks_its_hits(tmp_path):

@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
+from ernie_search.serve.settings import Limits
 from tiny_service import stub
 
 
@@ -42,6 +44,26 @@ def test_unknown_addresses_and_methods(served):
         assert answer.json()["error"]["code"] == status
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/app.js", "/healthz", "/readyz", "/metrics", "/v1/info", "/v1/models"]
+)
+def test_every_get_has_its_head(served, path):
+    asked, full = served.client.head(path), served.client.get(path)
+    assert asked.status_code == full.status_code == 200
+    assert asked.content == b""
+    same = ("content-type", "etag", "content-security-policy")
+    assert [asked.headers.get(name) for name in same] == [full.headers.get(name) for name in same]
+    assert 'method="HEAD",route="other"' not in served.client.get("/metrics").text
+
+
+def test_a_head_over_the_wire_has_no_body(live):
+    with live() as address, httpx.Client(base_url=address) as client:  # one connection: a body would break it
+        for path, status in (("/", 200), ("/readyz", 200), ("/nowhere", 404), ("/v1/search", 405)):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (status, b"")
+            assert client.get("/healthz").text == "ok\n"
+
+
 def test_info_says_what_may_be_asked(served):
     info = served.client.get("/v1/info").json()
     assert info["modes"] == ["dense", "late", "hybrid"]
@@ -72,6 +94,21 @@ def test_the_page_asks_nobody_else():
         assert re.findall(r"\w*:?//(?! )[^\s\"]*", text) in ([], ["http://www.w3.org/2000/svg"])
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert word not in text
+
+
+def test_the_command_s_limits_are_the_service_s(monkeypatch):
+    from ernie_search import serve
+    from ernie_search.cli import app
+
+    taken = []
+    monkeypatch.setattr(serve, "run", lambda settings, say: taken.append(settings.limits))
+    options = {"k": 7, "body": 8, "texts": 9, "documents": 10, "queue": 11}
+    given = [part for name, value in options.items() for part in (f"--max-{name}", str(value))]
+    assert CliRunner().invoke(app, ["serve", "x", *given], catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(app, ["serve", "x"], catch_exceptions=False).exit_code == 0
+    names = ("k", "body_bytes", "texts", "documents", "queue")
+    assert [getattr(taken[0], name) for name in names] == list(options.values())
+    assert taken[1] == Limits()
 
 
 WITHOUT = """

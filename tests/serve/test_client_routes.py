@@ -1,12 +1,15 @@
 """Embeddings and rerank, against the model itself and through the real clients."""
 
+import asyncio
 import base64
+import json
 
 import httpx
 import numpy as np
 import pytest
 
 from ernie_search.search import maxsim
+from ernie_search.serve.context import as_json_list
 from tiny_service import stub
 
 TEXTS = ["Tea grows in Assam.", "Rice stands in water."]
@@ -51,7 +54,7 @@ def test_the_kind_of_text(served, body, task):
         ({"input": ["a", " "]}, "input.1: is empty"),
         ({"input": [[1, 2, 3]]}, "check_embedding_ctx_length"),
         ({"input": [1, 2, 3]}, "check_embedding_ctx_length"),
-        ({"input": ["a"] * 257}, "at most 256"),
+        ({"input": ["a"] * 2049}, "at most 2048"),
         ({"input": "x" * 20_001}, "at most 20000"),
         ({"input": "tea", "dimensions": 64}, "128"),
         ({"input": ["\ud800"]}, "surrogate"),
@@ -63,6 +66,70 @@ def test_refusals(served, body, words):
     answer = served.raw("/v1/embeddings", body)
     assert answer.status_code in (400, 422)
     assert words in answer.json()["error"]["message"]
+
+
+def test_models_one_by_one(served):
+    listed = served.client.get("/v1/models").json()["data"]
+    assert [one["id"] for one in listed] == ["ernie-search", "ernie-search:query"]
+    for one in listed:
+        assert served.client.get(f"/v1/models/{one['id']}").json() == one
+    for name in ("nobody", "x" * 5000):
+        answer = served.client.get(f"/v1/models/{name}")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["message"] == (
+            "no model of this name; there are ernie-search and ernie-search:query"
+        )
+
+
+@pytest.mark.parametrize("count", [1000, 2048])
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_as_many_texts_as_openai_takes(served, count, form):
+    """LangChain's OpenAIEmbeddings sends 1,000 at a time."""
+    words = ("tea", "rice", "wheat", "hill")
+    texts = [f"{words[place % 4]} {place}" for place in range(count)]
+    answer = served.post("/v1/embeddings", {"input": texts, "encoding_format": form})
+    assert answer.status_code == 200, answer.text[:500]
+    data = answer.json()["data"]
+    assert [one["index"] for one in data] == list(range(count))
+    for place in (0, 15, 16, count - 1):
+        given = data[place]["embedding"]
+        found = np.frombuffer(base64.b64decode(given), "<f4") if form == "base64" else given
+        assert np.allclose(found, stub().encode_joint([texts[place]], "passage").dense[0], atol=1e-6)
+
+
+def test_as_many_documents_as_cohere_takes(served):
+    documents = [f"rice {place}" for place in range(1000)]
+    documents[617] = "tea"
+    found = served.post("/v1/rerank", {"query": "tea", "documents": documents, "top_n": 1}).json()
+    assert [one["index"] for one in found["results"]] == [617]
+
+
+def test_options_set_how_many_texts_are_taken(serve):
+    served = serve(limits={"texts": 5, "documents": 4})
+    assert served.post("/v1/embeddings", {"input": ["tea"] * 5}).status_code == 200
+    assert served.post("/v1/embeddings", {"input": ["tea"] * 6}).status_code == 400
+    assert served.post("/v1/rerank", {"query": "tea", "documents": ["a"] * 4}).status_code == 200
+    assert served.post("/v1/rerank", {"query": "tea", "documents": ["a"] * 5}).status_code == 400
+    assert served.client.get("/v1/info").json()["limits"]["texts"] == 5
+
+
+def test_others_get_their_turn_while_a_long_answer_is_written():
+    turns = []
+
+    async def other() -> None:
+        while True:
+            turns.append(None)
+            await asyncio.sleep(0)
+
+    async def main():
+        beside = asyncio.create_task(other())
+        answer = await as_json_list("data", ({"index": place} for place in range(1000)), {"model": "é"})
+        beside.cancel()
+        return answer
+
+    body = json.loads(asyncio.run(main()).body)
+    assert body == {"data": [{"index": place} for place in range(1000)], "model": "é"}
+    assert len(turns) > 20
 
 
 def test_long_requests_let_questions_in(served):
@@ -95,7 +162,7 @@ def test_rerank_options(served):
         found = served.post(path, body).json()
         assert [one["document"] for one in found["results"]] == [{"text": TEXTS[0]}]
     assert served.post("/v1/rerank", {"query": "tea", "documents": []}).status_code == 422
-    assert served.post("/v1/rerank", {"query": "tea", "documents": ["a"] * 257}).status_code == 400
+    assert served.post("/v1/rerank", {"query": "tea", "documents": ["a"] * 1001}).status_code == 400
     assert served.post("/v1/rerank", {**body, "model": "cross"}).status_code == 501
 
 
@@ -112,6 +179,9 @@ def test_the_openai_client(live):
             found = np.asarray([one.embedding for one in answer.data])
             assert np.allclose(found, vectors("query"), atol=1e-6)
         assert next(one.id for one in client.models.list()) == "ernie-search"
+        assert client.models.retrieve("ernie-search:query").id == "ernie-search:query"
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("nobody")
         with pytest.raises(openai.BadRequestError, match="is empty"):
             client.embeddings.create(model="ernie-search", input=[""])
 

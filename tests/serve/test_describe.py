@@ -16,7 +16,8 @@ def schemas(served) -> dict:
 
 
 def test_the_limits_are_those_of_the_service(serve):
-    limits = {"k": 7, "question_characters": 30, "passage_characters": 50, "batch": 3, "filter_characters": 9}
+    limits = {"k": 7, "question_characters": 30, "passage_characters": 50, "filter_characters": 9}
+    limits |= {"texts": 3, "documents": 3, "batch": 3}
     served = serve(limits=limits, writable=True)
     found = schemas(served)
     search, embeddings = found["SearchRequest"]["properties"], found["EmbeddingsRequest"]["properties"]
@@ -54,7 +55,11 @@ def test_nothing_of_the_index_is_described(served):
 
 
 def test_allow_names_all_methods_of_a_path(served):
-    for path, methods in (("/v1/passages", "DELETE, POST"), ("/v1/search", "POST"), ("/metrics", "GET")):
+    for path, methods in (
+        ("/v1/passages", "DELETE, POST"),
+        ("/v1/search", "POST"),
+        ("/metrics", "GET, HEAD"),
+    ):
         answer = served.client.request("PATCH", path)
         assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
@@ -81,8 +86,20 @@ def test_other_types_are_not_taken_for_the_right_ones(served, body):
     assert served.post("/v1/search", body).status_code == 422
 
 
-def test_a_whole_number_may_have_a_point(served):
-    assert len(served.search(k=2.0)["hits"]) == 2
+def test_a_whole_number_may_have_a_point(serve):
+    served = serve(writable=True)
+    assert len(served.search(k=2.0, candidates=5.0)["hits"]) == 2
+    assert served.post("/v1/embeddings", {"input": "tea", "dimensions": 128.0}).status_code == 200
+    reranked = served.post("/v1/rerank", {"query": "tea", "documents": ["tea", "rice"], "top_n": 1.0})
+    assert len(reranked.json()["results"]) == 1
+    mate = {"id": "mate", "text": "Mate is drunk in Paraguay.", "fields": {"year": 1990.0, "height": 2.0}}
+    assert served.post("/v1/passages", {"passages": [mate]}).status_code == 200
+    found = served.search("mate", filter="year = 1990")["hits"]
+    assert [(hit["id"], json.dumps(hit["fields"])) for hit in found] == [
+        ("mate", '{"year": 1990, "height": 2.0}')
+    ]
+    mate["fields"] = {"year": 1990.5}
+    assert served.post("/v1/passages", {"passages": [mate]}).status_code == 400
 
 
 @pytest.mark.parametrize("blank", BLANKS)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tiny_service import HOSTILE, app_of, listening, stub
+from ernie_search.types import Passage
+from tiny_service import HOSTILE, app_of, listening, store_of, stub
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="the page is tested in a browser: pip install playwright"
@@ -49,6 +50,39 @@ CONTRAST = """() => {
 """Each visible text's contrast to what lies behind it, and how light the page is."""
 
 
+PROSE = (
+    "The plant likes hills, rain and mild winters, and it is still picked by hand in all but a few of the "
+    "districts. It will, if it is left alone, become a tall tree; cut back, it stays a little bush. "
+)
+LONG_TITLE = "A very long title about tea, its hills, its rain and all of its history in Assam " * 5
+ODD = [
+    Passage(
+        "long", PROSE * 5 + "tea", LONG_TITLE.strip(), {"score": 0.1 + 0.2, "year": 1998, "tags": [1 / 3]}
+    ),
+    Passage(
+        "ar", "ينمو الشاي في آسام tea grows. (1998)", "الشاي (tea)", {"weight": 1234567.891, "tiny": 1.5e-7}
+    ),
+    Passage("zh", "茶生长在阿萨姆的山丘上，需要大量的雨水。tea " * 5, "茶 tea"),
+    Passage("ctl", "A\r\n\ttea\x1b[31m grows \u202ethere\r\n\r\nשלום tea", "\u202eTea"),
+]
+"""What a page's author does not think of."""
+
+LINES = """one => {
+  const lines = new Map(), range = document.createRange();
+  const walk = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode())
+    for (let at = 0; at < node.length; at++) {
+      range.setStart(node, at);
+      range.setEnd(node, at + 1);
+      const box = range.getBoundingClientRect();
+      const row = Math.round((box.top + box.bottom) / 8);
+      if (box.width) lines.set(row, (lines.get(row) ?? 0) + 1);
+    }
+  return [...lines.values()];
+}"""
+"""How many characters stand on each line of an element."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     with playwright.sync_playwright() as running:
@@ -60,6 +94,14 @@ def browser() -> Iterator[object]:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     app, _ = app_of(stub())
+    with listening(app) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def odd() -> Iterator[str]:
+    model = stub()
+    app, _ = app_of(model, store_of(model, ODD))
     with listening(app) as found:
         yield found
 
@@ -213,6 +255,83 @@ def test_a_slow_answer_is_awaited_in_sight(page, address):
     expect(page.get_by_role("status")).to_have_text("5 hits in one mode.")
 
 
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_lines_are_no_longer_than_75_characters(page, odd, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    search(page, odd, "tea", "mode=late")
+    lines = page.locator('.hit[data-id="long"] .text').evaluate(LINES)
+    assert len(lines) >= 8
+    assert max(lines) <= 75
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_long_titles_are_cut_and_can_be_read(page, odd):
+    search(page, odd, "tea", "mode=late")
+    hit = page.locator('.hit[data-id="long"]')
+    rows = "one => Math.round(one.clientHeight / parseFloat(getComputedStyle(one).lineHeight))"
+    assert hit.locator("h3").evaluate(rows) == 2
+    assert hit.locator(".text").evaluate(rows) == 9
+    hit.get_by_role("button", name="Show all").click()
+    assert hit.locator("h3").evaluate("one => one.scrollHeight <= one.clientHeight + 2")
+    assert hit.locator("h3").evaluate(rows) > 2
+    expect(hit.locator("h3")).to_have_text(LONG_TITLE.strip())
+    hit.get_by_role("button", name="Show less").click()
+    assert hit.locator("h3").evaluate(rows) == 2
+    expect(page.locator('.hit[data-id="ar"] .more')).to_have_count(0)
+
+
+def test_scripts_from_the_right_turn_nothing_else(page, odd):
+    search(page, odd, "tea", "mode=late")
+    style = "one => [getComputedStyle(one).direction, getComputedStyle(one).unicodeBidi]"
+    for name, direction in (("ar", "rtl"), ("long", "ltr"), ("zh", "ltr")):
+        hit = page.locator(f'.hit[data-id="{name}"]')
+        assert hit.locator(".text").evaluate(style) == [direction, "plaintext"]
+        assert hit.locator("h3").evaluate(style) == [direction, "isolate"]
+        assert hit.evaluate(style)[0] == "ltr"
+        for part in hit.locator("dd, dt").all():
+            assert part.evaluate(style)[1] == "isolate"
+    expect(page.get_by_label("Question", exact=True)).to_have_attribute("dir", "auto")
+
+
+def test_marks_stand_on_their_words_among_control_characters(page, odd):
+    search(page, odd, "tea there", "mode=late")
+    hit = page.locator('.hit[data-id="ctl"]')
+    assert hit.locator(".text mark").all_text_contents() == ["there"]
+    assert hit.locator("h3 mark").all_text_contents() == ["Tea"]
+    assert hit.locator(".text").evaluate("one => one.textContent") == ODD[3].text
+
+
+def test_fields_are_told_apart_from_scores(page, odd):
+    search(page, odd, "tea", "mode=late")
+    shown = "all => all.map((one) => [...one.children].map((part) => part.textContent))"
+    hit = page.locator('.hit[data-id="long"]')
+    for group, heading in (("scores", "Scores"), ("fields", "Fields")):
+        expect(hit.locator(f".{group} > span")).to_have_text(heading)
+    scores = dict(hit.locator(".scores dl > div").evaluate_all(shown))
+    assert list(scores) == ["score", "dense", "late"]
+    assert re.fullmatch(r"\d\.\d{4}", scores["score"])
+    fields = dict(hit.locator(".fields dl > div").evaluate_all(shown))
+    assert fields == {"score": "0.3", "year": "1998", "tags": "[0.333333]"}
+    arabic = page.locator('.hit[data-id="ar"] .fields dl > div').evaluate_all(shown)
+    assert dict(arabic) == {"weight": "1234568", "tiny": "1.5e-7"}
+    assert page.locator('.hit[data-id="zh"] .fields').count() == 0
+
+
+def test_what_is_wrong_with_a_filter_is_said_once(page, address):
+    search(page, address)
+    page.get_by_role("button", name="+ Filter").click()
+    page.get_by_label("Field").select_option("year")
+    page.get_by_label("Value").fill("abc")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("expected a value")
+    expect(page.get_by_text("expected a value")).to_have_count(1)
+    expect(page.locator("#results[aria-busy], .column, .failed")).to_have_count(0)
+    page.get_by_label("Value").fill("1998")
+    page.keyboard.press("Enter")
+    expect(page.locator(".column")).to_have_count(3)
+    expect(page.locator("#status.bad")).to_have_count(0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(page, address, scheme):
     """WCAG 2.2, 1.4.3: a contrast of 4.5 to 1 for text of usual size, shaded words included."""
@@ -247,7 +366,9 @@ def test_a_key_is_asked_for(page):
     with listening(app) as address:
         page.goto(f"{address}/?q=tea")
         field = page.get_by_label("This service needs an API key.")
-        expect(field).to_be_visible()
+        expect(field).to_be_focused()
+        expect(page.get_by_role("status")).to_have_text("")  # the form says what is needed
+        expect(page.locator("input:visible, button:visible, select:visible, a:visible")).to_have_count(2)
         field.fill("wrong")
         page.get_by_role("button", name="Use key").click()
         expect(page.get_by_role("status")).to_have_text("unknown API key")
@@ -255,4 +376,12 @@ def test_a_key_is_asked_for(page):
         page.get_by_role("button", name="Use key").click()
         expect(page.locator(".hit").first).to_be_visible()
         expect(field).to_be_hidden()
+        expect(page.get_by_label("Question", exact=True)).to_have_value("tea")
+        page.evaluate("sessionStorage.setItem('key', 'old')")  # one that is no longer taken
+        page.get_by_role("button", name="Search").click()
+        expect(page.get_by_role("status")).to_have_text("unknown API key")
+        expect(page.locator("input:visible, button:visible, select:visible, a:visible")).to_have_count(2)
+        field.fill(KEY)
+        page.keyboard.press("Enter")
+        expect(page.locator(".hit").first).to_be_visible()
         assert KEY not in page.url

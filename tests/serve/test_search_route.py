@@ -45,6 +45,23 @@ def test_explain_says_which_words_match_which_question_tokens(served):
     assert {"water", "in"} <= {text[one["start"] : one["stop"]] for one in rice["matches"]}
 
 
+@pytest.mark.parametrize("title", ["", "Tea\r\n", "\x1b[1m 茶"])
+@pytest.mark.parametrize(
+    "before", ["\r\n", "\t", "\x1b[31m ", "\x00 \x0b\x0c", "\u202e ", "🌾 ", "e\u0301\u200d "]
+)
+def test_matches_are_places_in_what_is_answered(serve, title, before):
+    """In code points of title, a blank and text just as the answer has them, control characters and all."""
+    served = serve(writable=True)
+    passage = {"id": "wet", "title": title, "text": f"{before}monsoon {before}brings water"}
+    assert served.post("/v1/passages", {"passages": [passage]}).status_code == 200
+    hits = served.search("monsoon water", explain=True)["hits"]
+    hit = next(one for one in hits if one["id"] == "wet")
+    assert (hit["title"], hit["text"]) == (title, passage["text"])
+    full = f"{title} {hit['text']}" if title else hit["text"]
+    words = {full[one["start"] : one["stop"]].strip() for one in hit["matches"] if one["strength"] > 0.99}
+    assert words == {"monsoon", "water"}
+
+
 def test_without_explain_there_are_no_matches(served):
     found = served.search()
     assert "question_tokens" not in found

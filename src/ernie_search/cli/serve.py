@@ -31,6 +31,12 @@ def serve(
     ] = False,
     max_k: Annotated[int, typer.Option(help="Hits of one search, at most.")] = 1000,
     max_body: Annotated[int, typer.Option(help="Bytes of one request, at most.")] = 4 * 1024 * 1024,
+    max_texts: Annotated[
+        int, typer.Option(help="Texts of one request to embeddings, at most; OpenAI's limit.")
+    ] = 2048,
+    max_documents: Annotated[
+        int, typer.Option(help="Documents of one request to rerank, at most; Cohere's limit.")
+    ] = 1000,
     max_queue: Annotated[int, typer.Option(help="Texts that may wait; then 429.")] = 256,
     max_connections: Annotated[
         int, typer.Option(help="Open connections; above, those that send no request are closed.")
@@ -62,6 +68,8 @@ def serve(
         limits={
             "k": max_k,
             "body_bytes": max_body,
+            "texts": max_texts,
+            "documents": max_documents,
             "queue": max_queue,
             "connections": max_connections,
             "merge_after": merge_after,

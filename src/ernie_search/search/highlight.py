@@ -1,5 +1,6 @@
 """Which words of a passage matched a question: from the stored token matrices to marked text."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from rich.style import Style
 from rich.text import Text
 
 from ernie_search.types import Hit, Passage
+from ernie_search.words import printable
 
 LONGEST_WORD = 40
 """Characters. Scripts without spaces have "words" as long as a sentence; there only the token is marked."""
@@ -149,25 +151,42 @@ def fallback_words(question: str, text: str) -> list[WordMatch]:
 
 
 def mark(text: str, matches: Sequence[WordMatch]) -> Text:
-    """The text, its matches styled by strength. Brackets stay brackets: nothing in it is read as markup."""
-    marked = Text(text)
-    if not matches:
-        return marked
-    weakest = min(match.strength for match in matches)
-    spread = max(match.strength for match in matches) - weakest
-    for match in matches:
-        share = (match.strength - weakest) / spread if spread > 0 else 1.0
-        marked.stylize(STYLES[min(int(share * len(STYLES)), len(STYLES) - 1)], match.start, match.stop)
-    return marked
+    """The text as a terminal may show it (see ``printable``), its matches styled by strength.
+
+    Brackets stay brackets: nothing in it is read as markup.
+    """
+    return _marked(text, matches, _shades(matches))
 
 
 def mark_hit(hit: Hit, matches: Sequence[WordMatch]) -> tuple[Text, Text]:
-    """Title and text of a hit, marked; ``matches`` refer to its ``full_text``."""
-    marked = mark(full_text(hit), matches)
-    if not hit.title:
-        return Text(), marked
-    title, _, text = marked.divide([len(hit.title), len(hit.title) + 1])
-    return title, text
+    """Title (on one line) and text of a hit, marked; ``matches`` refer to its ``full_text``."""
+    shades, shift = _shades(matches), len(hit.title) + 1 if hit.title else 0
+    moved = [WordMatch(max(one.start - shift, 0), max(one.stop - shift, 0), one.strength) for one in matches]
+    return _marked(hit.title, matches, shades, one_line=True), _marked(hit.text, moved, shades)
+
+
+def _shades(matches: Sequence[WordMatch]) -> list[Style]:
+    """A style for each match, by its strength among all of them."""
+    weakest = min((match.strength for match in matches), default=0.0)
+    spread = max((match.strength for match in matches), default=0.0) - weakest
+    shares = [(match.strength - weakest) / spread if spread > 0 else 1.0 for match in matches]
+    return [STYLES[min(int(share * len(STYLES)), len(STYLES) - 1)] for share in shares]
+
+
+def _marked(
+    text: str, matches: Sequence[WordMatch], styles: Sequence[Style], *, one_line: bool = False
+) -> Text:
+    """The text as it is shown, which may be longer or shorter, and the styles where the words went."""
+    marked = Text()
+    cuts = {min(place, len(text)) for match in matches for place in (match.start, match.stop)}
+    places: dict[int, int] = {}
+    for start, stop in itertools.pairwise(sorted({0, len(text), *cuts})):
+        places[start] = len(marked)
+        marked.append(printable(text[start:stop], one_line=one_line))
+    places[len(text)] = len(marked)
+    for match, style in zip(matches, styles, strict=True):
+        marked.stylize(style, places[min(match.start, len(text))], places[min(match.stop, len(text))])
+    return marked
 
 
 def _trimmed(text: str, start: int, stop: int) -> tuple[int, int]:

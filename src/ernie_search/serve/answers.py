@@ -167,7 +167,8 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
         503: "Not ready, or took too long",
         507: "The index's disk is full or cannot be written",
     }
-    chosen = sorted({401, 403, 408, 413, 429, 500, 503, *codes})
+    with_body = {415} if 422 in codes else set()
+    chosen = sorted({401, 403, 408, 413, 429, 500, 503, *with_body, *codes})
     found: dict[int | str, dict[str, Any]] = {
         code: {"model": ErrorAnswer, "description": words[code]} for code in chosen
     }

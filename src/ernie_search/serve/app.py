@@ -23,7 +23,7 @@ from ernie_search.serve.log import log
 from ernie_search.serve.metrics import Metrics
 from ernie_search.serve.opening import look_at, open_searcher, renewed
 from ernie_search.serve.page_routes import page_router
-from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
+from ernie_search.serve.problems import HttpError, as_problem, brief, problem_body, validation_line
 from ernie_search.serve.service import Opener, Renewer, Service
 from ernie_search.serve.settings import Limits, ServeSettings
 
@@ -145,8 +145,12 @@ async def _expected(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
+    body, kind = getattr(error, "body", None), request.headers.get("content-type", "")
+    if isinstance(body, bytes):  # left unread, because it is not said to be JSON
+        sent = f"is sent as {brief(kind)}" if kind else "has no Content-Type"
+        return _refusal(request, HttpError(415, f"the body {sent}; send JSON as application/json"))
     details: Any = getattr(error, "errors", list)()
-    return _refusal(request, HttpError(422, validation_line(list(details) or [{}])))
+    return _refusal(request, HttpError(422, validation_line(list(details) or [{}], body)))
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -154,7 +158,8 @@ async def _http(request: Request, error: Exception) -> Response:
     words = {404: "there is nothing at this address", 405: "not with this method"}
     if status in (408, 413):  # the guard's
         words[status] = str(getattr(error, "detail", ""))
-    message = words.get(status, "the body could not be read" if status == 400 else "refused")
+    unread = "the body could not be read as JSON: not UTF-8, nested too deep, or a number of too many digits"
+    message = words.get(status, unread if status == 400 else "refused")
     headers = dict(getattr(error, "headers", None) or {})
     if status == 405 and request.url.path in request.app.state.methods:
         headers["Allow"] = ", ".join(request.app.state.methods[request.url.path])

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ernie_search.serve.answers import EmbeddingsAnswer, ModelsAnswer, RerankAnswer, refusals
-from ernie_search.serve.context import as_json, check_length, context, while_wanted
+from ernie_search.serve.answers import EmbeddingsAnswer, ModelCard, ModelsAnswer, RerankAnswer, refusals
+from ernie_search.serve.context import as_json, as_json_list, check_length, context, while_wanted
 from ernie_search.serve.problems import HttpError
 from ernie_search.serve.schemas import NOT_BLANK, EmbeddingsRequest, RerankRequest
 from ernie_search.serve.settings import Limits
@@ -18,16 +18,27 @@ router = APIRouter()
 NAME = "ernie-search"
 """What clients may call the model; any other name is taken as well, as there is only one."""
 
+NAMES = (NAME, f"{NAME}:query")
+
 
 @router.get("/v1/models", response_model=ModelsAnswer, tags=["clients"], responses=refusals())
 async def models(request: Request) -> Response:
     """The one model, in OpenAI's shape."""
+    return as_json({"object": "list", "data": [_card(request, one) for one in NAMES]})
+
+
+@router.get("/v1/models/{name}", response_model=ModelCard, tags=["clients"], responses=refusals(404))
+async def model(request: Request, name: str) -> Response:
+    """One of the names that ``/v1/models`` lists."""
+    if name not in NAMES:
+        raise HttpError(404, f"no model of this name; there are {' and '.join(NAMES)}")
+    return as_json(_card(request, name))
+
+
+def _card(request: Request, name: str) -> dict[str, Any]:
     engine = context(request).service.current
     owner = engine.model_name if engine is not None else ""
-    listed = [
-        {"id": one, "object": "model", "created": 0, "owned_by": owner} for one in (NAME, f"{NAME}:query")
-    ]
-    return as_json({"object": "list", "data": listed})
+    return {"id": name, "object": "model", "created": 0, "owned_by": owner}
 
 
 @router.post(
@@ -46,20 +57,22 @@ async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
             return [row.dense for row in rows], await engine.token_count(texts)
 
     vectors, tokens = await while_wanted(request, work())
-    if body.encoding_format == "base64":
-        values = [base64.b64encode(one.astype("<f4").tobytes()).decode() for one in vectors]
-    else:
-        values = [one.tolist() for one in vectors]
-    return as_json(
+
+    def value(vector: Any) -> Any:
+        packed = body.encoding_format == "base64"
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode() if packed else vector.tolist()
+
+    return await as_json_list(
+        "data",
+        (
+            {"object": "embedding", "index": place, "embedding": value(vector)}
+            for place, vector in enumerate(vectors)
+        ),
         {
             "object": "list",
-            "data": [
-                {"object": "embedding", "index": place, "embedding": value}
-                for place, value in enumerate(values)
-            ],
             "model": body.model or NAME,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
+        },
     )
 
 
@@ -74,8 +87,8 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     limits = here.settings.limits
     texts = [one if isinstance(one, str) else one.text for one in body.documents]
     check_length([body.query], limits.question_characters, "query")
-    _check_batch(len(texts), limits, "documents")
-    check_length(texts, limits.passage_characters, "document")
+    _check_count(len(texts), limits.documents, "documents")
+    check_length(texts, limits.passage_characters, "documents")
 
     async def work() -> tuple[list[float], int]:
         async with here.service.lease() as engine:
@@ -104,23 +117,25 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     )
 
 
-def _check_batch(count: int, limits: Limits, what: str) -> None:
-    if count > limits.batch:
-        raise HttpError(400, f"{what}: {count}, at most {limits.batch} in one request")
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise HttpError(400, f"{what}: {count}, at most {most} in one request")
 
 
 def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
     texts = body.texts
     if not texts:
         raise HttpError(400, "input: at least one text is needed")
-    _check_batch(len(texts), limits, "input")
+    _check_count(len(texts), limits.texts, "input")
     for place, text in enumerate(texts):
-        if not isinstance(text, str):
+        if isinstance(text, int | list) and not isinstance(text, bool):
             raise HttpError(
                 400,
                 f"input.{place}: token ids are not taken, send texts "
                 "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
             )
+        if not isinstance(text, str):
+            raise HttpError(400, f"input.{place}: must be a string")
         if not re.search(NOT_BLANK, text):
             raise HttpError(400, f"input.{place}: is empty")
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,11 +13,14 @@ from ernie_search.errors import SettingsError
 from ernie_search.index import And, Eq, Filter, In, parse_filter
 from ernie_search.serve.engine import Engine
 from ernie_search.serve.metrics import Metrics
-from ernie_search.serve.problems import RETRY, HttpError
+from ernie_search.serve.problems import RETRY, HttpError, brief
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import ServeSettings
 
 T = TypeVar("T")
+
+TURN = 32
+"""Vectors that are written as JSON before others get their turn: some 10 ms."""
 
 BRACKETS = 64
 """How deep a filter may nest; its parser is recursive."""
@@ -49,8 +52,28 @@ def note(request: Request, **values: Any) -> None:
 
 def as_json(value: Any, status: int = 200) -> Response:
     """An answer; NaN and infinity, which JSON does not know, are a bug and fail."""
-    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(body, status, media_type="application/json")
+    return Response(_dumped(value), status, media_type="application/json")
+
+
+async def as_json_list(name: str, items: Iterable[Any], rest: dict[str, Any]) -> Response:
+    """An answer with a list that may be long: the other requests get their turn while it is written.
+
+    Args:
+        name: of the list.
+        items: made one by one, in their turn, too.
+        rest: what else the answer has.
+    """
+    parts = []
+    for place, item in enumerate(items, start=1):
+        parts.append(_dumped(item))
+        if place % TURN == 0:
+            await asyncio.sleep(0)
+    body = f'{{"{name}":[{",".join(parts)}],{_dumped(rest)[1:]}'
+    return Response(body, media_type="application/json")
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 async def while_wanted(request: Request, work: Awaitable[T], late: str = "") -> T:
@@ -98,7 +121,7 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
     """The filter of a request.
 
     Raises:
-        HttpError: this index cannot filter, or the filter is too long.
+        HttpError: this index cannot filter, or the filter or a value in it is too long.
         SettingsError: it is no filter; unknown fields are found by the search.
     """
     if given is None:
@@ -110,15 +133,17 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
             return None
         parts: list[Filter] = []
         for name, value in given.items():
+            texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+            check_length(texts, longest, f"filter.{brief(name)}")
             if isinstance(value, list):
                 if len(value) > longest:
-                    raise HttpError(400, f"filter: more than {longest} values")
+                    raise HttpError(400, f"filter.{brief(name)}: {len(value)} values, at most {longest}")
                 parts.append(In(name, tuple(value)))
             else:
                 parts.append(Eq(name, value))
         return parts[0] if len(parts) == 1 else And(tuple(parts))
     if len(given) > longest:
-        raise HttpError(400, f"filter: longer than {longest} characters")
+        raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are taken")
     if given.count("(") > BRACKETS or given.lower().count("not") > BRACKETS:
         raise SettingsError(f"filter: more than {BRACKETS} brackets or 'not'")
     return parse_filter(given) if given.strip() else None
@@ -127,10 +152,15 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
 def check_length(texts: list[str], longest: int, what: str) -> None:
     """Refuse a text that is too long.
 
+    Args:
+        texts: one or several.
+        longest: characters of each.
+        what: their place in the body.
+
     Raises:
         HttpError: one has more than ``longest`` characters.
     """
     for place, text in enumerate(texts):
         if len(text) > longest:
-            where = f" {place + 1} of {len(texts)}" if len(texts) > 1 else ""
-            raise HttpError(400, f"{what}{where}: {len(text)} characters, at most {longest} are taken")
+            where = f"{what}.{place}" if len(texts) > 1 else what
+            raise HttpError(400, f"{where}: {len(text)} characters, at most {longest} are taken")

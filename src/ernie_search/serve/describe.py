@@ -34,12 +34,14 @@ class App(FastAPI):
 
 
 def methods_by_path(routers: Iterable[APIRouter]) -> dict[str, list[str]]:
-    """What each path can be asked with: a route alone knows only its own methods."""
+    """What each path can be asked with: a route alone knows only its own methods. Each GET has its HEAD."""
     found: dict[str, set[str]] = {}
     for router in routers:
         for route in router.routes:
             if isinstance(route, APIRoute):
                 found.setdefault(route.path, set()).update(route.methods or ())
+    for methods in found.values():
+        methods |= {"HEAD"} if "GET" in methods else set()
     return {path: sorted(methods) for path, methods in found.items()}
 
 
@@ -64,8 +66,9 @@ def _with_limits(schemas: dict[str, Any], limits: Limits) -> None:
     document = part("RerankRequest", "documents")["items"]["anyOf"][0]
     for one in (text, texts["items"], document):
         one["maxLength"] = limits.passage_characters
-    lists = (texts, part("RerankRequest", "documents"), part("UpsertRequest", "passages"))
-    for one in (*lists, part("DeleteRequest", "ids", "array")):
+    texts["maxItems"] = limits.texts
+    part("RerankRequest", "documents")["maxItems"] = limits.documents
+    for one in (part("UpsertRequest", "passages"), part("DeleteRequest", "ids", "array")):
         one["maxItems"] = limits.batch
 
 

@@ -62,6 +62,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # as GET; the server, which has a scope of its own, leaves the body out
+            scope = {**scope, "method": "GET"}
         headers = {name.lower(): value for name, value in scope["headers"]}
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
         if not REQUEST_ID.fullmatch(request_id):
@@ -90,7 +93,7 @@ class Guard:
         finally:
             self.in_flight -= counted
             self.metrics.in_flight.set(self.in_flight)
-            self._note(scope, answer, time.perf_counter() - started)
+            self._note(scope, method, answer, time.perf_counter() - started)
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
@@ -143,9 +146,9 @@ class Guard:
 
         return limited
 
-    def _note(self, scope: Scope, answer: "_Answer", seconds: float) -> None:
+    def _note(self, scope: Scope, method: str, answer: "_Answer", seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "other"
-        method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE", "HEAD") else "other"
+        method = method if method in ("GET", "POST", "DELETE", "HEAD") else "other"
         self.metrics.requests.labels(route, method, str(answer.status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         if answer.status == 429:

@@ -1,12 +1,15 @@
 """``/v1/passages``: add, replace and remove, where the service was started with ``--writable``."""
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.serve.answers import Changed, refusals
 from ernie_search.serve.context import as_json, check_length, context, filter_of, while_wanted
 from ernie_search.serve.problems import HttpError
-from ernie_search.serve.schemas import DeleteRequest, UpsertRequest
+from ernie_search.serve.schemas import DeleteRequest, UpsertRequest, as_whole
 from ernie_search.types import Passage
 
 LATE = "took too long; it may have been written all the same: send it again, which does no harm, or look"
@@ -33,14 +36,19 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
     limits = here.settings.limits
     if len(body.passages) > limits.batch:
         raise HttpError(400, f"passages: {len(body.passages)}, at most {limits.batch} in one request")
-    ids = [one.id for one in body.passages]
-    if len(set(ids)) < len(ids):
-        raise HttpError(400, "passages: an id repeats")
-    check_length([one.text for one in body.passages], limits.passage_characters, "passage")
-    passages = [Passage(one.id, one.text, one.title, one.fields) for one in body.passages]
+    seen: set[str] = set()
+    for place, one in enumerate(body.passages):
+        if one.id in seen:
+            raise HttpError(400, f"passages.{place}.id: repeats one before it")
+        seen.add(one.id)
+    check_length([one.text for one in body.passages], limits.passage_characters, "passages")
 
     async def work() -> int:
         async with here.service.lease() as engine:
+            whole = {name for name, kind in engine.fields.items() if kind == "int"}
+            passages = [
+                Passage(one.id, one.text, one.title, _with_ints(one.fields, whole)) for one in body.passages
+            ]
             return await engine.upsert(passages)
 
     return as_json({"passages": await while_wanted(request, work(), LATE)})
@@ -67,3 +75,8 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
             return await engine.delete(body.ids, where)
 
     return as_json({"passages": await while_wanted(request, work(), LATE)})
+
+
+def _with_ints(fields: Mapping[str, Any], whole: Collection[str]) -> dict[str, Any]:
+    """The fields, those that must be whole numbers as such: to JSON 5.0 is an integer as well."""
+    return {name: as_whole(value) if name in whole else value for name, value in fields.items()}

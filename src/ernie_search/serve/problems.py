@@ -1,8 +1,8 @@
-"""What goes wrong, as clients see it: OpenAI's error shape, one line, no trace, no path."""
+"""What goes wrong, as clients see it: OpenAI's error shape, one line, no trace, no path, bounded."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ernie_search.errors import DataError, ErnieSearchError, SettingsError, StorageError
@@ -28,6 +28,31 @@ TYPES = {
     503: "unavailable_error",
     507: "storage_error",
 }
+
+LONGEST = 80
+"""Characters of a request's name or value that an error repeats."""
+
+LONGEST_LINE = 1_000
+"""Characters of an error's message; the list of an index's fields may be long."""
+
+WORDS = {
+    "string_type": "a string",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "bool_type": "a boolean",
+    "list_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+}
+"""JSON's words, by pydantic's kind of error: its own messages name Python's types, functions and classes."""
+
+_VALUE = re.compile(
+    rf"""(?<!\w)'[^'\\]*(?:\\.?[^'\\]*)*'?|(?<!\w)"[^"\\]*(?:\\.?[^"\\]*)*"?|\S{{{LONGEST + 1},}}"""
+)
+"""What may be a request's value in another room's message: quoted, or long and without a blank."""
 
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[\\/](?:[\w.@+-]+[\\/])+[\w.@+-]*|(?<!\w)file:|Traceback")
 
@@ -60,7 +85,7 @@ def as_problem(error: BaseException) -> HttpError | None:
             507, "the index's disk is full or cannot be written, so this is not durable; try later"
         )
     if isinstance(error, SettingsError | DataError):
-        message = " ".join(str(error).split())
+        message = bounded(str(error))
         return HttpError(400, "not possible with this index" if _PATH.search(message) else message)
     return None
 
@@ -73,13 +98,77 @@ def problem_body(status: int, message: str, request_id: str) -> bytes:
         "code": status,
         "request_id": request_id,
     }
-    return json.dumps({"error": error}, ensure_ascii=False).encode()
+    # Half a surrogate pair becomes an escape, which JSON knows as well.
+    return json.dumps({"error": error}, ensure_ascii=False).encode(errors="backslashreplace")
 
 
-def validation_line(errors: list[dict[str, Any]]) -> str:
-    """The first thing that is wrong with a body, and how many more there are; values are not repeated."""
-    first = errors[0]
-    place = ".".join(str(part) for part in first.get("loc", ()) if part != "body") or "body"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    message = str(first.get("msg", "not valid")).removeprefix("Value error, ")
-    return f"{place[:200]}: {message[:300]}{more}"
+def brief(text: str) -> str:
+    """A name or value of a request as an error repeats it: on one line, and only its beginning."""
+    shown = text[: LONGEST + 1]
+    shown = shown if shown.isprintable() else repr(shown)[1:-1]
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
+def bounded(message: str) -> str:
+    """Another room's message on one line, the values in it cut, the whole of it too."""
+
+    def cut(found: re.Match[str]) -> str:
+        text = found.group()
+        if len(text) <= LONGEST + 2:
+            return text
+        quote = text[-1] if text[0] in "'\"" and text[-1] == text[0] else ""
+        return f"{text[: LONGEST + len(quote)]}…{quote}"
+
+    line = _VALUE.sub(cut, " ".join(message.split()))
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
+
+
+def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
+    """The first place where a body is wrong, what it takes, and how many more there are.
+
+    Args:
+        errors: pydantic's: several for one place, where one of several types is taken.
+        body: that is wrong; its values are not repeated.
+    """
+    if errors[0].get("type") == "json_invalid":
+        reason = str(errors[0].get("ctx", {}).get("error", "not valid")).removesuffix(" at")
+        return f"body: is not JSON: {reason} at character {errors[0]['loc'][-1] + 1}"
+    found: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
+    for error in errors:
+        found.setdefault(_place(error, body), []).append(error)
+    # A type that got further into the body is the one that was meant.
+    passed = {place[:length] for place in found for length in range(len(place))}
+    places = [place for place in found if place not in passed]
+    name = ".".join(brief(str(part)) for part in places[0]) or "body"
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    return f"{name}: {_what(found[places[0]])}{more}"
+
+
+def _place(error: Mapping[str, Any], body: Any) -> tuple[str | int, ...]:
+    """Where in the body it is: the parts of pydantic's place that lead on, for others name types."""
+    place: list[str | int] = []
+    for part in error.get("loc", ())[1:]:
+        keys = body if isinstance(body, dict) else range(len(body)) if isinstance(body, list) else ()
+        if part in keys:
+            body = body[part]
+        elif error.get("type") != "missing" or part != error["loc"][-1]:
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _what(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong at one place, be it one of several types that it could have had."""
+    for error in errors:
+        kind, message = str(error.get("type")), str(error.get("msg", "not valid"))
+        if kind in ("missing", "extra_forbidden"):
+            return WORDS[kind]
+        if kind == "too_long":
+            return "is too long: {actual_length}, at most {max_length} are taken".format_map(error["ctx"])
+        if kind not in WORDS:
+            return bounded(message.removeprefix("Value error, ").removeprefix("Input "))
+    kinds = [str(error["type"]) for error in errors]
+    taken = list(dict.fromkeys(words for kind, words in WORDS.items() if kind in kinds))
+    if "a number" in taken and "an integer" in taken:
+        taken.remove("an integer")
+    return f"must be {', '.join(taken[:-1])} or {taken[-1]}" if len(taken) > 1 else f"must be {taken[0]}"

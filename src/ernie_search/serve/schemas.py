@@ -43,7 +43,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-def _whole(number: Any) -> Any:
+def as_whole(number: Any) -> Any:
     """To JSON 5.0 is an integer as well."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
@@ -84,8 +84,12 @@ Scalar = Flag | Annotated[int, Strict()] | Number | Text
 Several = Annotated[list[Scalar], Field(max_length=MOST_ITEMS, fail_fast=True)]
 FieldValue = Annotated[Scalar | None, BeforeValidator(_null_for_nan)]
 FieldValues = Annotated[list[FieldValue], Field(max_length=MOST_ITEMS, fail_fast=True)]
-Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
-Filters = Annotated[dict[str, Scalar | Several], Field(max_length=MOST_KEYS), BeforeValidator(_few_keys)]
+Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000), BeforeValidator(as_whole)]
+Filters = Annotated[
+    dict[Annotated[Text, StringConstraints(max_length=128)], Scalar | Several],
+    Field(max_length=MOST_KEYS),
+    BeforeValidator(_few_keys),
+]
 Where = Text | Filters
 
 INPUT_TYPES = Literal["query", "passage", "search_query", "search_document", "document"]

@@ -22,7 +22,9 @@ class Limits(BaseModel):
         candidates: passages that one search re-ranks.
         crossed: passages that the cross-encoder reads for one search.
         explained: hits of one search whose matching words are looked up.
-        batch: texts of one request to embeddings, rerank or passages.
+        texts: of one request to embeddings; OpenAI takes 2,048, and LangChain sends 1,000.
+        documents: of one request to rerank; Cohere takes 1,000.
+        batch: passages of one write, ids of one deletion.
         queue: questions and short requests that wait for the model; when full, new ones are refused with
             429. Requests of many texts stand in a line of their own, see ``Line``.
         in_flight: requests under way; more are refused with 429.
@@ -46,6 +48,8 @@ class Limits(BaseModel):
     candidates: Positive = 1_000
     crossed: Positive = 50
     explained: Positive = 50
+    texts: Positive = 2_048
+    documents: Positive = 1_000
     batch: Positive = 256
     queue: Positive = 256
     in_flight: Positive = 512

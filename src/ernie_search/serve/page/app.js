@@ -30,12 +30,17 @@ async function call(path, body, signal) {
     throw new Error("The service does not answer.");
   }
   const answer = await response.json().catch(() => ({}));
-  if (response.status === 401) {
-    $("keyForm").hidden = false;
-    $("key").focus();
-  }
-  if (!response.ok) throw new Error(answer.error?.message ?? `The service answered ${response.status}.`);
-  return answer;
+  if (response.ok) return answer;
+  if (response.status === 401) lock(true);
+  const said = response.status === 401 && !key ? "" : answer.error?.message ?? `The service answered ${response.status}.`;
+  throw Object.assign(new Error(said), { status: response.status });
+}
+
+/** Ask for the key and nothing else: without one nothing else works. */
+function lock(on) {
+  document.body.classList.toggle("locked", on);
+  $("keyForm").hidden = !on;
+  if (on) $("key").focus();
 }
 
 async function start() {
@@ -45,7 +50,7 @@ async function start() {
     say(error.message, true);
     return;
   }
-  $("keyForm").hidden = true;
+  lock(false);
   $("about").textContent = `${info.passages.toLocaleString("en")} passages · ${info.model}`;
   $("modes").querySelectorAll("label").forEach((one) => one.remove());
   for (const mode of SHOWN_FIRST.concat(info.modes.filter((one) => !SHOWN_FIRST.includes(one)))) {
@@ -79,7 +84,7 @@ async function ask() {
   say("Searching…");
   $("results").setAttribute("aria-busy", "true");
   $("asked").hidden = true;
-  const columns = chosen.map((mode) => column(mode));
+  const columns = chosen.map(column);
   $("results").replaceChildren(...columns.map((one) => one.node));
   const answers = await Promise.all(
     chosen.map(async (mode, place) => {
@@ -90,7 +95,6 @@ async function ask() {
         columns[place].show(answer);
         return answer;
       } catch (error) {
-        if (error.name !== "AbortError") columns[place].fail(error.message);
         return error;
       }
     }),
@@ -98,7 +102,12 @@ async function ask() {
   if (running !== mine) return;
   $("results").removeAttribute("aria-busy");
   const good = answers.filter((one) => one.hits);
-  if (!good.length) return say(answers[0].message, true);
+  if (!good.length) say(answers[0].message, true);
+  // What is wrong with the question or its filters is wrong in every mode, and said once.
+  const refused = [400, 401, 422].includes(answers[0].status) && answers.every((one) => one.message === answers[0].message);
+  if (refused) return $("results").replaceChildren();
+  answers.forEach((one, place) => one.hits || columns[place].fail(one.message));
+  if (!good.length) return;
   const found = Math.max(...good.map((one) => one.hits.length));
   if (!found) {
     $("results").replaceChildren(empty("Nothing found", filter ? "No passage meets the filter." : "The index holds no passage for this."));
@@ -155,37 +164,31 @@ function column(mode) {
 }
 
 function card(hit) {
-  const item = el("li", "hit"), head = el("div", "head"), title = el("h3"), text = el("p", "text cut");
+  const item = el("li", "hit cut"), head = el("div", "head"), title = el("h3"), text = el("p", "text");
   item.tabIndex = -1;
   item.dataset.id = hit.id;
   const [titlePart, textPart] = marked(hit.title, hit.text, hit.matches ?? []);
   if (hit.title) title.append(titlePart);
   else title.textContent = hit.id;
   text.append(textPart);
+  // Whose letters run the other way does not turn what stands around it.
+  title.dir = text.dir = "auto";
   head.append(el("span", "rank", hit.rank), title, el("span", "move"));
-  const scores = el("dl", "scores");
-  pair(scores, "score", hit.score.toFixed(4));
-  for (const [stage, value] of Object.entries(hit.stages)) pair(scores, stage, value.toFixed(4));
-  item.append(head, text);
+  const scores = [["score", hit.score], ...Object.entries(hit.stages)].map(([name, value]) => [name, value.toFixed(4)]);
   const fields = Object.entries(hit.fields).filter(([, value]) => value !== null && value !== "");
-  item.append(scores);
-  if (fields.length) {
-    const list = el("dl", "scores fields");
-    for (const [name, value] of fields) {
-      const shown = typeof value === "object" ? JSON.stringify(value) : String(value);
-      pair(list, name, shown.length > 80 ? `${shown.slice(0, 79)}…` : shown);
-    }
-    item.append(list);
-  }
+  item.append(head, text, facts("Scores", "scores", scores));
+  if (fields.length) item.append(facts("Fields", "fields", fields.map(([name, value]) => [name, cutShort(plain(value))])));
   requestAnimationFrame(() => {
-    if (text.scrollHeight <= text.clientHeight + 2) return text.classList.remove("cut");
-    const below = [...text.querySelectorAll("mark")].filter((one) => one.offsetTop - text.offsetTop >= text.clientHeight - 4).length;
+    const long = [title, text].filter((one) => one.scrollHeight > one.clientHeight + 2);
+    if (!long.length) return item.classList.remove("cut");
+    const hidden = (one, part) => one.offsetTop - part.offsetTop >= part.clientHeight - 4;
+    const below = long.flatMap((part) => [...part.querySelectorAll("mark")].filter((one) => hidden(one, part))).length;
     const closed = below ? `Show all, ${below} more ${below === 1 ? "match" : "matches"}` : "Show all";
     const more = el("button", "more", closed);
     more.type = "button";
     more.setAttribute("aria-expanded", "false");
     more.onclick = () => {
-      const cut = text.classList.toggle("cut");
+      const cut = item.classList.toggle("cut");
       more.textContent = cut ? closed : "Show less";
       more.setAttribute("aria-expanded", String(!cut));
     };
@@ -194,11 +197,29 @@ function card(hit) {
   return item;
 }
 
-function pair(list, name, value) {
-  const box = el("div");
-  box.append(el("dt", "", name), el("dd", "", value));
-  list.append(box);
+/** Names and values under a heading of their own: a passage may have a field that is called "score". */
+function facts(heading, className, pairs) {
+  const group = el("div", `facts ${className}`), list = el("dl");
+  group.append(el("span", "", heading), list);
+  for (const [name, value] of pairs) {
+    const box = el("div"), term = el("dt", "", name), given = el("dd", "", value);
+    term.dir = given.dir = "auto";
+    box.append(term, given);
+    list.append(box);
+  }
+  return group;
 }
+
+/** Six digits of a number with a point, and all that stand before it. */
+function digits(number) {
+  if (typeof number !== "number" || Number.isInteger(number)) return number;
+  const before = Math.abs(number) < 1 ? 0 : Math.floor(Math.log10(Math.abs(number))) + 1;
+  return Number(number.toPrecision(Math.min(Math.max(6, before), 21)));
+}
+
+const plain = (value) =>
+  typeof value === "object" ? JSON.stringify(value, (_, one) => digits(one)) : String(digits(value));
+const cutShort = (text) => (text.length > 80 ? `${Array.from(text).slice(0, 79).join("")}…` : text);
 
 /** How far each passage moved against the first column. */
 function compare(columns, chosen, answers) {
@@ -232,6 +253,7 @@ function showTokens(tokens) {
     if (seen.has(known)) return void (same.dataset.tokens += ` ${number}`);
     seen.add(known);
     const button = el("button", "token", token.text);
+    button.dir = "auto";
     Object.assign(button.dataset, { tokens: String(number), span: known });
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
@@ -263,7 +285,7 @@ document.addEventListener("pointerover", (event) => {
     document.querySelectorAll(".token.near").forEach((one) => one.classList.remove("near"));
     return;
   }
-  tip.textContent = mark.dataset.tip;
+  tip.replaceChildren(...mark.dataset.tip.split("\n").flatMap((one, place) => [place ? " · " : "", el("bdi", "", one)]));
   tip.hidden = false;
   const at = mark.getBoundingClientRect(), own = tip.getBoundingClientRect();
   tip.style.left = `${Math.max(8, Math.min(at.left, innerWidth - own.width - 8))}px`;
@@ -280,6 +302,7 @@ function addFilter(field, sign, value) {
   const row = el("span", "filter"), names = Object.keys(info.fields);
   const fields = choice("Field", names, field ?? names[0]), signs = choice("Comparison", [], ""), box = el("input");
   box.setAttribute("aria-label", "Value");
+  box.dir = "auto";
   box.value = value ?? "";
   const drop = el("button", "quiet", "×");
   drop.type = "button";

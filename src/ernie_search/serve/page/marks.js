@@ -10,14 +10,14 @@ function shade(match, matches) {
   return high > low ? 0.3 + (0.7 * (match.strength - low)) / (high - low) : 1;
 }
 
-/** What a match says when it is pointed at. */
+/** What a match says when it is pointed at: a line for each of the question's tokens. */
 export function tipOf(match) {
   if (!match.tokens.length) return "stands in the question, too";
   return match.tokens
     .slice()
     .sort((a, b) => b.strength - a.strength)
     .map((one) => `“${one.text || "token " + (one.token + 1)}” ${one.strength.toFixed(2)}`)
-    .join(" · ");
+    .join("\n");
 }
 
 /** Two fragments, title and text, with <mark> around matches; places count title, a space, and text. */
