@@ -91,6 +91,127 @@ def test_filters_hold_for_words_too(store, where):
     assert set(ranking.ids) == met
 
 
+ODD = [
+    *({"year": one} for one in (None, 0, -5, 2001, 2002, 2**53, 2**53 + 1, 2**63 - 1, -(2**63 - 1))),
+    *({"price": one} for one in (None, -0.0, 0.5, 2001.5, 2002, 2.0**53, 1e308, -1e308, 5e-324, 10**20)),
+    {"price": float("nan")},  # no number: as if it were not there
+    *(
+        {"lang": one}
+        for one in (None, "", " ", "en", "EN", "2024-01-01", "caf\u00e9", "cafe\u0301", "\U0001f600")
+    ),
+    *({"lang": one} for one in ("it's", "a\x00b", "true", "2001", "%", "e_")),
+    *({"open": one} for one in (None, True, False)),
+    {},
+]
+"""The fields of passages with values at every edge of a column."""
+
+ODD_VALUES = [
+    *(2001, 2001.0, 2001.5, -5, 0, -0.0, 0.5, 2002.0, 1e308, -1e308, 5e-324),
+    *(
+        2**53,
+        2**53 + 1,
+        2.0**53,
+        2**63 - 1,
+        -(2**63) + 1,
+        2**63,
+        -(2**63),
+        10**20,
+        10**30,
+        -(10**30),
+        10**400,
+    ),
+    *(float("nan"), float("inf"), float("-inf"), True, False, None),
+    *("", " ", "en", "2024-01-01", "2024-01-02", "caf\u00e9", "cafe\u0301", "\U0001f600", "it's", "a\x00b"),
+    *("true", "2001", "%", "e%", "\ud800", "x' OR true --"),
+]
+OPERATORS = {
+    "=": (Eq, lambda held, value: held == value),
+    "!=": (lambda field, value: Not(Eq(field, value)), lambda held, value: held != value),
+    "in": (lambda field, value: In(field, (value, value)), lambda held, value: held in (value,)),
+    "<": (lambda field, value: Range(field, below=value), lambda held, value: held < value),
+    "<=": (lambda field, value: Range(field, at_most=value), lambda held, value: held <= value),
+    ">": (lambda field, value: Range(field, above=value), lambda held, value: held > value),
+    ">=": (lambda field, value: Range(field, at_least=value), lambda held, value: held >= value),
+}
+
+
+def refused(field, sign, value):
+    """Whether a comparison has no meaning for a field's type."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != float("inf")
+    number = number and value == value
+    if sign in ("<", "<=", ">", ">="):
+        return FIELDS[field] not in ("int", "float") or not number
+    if FIELDS[field] == "int":
+        return not number or value != value // 1
+    return not {"float": number, "str": isinstance(value, str), "bool": isinstance(value, bool)}[
+        FIELDS[field]
+    ]
+
+
+def met_in_python(field, sign, value):
+    """Ids of those of ODD that meet it, by Python's own comparison of what was put in."""
+    found = set()
+    for number, fields in enumerate(ODD):
+        held = fields.get(field)
+        there = held is not None and held == held
+        if OPERATORS[sign][1](held, value) if there else sign == "!=":
+            found.add(f"o{number:02}")
+    return found
+
+
+@pytest.fixture(scope="module", params=("memory", "lance", "qdrant"))
+def odd_store(request, tmp_path_factory):
+    made = make(request.param, tmp_path_factory.mktemp("odd") / "store")
+    passages = [Passage(f"o{number:02}", f"odd {number}", fields=fields) for number, fields in enumerate(ODD)]
+    made.upsert(batch(passages))
+    made.commit()
+    yield made
+    made.close()
+
+
+def beyond_qdrant(store, field, sign, value):
+    """Whether a whole bound that has an end of the column's range on its other side is no float."""
+    if "maxsim" not in store.capabilities or field != "year" or sign[0] not in "<>":
+        return False
+    last = 2**63 - 1
+    bound = int(value) + {">": 1, "<": -1}.get(sign, 0)
+    open_end = bound <= -last if sign[0] == ">" else bound >= last
+    return abs(bound) <= last and not open_end and float(bound) != bound
+
+
+@pytest.mark.parametrize("sign", OPERATORS)
+@pytest.mark.parametrize("field", FIELDS)
+def test_odd_values_compare_as_in_python(odd_store, field, sign):
+    for value in ODD_VALUES:
+        if value is None and sign[0] in "<>":
+            continue  # a bound that is None is open
+        where = OPERATORS[sign][0](field, value)
+        if refused(field, sign, value):
+            with pytest.raises(SettingsError, match=f"filter: {field}"):
+                odd_store.count(where)
+            continue
+        if beyond_qdrant(odd_store, field, sign, value):
+            with pytest.raises(SettingsError, match="Qdrant compares numbers as floats"):
+                odd_store.count(where)
+            continue
+        found = {one for part in odd_store.scan(["id"], where) for one in part.column("id").to_pylist()}
+        assert found == met_in_python(field, sign, value), (field, sign, value)
+        assert odd_store.count(where) == len(found)
+
+
+@pytest.mark.parametrize("number", [2**63, -(10**19), 10**30, 10**400])
+def test_deleting_beyond_a_columns_range(fresh, number):
+    fresh.upsert(batch(PASSAGES[:9]))
+    dated = sum("year" in one.fields for one in PASSAGES[:9])
+    assert fresh.delete(where=Eq("year", number)) == 0
+    assert fresh.delete(where=Range("year", **{"above" if number > 0 else "below": number})) == 0
+    assert fresh.delete(where=Range("year", **{"below" if number > 0 else "above": number})) == dated
+    assert fresh.delete(["\ud800"]) == 0
+    assert len(fresh) == 9 - dated
+    with pytest.raises(IndexStateError, match="no passage"):
+        fresh.get(["\ud800"])
+
+
 def test_batched_and_single_questions_give_the_same_lists(store):
     together = store.nearest(vectors(20), 7)
     for vector, ranking in zip(vectors(20), together, strict=True):
@@ -303,6 +424,7 @@ BAD_BATCHES = {
     "no id": lambda: batch([Passage("", "text")]),
     "wrong type": lambda: batch([Passage("x", "text", fields={"year": "later"})]),
     "no number": lambda: batch([Passage("x", "text", fields={"year": 10**30})]),
+    "no float": lambda: batch([Passage("x", "text", fields={"price": 10**400})]),
     "unmarked": lambda: batch(PASSAGES[:1]).replace_schema_metadata({}),
 }
 MESSAGES = {
@@ -314,6 +436,7 @@ MESSAGES = {
     "no id": "passage 1: its id is ''",
     "wrong type": "'x': field year is 'later', which is no int",
     "no number": "'x': field year",
+    "no float": "'x': field price is a huge number, which is no float",
     "unmarked": "which model",
 }
 

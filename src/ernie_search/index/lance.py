@@ -17,7 +17,7 @@ from ernie_search.index import lance_files as on_disk
 from ernie_search.index import lance_upkeep as upkeep
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import TokenCodec, codec
-from ernie_search.index.filters import Filter, check_filter
+from ernie_search.index.filters import Filter, fit_filter
 from ernie_search.index.id_map import Seen
 from ernie_search.index.lance_parts import read_codec, word_index, write_codec
 from ernie_search.index.lance_reader import LanceReader, lance_errors
@@ -172,12 +172,11 @@ class LanceStore(Store):
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
         """See ``Store``."""
         self._writing()
-        check_delete(ids, where)
+        named = check_delete(ids, where)
         if where is not None:
-            check_filter(where, self.spec.fields)
-            condition = to_sql(where)
-        elif ids:
-            condition = one_of(list(ids))
+            condition = to_sql(fit_filter(where, self.spec.fields))
+        elif named:
+            condition = one_of(named)
         else:
             return 0
         with Change(self):
@@ -213,29 +212,27 @@ class LanceStore(Store):
     ) -> list[Ranking]:
         """See ``Store``."""
         vectors = check_vectors(dense, self.spec.dim, k)
-        self._reading(where)
-        return self.reader.nearest(vectors, k, where, exact)
+        return self.reader.nearest(vectors, k, self._reading(where), exact)
 
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
         """See ``Store``."""
         check_texts(texts, k)
-        self._reading(where)
-        return [self.reader.bm25(text, k, where) for text in texts]
+        fitted = self._reading(where)
+        return [self.reader.bm25(text, k, fitted) for text in texts]
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """See ``Store``."""
-        self._reading(None)
+        self._reading()
         return self.reader.fetch(ids, self.columns(columns))
 
     def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
         """See ``Store``."""
-        self._reading(where)
-        yield from self.reader.scan(self.columns(columns), where)
+        fitted = self._reading(where)
+        yield from self.reader.scan(self.columns(columns), fitted)
 
     def count(self, where: Filter | None = None) -> int:
         """See ``Store``."""
-        self._reading(where)
-        return self.reader.count(where)
+        return self.reader.count(self._reading(where))
 
     def stats(self) -> StoreStats:
         """See ``Store``."""
@@ -319,12 +316,12 @@ class LanceStore(Store):
         if self.mode != "w":
             raise SettingsError(f'{self.folder}: opened for reading; open it with mode "w" to change it')
 
-    def _reading(self, where: Filter | None) -> None:
+    def _reading(self, where: Filter | None = None) -> Filter | None:
+        """Refuse what cannot be read; the filter as the columns can meet it."""
         if not self._release.alive:
             raise IndexStateError(f"{self.folder}: this store is closed; open it again")
-        if where is not None:
-            check_filter(where, self.spec.fields)
         self._watch.check()
+        return None if where is None else fit_filter(where, self.spec.fields)
 
     def _seen_ids(self) -> Seen:
         if self._seen is None:

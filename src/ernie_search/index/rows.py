@@ -1,6 +1,7 @@
 """Rows as stores keep them: a batch that was checked, its tokens in the store's format, its fields typed."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,12 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index.codecs import TokenCodec
-from ernie_search.index.filters import fits
+from ernie_search.index.filters import fits, holds, shown
 from ernie_search.index.spec import IndexSpec, check_same_model
 from ernie_search.words import words
 
 ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 REQUIRED = ("id", "text", "dense")
-LARGEST = 2**63
-"""Arrow's and SQL's integers end here; JSON's do not."""
 
 
 def column_of(field: str) -> str:
@@ -172,10 +171,10 @@ def _object(one: str, text: str) -> dict[str, Any]:
 
 
 def _typed(one: str, name: str, kind: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if not fits(value, kind) or (kind == "int" and abs(value) >= LARGEST):
-        raise DataError(
-            f"passage {one!r}: field {name} is {value!r}, which is no {kind}; mend it or its type"
-        )
-    return float(value) if kind == "float" else value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None  # JSON has no NaN; filters of two backends would take it for different things
+    if fits(value, kind) and holds(kind, value):
+        return float(value) if kind == "float" else value
+    raise DataError(
+        f"passage {one!r}: field {name} is {shown(value)}, which is no {kind}; correct it or its type"
+    )

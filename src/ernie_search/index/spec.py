@@ -12,6 +12,9 @@ from ernie_search.shards import Manifest
 FieldType = Literal["str", "int", "float", "bool"]
 """What a field that filters can ask for may be."""
 
+LARGEST_INT = 2**63 - 1
+"""Arrow's and SQL's integers end here, and at its negative; JSON's and Python's do not."""
+
 TokenFormat = Literal["none", "fp32", "fp16", "int8", "2bit"]
 """How token matrices are stored; see ``codecs``."""
 

@@ -91,7 +91,7 @@ class Store(ABC):
         """Remove passages by id (unknown ones are no error) or by filter; the number removed.
 
         Raises:
-            SettingsError: both or neither are given, or see ``check_filter``.
+            SettingsError: both or neither are given, or see ``fit_filter``.
         """
 
     @abstractmethod
@@ -121,7 +121,7 @@ class Store(ABC):
             exact: compare with every vector, also where there is an approximate index.
 
         Raises:
-            SettingsError, DataError, IndexStateError: see ``check_vectors`` and ``check_filter``.
+            SettingsError, DataError, IndexStateError: see ``check_vectors`` and ``fit_filter``.
         """
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Store(ABC):
         """Ids and BM25 scores of the ``k`` best for each text; only passages that share a word with it.
 
         Raises:
-            SettingsError: ``k`` below 1, or see ``check_filter``.
+            SettingsError: ``k`` below 1, or see ``fit_filter``.
             DataError: an empty text.
         """
 
