@@ -8,18 +8,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ernie_search.errors import IndexStateError
+from ernie_search.errors import DataError, IndexStateError
 from ernie_search.files import sha256_file
 from ernie_search.shards import (
     Manifest,
     Shard,
     ShardInfo,
+    fields_text,
     read_manifest,
     read_shard,
     read_shards,
     shard_name,
     write_shard,
 )
+from ernie_search.types import Passage
 
 COUNTS = [3, 0, 5, 1]
 TEXTS = ["plain", "", "日本語のテキスト", "نص عربي [bold]"]
@@ -38,6 +40,8 @@ def made_shard(counts=COUNTS, token_dim=4, seed=0) -> Shard:
         tokens=random.standard_normal((offsets[-1], token_dim)).astype(np.float16),
         token_ids=random.integers(0, 2**31 - 1, offsets[-1]).astype(np.int32),
         offsets=offsets,
+        parents=(["d", None, None, "é"] * n)[:n],
+        starts=([0, None, None, 2**40] * n)[:n],
     )
 
 
@@ -51,6 +55,51 @@ def write_folder(folder: Path, shard: Shard) -> Manifest:
     manifest = Manifest("m", "f", "d", shard.tokens.shape[1], True, 8, dim=6, shards=[info], complete=True)
     manifest.write(folder)
     return manifest
+
+
+def test_pieces_of_an_older_folder_are_told_by_their_form(tmp_path):
+    """They stood among the fields, where a user's own ``parent`` may stand, too."""
+    shard = made_shard([1] * 6)
+    shard.ids[:] = ["d#0", "d", "p7", "d#x", "dd#1", "d#12"]
+    own = ['{"parent": "d", "start": 3}'] * 5
+    shard.fields[:] = [*own, '{"parent": "d", "start": "3"}']
+    with open(tmp_path / "s.parquet", "wb") as handle:
+        write_shard(handle, shard)
+    table = pq.read_table(tmp_path / "s.parquet").drop_columns(["parent", "start"])
+    pq.write_table(table, tmp_path / "old.parquet")
+    found = read_shard(tmp_path / "old.parquet")
+    assert found.parents == ["d", "d", None, None, None, None]
+    assert found.starts == [3, 3, None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "{}"),
+        (
+            {"a": [1, {"b": float("nan")}], "c": float("-inf"), "d": 1.5},
+            '{"a": [1, {"b": null}], "c": null, "d": 1.5}',
+        ),
+        ({"é": (1, 2)}, '{"é": [1, 2]}'),
+    ],
+)
+def test_fields_are_json(fields, expected):
+    assert fields_text(Passage("p", "x", fields=fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"a": {1, 2}}, "set is not JSON serializable"),
+        ({"a": "half \ud800"}, "surrogates not allowed"),
+        ({"\udfff": 1}, "surrogates not allowed"),
+        ({"a": 10**5000}, "4300 digits"),
+    ],
+    ids=["set", "surrogate", "key", "digits"],
+)
+def test_fields_that_are_no_json_are_refused(fields, message):
+    with pytest.raises(DataError, match=f"passage 'p': its fields cannot be written as JSON .*{message}"):
+        fields_text(Passage("p", "x", fields=fields))
 
 
 @pytest.mark.parametrize("counts", [COUNTS, [0, 0], [2]])

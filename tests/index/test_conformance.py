@@ -5,9 +5,23 @@ import json
 import numpy as np
 import pytest
 
+from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError, ErnieSearchError, IndexStateError, SettingsError
-from ernie_search.index import And, Eq, In, Not, Or, Range, verify
+from ernie_search.index import (
+    And,
+    Eq,
+    In,
+    MemoryIndex,
+    Not,
+    Or,
+    Range,
+    build_store,
+    infer_fields,
+    parse_filter,
+    verify,
+)
 from ernie_search.index.filters import meets
+from ernie_search.index.spec import RESERVED
 from ernie_search.search import Searcher
 from ernie_search.types import Passage
 from store_helpers import FIELDS, MODEL, batch, brute_force, new_store, passage, vectors
@@ -481,10 +495,87 @@ def test_any_script_and_any_mark(fresh):
 
 
 def test_pieces_know_their_document(fresh):
-    fresh.upsert(batch([Passage("d#0", "first piece", fields={"parent": "d"}), Passage("e", "whole")]))
+    fresh.upsert(batch([Passage("d#0", "first piece", parent="d", start=7), Passage("e", "whole")]))
     fresh.commit()
     assert fresh.has_parents
     assert fresh.parents(["e", "d#0"]) == ["e", "d"]
+    assert [(one.parent, one.start) for one in fresh.get(["d#0", "e"])] == [("d", 7), (None, None)]
+
+
+INTERNAL = [
+    *("id", "text", "title", "fields", "parent", "start", "passage", "words", "dense", "tokens", "token_ids"),
+    *("token_count", "vector", "score", "_score", "_distance", "_rowid", "_rowaddr", "_relevance_score"),
+    *("stages", "rank", "matches", "field_year", "field_parent", "field_", "chunk", "model_fingerprint"),
+    *(
+        "_id",
+        "metadata",
+        "payload",
+        "version",
+        "not",
+        "and",
+        "or",
+        "in",
+        "true",
+        "Parent",
+        "PARENT",
+        "__proto__",
+    ),
+]
+"""Names that mean something inside, here or in a backend: as keys of a passage's fields they are the user's."""
+
+
+def same_everywhere(searcher, passages):
+    """What a search of passages with ``INTERNAL`` fields must give, whatever holds them."""
+    index = searcher.index
+    assert not index.has_parents
+    assert index.get([one.id for one in passages]) == passages
+    assert index.parents(["k0", "k1"]) == ["k0", "k1"]
+    for mode in ("dense", "late"):
+        hits = searcher.search("same text 2", 10, mode=mode)
+        assert {hit.id: dict(hit.fields) for hit in hits} == {one.id: one.fields for one in passages}
+        assert [hit.passage for hit in hits] == [hit.id for hit in hits]
+        assert searcher.matches("same text 2", hits)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_key_of_a_passage_means_anything_inside(tmp_path, name):
+    fields = {one: "str" for one in INTERNAL if one not in RESERVED}
+    store = make(name, tmp_path / "store", fields=fields)
+    passages = [
+        Passage(f"k{n}", f"same text {n}", fields={one: f"{one} of {n % 2}" for one in INTERNAL})
+        for n in range(4)
+    ]
+    assert infer_fields(batch(passages)) == fields
+    store.upsert(batch(passages))
+    store.commit()
+    same_everywhere(Searcher(MODEL, store), passages)
+    for field in fields:
+        where = parse_filter(f"{field} = '{field} of 1'")
+        assert [
+            hit.id for hit in store.search(vectors(1), 9, where=In("id", ("k1", "k2")))[0] if hit.id == "k1"
+        ]
+        assert {one.id for one in store.search(vectors(1), 9, where=where)[0]} == {"k1", "k3"}, field
+    assert store.fetch(["k1"], ["field_parent", "parent", "chunk"]).to_pydict() == {
+        "field_parent": ["parent of 1"],
+        "parent": [None],
+        "field_chunk": ["chunk of 1"],
+    }
+    store.optimize()
+    assert verify(store, MODEL).problems == []
+    assert store.delete(where=parse_filter("passage = 'passage of 0' and parent = 'parent of 0'")) == 2
+    store.close()
+
+
+def test_no_key_means_anything_in_shards(tmp_path):
+    passages = [
+        Passage(f"k{n}", f"same text {n}", fields={one: f"{one} of {n % 2}" for one in INTERNAL})
+        for n in range(4)
+    ]
+    encode_collection(MODEL, passages, tmp_path / "shards", data_fingerprint="d")
+    same_everywhere(Searcher(MODEL, MemoryIndex.open(tmp_path / "shards")), passages)
+    with build_store(tmp_path / "shards", tmp_path / "store") as store:
+        assert set(store.spec.fields) == set(INTERNAL) - set(RESERVED)
+        same_everywhere(Searcher(MODEL, store), passages)
 
 
 def test_without_tokens(request, tmp_path):

@@ -100,8 +100,8 @@ def test_parents(index, tmp_path):
     assert not index.has_parents
     assert index.parents(["p1", "p2"]) == ["p1", "p2"]
     passages = [
-        Passage("d#0", "x", fields={"parent": "d"}),
-        Passage("e", 'says "parent"', fields={"a": '"parent"'}),
+        Passage("d#0", "x", parent="d", start=0),
+        Passage("e", 'says "parent"', fields={"parent": "d"}),
     ]
     encode_collection(StubEncoder(), passages, tmp_path / "x", data_fingerprint="d")
     pieces = MemoryIndex.open(tmp_path / "x")

@@ -87,13 +87,31 @@ def test_reciprocal_ranks():
 def test_fields_to_filter_by():
     rows = [
         Passage(
-            "a", "x", fields={"year": 1, "price": 1, "tags": ["x"], "mixed": 1, "parent": "d", "text": "t"}
+            "a",
+            "x",
+            fields={
+                "year": 1,
+                "price": 1,
+                "tags": ["x"],
+                "mixed": 1,
+                "parent": "d",
+                "text": "t",
+                "big": 10**30,
+                "huge": 10**400,
+            },
         ),
         Passage(
             "b", "y", fields={"year": None, "price": 1.5, "mixed": "one", "on": True, "lang": "en", "a b": 1}
         ),
     ]
-    assert infer_fields(batch(rows)) == {"lang": "str", "on": "bool", "price": "float", "year": "int"}
+    assert infer_fields(batch(rows)) == {
+        "big": "float",
+        "lang": "str",
+        "on": "bool",
+        "parent": "str",
+        "price": "float",
+        "year": "int",
+    }
 
 
 @pytest.mark.parametrize("tokens", ["fp32", "int8", "2bit"])

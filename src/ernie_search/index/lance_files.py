@@ -22,7 +22,7 @@ from typing import Any
 from ernie_search.errors import IndexStateError
 from ernie_search.files import atomic_write, fingerprint, fsync_directory, sha256_file, storage_errors
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when a store written by an older version can no longer be read."""
 STORE, COMMITS, LOCK, CODEC = "store.json", "commits", "writer.lock", "codec.npz"
 TABLE = "passages"
@@ -75,7 +75,10 @@ def read_commit(folder: Path) -> Commit:
         )
     value = _whole_json(pointer)
     if value.get("format") != FORMAT:
-        raise IndexStateError(f"{pointer}: format {value.get('format')!r}, this version reads {FORMAT}")
+        raise IndexStateError(
+            f"{pointer}: format {value.get('format')!r}, this version reads {FORMAT}; "
+            "build the store again, from its shards if they are there: ernie-search index build SHARDS"
+        )
     if value.pop("check", "") != fingerprint(value):
         raise IndexStateError(
             f"{pointer}: its bytes changed since it was written; restore the store from a copy"

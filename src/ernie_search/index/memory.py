@@ -32,6 +32,8 @@ class MemoryIndex:
         self._titles: list[str] = []
         self._texts: list[str] = []
         self._fields: list[str] = []
+        self._parents: list[str | None] = []
+        self._starts: list[int | None] = []
         token_dim = manifest.token_dim if manifest.with_tokens else 0
         self._dense: NDArray[np.float32] = np.empty((manifest.passages, manifest.dim), dtype=np.float32)
         self._tokens: NDArray[np.float16] = np.empty((manifest.tokens, token_dim), dtype=np.float16)
@@ -48,13 +50,13 @@ class MemoryIndex:
             self._titles += shard.titles
             self._texts += shard.texts
             self._fields += shard.fields
+            self._parents += shard.parents
+            self._starts += shard.starts
             row, token = stop, token_stop
         self._longest = longest(self._dense)
         self._words: WordIndex | None = None
         self._rows = {passage: place for place, passage in enumerate(self._ids)}
-        # The plain word test first: most corpora have no pieces, and JSON takes its time.
-        pieces = (json.loads(text) for text in self._fields if '"parent"' in text)
-        self._has_parents = any("parent" in fields for fields in pieces)
+        self._has_parents = any(parent is not None for parent in self._parents)
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = True) -> "MemoryIndex":
@@ -129,7 +131,10 @@ class MemoryIndex:
         for ranking in self.nearest(dense, k):
             pairs = zip(self.get(ranking.ids), ranking.scores.tolist(), strict=True)
             results.append(
-                [Hit(p.id, score, p.text, p.title, p.fields, {"dense": score}) for p, score in pairs]
+                [
+                    Hit(p.id, score, p.text, p.title, p.fields, {"dense": score}, p.id, p.parent, p.start)
+                    for p, score in pairs
+                ]
             )
         return results
 
@@ -163,17 +168,24 @@ class MemoryIndex:
             IndexStateError: an id is unknown.
         """
         return [
-            Passage(self._ids[row], self._texts[row], self._titles[row], json.loads(self._fields[row]))
+            Passage(
+                self._ids[row],
+                self._texts[row],
+                self._titles[row],
+                json.loads(self._fields[row]),
+                self._parents[row],
+                self._starts[row],
+            )
             for row in self._places(ids)
         ]
 
     def parents(self, ids: Sequence[str]) -> list[str]:
         """The document that each passage is a piece of; its own id where it stands alone."""
-        found = []
-        for row in self._places(ids):
-            fields = json.loads(self._fields[row]) if '"parent"' in self._fields[row] else {}
-            found.append(str(fields.get("parent", self._ids[row])))
-        return found
+        places = self._places(ids)
+        return [
+            one if (parent := self._parents[row]) is None else parent
+            for one, row in zip(ids, places, strict=True)
+        ]
 
     def stats(self) -> IndexStats:
         """Counts and sizes."""

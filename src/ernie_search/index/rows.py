@@ -12,6 +12,7 @@ from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import fits, holds, shown
 from ernie_search.index.spec import IndexSpec, check_same_model
+from ernie_search.shards import PIECE
 from ernie_search.words import words
 
 ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
@@ -31,6 +32,7 @@ def row_schema(spec: IndexSpec) -> pa.Schema:
         "text": pa.string(),
         "fields": pa.string(),
         "parent": pa.string(),
+        "start": pa.int64(),
         "words": pa.string(),
         "dense": pa.list_(pa.float32(), spec.dim),
         "token_count": pa.int32(),
@@ -45,7 +47,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
     """A batch as the rows to store.
 
     Args:
-        batch: see ``make_batch``; ``title`` and ``fields`` may be missing.
+        batch: see ``make_batch``; ``title``, ``fields``, ``parent`` and ``start`` may be missing.
         spec: of the store.
         codec: of its token matrices; None where it holds none.
 
@@ -67,6 +69,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
         "title": _strings(batch, "title", ""),
         "text": _strings(batch, "text", ""),
         "fields": _strings(batch, "fields", "{}"),
+        **{name: _nullable(batch, name) for name in PIECE},
     }
     for place, (one, title, text) in enumerate(
         zip(columns["id"], columns["title"], columns["text"], strict=True)
@@ -75,7 +78,6 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
             raise DataError(f"passage {place + 1} ({one!r}): no text; remove it or give it one")
     columns["dense"] = _dense(batch, columns["id"], spec)
     decoded = [_object(one, text) for one, text in zip(columns["id"], columns["fields"], strict=True)]
-    columns["parent"] = [None if (one := row.get("parent")) is None else str(one) for row in decoded]
     full = (
         f"{title} {text}" if title else text
         for title, text in zip(columns["title"], columns["text"], strict=True)
@@ -112,6 +114,10 @@ def _strings(batch: pa.RecordBatch, name: str, default: str) -> list[str]:
     if name not in batch.schema.names:
         return [default] * batch.num_rows
     return [default if one is None else one for one in batch.column(name).to_pylist()]
+
+
+def _nullable(batch: pa.RecordBatch, name: str) -> list[Any]:
+    return list(batch.column(name).to_pylist()) if name in batch.schema.names else [None] * batch.num_rows
 
 
 def _dense(batch: pa.RecordBatch, ids: list[str], spec: IndexSpec) -> pa.Array:

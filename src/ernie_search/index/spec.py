@@ -27,8 +27,8 @@ vectors; lists of 8-bit vectors, or of product codes."""
 
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-RESERVED = ("id", "title", "text", "dense", "tokens")
-"""Columns of every passage; a field of such a name would be ambiguous in a filter."""
+RESERVED = ("id", "title", "text")
+"""What every passage has besides its fields; in a filter a field of such a name would be taken for that."""
 
 
 class QdrantSettings(BaseModel):

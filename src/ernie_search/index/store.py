@@ -16,8 +16,9 @@ from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import Filter
 from ernie_search.index.fuse import reciprocal_rank
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices
-from ernie_search.index.rows import row_schema
+from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
+from ernie_search.shards import PIECE
 from ernie_search.types import Hit, Passage
 
 StoreMode = Literal["r", "w"]
@@ -255,11 +256,12 @@ class Store(ABC):
         Raises:
             IndexStateError: an id is unknown.
         """
-        found = self.fetch(ids, ["id", "title", "text", "fields"])
-        columns = [found[name].to_pylist() for name in ("id", "text", "title", "fields")]
+        names = ["id", "text", "title", "fields", *PIECE]
+        found = self.fetch(ids, names)
+        columns = [found[name].to_pylist() for name in names]
         return [
-            Passage(one, text, title, json.loads(fields))
-            for one, text, title, fields in zip(*columns, strict=True)
+            Passage(one, text, title, json.loads(fields), parent, start)
+            for one, text, title, fields, parent, start in zip(*columns, strict=True)
         ]
 
     def parents(self, ids: Sequence[str]) -> list[str]:
@@ -290,17 +292,18 @@ class Store(ABC):
         return TokenMatrices(values.astype(np.float16), numbers, stored.offsets)
 
     def columns(self, names: Sequence[str] | None) -> list[str]:
-        """Stored columns by name; fields go by their own names.
+        """Stored columns by name.
+
+        A field goes by its own name; where every passage has a column of that name, that one is meant, and
+        ``field_NAME`` is the field.
 
         Raises:
             SettingsError: an unknown one.
         """
-        known = {
-            (one.removeprefix("field_") if one.startswith("field_") else one): one
-            for one in row_schema(self.spec).names
-        }
+        stored = row_schema(self.spec).names
+        known = {one: column_of(one) for one in self.spec.fields} | {one: one for one in stored}
         if names is None:
-            return list(known.values())
+            return list(stored)
         unknown = [one for one in names if one not in known]
         if unknown:
             raise SettingsError(f"no column {unknown[0]!r}{did_you_mean(unknown[0], list(known))}")
@@ -339,4 +342,13 @@ def until_settled(ask: Callable[[int], tuple[list[str], list[float]]], k: int, t
 
 def _hit(passage: Passage, score: float, scored: dict[str, dict[str, float]]) -> Hit:
     stages = {name: values[passage.id] for name, values in scored.items() if passage.id in values}
-    return Hit(passage.id, score, passage.text, passage.title, passage.fields, stages)
+    return Hit(
+        passage.id,
+        score,
+        passage.text,
+        passage.title,
+        passage.fields,
+        stages,
+        parent=passage.parent,
+        start=passage.start,
+    )
