@@ -8,20 +8,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ernie_search.errors import DataError, IndexStateError
+from ernie_search.errors import IndexStateError
 from ernie_search.files import sha256_file
 from ernie_search.shards import (
     Manifest,
     Shard,
     ShardInfo,
-    fields_text,
     read_manifest,
     read_shard,
     read_shards,
     shard_name,
     write_shard,
 )
-from ernie_search.types import Passage
 
 COUNTS = [3, 0, 5, 1]
 TEXTS = ["plain", "", "日本語のテキスト", "نص عربي [bold]"]
@@ -70,36 +68,6 @@ def test_pieces_of_an_older_folder_are_told_by_their_form(tmp_path):
     found = read_shard(tmp_path / "old.parquet")
     assert found.parents == ["d", "d", None, None, None, None]
     assert found.starts == [3, 3, None, None, None, None]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, "{}"),
-        (
-            {"a": [1, {"b": float("nan")}], "c": float("-inf"), "d": 1.5},
-            '{"a": [1, {"b": null}], "c": null, "d": 1.5}',
-        ),
-        ({"é": (1, 2)}, '{"é": [1, 2]}'),
-    ],
-)
-def test_fields_are_json(fields, expected):
-    assert fields_text(Passage("p", "x", fields=fields)) == expected
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"a": {1, 2}}, "set is not JSON serializable"),
-        ({"a": "half \ud800"}, "surrogates not allowed"),
-        ({"\udfff": 1}, "surrogates not allowed"),
-        ({"a": 10**5000}, "4300 digits"),
-    ],
-    ids=["set", "surrogate", "key", "digits"],
-)
-def test_fields_that_are_no_json_are_refused(fields, message):
-    with pytest.raises(DataError, match=f"passage 'p': its fields cannot be written as JSON .*{message}"):
-        fields_text(Passage("p", "x", fields=fields))
 
 
 @pytest.mark.parametrize("counts", [COUNTS, [0, 0], [2]])

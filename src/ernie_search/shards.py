@@ -5,7 +5,6 @@ passage; token matrices are fp16 bytes, row after row, so that they are read wit
 """
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ernie_search.errors import DataError, IndexStateError, StorageError
+from ernie_search.errors import IndexStateError, StorageError
 from ernie_search.files import MANIFEST, read_json, sha256_file, write_json
-from ernie_search.types import Passage
 
 FORMAT = 1
 """Goes up when a folder written by an older version can no longer be read."""
@@ -106,7 +104,7 @@ class Shard:
 
     Attributes:
         ids, titles, texts: n strings each.
-        fields: n JSON objects, as text; see ``fields_text``.
+        fields: n JSON objects, as text.
         parents, starts: n times the document that the passage is a piece of and where it begins there, or
             None.
         dense: ``(n, D)`` float32.
@@ -125,35 +123,6 @@ class Shard:
     offsets: NDArray[np.int64]
     parents: list[str | None]
     starts: list[int | None]
-
-
-def fields_text(passage: Passage) -> str:
-    """A passage's fields as shards and stores keep them: a JSON object, null for NaN and infinities.
-
-    Raises:
-        DataError: JSON or UTF-8 cannot hold them; the message names the passage.
-    """
-    if not passage.fields:
-        return "{}"
-    try:
-        try:
-            text = json.dumps(dict(passage.fields), ensure_ascii=False, allow_nan=False)
-        except ValueError:
-            text = json.dumps(_finite(dict(passage.fields)), ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0][:100]
-        raise DataError(f"passage {passage.id!r}: its fields cannot be written as JSON ({reason})") from error
-    return text
-
-
-def _finite(value: Any) -> Any:
-    """``value`` with None for every number that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def shard_name(number: int) -> str:

@@ -1,6 +1,7 @@
 """What is done once a shard, in this process or on another machine: passages in, a shard out."""
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder, Encoding
-from ernie_search.errors import ModelError
-from ernie_search.shards import Manifest, Shard, ShardInfo, fields_text, write_shard
+from ernie_search.errors import DataError, ModelError
+from ernie_search.shards import Manifest, Shard, ShardInfo, write_shard
 from ernie_search.types import Passage
 
 
@@ -130,7 +131,7 @@ def _shard(asked: Asked, encoding: Encoding) -> Shard:
         ids=[passage.id for passage in batch],
         titles=[passage.title for passage in batch],
         texts=[passage.text for passage in batch],
-        fields=[fields_text(passage) for passage in batch],
+        fields=[_json(passage) for passage in batch],
         dense=dense,
         tokens=tokens,
         token_ids=token_ids,
@@ -138,3 +139,10 @@ def _shard(asked: Asked, encoding: Encoding) -> Shard:
         parents=[passage.parent for passage in batch],
         starts=[passage.start for passage in batch],
     )
+
+
+def _json(passage: Passage) -> str:
+    try:
+        return json.dumps(dict(passage.fields), ensure_ascii=False) if passage.fields else "{}"
+    except (TypeError, ValueError) as error:
+        raise DataError(f"passage {passage.id!r}: its fields cannot be written as JSON ({error})") from error

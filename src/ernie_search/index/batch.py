@@ -13,7 +13,7 @@ from ernie_search.encoder import Encoder, Encoding
 from ernie_search.errors import DataError
 from ernie_search.index.filters import holds
 from ernie_search.index.spec import FIELD_NAME, RESERVED, FieldType
-from ernie_search.shards import Manifest, Shard, fields_text, read_manifest, read_shards
+from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Passage
 
 
@@ -82,15 +82,19 @@ def passage_batch(passages: Sequence[Passage], encoding: Encoding, model: Encode
     """Passages and what ``model`` made of them (``model.encode_joint(..., "passage")``).
 
     Raises:
-        DataError: see ``fields_text`` and ``make_batch``.
+        DataError: fields that JSON cannot hold, or see ``make_batch``.
     """
+    try:
+        fields = [json.dumps(dict(one.fields), ensure_ascii=False) for one in passages]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"passage fields cannot be written as JSON ({error})") from error
     return make_batch(
         model_name=model.name,
         model_fingerprint=model.fingerprint,
         ids=[one.id for one in passages],
         titles=[one.title for one in passages],
         texts=[one.text for one in passages],
-        fields=[fields_text(one) for one in passages],
+        fields=fields,
         dense=encoding.dense,
         tokens=[np.asarray(one, np.float16) for one in encoding.tokens],
         token_ids=encoding.token_ids,
