@@ -241,6 +241,9 @@ def test_another_qdrant_collection_is_refused():
     client.create_collection("x", vectors_config=vectors)
     with pytest.raises(IndexStateError, match="was not made by ernie-search"):
         QdrantStore.connect(client, "x")
+    client.create_collection("y", vectors_config=vectors, metadata={"ernie_search": "of a wrong type"})
+    with pytest.raises(IndexStateError, match="was not made by ernie-search"):
+        QdrantStore.connect(client, "y")
     QdrantStore.create(client, "mine", spec())
     other = StubEncoder(name="other", fingerprint="beef")
     with pytest.raises(IndexStateError, match=r"stub \(f00d\), not other \(beef\)"):

@@ -58,7 +58,8 @@ class LanceStore(Store):
         Args:
             folder: of the store.
             mode: "r" or "w".
-            check: read every file and compare its SHA-256; without it, damage may go unnoticed.
+            check: read every file and compare its SHA-256; without it only those that say what the store
+                is, as LanceDB does not survive every damage there, and other damage may go unnoticed.
 
         Raises:
             IndexStateError: no store, a damaged one, or another writer is at work.
@@ -73,7 +74,7 @@ class LanceStore(Store):
         try:
             if mode == "w":
                 commit = on_disk.read_commit(folder)
-            problems = on_disk.damaged_files(folder, commit) if check else []
+            problems = on_disk.damaged_files(folder, commit, all_of_them=check)
             if not problems:
                 if mode == "w":
                     on_disk.roll_back(folder, commit)

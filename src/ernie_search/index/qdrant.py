@@ -97,7 +97,7 @@ class QdrantStore(Store):
         if not _answer(lambda: client.collection_exists(name), name):
             raise IndexStateError(f"{name}: no such collection; make one with: ernie-search index build")
         noted = (_answer(lambda: client.get_collection(name), name).config.metadata or {}).get(NOTE)
-        if noted is None:
+        if not isinstance(noted, dict):
             raise IndexStateError(f"{name}: this collection was not made by ernie-search; choose another")
         found = make_spec(**noted)
         if spec is not None:
