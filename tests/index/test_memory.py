@@ -6,8 +6,7 @@ import pytest
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.index import Index, MemoryIndex
-from ernie_search.index.exact import QUERY_BLOCK
-from ernie_search.index.memory import top_rows
+from ernie_search.index.exact import QUERY_BLOCK, top_rows
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder, numbered_passages
 

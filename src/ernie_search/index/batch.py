@@ -51,8 +51,9 @@ def make_batch(
     matrices = list(tokens) or [np.zeros((0, token_dim), np.float16)] * count
     vocabulary = list(token_ids) or [np.zeros(0, np.int32)] * count
     vectors = np.ascontiguousarray(dense, dtype=np.float32)
-    pieces = [list(parents) or [None] * count, list(starts) or [None] * count]
-    parts = {len(one) for one in (titles, texts, fields, vectors, matrices, vocabulary, *pieces)}
+    documents, places = list(parents) or [None] * count, list(starts) or [None] * count
+    parts = {len(titles), len(texts), len(fields), len(vectors), len(matrices), len(vocabulary)}
+    parts |= {len(documents), len(places)}
     if vectors.ndim != 2 or parts != {count}:
         raise DataError(
             f"{count} ids with vectors of shape {vectors.shape}: every passage needs all its parts"
@@ -66,8 +67,8 @@ def make_batch(
         "tokens": pa.array([np.asarray(one, np.float16).tobytes() for one in matrices], pa.large_binary()),
         "token_ids": pa.array([np.asarray(one, np.int32).tobytes() for one in vocabulary], pa.large_binary()),
         "token_count": pa.array([len(one) for one in matrices], pa.int32()),
-        "parent": pa.array(pieces[0], pa.string()),
-        "start": pa.array(pieces[1], pa.int64()),
+        "parent": pa.array(documents, pa.string()),
+        "start": pa.array(places, pa.int64()),
     }
     marks = {
         "model_name": model_name,

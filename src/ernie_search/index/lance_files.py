@@ -167,7 +167,7 @@ def damaged_files(folder: Path, commit: Commit, *, all_of_them: bool = True) -> 
         if all_of_them or name == CODEC or name.startswith(f"{DATA}/_versions/")
     }
     with ThreadPoolExecutor(HASH_THREADS) as threads:
-        problems = threads.map(lambda item: _problem(folder, *item, commit.pruning), files.items())
+        problems = threads.map(lambda item: _problem(folder, item[0], item[1], commit.pruning), files.items())
         return [one for one in problems if one is not None]
 
 

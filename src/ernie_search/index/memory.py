@@ -3,20 +3,17 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError
+from ernie_search.index.bm25 import WordIndex, check_texts
 from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices, check_vectors
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Hit, Passage
 from ernie_search.words import words
-
-if TYPE_CHECKING:
-    from ernie_search.index.bm25 import WordIndex
 
 
 class MemoryIndex:
@@ -116,8 +113,6 @@ class MemoryIndex:
         Raises:
             SettingsError, DataError: see ``check_texts``.
         """
-        from ernie_search.index.bm25 import WordIndex, check_texts  # which uses ``top_rows``
-
         check_texts(texts, k)
         if self._words is None:
             pairs = zip(self._titles, self._texts, strict=True)
@@ -209,15 +204,3 @@ class MemoryIndex:
             return [self._rows[one] for one in ids]
         except KeyError as error:
             raise IndexStateError(f"no passage {error.args[0]!r} in this index of {len(self)}") from None
-
-
-def top_rows(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Places of the ``k`` highest of ``scores (N,)``, best first, equal ones in the order they stand."""
-    if k < len(scores):
-        cut = np.partition(scores, len(scores) - k)[len(scores) - k]
-        above = np.flatnonzero(scores > cut)
-        # Of those that tie at the cut, the first ones: argpartition alone would take any of them.
-        rows = np.concatenate([above, np.flatnonzero(scores == cut)[: k - len(above)]])
-    else:
-        rows = np.arange(len(scores))
-    return rows[np.argsort(-scores[rows], kind="stable")]

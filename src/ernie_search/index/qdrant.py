@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
     raise SettingsError("Qdrant needs its client; install it: pip install 'ernie-search[qdrant]'") from error
 
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.filters import Filter, fit_filter, is_unicode
 from ernie_search.index.memory_store import check_delete
 from ernie_search.index.protocol import Ranking, check_vectors
@@ -41,6 +41,7 @@ from ernie_search.index.qdrant_points import (
 from ernie_search.index.rows import to_rows
 from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
 from ernie_search.index.store import FUSED_DEPTH, Store, StoreMode, StoreStats, in_order, until_settled
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.words import words
 
 NOTE = "ernie_search"

@@ -9,9 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search.errors import DataError, IndexStateError
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import fits, holds, shown
 from ernie_search.index.spec import IndexSpec, check_same_model
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.shards import PIECE
 from ernie_search.words import words
 
