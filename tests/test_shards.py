@@ -38,6 +38,8 @@ def made_shard(counts=COUNTS, token_dim=4, seed=0) -> Shard:
         tokens=random.standard_normal((offsets[-1], token_dim)).astype(np.float16),
         token_ids=random.integers(0, 2**31 - 1, offsets[-1]).astype(np.int32),
         offsets=offsets,
+        parents=(["d", None, None, "é"] * n)[:n],
+        starts=([0, None, None, 2**40] * n)[:n],
     )
 
 
@@ -51,6 +53,21 @@ def write_folder(folder: Path, shard: Shard) -> Manifest:
     manifest = Manifest("m", "f", "d", shard.tokens.shape[1], True, 8, dim=6, shards=[info], complete=True)
     manifest.write(folder)
     return manifest
+
+
+def test_pieces_of_an_older_folder_are_told_by_their_form(tmp_path):
+    """They stood among the fields, where a user's own ``parent`` may stand, too."""
+    shard = made_shard([1] * 6)
+    shard.ids[:] = ["d#0", "d", "p7", "d#x", "dd#1", "d#12"]
+    own = ['{"parent": "d", "start": 3}'] * 5
+    shard.fields[:] = [*own, '{"parent": "d", "start": "3"}']
+    with open(tmp_path / "s.parquet", "wb") as handle:
+        write_shard(handle, shard)
+    table = pq.read_table(tmp_path / "s.parquet").drop_columns(["parent", "start"])
+    pq.write_table(table, tmp_path / "old.parquet")
+    found = read_shard(tmp_path / "old.parquet")
+    assert found.parents == ["d", "d", None, None, None, None]
+    assert found.starts == [3, 3, None, None, None, None]
 
 
 @pytest.mark.parametrize("counts", [COUNTS, [0, 0], [2]])

@@ -4,6 +4,7 @@ A folder holds ``shard-00000.parquet``, ``shard-00001.parquet``, ... and ``manif
 passage; token matrices are fp16 bytes, row after row, so that they are read without a copy per passage.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,8 @@ FORMAT = 1
 """Goes up when a folder written by an older version can no longer be read."""
 
 SHARD_NAME = re.compile(r"shard-[0-9]{5,}\.parquet")
+PIECE = ("parent", "start")
+"""Columns that are null for a passage which is no piece of a document."""
 
 PRECISIONS = ("bf16", "fp32", "")
 """What a manifest may say of the precision; folders of older versions say nothing."""
@@ -105,6 +108,8 @@ class Shard:
     Attributes:
         ids, titles, texts: n strings each.
         fields: n JSON objects, as text.
+        parents, starts: n times the document that the passage is a piece of and where it begins there, or
+            None.
         dense: ``(n, D)`` float32.
         tokens: ``(T, d)`` float16, the passages' matrices one after the other.
         token_ids: ``(T,)`` int32, the vocabulary ids of those rows.
@@ -119,6 +124,8 @@ class Shard:
     tokens: NDArray[np.float16]
     token_ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    parents: list[str | None]
+    starts: list[int | None]
 
 
 def shard_name(number: int) -> str:
@@ -139,13 +146,15 @@ def write_shard(handle: IO[bytes], shard: Shard) -> None:
         "tokens": _pack(shard.tokens, shard.offsets, rows),
         "token_ids": _pack(shard.token_ids, shard.offsets, rows),
         "token_count": pa.array(np.diff(shard.offsets).astype(np.int32)),
+        "parent": pa.array(shard.parents, pa.string()),
+        "start": pa.array(shard.starts, pa.int64()),
     }
     metadata = {"token_dim": str(shard.tokens.shape[1]), "tokens": "float16 rows", "token_ids": "int32"}
     schema = pa.schema(
-        [pa.field(name, column.type, nullable=False) for name, column in columns.items()], metadata
+        [pa.field(name, column.type, nullable=name in PIECE) for name, column in columns.items()], metadata
     )
     # Vectors do not compress, and reading them is faster as they are; dictionaries never pay here.
-    words = {"id", "title", "text", "fields", "token_ids"}
+    words = {"id", "title", "text", "fields", "token_ids", *PIECE}
     compression = {name: "zstd" if name in words else "none" for name in (*columns, "dense.list.element")}
     pq.write_table(
         pa.Table.from_arrays(list(columns.values()), schema=schema),
@@ -169,15 +178,22 @@ def read_shard(path: Path) -> Shard:
         np.cumsum(counts, out=offsets[1:])
         token_dim = int(table.schema.metadata[b"token_dim"])
         dense = _column(table, "dense")
+        ids, fields = table["id"].to_pylist(), table["fields"].to_pylist()
+        if PIECE[0] in table.column_names:
+            parents, starts = (table[name].to_pylist() for name in PIECE)
+        else:
+            parents, starts = _pieces_of(ids, fields)
         return Shard(
-            ids=table["id"].to_pylist(),
+            ids=ids,
             titles=table["title"].to_pylist(),
             texts=table["text"].to_pylist(),
-            fields=table["fields"].to_pylist(),
+            fields=fields,
             dense=dense.flatten().to_numpy().reshape(len(counts), dense.type.list_size),
             tokens=_unpack(_column(table, "tokens"), np.dtype(np.float16)).reshape(offsets[-1], token_dim),
             token_ids=_unpack(_column(table, "token_ids"), np.dtype(np.int32)).reshape(offsets[-1]),
             offsets=offsets,
+            parents=parents,
+            starts=starts,
         )
     except FileNotFoundError:
         raise IndexStateError(
@@ -188,6 +204,23 @@ def read_shard(path: Path) -> Shard:
         raise IndexStateError(
             f"{path}: not readable as a shard ({reason}); run the same index command again to make it anew"
         ) from error
+
+
+def _pieces_of(ids: list[str], fields: list[str]) -> tuple[list[str | None], list[int | None]]:
+    """Parents and starts as folders of before 0.1 have them: among the fields, where a user's may stand, too.
+
+    A piece is told from those by its form: its id is its parent's, or that with ``#`` and a number.
+    """
+    parents: list[str | None] = [None] * len(ids)
+    starts: list[int | None] = [None] * len(ids)
+    for row, (one, text) in enumerate(zip(ids, fields, strict=True)):
+        found = json.loads(text) if '"parent"' in text and '"start"' in text else {}
+        parent, start = found.get("parent"), found.get("start")
+        if isinstance(start, int) and isinstance(parent, str):
+            rest = one.removeprefix(parent)
+            if one.startswith(parent) and (not rest or (rest[0] == "#" and rest[1:].isdecimal())):
+                parents[row], starts[row] = parent, start
+    return parents, starts
 
 
 def read_manifest(folder: Path) -> Manifest:

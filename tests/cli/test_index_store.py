@@ -126,10 +126,22 @@ def test_verify_names_the_broken_file(run_cli, store):
         assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["stats", "verify", "optimize"])
+def test_a_version_file_with_a_byte_too_many_is_one_line(run_cli, store, command):
+    for version in (store / "passages.lance" / "_versions").iterdir():
+        version.write_bytes(version.read_bytes() + b"x")
+    result = run_cli("index", command, store)
+    assert result.exit_code == 2
+    assert ".manifest: holds" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["delete", "STORE"], "--id"),
+        (["delete", "STORE", "--where", "(" * 3000], "more than 100 brackets"),
+        (["delete", "STORE", "--where", f"year = {'9' * 5000}"], "the number at character 8 is too large"),
         (["delete", "STORE", "--where", "lang ="], "expected a value"),
         (["delete", "STORE", "--where", "lang = 'en'"], "no field 'lang'"),
         (["stats", "nowhere"], "not a store"),

@@ -18,15 +18,15 @@ def test_cuts_by_words():
         ("d#1", "three\nfour five"),
         ("d#2", "five six seven"),
     ]
-    assert all(c.title == "T" and c.fields["k"] == 1 and c.fields["parent"] == "d" for c in chunks)
-    assert [c.fields["start"] for c in chunks] == [0, 9, 20]
+    assert all(c.title == "T" and c.fields["k"] == 1 and c.parent == "d" for c in chunks)
+    assert [c.start for c in chunks] == [0, 9, 20]
 
 
 def test_short_passages_keep_id_and_text():
     passage = Passage("d", " just three words ", fields={"k": 1})
     (chunk,) = chunk_passages([passage], words=3, overlap=1)
     assert (chunk.id, chunk.text) == ("d", passage.text)
-    assert chunk.fields == {"k": 1, "parent": "d", "start": 0}
+    assert (chunk.fields, chunk.parent, chunk.start) == ({"k": 1}, "d", 0)
     assert passage.fields == {"k": 1}
 
 
@@ -34,7 +34,7 @@ def test_scripts_without_spaces_count_characters():
     text = "パンサーズの守備は308点を失っただけで、リーグでは六位だった。"
     chunks = list(chunk_passages([Passage("d", text)], words=10, overlap=2))
     assert len(chunks) > 2
-    assert all(text[c.fields["start"] :].startswith(c.text) for c in chunks)
+    assert all(text[c.start :].startswith(c.text) for c in chunks)
 
 
 def test_marks_stay_with_their_letter():
@@ -54,7 +54,7 @@ def test_chunks_cover_the_document(seed):
     words = rng.randrange(1, 9)
     overlap = rng.randrange(words)
     chunks = list(chunk_passages([Passage("d", text)], words, overlap))
-    spans = [(c.fields["start"], c.fields["start"] + len(c.text)) for c in chunks]
+    spans = [(c.start, c.start + len(c.text)) for c in chunks]
     assert all(text[a:b] == c.text for (a, b), c in zip(spans, chunks, strict=True))
     covered = set().union(*(range(a, b) for a, b in spans))
     assert {i for i, c in enumerate(text) if not c.isspace()} <= covered

@@ -58,8 +58,8 @@ def test_xquad_chunks_are_slices():
     documents = {p.id: p for p in open_collection(str(SHARED / "xquad")).passages()}
     cut = set()
     for chunk in chunk_passages(documents.values(), 60, 20):
-        document = documents[chunk.fields["parent"]]
-        start = chunk.fields["start"]
+        document = documents[chunk.parent]
+        start = chunk.start
         assert document.text[start : start + len(chunk.text)] == chunk.text
         if chunk.id != document.id:
             cut.add(document.fields["language"])

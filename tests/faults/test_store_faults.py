@@ -13,8 +13,10 @@ import pytest
 from kill_rounds import kill_rounds
 
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
+from ernie_search.files import fingerprint
 from ernie_search.index import Eq, lance_files, lance_upkeep, make_spec, open_index, verify
 from ernie_search.index.lance_files import STORE, read_commit
+from ernie_search.index.lance_reader import lance_errors
 from store_helpers import MODEL, batch, new_store, passage, spec
 
 PASSAGES = [passage(number) for number in range(40)]
@@ -239,6 +241,97 @@ def test_a_flipped_byte_anywhere_is_named_and_refused(tmp_path):
     sound.close()
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_version_file_is_compared_before_lancedb_reads_it(tmp_path, check, capfd):
+    """LanceDB's Rust code panics on a byte too many there, with pages on stderr."""
+    filled(tmp_path / "s").close()
+    for version in (tmp_path / "s" / "passages.lance" / "_versions").iterdir():
+        whole = version.read_bytes()
+        for broken in (whole + b"x", whole[:-1], b""):
+            version.write_bytes(broken)
+            for mode in ("r", "w"):
+                with pytest.raises(IndexStateError, match=f"{version.name}: holds {len(broken)} bytes"):
+                    open_index(tmp_path / "s", mode=mode, check=check)
+        version.write_bytes(whole)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_panic_of_lancedb_is_one_line(tmp_path):
+    panic = type("PanicException", (BaseException,), {})
+    with (
+        pytest.raises(
+            IndexStateError, match=r"could not go on \(range end\); run: ernie-search index verify"
+        ),
+        lance_errors(tmp_path),
+    ):
+        raise panic("range end\nof a slice")
+    with pytest.raises(KeyboardInterrupt), lance_errors(tmp_path):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["store.json", "writer.lock", "codec.npz", "commits", "passages.lance"])
+def test_a_folder_where_a_file_belongs_is_one_line_and_the_other_way_round(tmp_path, name):
+    filled(tmp_path / "s").close()
+    path = tmp_path / "s" / name
+    wrong = "is a file, where a folder belongs" if path.is_dir() else "is a folder, where a file belongs"
+    if path.exists():
+        path.rename(tmp_path / "kept")
+    if "file, where" in wrong:
+        path.write_text("x")
+    else:
+        path.mkdir()
+    for mode in ("r", "w"):
+        for check in (True, False):
+            with pytest.raises(IndexStateError, match=f"{name}: {wrong}"):
+                open_index(tmp_path / "s", mode=mode, check=check)
+    (tmp_path / "s" / "store.json").rename(tmp_path / "gone")  # what is left looks like a new store's
+    if name != "store.json":
+        with pytest.raises(IndexStateError, match=f"{name}: {wrong}"):
+            open_index(tmp_path / "s", spec(), "w")
+
+
+def test_folders_among_the_files_of_a_store_are_named_or_left_alone(tmp_path):
+    filled(tmp_path / "s").close()
+    for name in (".store.json.1.tmp", "commits/00000099.json", "commits/.x.tmp"):
+        (tmp_path / "s" / name).mkdir()
+    with open_index(tmp_path / "s", mode="w") as store:
+        store.upsert(batch(PASSAGES[30:]))
+        store.commit()
+        assert len(store) == 40
+    data = next((tmp_path / "s" / "passages.lance" / "data").iterdir())
+    data.unlink()
+    data.mkdir()
+    with pytest.raises(IndexStateError, match=data.name):
+        open_index(tmp_path / "s")
+    assert data.name in what_verify_says(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"commit": "x"}, {"commit": None}, {"commit": []}, {"sha256": 5}, {"commit": 10**30}, {"format": []}],
+)
+def test_a_pointer_with_a_value_of_another_type_is_one_line(tmp_path, change):
+    """Whole by its own checksum, so nobody damaged it: somebody wrote it."""
+    filled(tmp_path / "s").close()
+    pointer = tmp_path / "s" / STORE
+    value = json.loads(pointer.read_text()) | change
+    value.pop("check")
+    text = json.dumps(value | {"check": fingerprint(value)}, indent=1, sort_keys=True) + "\n"
+    pointer.write_text(text)
+    with pytest.raises(IndexStateError, match=r"^[^\n]*(store\.json|commits/)[^\n]*$"):
+        open_index(tmp_path / "s")
+
+
+def test_a_store_of_an_older_format_says_what_to_do(tmp_path):
+    filled(tmp_path / "s").close()
+    pointer = tmp_path / "s" / STORE
+    pointer.write_text(
+        json.dumps(json.loads(pointer.read_text()) | {"format": 1}, indent=1, sort_keys=True) + "\n"
+    )
+    with pytest.raises(IndexStateError, match="format 1, this version reads 2; build the store again"):
+        open_index(tmp_path / "s")
+
+
 def test_a_missing_file_is_named(tmp_path):
     filled(tmp_path / "s").close()
     data = next((tmp_path / "s" / "passages.lance" / "data").iterdir())
@@ -454,4 +547,4 @@ def test_a_large_store_searches_approximately_and_says_so(tmp_path):
     assert store.stats().unindexed == 1
     assert store.nearest(question(), 1)[0].ids == ["p300"]
     store.close()
-    assert json.loads((tmp_path / "s" / STORE).read_text())["format"] == 1
+    assert json.loads((tmp_path / "s" / STORE).read_text())["format"] == lance_files.FORMAT

@@ -5,9 +5,23 @@ import json
 import numpy as np
 import pytest
 
+from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError, ErnieSearchError, IndexStateError, SettingsError
-from ernie_search.index import And, Eq, In, Not, Or, Range, verify
+from ernie_search.index import (
+    And,
+    Eq,
+    In,
+    MemoryIndex,
+    Not,
+    Or,
+    Range,
+    build_store,
+    infer_fields,
+    parse_filter,
+    verify,
+)
 from ernie_search.index.filters import meets
+from ernie_search.index.spec import RESERVED
 from ernie_search.search import Searcher
 from ernie_search.types import Passage
 from store_helpers import FIELDS, MODEL, batch, brute_force, new_store, passage, vectors
@@ -89,6 +103,127 @@ def test_filters_hold_for_words_too(store, where):
     met = {one.id for one in PASSAGES if meets(where, {"id": one.id, **one.fields})}
     (ranking,) = store.bm25(["common group3"], COUNT, where=where)
     assert set(ranking.ids) == met
+
+
+ODD = [
+    *({"year": one} for one in (None, 0, -5, 2001, 2002, 2**53, 2**53 + 1, 2**63 - 1, -(2**63 - 1))),
+    *({"price": one} for one in (None, -0.0, 0.5, 2001.5, 2002, 2.0**53, 1e308, -1e308, 5e-324, 10**20)),
+    {"price": float("nan")},  # no number: as if it were not there
+    *(
+        {"lang": one}
+        for one in (None, "", " ", "en", "EN", "2024-01-01", "caf\u00e9", "cafe\u0301", "\U0001f600")
+    ),
+    *({"lang": one} for one in ("it's", "a\x00b", "true", "2001", "%", "e_")),
+    *({"open": one} for one in (None, True, False)),
+    {},
+]
+"""The fields of passages with values at every edge of a column."""
+
+ODD_VALUES = [
+    *(2001, 2001.0, 2001.5, -5, 0, -0.0, 0.5, 2002.0, 1e308, -1e308, 5e-324),
+    *(
+        2**53,
+        2**53 + 1,
+        2.0**53,
+        2**63 - 1,
+        -(2**63) + 1,
+        2**63,
+        -(2**63),
+        10**20,
+        10**30,
+        -(10**30),
+        10**400,
+    ),
+    *(float("nan"), float("inf"), float("-inf"), True, False, None),
+    *("", " ", "en", "2024-01-01", "2024-01-02", "caf\u00e9", "cafe\u0301", "\U0001f600", "it's", "a\x00b"),
+    *("true", "2001", "%", "e%", "\ud800", "x' OR true --"),
+]
+OPERATORS = {
+    "=": (Eq, lambda held, value: held == value),
+    "!=": (lambda field, value: Not(Eq(field, value)), lambda held, value: held != value),
+    "in": (lambda field, value: In(field, (value, value)), lambda held, value: held in (value,)),
+    "<": (lambda field, value: Range(field, below=value), lambda held, value: held < value),
+    "<=": (lambda field, value: Range(field, at_most=value), lambda held, value: held <= value),
+    ">": (lambda field, value: Range(field, above=value), lambda held, value: held > value),
+    ">=": (lambda field, value: Range(field, at_least=value), lambda held, value: held >= value),
+}
+
+
+def refused(field, sign, value):
+    """Whether a comparison has no meaning for a field's type."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != float("inf")
+    number = number and value == value
+    if sign in ("<", "<=", ">", ">="):
+        return FIELDS[field] not in ("int", "float") or not number
+    if FIELDS[field] == "int":
+        return not number or value != value // 1
+    return not {"float": number, "str": isinstance(value, str), "bool": isinstance(value, bool)}[
+        FIELDS[field]
+    ]
+
+
+def met_in_python(field, sign, value):
+    """Ids of those of ODD that meet it, by Python's own comparison of what was put in."""
+    found = set()
+    for number, fields in enumerate(ODD):
+        held = fields.get(field)
+        there = held is not None and held == held
+        if OPERATORS[sign][1](held, value) if there else sign == "!=":
+            found.add(f"o{number:02}")
+    return found
+
+
+@pytest.fixture(scope="module", params=("memory", "lance", "qdrant"))
+def odd_store(request, tmp_path_factory):
+    made = make(request.param, tmp_path_factory.mktemp("odd") / "store")
+    passages = [Passage(f"o{number:02}", f"odd {number}", fields=fields) for number, fields in enumerate(ODD)]
+    made.upsert(batch(passages))
+    made.commit()
+    yield made
+    made.close()
+
+
+def beyond_qdrant(store, field, sign, value):
+    """Whether a whole bound that has an end of the column's range on its other side is no float."""
+    if "maxsim" not in store.capabilities or field != "year" or sign[0] not in "<>":
+        return False
+    last = 2**63 - 1
+    bound = int(value) + {">": 1, "<": -1}.get(sign, 0)
+    open_end = bound <= -last if sign[0] == ">" else bound >= last
+    return abs(bound) <= last and not open_end and float(bound) != bound
+
+
+@pytest.mark.parametrize("sign", OPERATORS)
+@pytest.mark.parametrize("field", FIELDS)
+def test_odd_values_compare_as_in_python(odd_store, field, sign):
+    for value in ODD_VALUES:
+        if value is None and sign[0] in "<>":
+            continue  # a bound that is None is open
+        where = OPERATORS[sign][0](field, value)
+        if refused(field, sign, value):
+            with pytest.raises(SettingsError, match=f"filter: {field}"):
+                odd_store.count(where)
+            continue
+        if beyond_qdrant(odd_store, field, sign, value):
+            with pytest.raises(SettingsError, match="Qdrant compares numbers as floats"):
+                odd_store.count(where)
+            continue
+        found = {one for part in odd_store.scan(["id"], where) for one in part.column("id").to_pylist()}
+        assert found == met_in_python(field, sign, value), (field, sign, value)
+        assert odd_store.count(where) == len(found)
+
+
+@pytest.mark.parametrize("number", [2**63, -(10**19), 10**30, 10**400])
+def test_deleting_beyond_a_columns_range(fresh, number):
+    fresh.upsert(batch(PASSAGES[:9]))
+    dated = sum("year" in one.fields for one in PASSAGES[:9])
+    assert fresh.delete(where=Eq("year", number)) == 0
+    assert fresh.delete(where=Range("year", **{"above" if number > 0 else "below": number})) == 0
+    assert fresh.delete(where=Range("year", **{"below" if number > 0 else "above": number})) == dated
+    assert fresh.delete(["\ud800"]) == 0
+    assert len(fresh) == 9 - dated
+    with pytest.raises(IndexStateError, match="no passage"):
+        fresh.get(["\ud800"])
 
 
 def test_batched_and_single_questions_give_the_same_lists(store):
@@ -303,6 +438,7 @@ BAD_BATCHES = {
     "no id": lambda: batch([Passage("", "text")]),
     "wrong type": lambda: batch([Passage("x", "text", fields={"year": "later"})]),
     "no number": lambda: batch([Passage("x", "text", fields={"year": 10**30})]),
+    "no float": lambda: batch([Passage("x", "text", fields={"price": 10**400})]),
     "unmarked": lambda: batch(PASSAGES[:1]).replace_schema_metadata({}),
 }
 MESSAGES = {
@@ -314,6 +450,7 @@ MESSAGES = {
     "no id": "passage 1 .''.: empty 'id'",
     "wrong type": "'x': field year is 'later', which is no int",
     "no number": "'x': field year",
+    "no float": "'x': field price is a huge number, which is no float",
     "unmarked": "which model",
 }
 
@@ -358,10 +495,84 @@ def test_any_script_and_any_mark(fresh):
 
 
 def test_pieces_know_their_document(fresh):
-    fresh.upsert(batch([Passage("d#0", "first piece", fields={"parent": "d"}), Passage("e", "whole")]))
+    fresh.upsert(batch([Passage("d#0", "first piece", parent="d", start=7), Passage("e", "whole")]))
     fresh.commit()
     assert fresh.has_parents
     assert fresh.parents(["e", "d#0"]) == ["e", "d"]
+    assert [(one.parent, one.start) for one in fresh.get(["d#0", "e"])] == [("d", 7), (None, None)]
+
+
+INTERNAL = [
+    *("id", "text", "title", "fields", "parent", "start", "passage", "words", "dense", "tokens", "token_ids"),
+    *("token_count", "vector", "score", "_score", "_distance", "_rowid", "_rowaddr", "_relevance_score"),
+    *("stages", "rank", "matches", "field_year", "field_parent", "field_", "chunk", "model_fingerprint"),
+    *(
+        "_id",
+        "metadata",
+        "payload",
+        "version",
+        "not",
+        "and",
+        "or",
+        "in",
+        "true",
+        "Parent",
+        "PARENT",
+        "__proto__",
+    ),
+]
+"""Names that mean something inside, here or in a backend: as a passage's own keys they are the user's."""
+
+
+def same_everywhere(searcher, passages):
+    """What a search of passages with ``INTERNAL`` fields must give, whatever holds them."""
+    index = searcher.index
+    assert not index.has_parents
+    assert index.get([one.id for one in passages]) == passages
+    assert index.parents(["k0", "k1"]) == ["k0", "k1"]
+    for mode in ("dense", "late"):
+        hits = searcher.search("same text 2", 10, mode=mode)
+        assert {hit.id: dict(hit.fields) for hit in hits} == {one.id: one.fields for one in passages}
+        assert [hit.passage for hit in hits] == [hit.id for hit in hits]
+        assert searcher.matches("same text 2", hits)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_key_of_a_passage_means_anything_inside(tmp_path, name):
+    fields = {one: "str" for one in INTERNAL if one not in RESERVED}
+    store = make(name, tmp_path / "store", fields=fields)
+    passages = [
+        Passage(f"k{n}", f"same text {n}", fields={one: f"{one} of {n % 2}" for one in INTERNAL})
+        for n in range(4)
+    ]
+    assert infer_fields(batch(passages)) == fields
+    store.upsert(batch(passages))
+    store.commit()
+    same_everywhere(Searcher(MODEL, store), passages)
+    for field in fields:
+        where = parse_filter(f"{field} = '{field} of 1'")
+        assert {one.id for one in store.search(vectors(1), 9, where=where)[0]} == {"k1", "k3"}, field
+    assert store.fetch(["k1"], ["field_parent", "parent", "chunk"]).to_pydict() == {
+        "field_parent": ["parent of 1"],
+        "parent": [None],
+        "field_chunk": ["chunk of 1"],
+    }
+    store.optimize()
+    assert verify(store, MODEL).problems == []
+    assert store.delete(where=parse_filter("passage = 'passage of 0' and parent = 'parent of 0'")) == 2
+    store.close()
+
+
+def test_no_key_means_anything_in_shards(tmp_path):
+    passages = [
+        Passage(f"k{n}", f"same text {n}", fields={one: f"{one} of {n % 2}" for one in INTERNAL})
+        for n in range(4)
+    ]
+    encode_collection(MODEL, passages, tmp_path / "shards", data_fingerprint="d")
+    same_everywhere(Searcher(MODEL, MemoryIndex.open(tmp_path / "shards")), passages)
+    with build_store(tmp_path / "shards", tmp_path / "store") as store:
+        assert set(store.spec.fields) == set(INTERNAL) - set(RESERVED)
+        same_everywhere(Searcher(MODEL, store), passages)
 
 
 def test_without_tokens(request, tmp_path):

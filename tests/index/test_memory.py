@@ -6,8 +6,7 @@ import pytest
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.index import Index, MemoryIndex
-from ernie_search.index.exact import QUERY_BLOCK
-from ernie_search.index.memory import top_rows
+from ernie_search.index.exact import QUERY_BLOCK, top_rows
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder, numbered_passages
 
@@ -100,8 +99,8 @@ def test_parents(index, tmp_path):
     assert not index.has_parents
     assert index.parents(["p1", "p2"]) == ["p1", "p2"]
     passages = [
-        Passage("d#0", "x", fields={"parent": "d"}),
-        Passage("e", 'says "parent"', fields={"a": '"parent"'}),
+        Passage("d#0", "x", parent="d", start=0),
+        Passage("e", 'says "parent"', fields={"parent": "d"}),
     ]
     encode_collection(StubEncoder(), passages, tmp_path / "x", data_fingerprint="d")
     pieces = MemoryIndex.open(tmp_path / "x")

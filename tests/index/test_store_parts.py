@@ -87,13 +87,31 @@ def test_reciprocal_ranks():
 def test_fields_to_filter_by():
     rows = [
         Passage(
-            "a", "x", fields={"year": 1, "price": 1, "tags": ["x"], "mixed": 1, "parent": "d", "text": "t"}
+            "a",
+            "x",
+            fields={
+                "year": 1,
+                "price": 1,
+                "tags": ["x"],
+                "mixed": 1,
+                "parent": "d",
+                "text": "t",
+                "big": 10**30,
+                "huge": 10**400,
+            },
         ),
         Passage(
             "b", "y", fields={"year": None, "price": 1.5, "mixed": "one", "on": True, "lang": "en", "a b": 1}
         ),
     ]
-    assert infer_fields(batch(rows)) == {"lang": "str", "on": "bool", "price": "float", "year": "int"}
+    assert infer_fields(batch(rows)) == {
+        "big": "float",
+        "lang": "str",
+        "on": "bool",
+        "parent": "str",
+        "price": "float",
+        "year": "int",
+    }
 
 
 @pytest.mark.parametrize("tokens", ["fp32", "int8", "2bit"])
@@ -223,6 +241,9 @@ def test_another_qdrant_collection_is_refused():
     client.create_collection("x", vectors_config=vectors)
     with pytest.raises(IndexStateError, match="was not made by ernie-search"):
         QdrantStore.connect(client, "x")
+    client.create_collection("y", vectors_config=vectors, metadata={"ernie_search": "of a wrong type"})
+    with pytest.raises(IndexStateError, match="was not made by ernie-search"):
+        QdrantStore.connect(client, "y")
     QdrantStore.create(client, "mine", spec())
     other = StubEncoder(name="other", fingerprint="beef")
     with pytest.raises(IndexStateError, match=r"stub \(f00d\), not other \(beef\)"):

@@ -13,7 +13,7 @@ from ernie_search.types import Passage
 from stub_encoder import StubEncoder, numbered_passages
 
 PASSAGES = [
-    Passage("a#0", "Denmark has Hamlet, prince", "Plays", {"parent": "a"}),
+    Passage("a#0", "Denmark has Hamlet, prince", "Plays", parent="a"),
     Passage("b", "Verona has Romeo"),
     *numbered_passages(30),
 ]

@@ -173,7 +173,7 @@ def test_a_searcher_marks_its_hits(tmp_path):
     from ernie_search.types import Passage
 
     passages = [
-        Passage("a#0", "Denmark has Hamlet", "Plays", {"parent": "a"}),
+        Passage("a#0", "Denmark has Hamlet", "Plays", parent="a"),
         Passage("b", "Verona has Romeo"),
     ]
     encode_collection(StubEncoder(), passages, tmp_path, data_fingerprint="d")

@@ -137,14 +137,13 @@ def test_equal_passages_keep_one_order(tmp_path, mode):
 @pytest.mark.parametrize("mode", ["hybrid", "cross"])
 def test_documents_are_hits_in_every_mode(tmp_path, mode):
     pieces = [
-        Passage(f"x{n}", one.text, fields={"parent": f"doc{n % 40}"})
-        for n, one in enumerate(numbered_passages(160))
+        Passage(f"x{n}", one.text, parent=f"doc{n % 40}") for n, one in enumerate(numbered_passages(160))
     ]
     encode_collection(StubEncoder(), pieces, tmp_path, data_fingerprint="d")
     found = Searcher(StubEncoder(), MemoryIndex.open(tmp_path), count_words)
     hits = found.search(QUESTIONS[0], 40, mode=mode)
     assert len({hit.id for hit in hits}) == 40
-    assert all(str(hit.fields["passage"]).startswith("x") for hit in hits)
+    assert all(hit.passage.startswith("x") for hit in hits)
 
 
 def test_a_run_of_hybrid_mode_and_its_tuning(searcher):

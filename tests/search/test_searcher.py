@@ -104,7 +104,7 @@ def pieces() -> list[Passage]:
     made = []
     for number, passage in enumerate(numbered_passages(200, seed=5)):
         document = number % 40 if number % 40 < 30 else number % 3
-        made.append(Passage(f"x{number}", passage.text, fields={"parent": f"doc{document}"}))
+        made.append(Passage(f"x{number}", passage.text, parent=f"doc{document}"))
     return made
 
 
@@ -112,21 +112,21 @@ def pieces() -> list[Passage]:
 def test_documents_score_as_their_best_piece(tmp_path, mode):
     passages = pieces()
     searcher = searcher_over(tmp_path, passages)
-    parents = {passage.id: passage.fields["parent"] for passage in passages}
+    parents = {passage.id: passage.parent for passage in passages}
     for question in QUESTIONS[:8]:
         whole = searcher.search(question, 200, mode=mode, candidates=200, by_parent=False)
         expected: dict[str, tuple[str, float]] = {}
         for hit in whole:
             expected.setdefault(parents[hit.id], (hit.id, hit.score))
         found = searcher.search(question, 25, mode=mode, candidates=200)
-        assert [(hit.id, (hit.fields["passage"], hit.score)) for hit in found] == list(expected.items())[:25]
-        assert all(hit.text == passages[int(str(hit.fields["passage"])[1:])].text for hit in found)
+        assert [(hit.id, (hit.passage, hit.score)) for hit in found] == list(expected.items())[:25]
+        assert all(hit.text == passages[int(hit.passage[1:])].text for hit in found)
     run = searcher.run([Query("q", QUESTIONS[0])], 1000, mode=mode)
     assert set(run["q"]) == set(parents.values())
 
 
 def test_looks_deeper_until_there_are_enough_documents(tmp_path):
-    passages = [Passage(f"a{n}", "match this", fields={"parent": "long"}) for n in range(90)]
+    passages = [Passage(f"a{n}", "match this", parent="long") for n in range(90)]
     passages += [Passage(f"b{n}", f"other {n}") for n in range(10)]
     searcher = searcher_over(tmp_path, passages)
     hits = searcher.search("match this", 4, mode="dense")

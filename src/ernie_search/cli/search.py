@@ -81,6 +81,9 @@ def hit_json(rank: int, hit: "Hit", matches: "list[WordMatch]") -> dict[str, Any
     return {
         "rank": rank,
         "id": hit.id,
+        "passage": hit.passage,
+        "parent": hit.parent,
+        "start": hit.start,
         "score": hit.score,
         "title": hit.title,
         "text": hit.text,

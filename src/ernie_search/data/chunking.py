@@ -39,14 +39,20 @@ def chunk_passage(passage: Passage, words: int, overlap: int) -> Iterator[Passag
     """The passage's slices, or the passage itself when it is short enough."""
     spans = units(passage.text)
     if len(spans) <= words:
-        yield replace(passage, fields={**passage.fields, "parent": passage.id, "start": 0})
+        yield replace(passage, parent=passage.id, start=0)
         return
     number, first = 0, 0
     while True:
         last = min(first + words, len(spans))
         start, end = spans[first][0], spans[last - 1][1]
-        fields = {**passage.fields, "parent": passage.id, "start": start}
-        yield Passage(f"{passage.id}#{number}", passage.text[start:end], passage.title, fields)
+        yield Passage(
+            f"{passage.id}#{number}",
+            passage.text[start:end],
+            passage.title,
+            passage.fields,
+            parent=passage.id,
+            start=start,
+        )
         if last == len(spans):
             return
         number, first = number + 1, first + words - overlap
@@ -60,8 +66,8 @@ def chunk_passages(passages: Iterable[Passage], words: int, overlap: int = 0) ->
         overlap: words that a passage shares with the one before it.
 
     Returns:
-        Passages with the fields ``parent`` (the document's id) and ``start`` (character offset of the slice
-        in the document's text). A cut one is called "doc#0", "doc#1", ...; one that was short enough keeps
+        Passages with ``parent`` (the document's id) and ``start`` (character offset of the slice in the
+        document's text). A cut one is called "doc#0", "doc#1", ...; one that was short enough keeps
         its id and is its own parent. Each text is ``document.text[start : start + len(text)]``.
 
     Raises:

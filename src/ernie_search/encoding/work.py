@@ -136,6 +136,8 @@ def _shard(asked: Asked, encoding: Encoding) -> Shard:
         tokens=tokens,
         token_ids=token_ids,
         offsets=offsets,
+        parents=[passage.parent for passage in batch],
+        starts=[passage.start for passage in batch],
     )
 
 

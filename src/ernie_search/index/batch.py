@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from ernie_search.encoder import Encoder, Encoding
 from ernie_search.errors import DataError
 from ernie_search.files import JSON, check_text, json_value
-from ernie_search.index.spec import FieldType
+from ernie_search.index.filters import holds
+from ernie_search.index.spec import FIELD_NAME, RESERVED, FieldType
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Passage, check_id, checked_passage
 
@@ -32,6 +34,8 @@ def make_batch(
     tokens: Sequence[NDArray[np.float16]] = (),
     token_ids: Sequence[NDArray[np.int32]] = (),
     token_dim: int = 0,
+    parents: Sequence[str | None] = (),
+    starts: Sequence[int | None] = (),
 ) -> pa.RecordBatch:
     """n passages as ``Store.upsert`` takes them.
 
@@ -42,6 +46,8 @@ def make_batch(
         dense: ``(n, D)``.
         tokens, token_ids: n matrices ``(L_i, d)`` and arrays ``(L_i,)``; none for dense search alone.
         token_dim: ``d``.
+        parents, starts: n times the document that the passage is a piece of and where it begins there, or
+            None; none for passages that are no pieces.
 
     Raises:
         DataError: the parts are not of one length, or ``dense`` is no matrix; an id that is empty or holds
@@ -51,7 +57,9 @@ def make_batch(
     matrices = list(tokens) or [np.zeros((0, token_dim), np.float16)] * count
     vocabulary = list(token_ids) or [np.zeros(0, np.int32)] * count
     vectors = np.ascontiguousarray(dense, dtype=np.float32)
+    documents, places = list(parents) or [None] * count, list(starts) or [None] * count
     parts = {len(titles), len(texts), len(fields), len(vectors), len(matrices), len(vocabulary)}
+    parts |= {len(documents), len(places)}
     if vectors.ndim != 2 or parts != {count}:
         raise DataError(
             f"{count} ids with vectors of shape {vectors.shape}: every passage needs all its parts"
@@ -70,6 +78,8 @@ def make_batch(
         "tokens": pa.array([np.asarray(one, np.float16).tobytes() for one in matrices], pa.large_binary()),
         "token_ids": pa.array([np.asarray(one, np.int32).tobytes() for one in vocabulary], pa.large_binary()),
         "token_count": pa.array([len(one) for one in matrices], pa.int32()),
+        "parent": pa.array(documents, pa.string()),
+        "start": pa.array(places, pa.int64()),
     }
     marks = {
         "model_name": model_name,
@@ -130,6 +140,8 @@ def passage_batch(passages: Sequence[Passage], encoding: Encoding, model: Encode
         tokens=[np.asarray(one, np.float16) for one in encoding.tokens],
         token_ids=encoding.token_ids,
         token_dim=model.token_dim,
+        parents=[one.parent for one in passages],
+        starts=[one.start for one in passages],
     )
 
 
@@ -148,6 +160,8 @@ def shard_batch(shard: Shard, manifest: Manifest) -> pa.RecordBatch:
         tokens=[shard.tokens[start:stop] for start, stop in bounds] if held else (),
         token_ids=[shard.token_ids[start:stop] for start, stop in bounds] if held else (),
         token_dim=manifest.token_dim if held else 0,
+        parents=shard.parents,
+        starts=shard.starts,
     )
 
 
@@ -166,7 +180,7 @@ def infer_fields(batch: pa.RecordBatch) -> dict[str, FieldType]:
     """The fields of a batch that filters could ask for: those with plain values of one type, or of numbers.
 
     Lists, objects and fields of mixed types are left out: they are stored with the passage, as all are, but a
-    filter has no meaning for them. ``parent`` is left out as well: it has a column of its own.
+    filter has no meaning for them. Whole numbers beyond 64 bits make a field one of floats.
     """
     seen: dict[str, set[str]] = {}
     for text in batch.column("fields").to_pylist():
@@ -174,12 +188,19 @@ def infer_fields(batch: pa.RecordBatch) -> dict[str, FieldType]:
             continue
         for name, value in json.loads(text).items():
             if value is not None:
-                seen.setdefault(name, set()).add(type(value).__name__)
+                seen.setdefault(name, set()).add(_kind_of(value))
     known: dict[str, FieldType] = {"str": "str", "int": "int", "float": "float", "bool": "bool"}
     found: dict[str, FieldType] = {}
     for name, types in sorted(seen.items()):
         one = next(iter(types)) if len(types) == 1 else "float" if types == {"int", "float"} else ""
-        usable = name.isidentifier() and name.isascii() and name not in ("parent", *batch.schema.names)
-        if one in known and usable:
+        if one in known and FIELD_NAME.fullmatch(name) and name not in RESERVED:
             found[name] = known[one]
     return found
+
+
+def _kind_of(value: Any) -> str:
+    """The name of a value's type, or of the one whose column holds it."""
+    kind = type(value).__name__
+    if kind == "int" and not holds("int", value):
+        return "float" if holds("float", value) else "nothing"
+    return kind

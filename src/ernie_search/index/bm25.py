@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import SettingsError
-from ernie_search.index.memory import top_rows
+from ernie_search.index.exact import top_rows
 from ernie_search.index.protocol import Ranking
 from ernie_search.types import check_question
 from ernie_search.words import words

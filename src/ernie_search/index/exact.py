@@ -95,6 +95,18 @@ def ranked(
     return order, scores[order]
 
 
+def top_rows(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Places of the ``k`` highest of ``scores (N,)``, best first, equal ones in the order they stand."""
+    if k < len(scores):
+        cut = np.partition(scores, len(scores) - k)[len(scores) - k]
+        above = np.flatnonzero(scores > cut)
+        # Of those that tie at the cut, the first ones: argpartition alone would take any of them.
+        rows = np.concatenate([above, np.flatnonzero(scores == cut)[: k - len(above)]])
+    else:
+        rows = np.arange(len(scores))
+    return rows[np.argsort(-scores[rows], kind="stable")]
+
+
 class ExactVectors:
     """n vectors in memory, in the order of their ids."""
 

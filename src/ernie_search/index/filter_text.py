@@ -1,11 +1,12 @@
 """Filters as people type them: ``lang = "en" and (year >= 2000 or not draft = true)``."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ernie_search.errors import SettingsError
-from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Range, Value
+from ernie_search.index.filters import DEEPEST, And, Eq, Filter, In, Not, Or, Range, Value, shown
 
 TOKEN = re.compile(
     r"""\s*(?:
@@ -17,12 +18,18 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 
+MOST_DIGITS = 400
+"""Of a number; the largest float has 309, and Python reads no more than 4,300."""
+
 BOUNDS: dict[str, Callable[[str, float], Range]] = {
     ">": lambda field, value: Range(field, above=value),
     ">=": lambda field, value: Range(field, at_least=value),
     "<": lambda field, value: Range(field, below=value),
     "<=": lambda field, value: Range(field, at_most=value),
 }
+
+
+COMPARISONS = ("=", "!=", *BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +46,21 @@ def parse_filter(text: str) -> Filter:
     binds closest, then ``and``. Values are strings in quotes, numbers, ``true`` and ``false``.
 
     Raises:
-        SettingsError: the text is no filter; the message says at which character.
+        SettingsError: the text is no filter, or nested too deep; the message says at which character.
     """
     return _Parser(text).whole()
 
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self.text, self.place = text, 0
+        self.text, self.place, self.depth = text, 0, 0
         self.tokens: list[_Token] = []
         at = 0
         while text[at:].strip():
             found = TOKEN.match(text, at)
             if found is None:
                 at += len(text[at:]) - len(text[at:].lstrip())
-                raise SettingsError(f"filter {text!r}: {text[at]!r} at character {at + 1} is not understood")
+                raise self.refused(f"{text[at]!r} at character {at + 1} is not understood")
             kind = str(found.lastgroup)
             self.tokens.append(_Token(kind, found.group(kind), found.start(kind)))
             at = found.end()
@@ -77,10 +84,10 @@ class _Parser:
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def one(self) -> Filter:
-        if self.keyword("not"):
-            return Not(self.one())
+        if self.negates():
+            return Not(self.deeper(self.one))
         if self.sign("("):
-            inner = self.either()
+            inner = self.deeper(self.either)
             if not self.sign(")"):
                 raise self.expected("a closing bracket")
             return inner
@@ -100,6 +107,15 @@ class _Parser:
             raise self.expected("a number")
         return BOUNDS[sign.text](token.text, bound)
 
+    def deeper(self, inside: Callable[[], Filter]) -> Filter:
+        """What stands in brackets or after a ``not``: each is a call within a call, here and in a backend."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self.refused(f"more than {DEEPEST} brackets or 'not' within one another")
+        result = inside()
+        self.depth -= 1
+        return result
+
     def values(self) -> tuple[Value, ...]:
         if not self.sign("("):
             raise self.expected("values in brackets")
@@ -117,14 +133,29 @@ class _Parser:
             if token.kind == "string":
                 return re.sub(r"\\(.)", r"\1", token.text[1:-1])
             if token.kind == "number":
-                return int(token.text) if token.text.lstrip("-").isdigit() else float(token.text)
+                return self.number(token)
             if token.text.lower() in ("true", "false"):
                 return token.text.lower() == "true"
             self.place -= 1
         raise self.expected("a value: text in quotes, a number, true or false")
 
+    def number(self, token: _Token) -> Value:
+        if token.text.lstrip("-").isdigit() and len(token.text) <= MOST_DIGITS:
+            return int(token.text)
+        value = float(token.text)
+        if math.isinf(value):
+            raise self.refused(f"the number at character {token.place + 1} is too large")
+        return value
+
     def peek(self) -> _Token | None:
         return self.tokens[self.place] if self.place < len(self.tokens) else None
+
+    def negates(self) -> bool:
+        """Whether ``not`` stands here, and not a field of that name before its comparison."""
+        after = self.tokens[self.place + 1 : self.place + 2]
+        return not (after and after[0].kind == "sign" and after[0].text in COMPARISONS) and self.keyword(
+            "not"
+        )
 
     def keyword(self, word: str) -> bool:
         token = self.peek()
@@ -147,5 +178,8 @@ class _Parser:
 
     def expected(self, what: str) -> SettingsError:
         token = self.peek()
-        found = f"{token.text!r} at character {token.place + 1}" if token else "the end"
-        return SettingsError(f"filter {self.text!r}: expected {what}, found {found}")
+        found = f"{shown(token.text)} at character {token.place + 1}" if token else "the end"
+        return self.refused(f"expected {what}, found {found}")
+
+    def refused(self, why: str) -> SettingsError:
+        return SettingsError(f"filter {shown(self.text)}: {why}")

@@ -11,9 +11,15 @@ from typing import Any
 
 from ernie_search.errors import SettingsError
 from ernie_search.files import did_you_mean
-from ernie_search.index.spec import FieldType
+from ernie_search.index.spec import LARGEST_INT, FieldType
 
 Value = str | int | float | bool
+
+DEEPEST = 100
+"""Conditions within conditions; parsers, ours and the backends', recurse once for each."""
+
+LONGEST_SHOWN = 80
+"""Characters of a request's name or value that a message repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,9 @@ class Not:
 
 Filter = Eq | In | Range | And | Or | Not
 
+NOTHING = Or(())
+"""What no passage meets."""
+
 PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -79,36 +88,154 @@ def fits(value: Any, kind: str) -> bool:
     return isinstance(value, PYTHON_TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
-def check_filter(where: Filter, fields: Mapping[str, FieldType]) -> None:
-    """Refuse what the store cannot answer, whatever the backend.
+def holds(kind: str, value: Value) -> bool:
+    """Whether a number that fits its type is within what a column of that type holds."""
+    if isinstance(value, str):
+        return True
+    return abs(value) <= LARGEST_INT if kind == "int" else math.isfinite(_nearest_float(value))
+
+
+def fit_filter(where: Filter, fields: Mapping[str, FieldType], depth: int = 0) -> Filter:
+    """The same condition with values that the fields' columns can hold, so that every backend compares alike.
+
+    A number is compared by its value: on a field of whole numbers ``> 2001.5`` is ``>= 2002``, and nothing
+    equals what lies beyond the column's range, while everything is below or above it.
+
+    Args:
+        where: as asked.
+        fields: the store's fields with their types; ``id`` is known besides.
+        depth: of ``where`` in the filter that was asked; 0 for the whole.
 
     Raises:
         SettingsError: an unknown field, a value of another type than the field, a range over something that
-            is no number, or a thing that is no condition.
+            is no number, a thing that is no condition, or conditions nested too deep.
     """
+    if depth > DEEPEST:
+        raise SettingsError(f"filter: nested more than {DEEPEST} deep; say it with fewer brackets")
     if isinstance(where, And | Or):
-        for part in where.parts:
-            check_filter(part, fields)
-        return
+        return type(where)(tuple(fit_filter(part, fields, depth + 1) for part in where.parts))
     if isinstance(where, Not):
-        check_filter(where.part, fields)
-        return
+        return Not(fit_filter(where.part, fields, depth + 1))
     if not isinstance(where, Eq | In | Range):
-        raise SettingsError(f"filter {where!r}: not a condition; use Eq, In, Range, And, Or or Not")
+        raise SettingsError(f"filter {shown(where)}: not a condition; use Eq, In, Range, And, Or or Not")
     known: dict[str, str] = {"id": "str", **fields}
     if where.field not in known:
-        raise SettingsError(f"filter: no field {where.field!r}{did_you_mean(where.field, list(known))}")
+        name = str(where.field)[:LONGEST_SHOWN]
+        raise SettingsError(f"filter: no field {shown(where.field)}{did_you_mean(name, list(known))}")
     kind = known[where.field]
     if isinstance(where, Range):
-        bounds = (where.above, where.at_least, where.below, where.at_most)
-        if kind not in ("int", "float"):
-            raise SettingsError(f"filter: {where.field} is a {kind}; <, <=, > and >= compare numbers")
-        if any(one is not None and not (fits(one, "float") and math.isfinite(one)) for one in bounds):
-            raise SettingsError(f"filter: {where.field}: its bounds must be finite numbers, not {bounds}")
-        return
-    for value in (where.value,) if isinstance(where, Eq) else where.values:
-        if not fits(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
-            raise SettingsError(f"filter: {where.field} is a {kind}, {value!r} is none")
+        return _fitted_range(where, kind)
+    asked = (where.value,) if isinstance(where, Eq) else where.values
+    held = [one for value in asked if (one := _fitted_value(where.field, kind, value)) is not None]
+    if isinstance(where, Eq):
+        return Eq(where.field, held[0]) if held else NOTHING
+    return In(where.field, tuple(held))
+
+
+def _fitted_value(field: str, kind: str, value: Value) -> Value | None:
+    """The value as its column would hold it; None where no column value equals it."""
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not fits(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
+        raise SettingsError(f"filter: {field} is a {kind}, {shown(value)} is none")
+    if isinstance(value, str):
+        return value if is_unicode(value) else None
+    if kind == "int":
+        return value if holds(kind, value) else None
+    if kind == "float":
+        near = _nearest_float(value)
+        return near if near == value else None
+    return value
+
+
+def _fitted_range(where: Range, kind: str) -> Filter:
+    """The range with at most one bound at each end, of the column's own type."""
+    if kind not in ("int", "float"):
+        raise SettingsError(f"filter: {where.field} is a {kind}; <, <=, > and >= compare numbers")
+    bounds = (where.above, where.at_least, where.below, where.at_most)
+    for one in bounds:
+        if one is not None and not (fits(one, "float") and (isinstance(one, int) or math.isfinite(one))):
+            raise SettingsError(f"filter: {where.field}: its bounds must be finite numbers, not {shown(one)}")
+    lows = [
+        (one, strict) for one, strict in ((where.above, True), (where.at_least, False)) if one is not None
+    ]
+    highs = [
+        (one, strict) for one, strict in ((where.below, True), (where.at_most, False)) if one is not None
+    ]
+    low = max(lows, default=None)  # of equal bounds the strict one is the narrower
+    high = min(highs, key=lambda one: (one[0], not one[1]), default=None)
+    return (_int_range if kind == "int" else _float_range)(where.field, low, high)
+
+
+Bound = tuple[float, bool]
+"""A number, and whether it is itself left out."""
+
+
+def _int_range(field: str, low: Bound | None, high: Bound | None) -> Filter:
+    first = last = None
+    if low is not None:
+        first = math.floor(low[0]) + 1 if low[1] else math.ceil(low[0])
+        if first > LARGEST_INT:
+            return NOTHING
+        first = first if first > -LARGEST_INT else None
+    if high is not None:
+        last = math.ceil(high[0]) - 1 if high[1] else math.floor(high[0])
+        if last < -LARGEST_INT:
+            return NOTHING
+        last = last if last < LARGEST_INT else None
+    return Range(field, at_least=first, at_most=last)
+
+
+def _float_range(field: str, low: Bound | None, high: Bound | None) -> Filter:
+    # A whole number may lie between two floats: its nearest one is then on one side of it for sure.
+    if low is not None:
+        near = _nearest_float(low[0])
+        if near == math.inf:
+            return NOTHING
+        strict = low[1] if near == low[0] else near < low[0]
+        low = None if near == -math.inf else (near, strict)
+    if high is not None:
+        near = _nearest_float(high[0])
+        if near == -math.inf:
+            return NOTHING
+        strict = high[1] if near == high[0] else near > high[0]
+        high = None if near == math.inf else (near, strict)
+    return Range(
+        field,
+        above=low[0] if low is not None and low[1] else None,
+        at_least=low[0] if low is not None and not low[1] else None,
+        below=high[0] if high is not None and high[1] else None,
+        at_most=high[0] if high is not None and not high[1] else None,
+    )
+
+
+def _nearest_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut where it is long: what a request holds may have any size."""
+    # A whole number of more than 4,300 digits has no text in Python.
+    text = value if isinstance(value, str) else "a huge number" if _is_huge(value) else repr(value)
+    if len(text) > LONGEST_SHOWN:
+        text = f"{text[: LONGEST_SHOWN - 3]}..."
+    return repr(text) if isinstance(value, str) else text
+
+
+def _is_huge(value: object) -> bool:
+    return isinstance(value, int) and abs(value) >= 10**LONGEST_SHOWN
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: half of a surrogate pair, which JSON can name, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def meets(where: Filter, row: Mapping[str, Any]) -> bool:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index.batch import infer_fields, shard_batches
-from ernie_search.index.codecs import TokenCodec, train_codec
+from ernie_search.index.codecs import train_codec
 from ernie_search.index.opening import lance_folder, open_index
 from ernie_search.index.spec import FieldType, spec_for
 from ernie_search.index.store import Store
-from ernie_search.shards import read_manifest, read_shard
+from ernie_search.index.stored_tokens import TokenCodec
+from ernie_search.shards import PIECE, read_manifest, read_shard
 
 SAMPLE_TOKENS = 100_000
 """Token vectors that a codec is trained on; more change its centroids little (k-means, 64 a centroid)."""
@@ -127,8 +128,8 @@ def load(
 
 
 def _is_there(store: Store, batch: pa.RecordBatch) -> bool:
-    """Whether the store has all these passages with these words and fields."""
-    names = ["id", "title", "text", "fields"]
+    """Whether the store has all these passages with these words, fields and places in their documents."""
+    names = ["id", "title", "text", "fields", *PIECE]
     try:
         found = store.fetch(batch.column("id").to_pylist(), names)
     except IndexStateError:  # it lacks one of them

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
 from ernie_search.index import lance_upkeep as upkeep
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import TokenCodec, codec
-from ernie_search.index.filters import Filter, check_filter
+from ernie_search.index.codecs import codec
+from ernie_search.index.filters import Filter, fit_filter
 from ernie_search.index.id_map import Seen
 from ernie_search.index.lance_parts import read_codec, word_index, write_codec
 from ernie_search.index.lance_reader import LanceReader, lance_errors
@@ -28,6 +28,7 @@ from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
 from ernie_search.index.store import Store, StoreMode, StoreStats
+from ernie_search.index.stored_tokens import TokenCodec
 
 
 class LanceStore(Store):
@@ -53,13 +54,23 @@ class LanceStore(Store):
         self._release = weakref.finalize(self, os.close, lock)
 
     @classmethod
-    def open(cls, folder: Path, mode: StoreMode = "r", *, check: bool = True) -> "LanceStore":
+    def open(
+        cls,
+        folder: Path,
+        mode: StoreMode = "r",
+        *,
+        check: bool = True,
+        known: Mapping[str, tuple[int, str]] | None = None,
+    ) -> "LanceStore":
         """Open a store.
 
         Args:
             folder: of the store.
             mode: "r" or "w".
-            check: read every file and compare its SHA-256; without it, damage may go unnoticed.
+            check: read every file and compare its SHA-256; without it only those that say what the store
+                is, as LanceDB does not survive every damage there, and other damage may go unnoticed.
+            known: files of an earlier commit that were checked before, with their sizes and SHA-256; they are
+                not read again.
 
         Raises:
             IndexStateError: no store, a damaged one, or another writer is at work.
@@ -74,7 +85,7 @@ class LanceStore(Store):
         try:
             if mode == "w":
                 commit = on_disk.read_commit(folder)
-            problems = on_disk.damaged_files(folder, commit) if check else []
+            problems = on_disk.damaged_files(folder, commit, all_of_them=check, known=known)
             if not problems:
                 if mode == "w":
                     on_disk.roll_back(folder, commit)
@@ -87,7 +98,7 @@ class LanceStore(Store):
             raise
         if store is None:  # a writer pruned between our two looks: begin again, at its commit
             os.close(lock)
-            return cls.open(folder, mode, check=check)
+            return cls.open(folder, mode, check=check, known=known)
         if mode == "w" and commit.pruning:
             upkeep.remove_unneeded(store)
         return store
@@ -178,12 +189,11 @@ class LanceStore(Store):
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
         """See ``Store``."""
         self._writing()
-        check_delete(ids, where)
+        named = check_delete(ids, where)
         if where is not None:
-            check_filter(where, self.spec.fields)
-            condition = to_sql(where)
-        elif ids:
-            condition = one_of(list(ids))
+            condition = to_sql(fit_filter(where, self.spec.fields))
+        elif named:
+            condition = one_of(named)
         else:
             return 0
         with Change(self):
@@ -220,29 +230,27 @@ class LanceStore(Store):
     ) -> list[Ranking]:
         """See ``Store``."""
         vectors = check_vectors(dense, self.spec.dim, k)
-        self._reading(where)
-        return self.reader.nearest(vectors, k, where, exact)
+        return self.reader.nearest(vectors, k, self._reading(where), exact)
 
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
         """See ``Store``."""
         check_texts(texts, k)
-        self._reading(where)
-        return [self.reader.bm25(text, k, where) for text in texts]
+        fitted = self._reading(where)
+        return [self.reader.bm25(text, k, fitted) for text in texts]
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """See ``Store``."""
-        self._reading(None)
+        self._reading()
         return self.reader.fetch(ids, self.columns(columns))
 
     def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
         """See ``Store``."""
-        self._reading(where)
-        yield from self.reader.scan(self.columns(columns), where)
+        fitted = self._reading(where)
+        yield from self.reader.scan(self.columns(columns), fitted)
 
     def count(self, where: Filter | None = None) -> int:
         """See ``Store``."""
-        self._reading(where)
-        return self.reader.count(where)
+        return self.reader.count(self._reading(where))
 
     def stats(self) -> StoreStats:
         """See ``Store``."""
@@ -327,12 +335,12 @@ class LanceStore(Store):
         if self.mode != "w":
             raise SettingsError(f'{self.folder}: opened for reading; open it with mode "w" to change it')
 
-    def _reading(self, where: Filter | None) -> None:
+    def _reading(self, where: Filter | None = None) -> Filter | None:
+        """Refuse what cannot be read; the filter as the columns can meet it."""
         if not self._release.alive:
             raise IndexStateError(f"{self.folder}: this store is closed; open it again")
-        if where is not None:
-            check_filter(where, self.spec.fields)
         self._watch.check()
+        return None if where is None else fit_filter(where, self.spec.fields)
 
     def _counted_tokens(self) -> int:
         parts = self.scan(["token_count"])

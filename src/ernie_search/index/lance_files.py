@@ -22,7 +22,7 @@ from typing import Any
 from ernie_search.errors import IndexStateError
 from ernie_search.files import atomic_write, fingerprint, fsync_directory, sha256_file, storage_errors
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when a store written by an older version can no longer be read."""
 STORE, COMMITS, LOCK, CODEC = "store.json", "commits", "writer.lock", "codec.npz"
 TABLE = "passages"
@@ -62,6 +62,20 @@ def is_store(folder: Path) -> bool:
     return (folder / STORE).is_file()
 
 
+def check_kinds(folder: Path) -> None:
+    """Refuse a folder where one of a store's files belongs, and the other way round.
+
+    Raises:
+        IndexStateError: naming it.
+    """
+    for name in (STORE, LOCK, CODEC):
+        if (folder / name).is_dir():
+            raise IndexStateError(f"{folder / name}: is a folder, where a file belongs; move it away")
+    for name in (COMMITS, DATA):
+        if (folder / name).is_file():
+            raise IndexStateError(f"{folder / name}: is a file, where a folder belongs; move it away")
+
+
 def read_commit(folder: Path) -> Commit:
     """The commit that counts.
 
@@ -69,29 +83,36 @@ def read_commit(folder: Path) -> Commit:
         IndexStateError: there is no store, or its own files are damaged.
     """
     pointer = folder / STORE
+    check_kinds(folder)
     if not pointer.is_file():
         raise IndexStateError(
             f"{folder}: no {STORE}, so not a store; make one with: ernie-search index build"
         )
     value = _whole_json(pointer)
     if value.get("format") != FORMAT:
-        raise IndexStateError(f"{pointer}: format {value.get('format')!r}, this version reads {FORMAT}")
+        raise IndexStateError(
+            f"{pointer}: format {value.get('format')!r}, this version reads {FORMAT}; "
+            "build the store again, from its shards if they are there: ernie-search index build SHARDS"
+        )
     if value.pop("check", "") != fingerprint(value):
         raise IndexStateError(
             f"{pointer}: its bytes changed since it was written; restore the store from a copy"
         )
-    path = commit_path(folder, int(value["commit"]))
     try:
-        raw = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raw = b""
-    if hashlib.sha256(raw).hexdigest() != value["sha256"]:
-        if int(_whole_json(pointer).get("commit", 0)) != int(value["commit"]):
-            return read_commit(folder)  # a writer committed between our two looks
-        raise IndexStateError(f"{path}: missing, or its bytes changed; restore the store from a copy")
-    content = json.loads(raw)
-    files = {name: (int(size), str(digest)) for name, (size, digest) in content.pop("files").items()}
-    return Commit(**content, files=files)
+        path = commit_path(folder, int(value["commit"]))
+        try:
+            raw = path.read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raw = b""
+        if hashlib.sha256(raw).hexdigest() != value["sha256"]:
+            if int(_whole_json(pointer).get("commit", 0)) != int(value["commit"]):
+                return read_commit(folder)  # a writer committed between our two looks
+            raise IndexStateError(f"{path}: missing, or its bytes changed; restore the store from a copy")
+        content = json.loads(raw)
+        files = {name: (int(size), str(digest)) for name, (size, digest) in content.pop("files").items()}
+        return Commit(**content, files=files)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # whole, but not written by us
+        raise IndexStateError(f"{pointer}: not a store's ({error}); restore the store from a copy") from error
 
 
 def write_commit(folder: Path, commit: Commit) -> None:
@@ -132,12 +153,29 @@ def checksums(folder: Path, known: Mapping[str, tuple[int, str]]) -> dict[str, t
     return found
 
 
-def damaged_files(folder: Path, commit: Commit) -> list[str]:
-    """A line for every file of a commit that is missing or has other bytes than were written."""
+def damaged_files(
+    folder: Path,
+    commit: Commit,
+    *,
+    all_of_them: bool = True,
+    known: Mapping[str, tuple[int, str]] | None = None,
+) -> list[str]:
+    """A line for every file of a commit that is missing or has other bytes than were written.
+
+    Args:
+        folder: of the store.
+        commit: whose files.
+        all_of_them: without it only those that are read to open a store, and not what it holds.
+        known: files that were checked before, with their sizes and SHA-256; files never change.
+    """
+    files = {
+        name: entry
+        for name, entry in commit.files.items()
+        if (all_of_them or name == CODEC or name.startswith(f"{DATA}/_versions/"))
+        and (known or {}).get(name) != entry
+    }
     with ThreadPoolExecutor(HASH_THREADS) as threads:
-        problems = threads.map(
-            lambda item: _problem(folder, item[0], item[1], commit.pruning), commit.files.items()
-        )
+        problems = threads.map(lambda item: _problem(folder, item[0], item[1], commit.pruning), files.items())
         return [one for one in problems if one is not None]
 
 
@@ -149,7 +187,8 @@ def roll_back(folder: Path, commit: Commit) -> None:
                 (folder / name).unlink()
         for place in (folder, folder / COMMITS):
             for leftover in place.glob(".*.tmp"):
-                leftover.unlink()
+                if leftover.is_file():
+                    leftover.unlink()
 
 
 def held_since(folder: Path, current: Commit) -> float | None:
@@ -159,7 +198,7 @@ def held_since(folder: Path, current: Commit) -> float | None:
     """
     oldest: float | None = None
     for path in sorted((folder / COMMITS).glob("*.json")):
-        if path == commit_path(folder, current.number):
+        if path == commit_path(folder, current.number) or not path.is_file():
             continue
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -180,6 +219,7 @@ def lock_for_writing(folder: Path) -> int:
         IndexStateError: another writer is at work.
     """
     with storage_errors(folder):
+        check_kinds(folder)
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -232,7 +272,7 @@ class Watch:
     def _look(self, name: str) -> tuple[int, int, int] | None:
         try:
             found = os.stat(self._folder / name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return found.st_size, found.st_mtime_ns, found.st_ino
 
@@ -252,8 +292,11 @@ def _problem(folder: Path, name: str, expected: tuple[int, str], pruning: bool) 
             return f"{path}: holds {size} bytes, {expected[0]} were written"
         if sha256_file(path) != expected[1]:
             return f"{path}: its bytes changed since it was written (SHA-256 differs)"
-    except (FileNotFoundError, IsADirectoryError):  # also where a writer prunes it while we look
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        # Also where a writer prunes it while we look.
         return None if pruning else f"{path}: this file is missing"
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
     return None
 
 

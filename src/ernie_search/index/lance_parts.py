@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ernie_search.files import atomic_write
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.lance_files import CODEC
 from ernie_search.index.lance_reader import ann_for, partitions_for
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.stored_tokens import TokenCodec
 
 SMALLEST_TRAINED = 256
 """LanceDB trains product codes on at least so many vectors."""

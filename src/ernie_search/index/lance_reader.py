@@ -46,6 +46,10 @@ CODES = {"ivf_hnsw_sq": "int8", "ivf_sq": "int8", "ivf_pq": "product codes", "iv
 """What each approximate index compares; LanceDB scores the best again with the full vectors."""
 
 
+PANICS = ("PanicException", "RustPanic")
+"""What pyo3 makes of a panic; the first where it was awaited, the second where it was not."""
+
+
 class LanceReader:
     """What a table holds at the version it was opened at; made anew after a change."""
 
@@ -251,7 +255,12 @@ def lance_errors(folder: Path) -> Iterator[None]:
             yield
     except (ErnieSearchError, GeneratorExit):
         raise
-    except (RuntimeError, OSError, ValueError, pa.ArrowException) as error:
+    except BaseException as error:
+        # A panic of its Rust code is an exception of a class that nobody can import, Exception or not.
+        if not isinstance(error, RuntimeError | OSError | ValueError | pa.ArrowException) and (
+            type(error).__name__ not in PANICS
+        ):
+            raise
         reason = str(error).partition("\n")[0][:300]
         raise IndexStateError(
             f"{folder}: LanceDB could not go on ({reason}); run: ernie-search index verify {folder}"

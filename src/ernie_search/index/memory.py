@@ -1,23 +1,19 @@
 """The exact index in memory: one matrix product finds the best passages of a small corpus."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError
 from ernie_search.files import JSON
+from ernie_search.index.bm25 import WordIndex, check_texts
 from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices, check_vectors
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Hit, Passage
 from ernie_search.words import words
-
-if TYPE_CHECKING:
-    from ernie_search.index.bm25 import WordIndex
 
 
 class MemoryIndex:
@@ -33,6 +29,8 @@ class MemoryIndex:
         self._titles: list[str] = []
         self._texts: list[str] = []
         self._fields: list[str] = []
+        self._parents: list[str | None] = []
+        self._starts: list[int | None] = []
         token_dim = manifest.token_dim if manifest.with_tokens else 0
         self._dense: NDArray[np.float32] = np.empty((manifest.passages, manifest.dim), dtype=np.float32)
         self._tokens: NDArray[np.float16] = np.empty((manifest.tokens, token_dim), dtype=np.float16)
@@ -49,13 +47,13 @@ class MemoryIndex:
             self._titles += shard.titles
             self._texts += shard.texts
             self._fields += shard.fields
+            self._parents += shard.parents
+            self._starts += shard.starts
             row, token = stop, token_stop
         self._longest = longest(self._dense)
         self._words: WordIndex | None = None
         self._rows = {passage: place for place, passage in enumerate(self._ids)}
-        # The plain word test first: most corpora have no pieces, and JSON takes its time.
-        pieces = (json.loads(text) for text in self._fields if '"parent"' in text)
-        self._has_parents = any("parent" in fields for fields in pieces)
+        self._has_parents = any(parent is not None for parent in self._parents)
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = True) -> "MemoryIndex":
@@ -115,8 +113,6 @@ class MemoryIndex:
         Raises:
             SettingsError, DataError: see ``check_texts``.
         """
-        from ernie_search.index.bm25 import WordIndex, check_texts  # which uses ``top_rows``
-
         check_texts(texts, k)
         if self._words is None:
             pairs = zip(self._titles, self._texts, strict=True)
@@ -130,7 +126,10 @@ class MemoryIndex:
         for ranking in self.nearest(dense, k):
             pairs = zip(self.get(ranking.ids), ranking.scores.tolist(), strict=True)
             results.append(
-                [Hit(p.id, score, p.text, p.title, p.fields, {"dense": score}) for p, score in pairs]
+                [
+                    Hit(p.id, score, p.text, p.title, p.fields, {"dense": score}, p.id, p.parent, p.start)
+                    for p, score in pairs
+                ]
             )
         return results
 
@@ -164,17 +163,24 @@ class MemoryIndex:
             IndexStateError: an id is unknown.
         """
         return [
-            Passage(self._ids[row], self._texts[row], self._titles[row], JSON.decode(self._fields[row]))
+            Passage(
+                self._ids[row],
+                self._texts[row],
+                self._titles[row],
+                JSON.decode(self._fields[row]),
+                self._parents[row],
+                self._starts[row],
+            )
             for row in self._places(ids)
         ]
 
     def parents(self, ids: Sequence[str]) -> list[str]:
         """The document that each passage is a piece of; its own id where it stands alone."""
-        found = []
-        for row in self._places(ids):
-            fields = json.loads(self._fields[row]) if '"parent"' in self._fields[row] else {}
-            found.append(str(fields.get("parent", self._ids[row])))
-        return found
+        places = self._places(ids)
+        return [
+            one if (parent := self._parents[row]) is None else parent
+            for one, row in zip(ids, places, strict=True)
+        ]
 
     def stats(self) -> IndexStats:
         """Counts and sizes."""
@@ -198,15 +204,3 @@ class MemoryIndex:
             return [self._rows[one] for one in ids]
         except KeyError as error:
             raise IndexStateError(f"no passage {error.args[0]!r} in this index of {len(self)}") from None
-
-
-def top_rows(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Places of the ``k`` highest of ``scores (N,)``, best first, equal ones in the order they stand."""
-    if k < len(scores):
-        cut = np.partition(scores, len(scores) - k)[len(scores) - k]
-        above = np.flatnonzero(scores > cut)
-        # Of those that tie at the cut, the first ones: argpartition alone would take any of them.
-        rows = np.concatenate([above, np.flatnonzero(scores == cut)[: k - len(above)]])
-    else:
-        rows = np.arange(len(scores))
-    return rows[np.argsort(-scores[rows], kind="stable")]

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import SettingsError
 from ernie_search.index.bm25 import WordIndex, check_texts
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.exact import ExactVectors
-from ernie_search.index.filters import Filter, check_filter, meets
+from ernie_search.index.filters import Filter, fit_filter, is_unicode, meets, shown
 from ernie_search.index.int8_vectors import Int8Vectors
 from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.rows import column_of, row_schema, to_rows
 from ernie_search.index.spec import IndexSpec
 from ernie_search.index.store import Store, StoreStats, in_order
+from ernie_search.index.stored_tokens import TokenCodec
 
 
 class MemoryStore(Store):
@@ -40,8 +40,8 @@ class MemoryStore(Store):
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
         """See ``Store``."""
-        check_delete(ids, where)
-        gone = set(ids or ()) if where is None else set(self._allowed(where))
+        named = check_delete(ids, where)
+        gone = set(named) if where is None else set(self._allowed(where))
         kept = [one not in gone for one in self._table["id"].to_pylist()]
         self._replace(self._table.filter(pa.array(kept, pa.bool_())))
         return len(kept) - sum(kept)
@@ -129,14 +129,17 @@ class MemoryStore(Store):
         self._vectors = self._words = self._has_parents = None
 
     def _allowed(self, where: Filter) -> list[str]:
-        check_filter(where, self.spec.fields)
+        fitted = fit_filter(where, self.spec.fields)
         names = ["id", *self.spec.fields]
         rows = zip(*(self._table[column_of(name)].to_pylist() for name in names), strict=True)
-        return [row[0] for row in rows if meets(where, dict(zip(names, row, strict=True)))]
+        return [row[0] for row in rows if meets(fitted, dict(zip(names, row, strict=True)))]
 
 
-def check_delete(ids: Sequence[str] | None, where: Filter | None) -> None:
+def check_delete(ids: Sequence[str] | None, where: Filter | None) -> list[str]:
     """Refuse a deletion of nothing in particular.
+
+    Returns:
+        Those ids that a passage can have; none where there is a filter.
 
     Raises:
         SettingsError: both or neither are given, or one string where a list belongs.
@@ -144,4 +147,5 @@ def check_delete(ids: Sequence[str] | None, where: Filter | None) -> None:
     if (ids is None) == (where is None):
         raise SettingsError("delete takes ids or a filter, one of them")
     if isinstance(ids, str):
-        raise SettingsError(f"delete takes a list of ids, not the string {ids!r}; put it in brackets")
+        raise SettingsError(f"delete takes a list of ids, not the string {shown(ids)}; put it in brackets")
+    return [one for one in ids or () if is_unicode(one)]

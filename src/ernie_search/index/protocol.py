@@ -65,7 +65,7 @@ class Index(Protocol):
 
     @property
     def has_parents(self) -> bool:
-        """Whether any passage is a piece of a longer document (``fields["parent"]``)."""
+        """Whether any passage is a piece of a longer document (its ``parent``)."""
 
     def __len__(self) -> int:
         """Passages held."""

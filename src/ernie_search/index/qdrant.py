@@ -23,8 +23,8 @@ except ModuleNotFoundError as error:
     raise SettingsError("Qdrant needs its client; install it: pip install 'ernie-search[qdrant]'") from error
 
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import TokenCodec, codec
-from ernie_search.index.filters import Filter, check_filter
+from ernie_search.index.codecs import codec
+from ernie_search.index.filters import Filter, fit_filter, is_unicode
 from ernie_search.index.memory_store import check_delete
 from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.qdrant_collection import in_memory, make_collection, search_params, three_stages
@@ -41,6 +41,7 @@ from ernie_search.index.qdrant_points import (
 from ernie_search.index.rows import to_rows
 from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
 from ernie_search.index.store import FUSED_DEPTH, Store, StoreMode, StoreStats, in_order, until_settled
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.words import words
 
 NOTE = "ernie_search"
@@ -97,7 +98,7 @@ class QdrantStore(Store):
         if not _answer(lambda: client.collection_exists(name), name):
             raise IndexStateError(f"{name}: no such collection; make one with: ernie-search index build")
         noted = (_answer(lambda: client.get_collection(name), name).config.metadata or {}).get(NOTE)
-        if noted is None:
+        if not isinstance(noted, dict):
             raise IndexStateError(f"{name}: this collection was not made by ernie-search; choose another")
         found = make_spec(**noted)
         if spec is not None:
@@ -130,12 +131,12 @@ class QdrantStore(Store):
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
         """See ``Store``."""
         self._writing()
-        check_delete(ids, where)
+        named = check_delete(ids, where)
         selector: Any
         if where is not None:
-            count, selector = self.count(where), models.FilterSelector(filter=to_filter(where))
+            count, selector = self.count(where), models.FilterSelector(filter=self._condition(where))
         else:
-            points = [point_id(one) for one in dict.fromkeys(ids or ())]
+            points = [point_id(one) for one in dict.fromkeys(named)]
             if not points:
                 return 0
             count = len(self._ask(lambda: self._client.retrieve(self._name, points, with_payload=False)))
@@ -168,8 +169,7 @@ class QdrantStore(Store):
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
         """See ``Store``."""
         check_texts(texts, k)
-        if where is not None:
-            check_filter(where, self.spec.fields)
+        self._condition(where)  # refused also where no text has a word
         total = len(self)
         none = Ranking([], np.zeros(0, np.float32))
         return [
@@ -206,9 +206,7 @@ class QdrantStore(Store):
         vectors = check_vectors(dense, self.spec.dim, k)
         if not self.has_tokens:
             raise IndexStateError(f"{self._name}: holds no token matrices; index again with tokens")
-        if where is not None:
-            check_filter(where, self.spec.fields)
-        condition = None if where is None else to_filter(where)
+        condition = self._condition(where)
         found = self._ask(
             lambda: three_stages(self._client, self._name, vectors[0], text, tokens, k, candidates, condition)
         )
@@ -220,7 +218,7 @@ class QdrantStore(Store):
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """See ``Store``."""
         names = self.columns(columns)
-        points = [point_id(one) for one in dict.fromkeys(ids)]
+        points = [point_id(one) for one in dict.fromkeys(ids) if is_unicode(one)]
         found = []
         for start in range(0, len(points), PIECE):
             piece = points[start : start + PIECE]
@@ -235,9 +233,7 @@ class QdrantStore(Store):
     def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
         """See ``Store``."""
         names = self.columns(columns)
-        if where is not None:
-            check_filter(where, self.spec.fields)
-        condition = None if where is None else to_filter(where)
+        condition = self._condition(where)
         offset: Any = None
         while True:
             points, offset = self._ask(
@@ -257,9 +253,7 @@ class QdrantStore(Store):
 
     def count(self, where: Filter | None = None) -> int:
         """See ``Store``."""
-        if where is not None:
-            check_filter(where, self.spec.fields)
-        condition = None if where is None else to_filter(where)
+        condition = self._condition(where)
         return self._ask(lambda: self._client.count(self._name, condition, exact=True)).count
 
     def stats(self) -> StoreStats:
@@ -298,9 +292,7 @@ class QdrantStore(Store):
         total: int,
         params: models.SearchParams | None,
     ) -> Ranking:
-        if where is not None:
-            check_filter(where, self.spec.fields)
-        condition = None if where is None else to_filter(where)
+        condition = self._condition(where)
 
         def ask(limit: int) -> tuple[list[str], list[float]]:
             points = self._ask(
@@ -317,6 +309,9 @@ class QdrantStore(Store):
             return [str((one.payload or {})["id"]) for one in points], [one.score for one in points]
 
         return until_settled(ask, k, total)
+
+    def _condition(self, where: Filter | None) -> models.Filter | None:
+        return None if where is None else to_filter(fit_filter(where, self.spec.fields))
 
     def _vectors_of(self, names: Sequence[str]) -> list[str] | bool:
         return [name for name in (DENSE, TOKENS) if name in names] or False

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from qdrant_client import models
 
+from ernie_search.errors import SettingsError
 from ernie_search.index.bm25 import K1, B
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.words import words
 
 DENSE, TOKENS, WORDS = "dense", "tokens", "words"
@@ -106,11 +107,19 @@ def to_filter(where: Filter) -> models.Filter:
         return (
             models.Filter(should=[_equal(key, one) for one in where.values]) if where.values else _nothing()
         )
-    bounds = models.Range(gt=where.above, gte=where.at_least, lt=where.below, lte=where.at_most)
-    if all(one is None for one in (where.above, where.at_least, where.below, where.at_most)):
+    bounds = (where.above, where.at_least, where.below, where.at_most)
+    if all(one is None for one in bounds):
         # A range without bounds asks only that the number is there.
         return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key))])
-    return models.Filter(must=[models.FieldCondition(key=key, range=bounds)])
+    for one in bounds:
+        if one is not None and float(one) != one:
+            raise SettingsError(
+                f"filter: {where.field}: Qdrant compares numbers as floats, and {one} is none; "
+                "choose a bound below 2**53"
+            )
+    above, at_least, below, at_most = bounds
+    span = models.Range(gt=above, gte=at_least, lt=below, lte=at_most)
+    return models.Filter(must=[models.FieldCondition(key=key, range=span)])
 
 
 def _equal(key: str, value: Value) -> models.FieldCondition:

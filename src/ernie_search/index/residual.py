@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index.codecs import StoredTokens, check_matrix, row_offsets
 from ernie_search.index.kmeans import kmeans, nearest
+from ernie_search.index.stored_tokens import StoredTokens, check_matrix, row_offsets
 
 BUCKETS = 4
 """Two bits."""

@@ -1,6 +1,7 @@
 """Rows as stores keep them: a batch that was checked, its tokens in the store's format, its fields typed."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search.errors import DataError, IndexStateError
-from ernie_search.index.codecs import TokenCodec
-from ernie_search.index.filters import fits
+from ernie_search.index.filters import fits, holds, shown
 from ernie_search.index.spec import IndexSpec, check_same_model
+from ernie_search.index.stored_tokens import TokenCodec
+from ernie_search.shards import PIECE
 from ernie_search.words import words
 
 ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 REQUIRED = ("id", "text", "dense")
-LARGEST = 2**63
-"""Arrow's and SQL's integers end here; JSON's do not."""
 
 
 def column_of(field: str) -> str:
@@ -32,6 +32,7 @@ def row_schema(spec: IndexSpec) -> pa.Schema:
         "text": pa.string(),
         "fields": pa.string(),
         "parent": pa.string(),
+        "start": pa.int64(),
         "words": pa.string(),
         "dense": pa.list_(pa.float32(), spec.dim),
         "token_count": pa.int32(),
@@ -46,7 +47,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
     """A batch as the rows to store.
 
     Args:
-        batch: see ``make_batch``; ``title`` and ``fields`` may be missing.
+        batch: see ``make_batch``; ``title``, ``fields``, ``parent`` and ``start`` may be missing.
         spec: of the store.
         codec: of its token matrices; None where it holds none.
 
@@ -68,6 +69,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
         "title": _strings(batch, "title", ""),
         "text": _strings(batch, "text", ""),
         "fields": _strings(batch, "fields", "{}"),
+        **{name: _nullable(batch, name) for name in PIECE},
     }
     for place, (one, title, text) in enumerate(
         zip(columns["id"], columns["title"], columns["text"], strict=True)
@@ -76,7 +78,6 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
             raise DataError(f"passage {place + 1} ({one!r}): no text; remove it or give it one")
     columns["dense"] = _dense(batch, columns["id"], spec)
     decoded = [_object(one, text) for one, text in zip(columns["id"], columns["fields"], strict=True)]
-    columns["parent"] = [None if (one := row.get("parent")) is None else str(one) for row in decoded]
     full = (
         f"{title} {text}" if title else text
         for title, text in zip(columns["title"], columns["text"], strict=True)
@@ -113,6 +114,10 @@ def _strings(batch: pa.RecordBatch, name: str, default: str) -> list[str]:
     if name not in batch.schema.names:
         return [default] * batch.num_rows
     return [default if one is None else one for one in batch.column(name).to_pylist()]
+
+
+def _nullable(batch: pa.RecordBatch, name: str) -> list[Any]:
+    return list(batch.column(name).to_pylist()) if name in batch.schema.names else [None] * batch.num_rows
 
 
 def _dense(batch: pa.RecordBatch, ids: list[str], spec: IndexSpec) -> pa.Array:
@@ -172,10 +177,10 @@ def _object(one: str, text: str) -> dict[str, Any]:
 
 
 def _typed(one: str, name: str, kind: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if not fits(value, kind) or (kind == "int" and abs(value) >= LARGEST):
-        raise DataError(
-            f"passage {one!r}: field {name} is {value!r}, which is no {kind}; mend it or its type"
-        )
-    return float(value) if kind == "float" else value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None  # JSON has no NaN; filters of two backends would take it for different things
+    if fits(value, kind) and holds(kind, value):
+        return float(value) if kind == "float" else value
+    raise DataError(
+        f"passage {one!r}: field {name} is {shown(value)}, which is no {kind}; correct it or its type"
+    )

@@ -12,6 +12,9 @@ from ernie_search.shards import Manifest
 FieldType = Literal["str", "int", "float", "bool"]
 """What a field that filters can ask for may be."""
 
+LARGEST_INT = 2**63 - 1
+"""Arrow's and SQL's integers end here, and at its negative; JSON's and Python's do not."""
+
 TokenFormat = Literal["none", "fp32", "fp16", "int8", "2bit"]
 """How token matrices are stored; see ``codecs``."""
 
@@ -24,8 +27,8 @@ vectors; lists of 8-bit vectors, or of product codes."""
 
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-RESERVED = ("id", "title", "text", "dense", "tokens")
-"""Columns of every passage; a field of such a name would be ambiguous in a filter."""
+RESERVED = ("id", "title", "text")
+"""What every passage has besides its fields; in a filter a field of such a name would be taken for that."""
 
 
 class QdrantSettings(BaseModel):

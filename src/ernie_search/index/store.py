@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.files import JSON, did_you_mean
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import Filter
 from ernie_search.index.fuse import reciprocal_rank
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices
-from ernie_search.index.rows import row_schema
+from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.stored_tokens import TokenCodec
+from ernie_search.shards import PIECE
 from ernie_search.types import Hit, Passage
 
 StoreMode = Literal["r", "w"]
@@ -90,7 +91,7 @@ class Store(ABC):
         """Remove passages by id (unknown ones are no error) or by filter; the number removed.
 
         Raises:
-            SettingsError: both or neither are given, or see ``check_filter``.
+            SettingsError: both or neither are given, or see ``fit_filter``.
         """
 
     @abstractmethod
@@ -125,7 +126,7 @@ class Store(ABC):
             exact: compare with every vector, also where there is an approximate index.
 
         Raises:
-            SettingsError, DataError, IndexStateError: see ``check_vectors`` and ``check_filter``.
+            SettingsError, DataError, IndexStateError: see ``check_vectors`` and ``fit_filter``.
         """
 
     @abstractmethod
@@ -133,7 +134,7 @@ class Store(ABC):
         """Ids and BM25 scores of the ``k`` best for each text; only passages that share a word with it.
 
         Raises:
-            SettingsError: ``k`` below 1, or see ``check_filter``.
+            SettingsError: ``k`` below 1, or see ``fit_filter``.
             DataError: an empty text.
         """
 
@@ -259,11 +260,12 @@ class Store(ABC):
         Raises:
             IndexStateError: an id is unknown.
         """
-        found = self.fetch(ids, ["id", "title", "text", "fields"])
-        columns = [found[name].to_pylist() for name in ("id", "text", "title", "fields")]
+        names = ["id", "text", "title", "fields", *PIECE]
+        found = self.fetch(ids, names)
+        columns = [found[name].to_pylist() for name in names]
         return [
-            Passage(one, text, title, JSON.decode(fields))
-            for one, text, title, fields in zip(*columns, strict=True)
+            Passage(one, text, title, JSON.decode(fields), parent, start)
+            for one, text, title, fields, parent, start in zip(*columns, strict=True)
         ]
 
     def parents(self, ids: Sequence[str]) -> list[str]:
@@ -294,17 +296,18 @@ class Store(ABC):
         return TokenMatrices(values.astype(np.float16), numbers, stored.offsets)
 
     def columns(self, names: Sequence[str] | None) -> list[str]:
-        """Stored columns by name; fields go by their own names.
+        """Stored columns by name.
+
+        A field goes by its own name; where every passage has a column of that name, that one is meant, and
+        ``field_NAME`` is the field.
 
         Raises:
             SettingsError: an unknown one.
         """
-        known = {
-            (one.removeprefix("field_") if one.startswith("field_") else one): one
-            for one in row_schema(self.spec).names
-        }
+        stored = row_schema(self.spec).names
+        known = {one: column_of(one) for one in self.spec.fields} | {one: one for one in stored}
         if names is None:
-            return list(known.values())
+            return list(stored)
         unknown = [one for one in names if one not in known]
         if unknown:
             raise SettingsError(f"no column {unknown[0]!r}{did_you_mean(unknown[0], list(known))}")
@@ -343,4 +346,13 @@ def until_settled(ask: Callable[[int], tuple[list[str], list[float]]], k: int, t
 
 def _hit(passage: Passage, score: float, scored: dict[str, dict[str, float]]) -> Hit:
     stages = {name: values[passage.id] for name, values in scored.items() if passage.id in values}
-    return Hit(passage.id, score, passage.text, passage.title, passage.fields, stages)
+    return Hit(
+        passage.id,
+        score,
+        passage.text,
+        passage.title,
+        passage.fields,
+        stages,
+        parent=passage.parent,
+        start=passage.start,
+    )

@@ -109,7 +109,7 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
     encoding = searcher.model.encode_joint([question], "query")
     tokenizer, query, ids = searcher.model.tokenizer, encoding.tokens[0], encoding.token_ids[0]
     own = _pieces(tokenizer, question, ids)
-    stored = searcher.index.fetch_tokens([str(hit.fields.get("passage", hit.id)) for hit in hits])
+    stored = searcher.index.fetch_tokens([hit.passage for hit in hits])
     found = []
     for hit, start, stop, common in zip(hits, stored.offsets[:-1], stored.offsets[1:], shared, strict=True):
         rows = stored.values[start:stop]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.index import Index, Store
-from ernie_search.index.codecs import StoredTokens
+from ernie_search.index.stored_tokens import StoredTokens
 from ernie_search.search.fusion import Fusion, weighted
 from ernie_search.search.kernels import Kernel, score_stored
 from ernie_search.search.staged import Staged

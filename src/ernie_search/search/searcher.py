@@ -177,7 +177,7 @@ class Searcher:
         if not self.index.has_tokens:
             return [fallback_words(question, full_text(hit)) for hit in hits]
         query_tokens = self.model.encode_joint([question], "query").tokens[0]
-        stored = self.index.fetch_tokens([str(hit.fields.get("passage", hit.id)) for hit in hits])
+        stored = self.index.fetch_tokens([hit.passage for hit in hits])
         found = []
         for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
             values, ids = stored.values[start:stop], stored.token_ids[start:stop]
@@ -238,8 +238,19 @@ class Searcher:
         hits = []
         for place, passage in enumerate(self.index.get(staged.passages)):
             found, score = staged.ids[place], float(staged.scores[place])
-            fields = passage.fields if found == passage.id else {**passage.fields, "passage": passage.id}
-            hits.append(Hit(found, score, passage.text, passage.title, fields, staged.stages_of(place)))
+            hits.append(
+                Hit(
+                    found,
+                    score,
+                    passage.text,
+                    passage.title,
+                    passage.fields,
+                    staged.stages_of(place),
+                    passage.id,
+                    passage.parent,
+                    passage.start,
+                )
+            )
         return hits
 
 

@@ -70,7 +70,7 @@ class SearchSettings:
         candidates: passages that are re-ranked by late interaction, and that each ranking gives to a fusion;
             any further hits follow in the first stage's order.
         by_parent: a document cut into pieces is one hit, with text and scores of its best piece, whose id is
-            ``fields["passage"]``.
+            ``Hit.passage``.
         where: only passages whose fields meet it, in every stage.
         fusion: for hybrid mode.
         rerank: for hybrid mode: whether late interaction follows, where there are token matrices.

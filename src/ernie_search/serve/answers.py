@@ -23,10 +23,13 @@ class Match(BaseModel):
 
 
 class HitOut(BaseModel):
-    """One hit."""
+    """One hit; of a document in pieces ``passage`` is the best one, at character ``start`` of ``parent``."""
 
     rank: int
     id: str
+    passage: str
+    parent: str | None
+    start: int | None
     score: float
     title: str
     text: str

@@ -67,10 +67,9 @@ class Engine:
             tokenizers = [copy.deepcopy(self.model.tokenizer) for _ in range(2)]
         self._prepared = Prepared(self.model, tokenizers[0], self._lock)
         self._counter, self._counting = tokenizers[1], threading.Lock()
-        if before is not None:
-            self._line, self._crossing = before._line, before._crossing
-        else:
-            self._line, self._crossing = (Line(limits.seconds, limits.queue) for _ in range(2))
+        lines = (Line(limits.seconds, limits.queue) for _ in range(2))
+        self._line: Line = before._line if before is not None else next(lines)
+        self._crossing: Line = before._crossing if before is not None else next(lines)
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe

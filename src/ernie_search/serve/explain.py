@@ -40,7 +40,7 @@ def explain(
             for found in (fallback_words(question, full_text(hit)) for hit in hits)
         ]
     asked = token_spans(model.tokenizer, question, row.token_ids) if row.token_ids is not None else None
-    stored = index.fetch_tokens([str(hit.fields.get("passage", hit.id)) for hit in hits])
+    stored = index.fetch_tokens([hit.passage for hit in hits])
     found = []
     for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
         text, ids = full_text(hit), stored.token_ids[start:stop]
