@@ -14,6 +14,7 @@ from ernie_search.files import (
     fingerprint,
     read_json,
     recover_directory,
+    remembered_sha256,
     remove_unfinished,
     sha256_file,
     write_json,
@@ -106,3 +107,25 @@ def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):
         one.write_text("x")
     remove_unfinished(path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    read = []
+
+    def hashing(path):
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr("ernie_search.files.sha256_file", hashing)
+    path = tmp_path / "file"
+    path.write_text("one")
+    assert remembered_sha256(path) == sha256_file(path)
+    remembered_sha256(path)
+    assert len(read) == 2  # written just now: a change at the same moment would have the same time
+    os.utime(path, (1e9, 1e9))
+    first = remembered_sha256(path)
+    assert remembered_sha256(path) == first == sha256_file(path)
+    assert len(read) == 3
+    path.write_text("two")
+    os.utime(path, (1e9 + 1, 1e9 + 1))
+    assert remembered_sha256(path) == sha256_file(path) != first

@@ -1,6 +1,7 @@
 """All stages for real, over the tiny base: killed at any event, the same call ends with the same weights."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from itertools import pairwise
@@ -9,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from ernie_search.errors import ModelError, StorageError
+from ernie_search.errors import ModelError, StorageError, TrainingError
+from ernie_search.files import sha256_file
 from ernie_search.mining import Lists
 from ernie_search.model.cross_encoder import new_cross_encoder
-from ernie_search.pipeline import estimate, load_recipe, make_plan, run_recipe, train_recipe
+from ernie_search.pipeline import Recipe, estimate, load_recipe, make_plan, run_recipe, train_recipe
+from ernie_search.pipeline.manifest import StageManifest
+from ernie_search.pipeline.stages import KINDS
 from tiny_training import collection, weights
 
 Events = list[tuple[str, str]]
@@ -67,36 +71,80 @@ def test_the_whole_method_runs_and_goes_on_after_a_kill(
     assert again == []
 
 
-WHAT_STAGES_LEAVE = [
-    "warm-up/best/model.safetensors",
-    "warm-up/last/token_head.safetensors",
-    "mine/run.trec",
-    "mine/lists/lists.parquet",
-    "teacher/teachers/teacher-0/model/model.safetensors",
-    "teacher/teachers/teacher-1/model/config.json",
-    "score/scored/lists.parquet",
-    "score/lists/lists.parquet",
-    "cascade/best/ernie_search.json",
-]
+WHAT_STAGES_LEAVE = {
+    "warm-up": {
+        *("best/model.safetensors", "last/token_head.safetensors", "best/tokenizer.json"),
+        *("result.json", "run.json"),
+    },
+    "mine": {"run.trec", "lists/lists.parquet", "lists/manifest.json"},
+    "teacher": {
+        *("teachers/teacher-0/model/model.safetensors", "teachers/teacher-1/model/config.json"),
+        "teachers/teachers.json",
+    },
+    "score": {
+        *("scored/lists.parquet", "lists/lists.parquet", "scored/manifest.json", "lists/manifest.json"),
+    },
+    "cascade": {"best/ernie_search.json", "last/model.safetensors"},
+}
 
 
-def test_whatever_a_real_stage_left_is_missed_when_altered(
-    tiny_recipe: Callable[..., Path], tmp_path: Path
-) -> None:
-    recipe, output = load_recipe(str(tiny_recipe())), tmp_path / "run"
-    train_recipe(recipe, collection(), output)
-    for name in WHAT_STAGES_LEAVE:
-        path = output / name
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
+    """A recipe, and its finished folder, made under a relative path as people type it."""
+    from tiny_model import sentence_base
+    from tiny_recipe import write_recipe
+
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = load_recipe(str(write_recipe(folder, sentence_base(folder / "base", layers=2))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train_recipe(recipe, collection(), Path("run"))
+    return recipe, folder / "run"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_whatever_a_real_stage_left_is_missed_when_altered(name: str, trained: tuple[Recipe, Path]) -> None:
+    recipe, output = trained
+    manifest = StageManifest.read(output / name)
+    assert manifest is not None
+    assert manifest.outputs.keys() >= WHAT_STAGES_LEAVE[name]
+    for inside in manifest.outputs:
+        path = output / name / inside
         before = path.read_bytes()
-        path.write_bytes(before + b" ")
-        with pytest.raises(StorageError) as caught:
-            train_recipe(recipe, collection(), output)
-        assert f"{path} was altered since then (its SHA-256 differs), after stage" in str(caught.value)
+        for changed in (before + b" ", bytes([before[0] ^ 1]) + before[1:]):
+            path.write_bytes(changed)
+            with pytest.raises(StorageError) as caught:
+                train_recipe(recipe, collection(), output)
+            assert f"{path} was altered since then (its SHA-256 differs), after stage" in str(caught.value)
         path.unlink()
         with pytest.raises(StorageError, match=f"{path} is missing, after stage"):
             train_recipe(recipe, collection(), output)
         path.write_bytes(before)
     assert train_recipe(recipe, collection(), output).model == output / "model"
+
+
+def test_files_whose_size_and_time_are_the_same_are_not_read_again(
+    trained: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, source = trained
+    output = Path(shutil.copytree(source, tmp_path / "copy"))  # with the files' times
+    for path in output.rglob("stage.json"):
+        values = json.loads(path.read_text())
+        for name, record in values["outputs"].items():
+            record["modified"] = (path.parent / name).stat().st_mtime_ns
+        path.write_text(json.dumps(values))
+    touched = output / "mine" / "lists" / "lists.parquet"
+    os.utime(touched, (1e9, 1e9))
+    read: list[Path] = []
+
+    def hashed(path: Path) -> str:
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr("ernie_search.pipeline.manifest.remembered_sha256", hashed)
+    assert train_recipe(recipe, collection(), output).model == output / "model"
+    assert [path for path in read if path.is_relative_to(output / "mine")] == [touched]
+    assert not [path for path in read if path.is_relative_to(output / "teacher")]
 
 
 def test_a_ready_cross_encoder_that_changed_is_refused(
@@ -110,8 +158,27 @@ def test_a_ready_cross_encoder_that_changed_is_refused(
         if stop is not None:
             with pytest.raises(Killed):
                 train_recipe(recipe, collection(), output, _stop_after(stop))
-    with pytest.raises(ModelError, match="ready: not the cross-encoder that this training began with"):
+    with pytest.raises(TrainingError, match=r"stage 'teacher' was made from something else \(use "):
         train_recipe(recipe, collection(), output)
+
+
+def test_a_ready_cross_encoder_that_changes_before_it_scores_is_refused(
+    tiny_recipe: Callable[..., Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+
+    def make(seed: int) -> None:
+        made = new_cross_encoder(str(tiny_base), max_length=60, device="cpu", seed=seed)
+        made.save(str(ready), create_model_card=False)
+
+    def observer(event: str, values: dict[str, Any]) -> None:
+        if event == "stage-done" and values["name"] == "teacher":
+            make(2)
+
+    make(1)
+    recipe = load_recipe(str(tiny_recipe()), {"teacher.use": str(ready)})
+    with pytest.raises(ModelError, match="ready: not the cross-encoder that this training began with"):
+        train_recipe(recipe, collection(), tmp_path / "run", observer)
 
 
 def _stop_after(name: str) -> Callable[[str, dict[str, Any]], None]:

@@ -207,11 +207,11 @@ class RowMaker:
         self.recipe, self.collection, self.output, self.split = recipe, hold(collection), output, split
         self.observer, self.keep_vectors = observer, keep_vectors
         self.trained_as = trained_as(recipe)
+        self.qrels = collection.qrels(split)  # first: an unknown split is refused before anything is trained
         before = recipe.stages[:-1]
         self.folders = {stage.name: output / "shared" / stage.name for stage in before}
         self.shared = run_stages(recipe, len(before), self.collection, self.folders, observer)
         self.data = self.collection.fingerprint
-        self.qrels = collection.qrels(split)
         self.identity = weights_identity(recipe.base)
         self.made: dict[tuple[str, int], _Trained] = {}
 

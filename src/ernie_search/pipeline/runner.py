@@ -302,7 +302,7 @@ def fingerprints(
     layers: int | None,
 ) -> dict[str, Any]:
     """What makes a stage's inputs others: the collection, earlier stages, the base, and given lists."""
-    found: dict[str, Any] = {"collection": collection}
+    found: dict[str, Any] = {"collection": collection, **stage.sources}
     if stage.training is not None and inputs.model is None:
         found |= {"base": base, "layers": layers}
     if isinstance(inputs.lists, GivenLists):

@@ -332,6 +332,11 @@ class Stage(ABC, Generic[S]):
         """The cross-encoder that it makes; ``None`` for the other kinds."""
         return None
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """Fingerprints of what it reads beside the collection, the base and other stages, by what it is."""
+        return {}
+
     def check(self, base: str, teacher: TeacherModel | None) -> None:
         """Refuse, before any stage begins, what would be refused hours later.
 

@@ -17,6 +17,7 @@ from ernie_search.pipeline.stage import (
     Stage,
     Task,
     TeacherModel,
+    weights_identity,
 )
 from ernie_search.teacher import Teachers, TeacherSettings, train_teachers
 from ernie_search.teacher.teachers import TEACHERS_FILE
@@ -57,6 +58,11 @@ class Teacher(Stage[TeacherStageSettings]):
         if settings.use:
             return TeacherModel(settings.use, None, settings.max_length, ready=True)
         return TeacherModel(settings.base, settings.layers, settings.max_length, ready=False)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The weights of a ready cross-encoder."""
+        return {"use": weights_identity(self.settings.use)} if self.settings.use else {}
 
     def reads(self, before: Available) -> Inputs:
         """Lists, unless the cross-encoder is ready."""
