@@ -22,7 +22,7 @@ from ernie_search.mining.lists import Lists
 from ernie_search.model import load
 from ernie_search.pipeline.manifest import StageManifest
 from ernie_search.pipeline.recipe import Recipe
-from ernie_search.pipeline.runner import given_by, run_stages
+from ernie_search.pipeline.runner import Made, run_stages
 from ernie_search.pipeline.stage import Given
 from ernie_search.training import TrainSettings, prepare
 from ernie_search.training.batches import StepBatches
@@ -73,7 +73,7 @@ def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bo
     """
     before = recipe.stages[:-1]
     folders = {stage.name: folder / "shared" / stage.name for stage in before}
-    made = {}
+    made = Made.nothing(recipe, collection, folders)
     for stage in before:
         manifest = StageManifest.read(folders[stage.name])
         if manifest is None and not make:
@@ -89,10 +89,10 @@ def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bo
                     f"{folders[stage.name]}: made with other settings ({', '.join(differing)}); give another "
                     "--ablation, or the same --set"
                 )
-            made[stage.name] = manifest
+            made.manifests[stage.name] = manifest
     if make:
         made = run_stages(recipe, len(before), collection, folders)
-    return given_by(recipe.inputs[-1], made, folders, recipe.base, recipe.layers)
+    return made.given(recipe.inputs[-1])
 
 
 def prepare_inputs(

@@ -35,13 +35,11 @@ from ernie_search.pipeline.recipe import AnyStage, Recipe
 from ernie_search.pipeline.runner import (
     check_stages,
     done_as,
-    fingerprints,
-    given_by,
     perform,
     run_stages,
     silent,
 )
-from ernie_search.pipeline.stage import Inputs, Observer, Task, weights_identity
+from ernie_search.pipeline.stage import Inputs, Observer, Task
 from ernie_search.search import Searcher
 from ernie_search.search.rerank import rerank
 from ernie_search.search.staged import Staged
@@ -123,7 +121,7 @@ def ablate(
         "recipe": recipe.name,
         "base": recipe.base,
         "layers": recipe.layers,
-        "collection": made.data,
+        "collection": made.shared.data,
         "split": split,
         "steps": getattr(recipe.stages[-1].settings, "steps", None),
         "changed": {row.name: dict(recipe.rows[row.name]) for row in shown if row.name in recipe.rows},
@@ -160,16 +158,6 @@ class _Trained:
     seconds: float
 
 
-@dataclass(slots=True)
-class _Before:
-    """What a row's next training may read: the shared stages, or its own warm-up; its frozen teacher."""
-
-    shared: dict[str, StageManifest]
-    folders: dict[str, Path]
-    frozen: StageManifest | None = None
-    frozen_model: Path | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Ranking:
     """What a row's run follows from.
@@ -189,7 +177,7 @@ class RowMaker:
     """Makes the rows of one recipe in one folder.
 
     Attributes:
-        shared: manifests of the stages before the last, by name.
+        shared: what the stages before the last made.
         trained_as: rows that share another row's training.
     """
 
@@ -209,10 +197,8 @@ class RowMaker:
         self.trained_as = trained_as(recipe)
         self.qrels = collection.qrels(split)  # first: an unknown split is refused before anything is trained
         before = recipe.stages[:-1]
-        self.folders = {stage.name: output / "shared" / stage.name for stage in before}
-        self.shared = run_stages(recipe, len(before), self.collection, self.folders, observer)
-        self.data = self.collection.fingerprint
-        self.identity = weights_identity(recipe.base)
+        folders = {stage.name: output / "shared" / stage.name for stage in before}
+        self.shared = run_stages(recipe, len(before), self.collection, folders, observer)
         self.made: dict[tuple[str, int], _Trained] = {}
 
     def earlier(self, row: Row) -> RowResult:
@@ -294,46 +280,36 @@ class RowMaker:
         folder = self._folder(row.name, seed)
         return [*first, *((part, with_seed(stage, seed), folder / part) for part, stage in seeded)]
 
-    def _read_by(self, part: str, stage: AnyStage, before: _Before) -> tuple[Inputs, dict[str, Any]]:
-        """Inputs of a training, and their fingerprints."""
-        inputs = Inputs() if part == WARM_UP else inputs_of(stage, self.recipe)
-        read = fingerprints(stage, inputs, before.shared, self.data, self.identity, self.recipe.layers)
-        return inputs, read if before.frozen is None else read | {"frozen": before.frozen.fingerprint}
-
     def _trained(self, row: Row, last: AnyStage, seed: int, *, train: bool) -> bool:
         """Each training of a row in turn, done or, unless ``train``, only found; whether all are there.
 
         Seconds are of what the row trains beside a warm-up, so that all rows' count the same.
         """
-        before, seconds = _Before(dict(self.shared), dict(self.folders)), 0.0
+        shared, seconds = self.shared, 0.0
+        before = replace(shared, folders=dict(shared.folders), manifests=dict(shared.manifests))
         for part, stage, folder in self._trainings(row, last, seed):
-            inputs, read = self._read_by(part, stage, before)
+            inputs = Inputs() if part == WARM_UP else inputs_of(stage, self.recipe)
+            read = before.fingerprints(stage, inputs)
+            made: StageManifest | None
             if train:
-                made: StageManifest | None = self._perform(stage, folder, inputs, read, before)
+                made = perform(
+                    stage, Task(self.collection, folder, before.given(inputs), self.observer), read
+                )
+                for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
+                    shutil.rmtree(checkpoint)
             else:
                 made = done_as(stage, folder, read)
             if made is None:
                 return False
             if part == WARM_UP:
-                before.shared[stage.name], before.folders[stage.name] = made, folder
+                before.manifests[stage.name], before.folders[stage.name] = made, folder
                 continue
             seconds += made.seconds
             if part == TEACHER:
-                before.frozen, before.frozen_model = made, folder / "last"
+                before.frozen = made, folder / "last"
             else:
                 self.made[row.name, seed] = _Trained(made.fingerprint, seconds)
         return True
-
-    def _perform(
-        self, stage: AnyStage, folder: Path, inputs: Inputs, read: dict[str, Any], before: _Before
-    ) -> StageManifest:
-        given = given_by(inputs, before.shared, before.folders, self.recipe.base, self.recipe.layers)
-        if before.frozen is not None:
-            given = replace(given, frozen=before.frozen_model)
-        made = perform(stage, Task(self.collection, folder, given, self.observer), read)
-        for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
-            shutil.rmtree(checkpoint)
-        return made
 
     def _ranking(self, row: Row, seed: int | None) -> _Ranking:
         if row.name == "bm25":
@@ -347,7 +323,7 @@ class RowMaker:
     def _dense(self, row: Row, seed: int) -> _Ranking:
         """Measured is the last step's model, so that all rows have equal steps."""
         folder = self._folder(row.name, seed)
-        made_by = fingerprint(self.made[row.name, seed].fingerprint, self.data, self.split, DEPTH)
+        made_by = fingerprint(self.made[row.name, seed].fingerprint, self.shared.data, self.split, DEPTH)
 
         def make() -> Run:
             model = load(folder / TRAIN / "last")
@@ -360,7 +336,7 @@ class RowMaker:
             questions = self.collection.queries(self.split)
             return BM25(self.collection.passages()).search(questions, DEPTH)
 
-        return _Ranking(fingerprint("bm25", self.split, DEPTH, (self.data,)), self.qrels, make)
+        return _Ranking(fingerprint("bm25", self.split, DEPTH, (self.shared.data,)), self.qrels, make)
 
     def _base(self, folder: Path) -> _Ranking:
         """The base as it comes, cut to the recipe's layers and the last training's lengths."""
@@ -368,7 +344,7 @@ class RowMaker:
         lengths = ScoreSettings()
         if last is not None:
             lengths = ScoreSettings(query_length=last.query_length, passage_length=last.passage_length)
-        parts = (self.data, self.identity, layers, lengths.model_dump())
+        parts = (self.shared.data, self.shared.base, layers, lengths.model_dump())
 
         def make() -> Run:
             return dense_run(
@@ -392,8 +368,8 @@ class RowMaker:
                 return late_rerank(model, self.collection, questions, read_run(first), folder)
         else:
             stage = [stage for stage in self.recipe.stages if stage.teacher is not None][-1]
-            parts.append(self.shared[stage.name].fingerprint)
-            given = given_by(Inputs(teacher=stage.name), self.shared, self.folders, self.recipe.base, None)
+            parts.append(self.shared.manifests[stage.name].fingerprint)
+            given = self.shared.given(Inputs(teacher=stage.name))
 
             def make() -> Run:
                 whole, teachers = read_run(first), stage.needs(given.open_teacher(), "gives no teacher")

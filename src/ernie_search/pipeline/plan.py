@@ -18,17 +18,9 @@ from ernie_search.hardware import asks_bf16
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.model.encode import autocast
-from ernie_search.pipeline.manifest import StageManifest
 from ernie_search.pipeline.recipe import AnyStage, Recipe
-from ernie_search.pipeline.runner import (
-    State,
-    check_before,
-    done_as,
-    fingerprints,
-    folder_of,
-    state_of,
-)
-from ernie_search.pipeline.stage import GivenLists, Inputs, ListCount, Sizes, weights_identity
+from ernie_search.pipeline.runner import Made, State, check_before, done_as, folder_of, state_of
+from ernie_search.pipeline.stage import GivenLists, Inputs, ListCount, Sizes
 from ernie_search.process_memory import keep_freed_memory
 from ernie_search.training import TrainingData, TrainSettings, prepare
 from ernie_search.training.batches import StepBatches
@@ -96,8 +88,7 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
     passages = sum(1 for _ in collection.passages())
     qrels = collection.qrels("train")
     questions = sum(1 for query in qrels if relevant(qrels, query))
-    identity, data = weights_identity(recipe.base), collection.fingerprint
-    made: dict[str, StageManifest] = {}
+    made = Made.nothing(recipe, collection, {})
     planned: dict[str, PlannedStage] = {}
     for stage, inputs in zip(recipe.stages, recipe.inputs, strict=True):
         state: State = "to do"
@@ -110,10 +101,9 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
                 left = max(0.0, 1.0 - stage.share_done(folder, sizes))
             elif state == "done":
                 left = 0.0
-                if all(name in made for name in inputs.named.values()):
-                    read = fingerprints(stage, inputs, made, data, identity, recipe.layers)
-                    found = done_as(stage, folder, read)
-                    made |= {} if found is None else {stage.name: found}
+                if made.manifests.keys() >= set(inputs.named.values()):
+                    found = done_as(stage, folder, made.fingerprints(stage, inputs))
+                    made.manifests |= {} if found is None else {stage.name: found}
         planned[stage.name] = PlannedStage(stage, sizes, state, left)
     return Plan(list(planned.values()), passages, questions, lists=recipe.lists)
 

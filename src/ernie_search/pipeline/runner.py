@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,16 +82,70 @@ def run_recipe(
     if output.exists() and not output.is_dir():
         raise StorageError(f"{output}: is a file; choose a folder")
     folders = {stage.name: folder_of(recipe, output, stage) for stage in recipe.stages}
-    made = run_stages(recipe, len(recipe.stages), collection, folders, observer)
-    last = recipe.last_training
-    source = folders[last.name] / made[last.name].gives
+    finished = run_stages(recipe, len(recipe.stages), collection, folders, observer).manifests
+    last = recipe.last_training.name
     if recipe.single:
-        return source
+        return folders[last] / finished[last].gives
     if World.launched().speaks:
-        _publish(made[last.name], folders[last.name], output / MODEL)
+        _publish(finished[last], folders[last], output / MODEL)
     else:
-        _await_model(made[last.name], output / MODEL)
+        _await_model(finished[last], output / MODEL)
     return output / MODEL
+
+
+@dataclass(slots=True)
+class Made:
+    """What a recipe's finished stages made, and where: what the next stage reads.
+
+    Attributes:
+        recipe: of the stages.
+        data: fingerprint of the collection.
+        folders: of the stages, by name.
+        manifests: of those that are finished, by name.
+        base: what the weights of the recipe's base are.
+        frozen: manifest of a frozen late-interaction teacher, and its directory.
+    """
+
+    recipe: Recipe
+    data: str
+    folders: dict[str, Path]
+    manifests: dict[str, StageManifest]
+    base: str
+    frozen: tuple[StageManifest, Path] | None = None
+
+    @staticmethod
+    def nothing(recipe: Recipe, collection: Collection, folders: Mapping[str, Path]) -> "Made":
+        """Before the first stage."""
+        return Made(recipe, collection.fingerprint, dict(folders), {}, weights_identity(recipe.base))
+
+    def given(self, inputs: Inputs) -> Given:
+        """Where the inputs of a stage lie."""
+
+        def place(name: str | None) -> Path | None:
+            return None if name is None else self.folders[name] / self.manifests[name].gives
+
+        model = place(inputs.model)
+        teacher: Path | str | None = place(inputs.teacher)
+        ready = (
+            None if inputs.teacher is None else self.manifests[inputs.teacher].counts.get(READY_FINGERPRINT)
+        )
+        if inputs.teacher is not None and ready is not None:
+            teacher = self.manifests[inputs.teacher].gives
+        lists = inputs.lists.folder if isinstance(inputs.lists, GivenLists) else place(inputs.lists)
+        frozen = model if self.frozen is None else self.frozen[1]
+        layers = None if model else self.recipe.layers
+        return Given(str(model or self.recipe.base), layers, lists, teacher, frozen, ready)
+
+    def fingerprints(self, stage: AnyStage, inputs: Inputs) -> dict[str, Any]:
+        """What makes a stage's inputs others: the collection, earlier stages, the base, and given lists."""
+        found: dict[str, Any] = {"collection": self.data, **stage.sources}
+        if stage.training is not None and inputs.model is None:
+            found |= {"base": self.base, "layers": self.recipe.layers}
+        if isinstance(inputs.lists, GivenLists):
+            found["lists"] = inputs.lists.fingerprint
+        if self.frozen is not None:
+            found["frozen"] = self.frozen[0].fingerprint
+        return found | {what: self.manifests[name].fingerprint for what, name in inputs.named.items()}
 
 
 def run_stages(
@@ -100,8 +154,8 @@ def run_stages(
     collection: Collection,
     folders: Mapping[str, Path],
     observer: Observer | None = None,
-) -> dict[str, StageManifest]:
-    """Run the first ``number`` stages of a recipe, each in its folder; their manifests by name.
+) -> Made:
+    """Run the first ``number`` stages of a recipe, each in its folder.
 
     Raises:
         DataError: the recipe's lists are of another collection.
@@ -110,13 +164,10 @@ def run_stages(
     """
     collection = hold(collection)
     check_before(recipe, collection, number)
-    made: dict[str, StageManifest] = {}
-    identity, data = weights_identity(recipe.base), collection.fingerprint
+    made = Made.nothing(recipe, collection, folders)
     for stage, inputs in zip(recipe.stages[:number], recipe.inputs[:number], strict=True):
-        given = given_by(inputs, made, folders, recipe.base, recipe.layers)
-        read = fingerprints(stage, inputs, made, data, identity, recipe.layers)
-        task = Task(collection, folders[stage.name], given, observer or silent)
-        made[stage.name] = perform(stage, task, read)
+        task = Task(collection, folders[stage.name], made.given(inputs), observer or silent)
+        made.manifests[stage.name] = perform(stage, task, made.fingerprints(stage, inputs))
     return made
 
 
@@ -270,44 +321,6 @@ def _awaited(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageM
         if found is not None:
             return found
         time.sleep(PAUSE)
-
-
-def given_by(
-    inputs: Inputs,
-    made: Mapping[str, StageManifest],
-    folders: Mapping[str, Path],
-    base: str,
-    layers: int | None,
-) -> Given:
-    """Where the inputs of a stage lie."""
-
-    def place(name: str | None) -> Path | None:
-        return None if name is None else folders[name] / made[name].gives
-
-    model = place(inputs.model)
-    teacher: Path | str | None = place(inputs.teacher)
-    ready = None if inputs.teacher is None else made[inputs.teacher].counts.get(READY_FINGERPRINT)
-    if inputs.teacher is not None and ready is not None:
-        teacher = made[inputs.teacher].gives
-    lists = inputs.lists.folder if isinstance(inputs.lists, GivenLists) else place(inputs.lists)
-    return Given(str(model or base), None if model else layers, lists, teacher, model, ready)
-
-
-def fingerprints(
-    stage: AnyStage,
-    inputs: Inputs,
-    made: Mapping[str, StageManifest],
-    collection: str,
-    base: str,
-    layers: int | None,
-) -> dict[str, Any]:
-    """What makes a stage's inputs others: the collection, earlier stages, the base, and given lists."""
-    found: dict[str, Any] = {"collection": collection, **stage.sources}
-    if stage.training is not None and inputs.model is None:
-        found |= {"base": base, "layers": layers}
-    if isinstance(inputs.lists, GivenLists):
-        found["lists"] = inputs.lists.fingerprint
-    return found | {what: made[name].fingerprint for what, name in inputs.named.items()}
 
 
 def _publish(made: StageManifest, folder: Path, target: Path) -> None:

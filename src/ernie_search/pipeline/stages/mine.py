@@ -49,13 +49,9 @@ class Mine(Stage[MineStageSettings]):
     """Hard negatives for each training question, from the ranking of the model trained last."""
 
     kind = "mine"
+    what = "search with it, keep hard negatives"
     settings_type = MineStageSettings
     told = (("lists", "lists"), ("filled", "negatives drawn at random, as too few were found"))
-
-    @property
-    def what(self) -> str:
-        """In words."""
-        return "search with it, keep hard negatives"
 
     def reads(self, before: Available) -> Inputs:
         """A trained model."""

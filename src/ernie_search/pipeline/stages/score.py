@@ -46,6 +46,7 @@ class Score(Stage[ScoreStageSettings]):
     """Lists with a teacher's scores, without the negatives that the teacher takes for positives."""
 
     kind = "score"
+    what = "score the lists with it, drop likely positives"
     settings_type = ScoreStageSettings
     told = (
         ("lists", "lists"),
@@ -53,11 +54,6 @@ class Score(Stage[ScoreStageSettings]):
         ("refilled", "drawn from other questions in their place"),
         ("still_short", "lists short even so"),
     )
-
-    @property
-    def what(self) -> str:
-        """In words."""
-        return "score the lists with it, drop likely positives"
 
     def reads(self, before: Available) -> Inputs:
         """Mined lists and a teacher."""

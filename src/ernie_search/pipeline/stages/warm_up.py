@@ -126,11 +126,7 @@ class WarmUp(Training):
     """The joint model trained on BM25's negatives; no teacher's scores, no teacher's attention."""
 
     kind = "warm-up"
-
-    @property
-    def what(self) -> str:
-        """In words."""
-        return "train the joint model on BM25's negatives"
+    what = "train the joint model on BM25's negatives"
 
     def reads(self, before: Available) -> Inputs:
         """The model of an earlier training, if there is one."""
