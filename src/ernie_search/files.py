@@ -164,11 +164,11 @@ def remembered_sha256(path: Path) -> str:
     now = path.stat()
     if time.time() - now.st_mtime < SETTLED:
         return sha256_file(path)
-    return _sha256_of(path, now.st_size, now.st_mtime_ns, now.st_ino)
+    return _sha256_of(path, (now.st_size, now.st_mtime_ns, now.st_ino))
 
 
 @lru_cache(maxsize=4096)
-def _sha256_of(path: Path, size: int, modified: int, inode: int) -> str:
+def _sha256_of(path: Path, _state: tuple[int, int, int]) -> str:
     return sha256_file(path)
 
 

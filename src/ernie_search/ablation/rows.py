@@ -46,16 +46,6 @@ class Row:
     warm_up: AnyStage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """A row as it is written in ``rows.yaml``."""
-
-    what: str
-    changes: Values
-    teacher: Values | None
-    warm_up: Values | None
-
-
 def declared_rows(recipe: Recipe) -> dict[str, Row]:
     """Every row that the recipe allows, by name, in the order of the table.
 
@@ -70,20 +60,25 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
         )
     first = _warm_up(recipe)
     rows = {name: Row(name, UNTRAINED[name]) for name in UNSEEDED}
-    for name, one in _declared(last, first).items():
-        stage = changed_for_row(last, one.changes | recipe.rows.get(name, {}))
-        teacher = None if one.teacher is None else changed_for_row(last, one.teacher)
+    written = rows_file()
+    zero = dict.fromkeys(written["weights"], 0.0)
+    for name, one in written["rows"].items():
+        changes = zero | {"interaction_teacher": "late"} | _figures(one.get("set", {}), last)
+        changes = {} if one.get("whole") else changes
+        stage = changed_for_row(last, changes | recipe.rows.get(name, {}))
+        teacher = None
+        if "teacher" in one:
+            teacher = changed_for_row(last, zero | _figures(one["teacher"], last))
         try:
             for tried in (stage, *([teacher] if teacher else [])):
                 inputs_of(tried, recipe)
         except SettingsError:
             continue
-        if one.warm_up is None:
-            rows[name] = Row(name, one.what, stage, teacher)
+        if "warm-up" not in one:
+            rows[name] = Row(name, one["what"], stage, teacher)
         elif first is not None:
-            own = changed_for_row(first, one.warm_up)
-            shares = own.settings == first.settings
-            rows[name] = Row(name, one.what, stage, teacher, None if shares else own)
+            own = changed_for_row(first, zero | _figures(one["warm-up"], first))
+            rows[name] = Row(name, one["what"], stage, teacher, None if own == first else own)
     rows["ceiling-late"] = Row("ceiling-late", UNTRAINED["ceiling-late"])
     if any(stage.kind == "teacher" for stage in recipe.stages):
         rows["ceiling-cross"] = Row("ceiling-cross", UNTRAINED["ceiling-cross"])
@@ -137,23 +132,6 @@ def _lack(name: str, written: Mapping[str, Any], recipe: str) -> str:
     if name in UNTRAINED:
         return f"needs a teacher, and {recipe} has none before its last training"
     return f"needs a teacher's scores, and {recipe} has no score before its last training"
-
-
-def _declared(last: AnyStage, first: AnyStage | None) -> dict[str, Declared]:
-    """``rows.yaml``, its words put in figures for the recipe's last stage and its warm-up."""
-    written = rows_file()
-    zero = dict.fromkeys(written["weights"], 0.0)
-
-    def declared(row: Mapping[str, Any]) -> Declared:
-        changes = {"interaction_teacher": "late"} | _figures(row.get("set", {}), last)
-        return Declared(
-            row["what"],
-            {} if row.get("whole") else zero | changes,
-            zero | _figures(row["teacher"], last) if "teacher" in row else None,
-            zero | _figures(row["warm-up"], first or last) if "warm-up" in row else None,
-        )
-
-    return {name: declared(row) for name, row in written["rows"].items()}
 
 
 def _figures(values: Mapping[str, Any], stage: AnyStage) -> Values:

@@ -126,11 +126,11 @@ class Made:
 
         model = place(inputs.model)
         teacher: Path | str | None = place(inputs.teacher)
-        ready = (
-            None if inputs.teacher is None else self.manifests[inputs.teacher].counts.get(READY_FINGERPRINT)
-        )
-        if inputs.teacher is not None and ready is not None:
-            teacher = self.manifests[inputs.teacher].gives
+        ready = None
+        if inputs.teacher is not None:
+            taken = self.manifests[inputs.teacher]
+            ready = taken.counts.get(READY_FINGERPRINT)
+            teacher = teacher if ready is None else taken.gives
         lists = inputs.lists.folder if isinstance(inputs.lists, GivenLists) else place(inputs.lists)
         frozen = model if self.frozen is None else self.frozen[1]
         layers = None if model else self.recipe.layers

@@ -12,7 +12,6 @@ class Cascade(Training):
 
     @property
     def what(self) -> str:
-        """In words."""
         return f"train the joint model on the {'scored' if self.settings.cross_terms else 'mined'} lists"
 
     def reads(self, before: Available) -> Inputs:

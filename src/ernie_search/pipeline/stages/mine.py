@@ -58,7 +58,6 @@ class Mine(Stage[MineStageSettings]):
         return Inputs(model=self.needs(before.model, "mines with a trained model; put a warm-up before it"))
 
     def leaves(self, before: Available) -> Available:
-        """Lists without scores."""
         made = replace(before, mined=self.name, lists=self.name, scored=False)
         return made.with_fewest(self.settings.number, f"{self.name}.number={self.settings.number}")
 

@@ -48,7 +48,6 @@ class Teacher(Stage[TeacherStageSettings]):
 
     @property
     def what(self) -> str:
-        """In words."""
         return "take a ready cross-encoder" if self.settings.use else "train the cross-encoder on them"
 
     @property
@@ -71,7 +70,6 @@ class Teacher(Stage[TeacherStageSettings]):
         return Inputs(lists=self.needs_lists(before, "trains on mined lists"))
 
     def leaves(self, before: Available) -> Available:
-        """Its cross-encoder."""
         return replace(before, teacher=self.name)
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:

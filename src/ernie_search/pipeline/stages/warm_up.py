@@ -39,11 +39,9 @@ class Training(Stage[TrainSettings], ABC):
 
     @property
     def training(self) -> TrainSettings:
-        """Its settings."""
         return self.settings
 
     def leaves(self, before: Available) -> Available:
-        """Its model."""
         return replace(before, model=self.name)
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
