@@ -154,7 +154,7 @@ def _measure(
 
 
 def _store(shards: Path, folder: Path) -> Store:
-    """The store of those shards: as it is where all of them are in it, otherwise made or gone on with."""
+    """The store of those shards: as it is where all of them are in it, otherwise made, or resumed."""
     if is_store(folder):
         found = open_index(folder)
         if len(found) == read_manifest(shards).passages:
@@ -189,7 +189,7 @@ def _plan(
     plan = asdict(fit) | {"minutes": minutes, "source": source}
     write_json(mark, plan)
     say(
-        f"{rate:.0f} passages a second, {step:.2f} seconds a step: {fit.passages:,} passages, "
+        f"{rate:.0f} passages per second, {step:.2f} seconds per step: {fit.passages:,} passages, "
         f"{fit.steps} steps for each of {len(TRAINED)} trainings"
     )
     return plan, open_collection(str(folder))

@@ -328,10 +328,10 @@ def _publish(made: StageManifest, folder: Path, target: Path) -> None:
     origin = _origin(made)
     if (target / ORIGIN_FILE).is_file():
         if read_json(target / ORIGIN_FILE) == origin:
-            for name, record in made.outputs.items():
-                inside = Path(name).is_relative_to(made.gives)
-                path = target / Path(name).relative_to(made.gives) if inside else target
-                if inside and record.problem(path):
+            inside = [name for name in made.outputs if Path(name).is_relative_to(made.gives)]
+            for name in inside:
+                path = target / Path(name).relative_to(made.gives)
+                if made.outputs[name].problem(path):
                     raise StorageError(
                         f"{path} was altered or removed since it was copied from stage {made.name!r}; "
                         f"delete {target} and run again"
