@@ -26,6 +26,7 @@ class HeldCollection:
         self.inner = inner
         self._held: list[Passage] | None = None
         self._fingerprint: str | None = None
+        self._too_large = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return HeldCollection, (self.inner,)
@@ -93,15 +94,17 @@ class HeldCollection:
     def _keeping(
         self, passages: Iterator[tuple[str, Passage]], faults: list[DataError]
     ) -> Iterator[tuple[str, Passage]]:
-        kept: list[Passage] | None = []
+        kept: list[Passage] = []
         size = 0
         for where, passage in passages:
-            if kept is not None:
+            if not self._too_large:
                 kept.append(passage)
                 size += _bytes(passage)
-                kept = kept if size <= MOST_BYTES else None
+                if size > MOST_BYTES:
+                    self._too_large = True
+                    kept.clear()
             yield where, passage
-        if not faults and self._held is None:
+        if not (faults or self._too_large) and self._held is None:
             self._held = kept
 
 
