@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
+from ernie_search.ablation import ablate
 from ernie_search.data import open_collection
-from ernie_search.recipes import ablate, load_recipe
+from ernie_search.pipeline import load_recipe
 
 RECIPE: dict[str, Any] = {
     "layers": 3,

@@ -16,7 +16,7 @@ from ernie_search.evaluation import compare, evaluate_run, randomisation_test, r
 from ernie_search.evaluation.intervals import bootstrap_interval
 from ernie_search.index import MemoryIndex
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
-from ernie_search.recipes import load_recipe
+from ernie_search.pipeline import load_recipe
 from ernie_search.search import Searcher
 from ernie_search.training import TrainingData, prepare, train
 

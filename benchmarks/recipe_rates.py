@@ -118,8 +118,7 @@ def training(base: str, length: int, questions: int, negatives: int) -> dict[str
     from ernie_search.data import open_collection
     from ernie_search.model import ScoreSettings, from_base
     from ernie_search.model.encode import tokenize
-    from ernie_search.recipes.budget import PILOT_STEPS, seconds_a_step
-    from ernie_search.recipes.estimate import pilot
+    from ernie_search.pipeline.plan import PILOT_STEPS, pilot, seconds_per_step
     from ernie_search.training import parse_settings, prepare
     from ernie_search.training.batches import StepBatches
 
@@ -129,7 +128,7 @@ def training(base: str, length: int, questions: int, negatives: int) -> dict[str
     model = from_base(base, settings=ScoreSettings(passage_length=length))
     data = prepare(pilot(open_collection(str(squad_folder()))), settings)
     started = time.process_time()
-    seconds_a_step(model, data, settings)
+    seconds_per_step(model, data, settings)
     seconds = time.process_time() - started
     work = 0.0
     order = {"steps": PILOT_STEPS, "questions": questions, "negatives": negatives, "seed": settings.seed}

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 IMPORTED = (
-    "ernie_search.recipes.work",
+    "ernie_search.ablation",
     "torch.utils.tensorboard",
     "transformers.trainer",
     "transformers.generation.utils",

@@ -22,6 +22,7 @@ from ernie_search.files import (
     json_text,
     read_json,
     recover_directory,
+    remembered_sha256,
     remove_unfinished,
     seen_from,
     sha256_file,
@@ -236,3 +237,25 @@ def test_checksums_name_what_was_altered(tmp_path: Path) -> None:
     (tmp_path / "a").unlink()
     (tmp_path / "a").mkdir()
     assert altered(tmp_path, sums) == "a is missing"
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    read = []
+
+    def hashing(path):
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr("ernie_search.files.sha256_file", hashing)
+    path = tmp_path / "file"
+    path.write_text("one")
+    assert remembered_sha256(path) == sha256_file(path)
+    remembered_sha256(path)
+    assert len(read) == 2  # written just now: a change at the same moment would have the same time
+    os.utime(path, (1e9, 1e9))
+    first = remembered_sha256(path)
+    assert remembered_sha256(path) == first == sha256_file(path)
+    assert len(read) == 3
+    path.write_text("two")
+    os.utime(path, (1e9 + 1, 1e9 + 1))
+    assert remembered_sha256(path) == sha256_file(path) != first

@@ -26,6 +26,11 @@ GROUND = {
 }
 """The ground floor: single files that import nothing of ours but each other."""
 
+TRAIN_ROOMS = {
+    *("data", "model", "mining", "evaluation", "training", "teacher", "encoding", "index", "search"),
+}
+"""What a whole training, from collection to measured model, is made of."""
+
 ALLOWED: dict[str, set[str]] = {
     # room: what it may import beside itself and the ground floor ("model.output" is that one file only)
     "data": set(),
@@ -41,10 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "index": set(),
     "search": {"model", "index", "encoding"},
     "serve": {"search", "index", "model"},
-    "recipes": {
-        *("data", "model", "losses", "mining", "evaluation", "training", "teacher", "encoding", "index"),
-        "search",
-    },
+    "pipeline": TRAIN_ROOMS,
+    "ablation": TRAIN_ROOMS | {"pipeline"},
 }
 TOP = {"cli", "api", "__init__"}
 """What may import everything: the command line, the main job from Python, and

@@ -23,12 +23,12 @@ from benchmarks.peers.result import Result, best_on_dev, first_seed, further_see
 from benchmarks.peers.rows import MEASURES, Bench
 from benchmarks.peers.systems import DOCUMENTED, System, chosen
 from benchmarks.peers.table import comparisons, row_figures
+from ernie_search.ablation.rows import trained_as
 from ernie_search.data import Collection, open_collection
 from ernie_search.evaluation import Measured, evaluate_run
 from ernie_search.mining import BM25
-from ernie_search.recipes import load_recipe
-from ernie_search.recipes.recipe import Recipe
-from ernie_search.recipes.rows import trained_as
+from ernie_search.pipeline import load_recipe
+from ernie_search.pipeline.recipe import Recipe
 
 SMALL = (300, 80)
 """Passages and questions of ``--quick``, which tries the documented variants alone."""

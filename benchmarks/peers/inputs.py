@@ -20,12 +20,10 @@ from ernie_search.hardware import prefers_bf16
 from ernie_search.mining import BM25
 from ernie_search.mining.lists import Lists
 from ernie_search.model import load
-from ernie_search.recipes.engine import Given, given_by
-from ernie_search.recipes.manifest import StageManifest
-from ernie_search.recipes.order import wire
-from ernie_search.recipes.recipe import Recipe
-from ernie_search.recipes.run import run_stages
-from ernie_search.recipes.work import WORK
+from ernie_search.pipeline.manifest import StageManifest
+from ernie_search.pipeline.recipe import Recipe
+from ernie_search.pipeline.runner import Made, run_stages
+from ernie_search.pipeline.stage import Given
 from ernie_search.training import TrainSettings, prepare
 from ernie_search.training.batches import StepBatches
 from ernie_search.training.prepare import relevant, sample
@@ -75,7 +73,7 @@ def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bo
     """
     before = recipe.stages[:-1]
     folders = {stage.name: folder / "shared" / stage.name for stage in before}
-    made = {}
+    made = Made.nothing(recipe, collection, folders)
     for stage in before:
         manifest = StageManifest.read(folders[stage.name])
         if manifest is None and not make:
@@ -91,12 +89,10 @@ def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bo
                     f"{folders[stage.name]}: made with other settings ({', '.join(differing)}); give another "
                     "--ablation, or the same --set"
                 )
-            made[stage.name] = manifest
+            made.manifests[stage.name] = manifest
     if make:
-        made = run_stages(
-            before, collection, folders, recipe.base, recipe.layers, lambda event, values: None, WORK
-        )
-    return given_by(wire(recipe.stages)[-1], made, folders, recipe.base, recipe.layers)
+        made = run_stages(recipe, len(before), collection, folders)
+    return made.given(recipe.inputs[-1])
 
 
 def prepare_inputs(

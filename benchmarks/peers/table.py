@@ -8,7 +8,7 @@ from benchmarks.figures import Figure
 from benchmarks.peers.result import Result
 from benchmarks.peers.rows import MEASURES
 from benchmarks.peers.systems import DENSE, LATE, OURS, System
-from ernie_search.recipes.ablation_table import RowResult, over
+from ernie_search.ablation.table import RowResult, over
 
 READINGS = {DENSE: "dense_over_best_peer", LATE: "late_over_best_peer"}
 

@@ -7,16 +7,17 @@ from typing import Any
 
 import ernie_search.model
 from ernie_search.data import chunk_passages, open_collection, validate
+from ernie_search.data.held import hold
 from ernie_search.data.validation import first_of, inspect_collection
 from ernie_search.encoding import EncodedCollection, encode_collection
 from ernie_search.engines import Engine, LocalEngine
 from ernie_search.files import fingerprint
 from ernie_search.index import Store, open_index, passage_batch
 from ernie_search.index.spec import check_same_model
+from ernie_search.pipeline.recipe import load_recipe
+from ernie_search.pipeline.runner import train_recipe
+from ernie_search.pipeline.stage import Observer
 from ernie_search.process_memory import keep_freed_memory
-from ernie_search.recipes.recipe import load_recipe
-from ernie_search.recipes.run import train_recipe
-from ernie_search.recipes.task import Observer
 from ernie_search.training import TrainResult
 from ernie_search.types import Passage
 
@@ -29,11 +30,11 @@ def train(
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
-    """Validate a collection and train on it; the same call goes on with an interrupted run.
+    """Validate a collection and train on it; the same call resumes an interrupted training.
 
     Args:
         source: BEIR folder, ``api:``, ...; with a ``train`` split; ``dev`` chooses the best checkpoint.
-        output: folder of the run: with one stage, its ``best`` and ``last``; with several, a folder each, and
+        output: training folder: with one stage, its ``best`` and ``last``; with several, a folder each, and
             ``model``.
         recipe: a shipped one's name, or a YAML file.
         observer: told of every event.
@@ -42,10 +43,10 @@ def train(
             ``**{"cascade.steps": 200}``.
 
     Raises:
-        ErnieSearchError: see :func:`ernie_search.recipes.run_recipe`.
+        ErnieSearchError: see :func:`ernie_search.pipeline.run_recipe`.
     """
     chosen = load_recipe(recipe, settings)
-    collection = open_collection(source)
+    collection = hold(open_collection(source))
     validate(collection)
     return train_recipe(chosen, collection, Path(output), observer)
 

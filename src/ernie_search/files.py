@@ -10,8 +10,10 @@ import numbers
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -288,6 +290,24 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+SETTLED = 2.0
+"""Seconds after its last change from which a file's time tells it from any later state: some file systems
+count in steps of two."""
+
+
+def remembered_sha256(path: Path) -> str:
+    """SHA-256 of a file, read once per process as long as its size, time and place on disk stay the same."""
+    now = path.stat()
+    if time.time() - now.st_mtime < SETTLED:
+        return sha256_file(path)
+    return _sha256_of(path, (now.st_size, now.st_mtime_ns, now.st_ino))
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of(path: Path, _state: tuple[int, int, int]) -> str:
+    return sha256_file(path)
 
 
 def checksums(folder: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:

@@ -16,7 +16,6 @@ from ernie_search.errors import DataError
 COMMANDS = [
     ["demo"],
     ["doctor"],
-    ["scale"],
     ["train"],
     ["mine"],
     ["mine-preview"],

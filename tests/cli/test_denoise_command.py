@@ -8,7 +8,7 @@ import pytest
 from ernie_search.cli.denoise import KEPT
 from ernie_search.data import BeirCollection, write_beir
 from ernie_search.mining import Lists, TrainingList, write_lists
-from ernie_search.recipes.yaml_file import read_recipe
+from ernie_search.pipeline.recipe import read_recipe
 from tiny_training import TRAIN, collection
 
 

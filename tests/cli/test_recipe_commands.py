@@ -93,7 +93,7 @@ def test_a_dry_run_of_a_collection_takes_the_default_recipe(run_cli, data, base)
         (["squad", "--output", "o"], "recipe squad names no collection; give one with --source"),
         (["squad", "--output", "o", "--recipe", "demo"], "squad is a recipe, and --recipe demo is another"),
         (["data", "--output", "o", "--source", "other"], "data is no recipe's name, so it is the collection"),
-        (["data"], "train needs a folder for the run; give one with --output"),
+        (["data"], "train needs a folder to write to; give one with --output"),
         (["squad", "--set", "steps=3"], "the recipe has 5 stages; say whose, as in cascade.steps"),
         (["squad", "--set", "casade.steps=3"], "unknown stage 'casade'; did you mean 'cascade'?"),
         (["squad", "--set", "cascade.stepz=3"], "unknown setting 'stepz'; did you mean 'steps'?"),

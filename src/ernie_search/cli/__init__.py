@@ -22,7 +22,6 @@ from ernie_search.cli import (
     index,
     mine,
     report,
-    scale,
     score,
     search,
     serve,
@@ -61,7 +60,6 @@ def top(
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")
-app.command(epilog=scale.EXAMPLE)(scale.scale)
 app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=mine.EXAMPLE)(mine.mine)
 app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)

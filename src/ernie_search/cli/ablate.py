@@ -30,29 +30,31 @@ def ablate(
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train rows that differ in their losses alone, and compare them. The same command goes on later."""
+    """Train rows that differ in their losses alone, and compare them. The same command resumes later."""
     numbers = parse_seeds(seeds)
     settings = overrides(changes, base, layers)
     with loading("the libraries"):
-        from ernie_search import recipes
+        from ernie_search.ablation import ablate as compare_rows
+        from ernie_search.cli.pipeline_progress import PipelineProgress
         from ernie_search.data import open_collection, validate
-        from ernie_search.recipes.progress import RecipeProgress
+        from ernie_search.data.held import hold
+        from ernie_search.pipeline import load_recipe
 
-    chosen = recipes.load_recipe(recipe, settings)
+    chosen = load_recipe(recipe, settings)
     place = source or chosen.source
     if place is None:
         raise SettingsError(f"recipe {recipe} names no collection; give one with --source")
-    collection = open_collection(place)
+    collection = hold(open_collection(place))
     validate(collection)
     names = None if rows is None else [name.strip() for name in rows.split(",") if name.strip()]
-    done = recipes.ablate(
+    done = compare_rows(
         chosen,
         collection,
         output,
         rows=names,
         seeds=numbers,
         split=split,
-        observer=RecipeProgress(console(stderr=True)),
+        observer=PipelineProgress(console(stderr=True)),
         keep_vectors=keep_vectors,
     )
     if as_json:

@@ -12,7 +12,7 @@ from ernie_search.cli.search import show_hits
 from ernie_search.files import write_json
 
 if TYPE_CHECKING:
-    from ernie_search.recipes import DemoResult
+    from ernie_search.pipeline import DemoResult
 
 EXAMPLE = "Example: ernie-search demo --minutes 5 --json demo.json"
 
@@ -32,9 +32,9 @@ def demo(
     """Train on the documentation of installed Python packages, compare, search, and say what comes next."""
     with loading("the libraries"):
         from ernie_search.evaluation import results_table
-        from ernie_search.recipes import run_demo
-    from ernie_search.recipes.demo import BASELINE, example_search
-    from ernie_search.recipes.demo import EXAMPLE as QUESTION
+        from ernie_search.pipeline import run_demo
+    from ernie_search.pipeline.demo import BASELINE, example_search
+    from ernie_search.pipeline.demo import EXAMPLE as QUESTION
     from ernie_search.training.progress import TrainProgress
 
     out = console()
@@ -71,6 +71,6 @@ def demo(
 def as_json(result: "DemoResult") -> dict[str, Any]:
     """The table and the plan behind it, as plain values."""
     from ernie_search.evaluation import results_json
-    from ernie_search.recipes.demo import BASELINE
+    from ernie_search.pipeline.demo import BASELINE
 
     return {"plan": result.plan, "systems": results_json(result.rows, baseline=BASELINE)}

@@ -1,5 +1,6 @@
 """``ernie-search evaluate``: measure an index or a run file."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,14 +16,15 @@ from ernie_search.cli.evidence import (
     answers_file,
     pattern_notes,
 )
-from ernie_search.cli.made_run import check_choice, rerank, search_index
-from ernie_search.cli.output import AsJson, console, print_json
+from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.searching import DEFAULT_MODE, open_searcher, open_teachers
 from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
     from ernie_search.evaluation import SystemResult
+    from ernie_search.search import Mode, Searcher
+    from ernie_search.teacher import Teachers
     from ernie_search.types import Qrels, Query, Run
 
 EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index"
@@ -81,7 +83,7 @@ def evaluate(
     from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
     from ernie_search.evaluation.table import TABLE_MEASURES
 
-    check_choice(index, run, save_run, mode, cross)
+    _check_choice(index, run, save_run, mode, cross)
     collection = open_collection(source)
     searching = index is not None or cross is not None
     asked = _asked(collection, split, qrels, measure, answers, searching=searching)
@@ -98,11 +100,11 @@ def evaluate(
     if index is not None and opened is not None:
         searcher, chosen = opened
         name = f"{Path(index).name} ({chosen})"
-        runs[name], seconds[name] = search_index(searcher, chosen, asked.queries, k, candidates)
+        runs[name], seconds[name] = _search_index(searcher, chosen, asked.queries, k, candidates)
     elif run is not None and teachers is not None:
         chosen, name = "cross", f"{run.name} (cross)"
         read = runs.pop(_label(run, baseline))
-        runs[name], seconds[name] = rerank(teachers, collection, asked.queries, read, min(k, candidates))
+        runs[name], seconds[name] = _rerank(teachers, collection, asked.queries, read, min(k, candidates))
     if save_run is not None:
         write_run(save_run, runs[name], tag=f"ernie-search-{chosen}")
     notes = []
@@ -261,3 +263,60 @@ def _answered(
 def _label(run: Path, baseline: Path | None) -> str:
     """A run's file name, or its whole path where the baseline has the same name."""
     return str(run) if baseline is not None and run.name == baseline.name else run.name
+
+
+def _check_choice(
+    index: str | None, run: Path | None, save_run: Path | None, mode: "Mode | None", cross: str | None
+) -> None:
+    """Refuse options that do not go together, before anything is read.
+
+    Raises:
+        SettingsError: neither or both of an index and a run; a cross-encoder without its mode, or the mode
+            without it; a mode that searches, for a run; a run to be saved that is given already.
+    """
+    if (index is None) == (run is None):
+        raise SettingsError(
+            "evaluate needs one of --index DIR and --run FILE; see: ernie-search evaluate --help"
+        )
+    if (mode == "cross") != (cross is not None):
+        raise SettingsError(
+            "--mode cross and --cross NAME go together: the mode reads with the cross-encoder of that name"
+        )
+    if index is None and mode not in (None, "cross"):
+        raise SettingsError(
+            f"--mode {mode} searches an index, and --run is ranked already; leave it out, or give --index"
+        )
+    if save_run is not None and index is None and cross is None:
+        raise SettingsError(
+            "--save-run writes the run of an index, or what a cross-encoder made of --run; name one of them "
+            "with --index, or --mode cross and --cross"
+        )
+
+
+def _search_index(
+    searcher: "Searcher", mode: "Mode", queries: "list[Query]", k: int, candidates: int
+) -> "tuple[Run, float]":
+    """The run of an index for the questions, and the seconds of encoding and searching them.
+
+    In mode cross it ends with what the cross-encoder read, as other passages have no score of it. (Of
+    documents cut into pieces it reads so many pieces; documents without one of these follow as they were.)
+    """
+    depth = min(k, candidates) if mode == "cross" else k
+    started = time.perf_counter()
+    with progress("searching", len(queries)) as advance:
+        run = searcher.run(queries, depth, mode=mode, candidates=candidates, progress=advance)
+    return run, time.perf_counter() - started
+
+
+def _rerank(
+    teachers: "Teachers", collection: "Collection", queries: "list[Query]", run: "Run", depth: int
+) -> "tuple[Run, float]":
+    """The first ``depth`` passages of a run's questions as a cross-encoder ranks them, and its seconds."""
+    from ernie_search.teacher import rerank_run
+
+    texts = {query.id: query.text for query in queries}
+    asked = {query: scores for query, scores in run.items() if query in texts}
+    started = time.perf_counter()
+    with progress("re-ranking", len(asked)) as advance:
+        found = rerank_run(teachers, collection, asked, texts, depth, progress=advance)
+    return found, time.perf_counter() - started

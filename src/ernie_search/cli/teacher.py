@@ -24,12 +24,12 @@ def teacher(
 ) -> None:
     """Train cross-encoders that score lists they have not seen. Interrupted, the same command goes on."""
     with loading("the libraries"):
+        from ernie_search.cli.pipeline_progress import PipelineProgress
         from ernie_search.data import open_collection
         from ernie_search.mining.lists import Lists
-        from ernie_search.recipes.progress import RecipeProgress
         from ernie_search.teacher import parse_teacher_settings, train_teachers
     settings = parse_teacher_settings(parse_changes(changes or []))
-    show = RecipeProgress(console(stderr=True))
+    show = PipelineProgress(console(stderr=True))
     found = train_teachers(open_collection(source), Lists.open(lists), output, settings, show)
     if as_json:
         print_json({"teachers": found.name, "models": [str(model) for model in found.models]})

@@ -11,8 +11,8 @@ from ernie_search.cli.quiet import loading
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
-    from ernie_search.recipes import Plan
-    from ernie_search.recipes.given_lists import GivenLists
+    from ernie_search.pipeline import Plan
+    from ernie_search.pipeline.stage import GivenLists
     from ernie_search.training import TrainResult
 
 EXAMPLE = (
@@ -45,7 +45,7 @@ def train(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="The folder of the run: models, checkpoints, logs.")
+        Path | None, typer.Option(help="The training folder: models, checkpoints, logs.")
     ] = None,
     source: Annotated[
         str | None, typer.Option(help="The collection for RECIPE, where it names none.")
@@ -62,12 +62,13 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a joint model on a collection. Interrupted, the same command goes on where it stopped."""
+    """Train a joint model on a collection. Interrupted, the same command resumes where it stopped."""
     settings = overrides(changes, base, layers) | ({} if lists is None else {"lists": lists})
     with loading("the libraries"):
+        from ernie_search.cli.pipeline_progress import PipelineProgress
         from ernie_search.data import open_collection, validate
-        from ernie_search.recipes import estimate, load_recipe, make_plan, plan_table, train_recipe
-        from ernie_search.recipes.progress import RecipeProgress
+        from ernie_search.data.held import hold
+        from ernie_search.pipeline import estimate, load_recipe, make_plan, plan_table, train_recipe
         from ernie_search.training.world import World
 
     speaks = World.launched().speaks  # one of several processes is enough to say it
@@ -77,8 +78,8 @@ def train(
     if place is None:
         raise SettingsError(f"recipe {name} names no collection; give one with --source")
     if output is None and not dry_run:
-        raise SettingsError("train needs a folder for the run; give one with --output")
-    collection = open_collection(place)
+        raise SettingsError("train needs a folder to write to; give one with --output")
+    collection = hold(open_collection(place))
     validate(collection)
     if speaks and (dry_run or not chosen.single):
         plan = make_plan(chosen, collection, output)
@@ -91,7 +92,7 @@ def train(
             console(stderr=not dry_run).print(plan_table(plan, title))
     if dry_run or output is None:
         return
-    show_progress = RecipeProgress(console(stderr=True), stages=not chosen.single)
+    show_progress = PipelineProgress(console(stderr=True), stages=not chosen.single)
     result = train_recipe(chosen, collection, output, show_progress)
     trained = show_progress.worked
     if not speaks:
@@ -115,7 +116,7 @@ def recipe_and_source(what: str, source: str | None, recipe: str | None) -> tupl
     Raises:
         SettingsError: a recipe or a collection is named twice.
     """
-    from ernie_search.recipes import is_recipe
+    from ernie_search.pipeline import is_recipe
 
     if not is_recipe(what):
         if source is not None:

@@ -16,7 +16,7 @@ from ernie_search.data.collection import (
 from ernie_search.data.jsonl import json_name, read_objects
 from ernie_search.data.qrels import read_judgements, read_qrels
 from ernie_search.errors import DataError
-from ernie_search.files import fingerprint, sha256_file
+from ernie_search.files import fingerprint, remembered_sha256
 from ernie_search.types import Passage, Qrels, Query, checked_passage, checked_query
 
 
@@ -111,7 +111,7 @@ class BeirCollection:
             *map(self._qrels_file, self.splits),
         ]
         return fingerprint(
-            *([str(f.relative_to(self.folder)), f.stat().st_size, sha256_file(f)] for f in files),
+            *([str(f.relative_to(self.folder)), f.stat().st_size, remembered_sha256(f)] for f in files),
         )
 
     def passages(self) -> Iterator[Passage]:

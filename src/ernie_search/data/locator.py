@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from ernie_search.errors import DataError
-from ernie_search.files import did_you_mean, fingerprint, sha256_file
+from ernie_search.files import did_you_mean, fingerprint, remembered_sha256
 
 SPLIT_WORDS = {
     "train": "train",
@@ -72,4 +72,4 @@ def split_of(name: str) -> str:
 
 def files_fingerprint(paths: Sequence[Path], *more: object) -> str:
     """16 hex digits of the files' names and contents, and of what else decides the reading."""
-    return fingerprint([[path.name, path.stat().st_size, sha256_file(path)] for path in paths], *more)
+    return fingerprint([[path.name, path.stat().st_size, remembered_sha256(path)] for path in paths], *more)

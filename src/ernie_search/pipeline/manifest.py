@@ -1,0 +1,157 @@
+"""What a finished stage leaves: ``stage.json``, written last, by which the next call knows it again."""
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ernie_search.errors import StorageError
+from ernie_search.files import fingerprint, read_json, remembered_sha256, sha256_file, write_json
+
+STAGE_FILE = "stage.json"
+FORMAT = 2
+"""Goes up when a manifest written by an older version can no longer be read."""
+LIBRARIES = ("ernie-search", "sentence-transformers", "torch", "transformers")
+UNCHECKED = ("README.md",)
+"""Model cards: text for people, which they may edit; it holds durations, so it differs from time to time."""
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file as it was written: while size and time are the same, its bytes are not read to compare them.
+
+    Attributes:
+        sha256: of its bytes.
+        size: in bytes.
+        modified: time of the last change, in nanoseconds.
+        timed: whether it holds durations, so that it is not the same when the stage is done again.
+    """
+
+    sha256: str
+    size: int
+    modified: int
+    timed: bool = False
+
+    def problem(self, path: Path) -> str | None:
+        """What became of the file; ``None`` if it is the one that was written."""
+        if not path.is_file():
+            return f"{path} is missing"
+        now = path.stat()
+        if now.st_size == self.size and now.st_mtime_ns == self.modified:
+            return None
+        if now.st_size != self.size or remembered_sha256(path) != self.sha256:
+            return f"{path} was altered since then (its SHA-256 differs)"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StageManifest:
+    """A finished stage.
+
+    Attributes:
+        name, kind: of the stage.
+        settings: its settings as plain values.
+        inputs: fingerprint of all that it read, by what it is.
+        gives: what later stages read: a path inside its folder, or the name of a ready model.
+        outputs: each file that must not change, by its path inside the folder.
+        counts: what it says of itself.
+        versions: of Python and the libraries that made it.
+        seconds: that the calls which did it took.
+        seed: of the stage; ``None`` where nothing is drawn.
+    """
+
+    name: str
+    kind: str
+    settings: Plain
+    inputs: Plain
+    gives: str
+    outputs: Mapping[str, FileRecord]
+    counts: Plain
+    versions: dict[str, str]
+    seconds: float
+    seed: int | None
+    format: int = field(default=FORMAT)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with what went in and with what came out; not with time or place."""
+        written = {name: one.sha256 for name, one in self.outputs.items() if not one.timed}
+        return fingerprint(self.kind, self.settings, self.inputs, written)
+
+    def write(self, folder: Path) -> None:
+        """Write ``stage.json``: from now on the stage is done."""
+        write_json(folder / STAGE_FILE, asdict(self))
+
+    @staticmethod
+    def read(folder: Path) -> "StageManifest | None":
+        """The manifest in ``folder``; ``None`` where there is none.
+
+        Raises:
+            StorageError: it is broken, or of another format.
+        """
+        path = folder / STAGE_FILE
+        if not path.is_file():
+            return None
+        values = read_json(path)
+        names = set(StageManifest.__dataclass_fields__)
+        try:
+            if values["format"] != FORMAT or set(values) != names:
+                raise ValueError("of another format")
+            outputs = {name: FileRecord(**one) for name, one in values["outputs"].items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"{path}: not of a stage in format {FORMAT}; delete {folder} to do it again"
+            ) from error
+        return StageManifest(**{**values, "outputs": outputs})
+
+    def altered(self, folder: Path) -> str | None:
+        """The first output that is no longer what the stage wrote, and how; ``None`` if all are."""
+        problems = (one.problem(folder / name) for name, one in self.outputs.items())
+        return next((problem for problem in problems if problem), None)
+
+    def differences(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+        """Settings that are others now: ``["steps 80, now 100"]``.
+
+        A setting that is newer than the manifest counts as its default.
+        """
+        before = {**defaults, **self.settings}
+        names = sorted(before.keys() | settings.keys())
+        return [
+            f"{name} {before.get(name)}, now {settings.get(name)}"
+            for name in names
+            if before.get(name) != settings.get(name)
+        ]
+
+
+def versions() -> dict[str, str]:
+    """Python's and the libraries' versions, by name."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def records(folder: Path, outputs: Iterable[str], *, timed: bool = False) -> dict[str, FileRecord]:
+    """Every file below ``outputs`` (files and folders inside ``folder``) as it is now, by its path there.
+
+    Raises:
+        StorageError: one of ``outputs`` holds no file.
+    """
+    found = {}
+    for name in outputs:
+        files = list(_files(folder / name))
+        if not files:
+            raise StorageError(
+                f"{folder / name}: the stage did not leave it, or it was removed at once; run again"
+            )
+        for path in files:
+            now = path.stat()
+            record = FileRecord(sha256_file(path), now.st_size, now.st_mtime_ns, timed)
+            found[str(path.relative_to(folder))] = record
+    return found
+
+
+def _files(path: Path) -> Iterator[Path]:
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return (one for one in found if one.is_file() and one.name not in UNCHECKED)

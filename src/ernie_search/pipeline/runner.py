@@ -1,0 +1,354 @@
+"""Runs a recipe in one folder: skips finished stages, resumes interrupted ones, refuses other ones."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ernie_search.data import Collection
+from ernie_search.data.held import hold
+from ernie_search.errors import StorageError, TrainingError
+from ernie_search.files import atomic_directory, read_json, sync_tree, write_json
+from ernie_search.pipeline.manifest import StageManifest, records, versions
+from ernie_search.pipeline.recipe import Recipe
+from ernie_search.pipeline.stage import (
+    READY_FINGERPRINT,
+    Done,
+    Given,
+    GivenLists,
+    Inputs,
+    Observer,
+    Stage,
+    Task,
+    weights_identity,
+)
+from ernie_search.pipeline.subprocess_stage import PEAK, in_subprocess
+from ernie_search.process_memory import forget_peak_memory, peak_memory
+from ernie_search.teacher.train import check_same_data
+from ernie_search.training import TrainResult
+from ernie_search.training.failure import one_for_all
+from ernie_search.training.folder import read_result
+from ernie_search.training.world import World
+
+MODEL = "model"
+ORIGIN_FILE = "recipe.json"
+"""In the final model: which stage of which recipe it is of."""
+PAUSE = 0.5
+"""Seconds between two looks for a manifest that another process writes."""
+
+AnyStage = Stage[Any]
+State = Literal["done", "resumes", "to do"]
+
+
+def train_recipe(
+    recipe: Recipe, collection: Collection, output: Path, observer: Observer | None = None
+) -> TrainResult:
+    """:func:`run_recipe`, with how its last training ended; ``model`` is the final model.
+
+    Raises:
+        ErnieSearchError: see :func:`run_recipe`.
+    """
+    model = run_recipe(recipe, collection, output, observer)
+    folder = folder_of(recipe, output, recipe.last_training)
+    result = read_result(folder)
+    if result is None:
+        raise StorageError(f"{folder}: its result is gone; delete the folder and run again")
+    return replace(result, model=model)
+
+
+def run_recipe(
+    recipe: Recipe, collection: Collection, output: Path, observer: Observer | None = None
+) -> Path:
+    """Run all stages of a recipe, or what is left of them; the same call resumes after any interruption.
+
+    Started in several processes (``torchrun``), they share the trainings; see :func:`perform`.
+
+    Args:
+        recipe: what to do.
+        collection: with a ``train`` split; read from disk once where it is small.
+        output: the pipeline's folder: one folder a stage, and ``model``; with a single stage, that stage's.
+        observer: told of every event.
+
+    Returns:
+        The directory of the final model: the best of the last training.
+
+    Raises:
+        TrainingError: a stage in the folder is of other settings or other inputs.
+        StorageError: an output of a stage was altered; the disk refused.
+        ErnieSearchError: whatever a stage refuses.
+    """
+    if output.exists() and not output.is_dir():
+        raise StorageError(f"{output}: is a file; choose a folder")
+    folders = {stage.name: folder_of(recipe, output, stage) for stage in recipe.stages}
+    finished = run_stages(recipe, len(recipe.stages), collection, folders, observer).manifests
+    last = recipe.last_training.name
+    if recipe.single:
+        return folders[last] / finished[last].gives
+    if World.launched().speaks:
+        _publish(finished[last], folders[last], output / MODEL)
+    else:
+        _await_model(finished[last], output / MODEL)
+    return output / MODEL
+
+
+@dataclass(slots=True)
+class Made:
+    """What a recipe's finished stages made, and where: what the next stage reads.
+
+    Attributes:
+        recipe: of the stages.
+        data: fingerprint of the collection.
+        folders: of the stages, by name.
+        manifests: of those that are finished, by name.
+        base: what the weights of the recipe's base are.
+        frozen: manifest of a frozen late-interaction teacher, and its directory.
+    """
+
+    recipe: Recipe
+    data: str
+    folders: dict[str, Path]
+    manifests: dict[str, StageManifest]
+    base: str
+    frozen: tuple[StageManifest, Path] | None = None
+
+    @staticmethod
+    def nothing(recipe: Recipe, collection: Collection, folders: Mapping[str, Path]) -> "Made":
+        """Before the first stage."""
+        return Made(recipe, collection.fingerprint, dict(folders), {}, weights_identity(recipe.base))
+
+    def given(self, inputs: Inputs) -> Given:
+        """Where the inputs of a stage lie."""
+
+        def place(name: str | None) -> Path | None:
+            return None if name is None else self.folders[name] / self.manifests[name].gives
+
+        model = place(inputs.model)
+        teacher: Path | str | None = place(inputs.teacher)
+        ready = None
+        if inputs.teacher is not None:
+            taken = self.manifests[inputs.teacher]
+            ready = taken.counts.get(READY_FINGERPRINT)
+            teacher = teacher if ready is None else taken.gives
+        lists = inputs.lists.folder if isinstance(inputs.lists, GivenLists) else place(inputs.lists)
+        frozen = model if self.frozen is None else self.frozen[1]
+        layers = None if model else self.recipe.layers
+        return Given(str(model or self.recipe.base), layers, lists, teacher, frozen, ready)
+
+    def fingerprints(self, stage: AnyStage, inputs: Inputs) -> dict[str, Any]:
+        """What makes a stage's inputs others: the collection, earlier stages, the base, and given lists."""
+        found: dict[str, Any] = {"collection": self.data, **stage.sources}
+        if stage.training is not None and inputs.model is None:
+            found |= {"base": self.base, "layers": self.recipe.layers}
+        if isinstance(inputs.lists, GivenLists):
+            found["lists"] = inputs.lists.fingerprint
+        if self.frozen is not None:
+            found["frozen"] = self.frozen[0].fingerprint
+        return found | {what: self.manifests[name].fingerprint for what, name in inputs.named.items()}
+
+
+def run_stages(
+    recipe: Recipe,
+    number: int,
+    collection: Collection,
+    folders: Mapping[str, Path],
+    observer: Observer | None = None,
+) -> Made:
+    """Run the first ``number`` stages of a recipe, each in its folder.
+
+    Raises:
+        DataError: the recipe's lists are of another collection.
+        ModelError: attention is to teach, and teacher and student have other tokenizers.
+        ErnieSearchError: see :func:`run_recipe`.
+    """
+    collection = hold(collection)
+    check_before(recipe, collection, number)
+    made = Made.nothing(recipe, collection, folders)
+    for stage, inputs in zip(recipe.stages[:number], recipe.inputs[:number], strict=True):
+        task = Task(collection, folders[stage.name], made.given(inputs), observer or silent)
+        made.manifests[stage.name] = perform(stage, task, made.fingerprints(stage, inputs))
+    return made
+
+
+def check_before(recipe: Recipe, collection: Collection, number: int) -> None:
+    """Refuse at once what one of a recipe's first ``number`` stages would refuse hours later.
+
+    Raises:
+        DataError: the recipe's lists are of another collection.
+        ModelError: see :func:`check_stages`.
+    """
+    if recipe.lists is not None:
+        check_same_data(recipe.lists.lists, collection)
+    check_stages(recipe.stages[:number], recipe.inputs[:number], recipe.base)
+
+
+def check_stages(stages: Sequence[AnyStage], inputs: Sequence[Inputs], base: str) -> None:
+    """Let each stage refuse the teacher that it is going to be given.
+
+    Args:
+        stages: in their order.
+        inputs: of each.
+        base: of the recipe's model.
+
+    Raises:
+        ModelError: attention is to teach, and teacher and student have other tokenizers.
+    """
+    teachers = {stage.name: stage.teacher for stage in stages}
+    for stage, one in zip(stages, inputs, strict=True):
+        stage.check(base, None if one.teacher is None else teachers[one.teacher])
+
+
+def folder_of(recipe: Recipe, output: Path, stage: AnyStage) -> Path:
+    """Where a stage is made: that of a recipe of one stage in the output folder itself."""
+    return output if recipe.single else output / stage.name
+
+
+def silent(event: str, values: dict[str, object]) -> None:
+    """The observer of whoever gives none."""
+
+
+def state_of(folder: Path) -> State:
+    """How far the stage in ``folder`` is, by its files alone."""
+    if StageManifest.read(folder) is not None:
+        return "done"
+    return "resumes" if folder.is_dir() and any(folder.iterdir()) else "to do"
+
+
+def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageManifest | None:
+    """The manifest of a stage that was done as it is asked for now; ``None`` if it is not done.
+
+    Raises:
+        TrainingError: it was done with other settings or from other inputs; it says which.
+        StorageError: an output of it was altered or removed since.
+    """
+    found = StageManifest.read(folder)
+    if found is None:
+        return None
+    redo = f"choose another output folder, or delete {folder} to do the stage again"
+    fields = type(stage.settings).model_fields
+    defaults = {name: one.get_default() for name, one in fields.items() if not one.is_required()}
+    changed = found.differences(stage.settings.model_dump(mode="json"), defaults)
+    if found.kind != stage.kind:
+        changed.insert(0, f"kind {found.kind}, now {stage.kind}")
+    if changed:
+        raise TrainingError(
+            f"{folder}: stage {stage.name!r} was done with other settings ({'; '.join(changed)}); {redo}"
+        )
+    others = sorted(
+        name for name in found.inputs.keys() | inputs.keys() if found.inputs.get(name) != inputs.get(name)
+    )
+    if others:
+        said = "; ".join(f"{name} {found.inputs.get(name)}, now {inputs.get(name)}" for name in others)
+        raise TrainingError(f"{folder}: stage {stage.name!r} was made from something else ({said}); {redo}")
+    problem = found.altered(folder)
+    if problem:
+        raise StorageError(
+            f"{problem}, after stage {stage.name!r} was done; put it back, or delete {folder} "
+            "and what was made from it"
+        )
+    return found
+
+
+def perform(stage: AnyStage, task: Task, inputs: Mapping[str, Any]) -> StageManifest:
+    """Execute a stage, or find it done; its manifest is written last.
+
+    Of several processes (``torchrun``) all share a training; any other stage is executed for the first of
+    them, in a process of its own, and the others wait for its manifest in the folder, which all must see.
+
+    Args:
+        stage: of a recipe.
+        task: what it is executed on.
+        inputs: fingerprints of what it reads, by what it is.
+
+    Raises:
+        ErnieSearchError: as :func:`done_as`, and whatever the stage refuses.
+    """
+    world = World.launched()
+    found = done_as(stage, task.folder, inputs)
+    if found is not None:
+        return found
+    if world.size == 1:
+        return _executed(stage, task, inputs, stage.execute)
+    if stage.shared:
+        if world.speaks:
+            return _executed(stage, task, inputs, stage.execute)
+        stage.execute(task)
+        return _awaited(stage, task.folder, inputs)
+    with one_for_all(task.folder, world):
+        if world.speaks:
+            return _executed(stage, task, inputs, lambda task: in_subprocess(stage, task))
+        return _awaited(stage, task.folder, inputs)
+
+
+def _executed(
+    stage: AnyStage, task: Task, inputs: Mapping[str, Any], execute: Callable[[Task], Done]
+) -> StageManifest:
+    """Execute the stage, tell the observer, write its manifest."""
+    folder = task.folder
+    about = {"name": stage.name, "kind": stage.kind}
+    task.observer("stage", about | {"state": state_of(folder)})
+    counts_peak = forget_peak_memory()
+    started = time.monotonic()
+    done = execute(task)
+    seconds = time.monotonic() - started if done.seconds is None else done.seconds
+    peak = peak_memory() if counts_peak else None
+    sync_tree(folder)
+    manifest = StageManifest(
+        name=stage.name,
+        kind=stage.kind,
+        settings=stage.settings.model_dump(mode="json"),
+        inputs=dict(inputs),
+        gives=done.gives,
+        outputs=records(folder, done.outputs) | records(folder, done.timed, timed=True),
+        counts=({} if peak is None else {PEAK: peak}) | dict(done.counts),
+        versions=versions(),
+        seconds=round(seconds, 2),
+        seed=getattr(stage.settings, "seed", None),
+    )
+    manifest.write(folder)
+    told = [f"{manifest.counts[name]:,} {said}" for name, said in stage.told if manifest.counts.get(name)]
+    task.observer(
+        "stage-done", about | {"seconds": manifest.seconds, "counts": manifest.counts, "told": told}
+    )
+    return manifest
+
+
+def _awaited(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageManifest:
+    """What rank 0 writes at the end; if rank 0 dies, the launcher ends this process, too."""
+    while True:
+        found = done_as(stage, folder, inputs)
+        if found is not None:
+            return found
+        time.sleep(PAUSE)
+
+
+def _publish(made: StageManifest, folder: Path, target: Path) -> None:
+    """Copy the last training's model to ``target``, unless it is there; one altered by hand is refused."""
+    origin = _origin(made)
+    if (target / ORIGIN_FILE).is_file():
+        if read_json(target / ORIGIN_FILE) == origin:
+            inside = [name for name in made.outputs if Path(name).is_relative_to(made.gives)]
+            for name in inside:
+                path = target / Path(name).relative_to(made.gives)
+                if made.outputs[name].problem(path):
+                    raise StorageError(
+                        f"{path} was altered or removed since it was copied from stage {made.name!r}; "
+                        f"delete {target} and run again"
+                    )
+            return
+    elif target.exists():
+        raise StorageError(f"{target}: stands there, and is no model of a recipe; move it away and run again")
+    with atomic_directory(target) as fresh:
+        shutil.copytree(folder / made.gives, fresh, dirs_exist_ok=True)  # with the files' times
+        write_json(fresh / ORIGIN_FILE, origin)
+
+
+def _await_model(made: StageManifest, target: Path) -> None:
+    """Wait until another process has copied the model; if it fails, the launcher ends this one, too."""
+    while not (target / ORIGIN_FILE).is_file() or read_json(target / ORIGIN_FILE) != _origin(made):
+        time.sleep(PAUSE)
+
+
+def _origin(made: StageManifest) -> dict[str, str]:
+    return {"stage": made.name, "fingerprint": made.fingerprint}

@@ -1,0 +1,112 @@
+"""The stage ``teacher``: cross-encoders trained on the lists, or a ready one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field
+
+from ernie_search.files import write_json
+from ernie_search.pipeline.stage import (
+    READY_FINGERPRINT,
+    Available,
+    Done,
+    Inputs,
+    ListCount,
+    Rates,
+    Sizes,
+    Stage,
+    Task,
+    TeacherModel,
+    weights_identity,
+)
+from ernie_search.teacher import Teachers, TeacherSettings, train_teachers
+from ernie_search.teacher.teachers import TEACHERS_FILE
+from ernie_search.training.checkpoints import checkpoint_steps
+from ernie_search.training.folder import RESULT_FILE
+
+MODELS, READY = "teachers", "ready.json"
+BACKWARD = 3.0
+"""A training step over a forward pass: the backward costs about twice the forward."""
+
+
+class TeacherStageSettings(TeacherSettings):
+    """The cross-encoder: trained on the mined lists, or a ready one.
+
+    Attributes:
+        use: hub name or directory of a ready cross-encoder; then nothing is trained, and the other settings
+            mean nothing.
+    """
+
+    use: str | None = Field(None, min_length=1)
+
+
+class Teacher(Stage[TeacherStageSettings]):
+    """Cross-encoders that score lists: trained, each on a part of the questions, or taken ready."""
+
+    kind = "teacher"
+    settings_type = TeacherStageSettings
+
+    @property
+    def what(self) -> str:
+        return "take a ready cross-encoder" if self.settings.use else "train the cross-encoder on them"
+
+    @property
+    def teacher(self) -> TeacherModel:
+        """The ready one, or what it is trained from."""
+        settings = self.settings
+        if settings.use:
+            return TeacherModel(settings.use, None, settings.max_length, ready=True)
+        return TeacherModel(settings.base, settings.layers, settings.max_length, ready=False)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The weights of a ready cross-encoder."""
+        return {"use": weights_identity(self.settings.use)} if self.settings.use else {}
+
+    def reads(self, before: Available) -> Inputs:
+        """Lists, unless the cross-encoder is ready."""
+        if self.settings.use:
+            return Inputs()
+        return Inputs(lists=self.needs_lists(before, "trains on mined lists"))
+
+    def leaves(self, before: Available) -> Available:
+        return replace(before, teacher=self.name)
+
+    def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
+        """Pairs that are read, forward and backward."""
+        one = self.settings
+        if one.use:
+            return Sizes(one.use)
+        text = f"{one.folds} x {one.steps:,} steps x {one.questions_per_batch} x (1 + {one.negatives})"
+        steps = one.folds * one.steps
+        return Sizes(text, steps=steps, pairs=steps * one.questions_per_batch * (1 + one.negatives))
+
+    def seconds(self, sizes: Sizes, rates: Rates) -> float:
+        """Of its training; a ready one takes none."""
+        return sizes.pairs / rates.pairs_per_second * BACKWARD if sizes.pairs else 0.0
+
+    def share_done(self, folder: Path, sizes: Sizes) -> float:
+        """By the latest checkpoint of each teacher; a finished one counts whole."""
+        if self.settings.use:
+            return 0.0
+        teachers = [folder / MODELS / f"teacher-{number}" for number in range(self.settings.folds)]
+        done = [
+            1.0
+            if (one / RESULT_FILE).is_file()
+            else max(checkpoint_steps(one), default=0) / self.settings.steps
+            for one in teachers
+        ]
+        return sum(done) / self.settings.folds
+
+    def execute(self, task: Task) -> Done:
+        """Train the teachers on the lists, or note which ready one is taken and what its weights are."""
+        settings = self.settings
+        if settings.use:
+            ready = Teachers.open(settings.use)
+            write_json(task.folder / READY, {"use": settings.use, "fingerprint": ready.fingerprint})
+            return Done(settings.use, (READY,), {READY_FINGERPRINT: ready.fingerprint})
+        lists = self.needs(task.given.open_lists(), "was given no lists")
+        own = TeacherSettings(**settings.model_dump(include=set(TeacherSettings.model_fields)))
+        made = train_teachers(task.collection, lists, task.folder / MODELS, own, task.observer)
+        models = tuple(Path(model).relative_to(task.folder).as_posix() for model in made.models)
+        return Done(MODELS, models, {"teachers": len(made)}, (f"{MODELS}/{TEACHERS_FILE}",))

