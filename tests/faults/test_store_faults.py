@@ -245,7 +245,8 @@ def test_a_flipped_byte_anywhere_is_named_and_refused(tmp_path):
 def test_a_version_file_is_compared_before_lancedb_reads_it(tmp_path, check, capfd):
     """LanceDB's Rust code panics on a byte too many there, with pages on stderr."""
     filled(tmp_path / "s").close()
-    for version in (tmp_path / "s" / "passages.lance" / "_versions").iterdir():
+    versions = sorted((tmp_path / "s" / "passages.lance" / "_versions").iterdir())
+    for version in versions if check else versions[:1]:  # the newest
         whole = version.read_bytes()
         for broken in (whole + b"x", whole[:-1], b""):
             version.write_bytes(broken)

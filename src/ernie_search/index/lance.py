@@ -67,8 +67,8 @@ class LanceStore(Store):
         Args:
             folder: of the store.
             mode: "r" or "w".
-            check: read every file and compare its SHA-256; without it only those that say what the store
-                is, as LanceDB does not survive every damage there, and other damage may go unnoticed.
+            check: read every file and compare its SHA-256; without it only those that are read to open the
+                store, as LanceDB does not survive every damage there. Other damage may then go unnoticed.
             known: files of an earlier commit that were checked before, with their sizes and SHA-256; they are
                 not read again.
 

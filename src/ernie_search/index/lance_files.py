@@ -165,14 +165,16 @@ def damaged_files(
     Args:
         folder: of the store.
         commit: whose files.
-        all_of_them: without it only those that are read to open a store, and not what it holds.
+        all_of_them: without it only those that say what the store is: they are read to open it.
         known: files that were checked before, with their sizes and SHA-256; files never change.
     """
+    # LanceDB counts the files of versions down from the largest number, and did count them up.
+    numbers = (commit.version, 2**64 - 1 - commit.version)
+    opening = {CODEC, *(f"{DATA}/_versions/{number}.manifest" for number in numbers)}
     files = {
         name: entry
         for name, entry in commit.files.items()
-        if (all_of_them or name == CODEC or name.startswith(f"{DATA}/_versions/"))
-        and (known or {}).get(name) != entry
+        if (all_of_them or name in opening) and (known or {}).get(name) != entry
     }
     with ThreadPoolExecutor(HASH_THREADS) as threads:
         problems = threads.map(lambda item: _problem(folder, item[0], item[1], commit.pruning), files.items())
