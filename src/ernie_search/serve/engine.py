@@ -67,9 +67,11 @@ class Engine:
         self._prepared = Prepared(self.model, tokenizers[0], self._lock)
         self._counter, self._counting = tokenizers[1], threading.Lock()
         if before is not None:
-            self._line, self._crossing = before._line, before._crossing
+            self._line: Line = before._line
+            self._crossing: Line = before._crossing
         else:
-            self._line, self._crossing = (Line(limits.seconds, limits.queue) for _ in range(2))
+            self._line = Line(limits.seconds, limits.queue)
+            self._crossing = Line(limits.seconds, limits.queue)
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe
