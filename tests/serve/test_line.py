@@ -92,6 +92,25 @@ def test_the_line():
     asyncio.run(main())
 
 
+def test_who_would_be_late_when_its_turn_comes_is_refused_before_anything_is_done():
+    async def main() -> None:
+        line, done = Line(seconds=0.5, queue=100), []
+
+        async def work(piece):
+            await asyncio.sleep(0.3)
+            done.append(piece[0])
+            return piece
+
+        asked = [line.through([[name], [name]], work) for name in "abc"]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert found[0] == [["a"], ["a"]]  # slower than anyone knew, but it has begun
+        assert [type(one) for one in found[1:]] == [BusyError, BusyError]
+        assert done == ["a", "a"]
+        assert (line.waiting, line._ahead, line._turn.locked()) == (0, 0, False)
+
+    asyncio.run(main())
+
+
 def test_a_failing_piece_ends_its_own_request_alone():
     async def main() -> None:
         line = Line(seconds=10.0, queue=10)

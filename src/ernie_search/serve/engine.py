@@ -67,9 +67,12 @@ class Engine:
             tokenizers = [copy.deepcopy(self.model.tokenizer) for _ in range(2)]
         self._prepared = Prepared(self.model, tokenizers[0], self._lock)
         self._counter, self._counting = tokenizers[1], threading.Lock()
-        lines = (Line(limits.seconds, limits.queue) for _ in range(2))
-        self._line: Line = before._line if before is not None else next(lines)
-        self._crossing: Line = before._crossing if before is not None else next(lines)
+        if before is not None:
+            self._line: Line = before._line
+            self._crossing: Line = before._crossing
+        else:
+            self._line = Line(limits.seconds, limits.queue)
+            self._crossing = Line(limits.seconds, limits.queue)
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
         if observe is not None:
             options["observe"] = observe

@@ -19,6 +19,9 @@ SHARE = 0.8
 """Of a request's time that its texts may take with their waiting; the rest is for the answer."""
 
 
+FULL = "too many texts wait; try again later, or send fewer at a time"
+
+
 class Line:
     """Who is let in is done whole: a request is refused before anything of it is worked on, or not at all.
 
@@ -49,19 +52,24 @@ class Line:
             work: encodes them, say.
 
         Raises:
-            BusyError: at the speed of the last pieces this one would be late.
+            BusyError: at the speed of the last pieces this one would be late: found on coming, or, where
+                those before took longer than it seemed then, when its turn should have come.
         """
         costs = [sum(min(len(text), LONGEST) + TEXT_COST for text in piece) for piece in pieces]
         left, texts = sum(costs), sum(map(len, pieces))
-        if self._ahead:
-            late = (self._ahead + left) / self._speed - self._seconds if self._speed else 0.0
-            if late > 0 or (not self._speed and self.waiting + texts > self._queue):
-                raise BusyError("too many texts wait; try again later, or send fewer at a time", late)
+        first, come = not self._ahead, time.perf_counter()
+        if not first:
+            self._refuse_if_late(self._ahead + left, 0.0)
+            if not self._speed and self.waiting + texts > self._queue:
+                raise BusyError(FULL)
         self._ahead += left
         self.waiting += texts
         results = []
         try:
-            async with self._turn:
+            await self._in_turn()
+            try:
+                if not first:
+                    self._refuse_if_late(left, time.perf_counter() - come)
                 for piece, cost in zip(pieces, costs, strict=True):
                     texts, self.waiting = texts - len(piece), self.waiting - len(piece)
                     started = time.perf_counter()
@@ -69,7 +77,21 @@ class Line:
                     speed = cost / max(time.perf_counter() - started, 1e-6)
                     self._speed += (speed - self._speed) * (NEWEST if self._speed else 1.0)
                     left, self._ahead = left - cost, self._ahead - cost
+            finally:
+                self._turn.release()
         finally:
             self._ahead -= left
             self.waiting -= texts
         return results
+
+    async def _in_turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise BusyError(FULL) from None
+
+    def _refuse_if_late(self, cost: int, waited: float) -> None:
+        late = waited + cost / self._speed - self._seconds if self._speed else 0.0
+        if late > 0:
+            raise BusyError(FULL, late)
