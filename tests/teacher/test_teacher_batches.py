@@ -46,6 +46,8 @@ def test_the_positive_is_first_and_short_lists_stay_short():
 def test_what_cannot_fill_a_step_is_refused():
     with pytest.raises(TrainingError, match="24 lists to train on are fewer than questions_per_batch=30"):
         batches(questions=30)
+    with pytest.raises(TrainingError, match="there is no list with a negative to train on; mine lists"):
+        ListBatches([], steps=1, questions=1, negatives=1, backwards=1, seed=0)
     with pytest.raises(TrainingError, match="question 'lonely' has no negatives"):
         ListBatches(
             [TrainingList("lonely", ("p0",), ())], steps=1, questions=1, negatives=1, backwards=1, seed=0

@@ -138,3 +138,9 @@ def test_advice_leads_somewhere(pool, end, negatives, questions):
             assert end == "trains"
             return
     pytest.fail(f"in circles: {seen}")
+
+
+def test_no_questions_at_all_are_refused_without_advice_on_the_batch():
+    with pytest.raises(TrainingError, match="there is no training question") as caught:
+        StepBatches([], steps=1, questions=1, negatives=1, seed=0)
+    assert "questions_per_batch" not in str(caught.value)

@@ -40,10 +40,15 @@ class ListBatches(Dataset[list[Drawn]]):
         Raises:
             TrainingError: fewer lists than a step has questions, or one without negatives.
         """
+        if not lists:
+            raise TrainingError(
+                "there is no list with a negative to train on; mine lists of more questions, or from a "
+                "corpus that has passages which are not relevant to them"
+            )
         if len(lists) < questions:
             raise TrainingError(
                 f"{len(lists)} lists to train on are fewer than questions_per_batch={questions}; "
-                f"set questions_per_batch to {max(1, len(lists))} or less"
+                f"set questions_per_batch to {len(lists)} or less"
             )
         empty = next((one.query for one in lists if not one.negatives), None)
         if empty is not None:

@@ -68,11 +68,13 @@ class StepBatches(Dataset[StepBatch]):
             TrainingError: fewer questions than a batch, a question with too few negatives, or one whose
                 whole batch is relevant to it.
         """
+        if not examples:
+            raise TrainingError("there is no training question; use lists of this collection's train split")
         if len(examples) < questions:
             more = " and negatives to 1 or more" if len(examples) < 2 and negatives == 0 else ""
             raise TrainingError(
                 f"{len(examples)} training questions are fewer than questions_per_batch={questions}; "
-                f"set questions_per_batch to {max(1, len(examples))} or less{more}"
+                f"set questions_per_batch to {len(examples)} or less{more}"
             )
         self.examples, self.steps, self.questions = examples, steps, questions
         self.negatives, self.seed = negatives, seed
@@ -81,7 +83,7 @@ class StepBatches(Dataset[StepBatch]):
         fewest = len(poorest.negatives)
         # A way out is named only if it is one: what it would be refused for is looked at here, too.
         alone = self._without_in_batch_negatives() if min(negatives, fewest) == 0 else None
-        leave_out = "add passages that are not relevant to it to the corpus, or leave the question out"
+        leave_out = "add passages to the corpus that are not relevant to it, or leave the question out"
         if fewest < negatives:
             advice = f"lower negatives to {fewest}"
             if fewest == 0:
