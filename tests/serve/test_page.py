@@ -125,6 +125,7 @@ def page(browser) -> Iterator[object]:
 
 def search(page, address: str, question: str = "where does tea grow", more: str = "") -> None:
     page.goto(f"{address}/?{more}")
+    expect(page.locator("#modes label").first).to_be_visible()
     page.get_by_label("Question", exact=True).fill(question)
     page.get_by_role("button", name="Search").click()
     expect(page.locator(".hit").first).to_be_visible()
@@ -143,6 +144,19 @@ def test_modes_side_by_side(page, address):
     page.get_by_role("checkbox", name="Hybrid").uncheck()
     expect(page.locator(".column")).to_have_count(2)
     assert "mode=dense%2Clate" in page.url
+
+
+def test_a_question_typed_before_the_page_is_ready_is_kept(page, address):
+    held = []
+    page.route("**/v1/info", lambda route: held.append(route))
+    page.goto(f"{address}/?mode=late", wait_until="domcontentloaded")
+    page.get_by_label("Question", exact=True).fill("where does tea grow")
+    with page.expect_request("**/v1/info"):
+        page.keyboard.press("Enter")
+    for one in held:
+        one.continue_()
+    expect(page.locator(".hit").first).to_be_visible()
+    expect(page.get_by_label("Question", exact=True)).to_have_value("where does tea grow")
 
 
 def test_words_are_shaded_and_say_which_token_they_answer(page, address):

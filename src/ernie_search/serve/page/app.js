@@ -64,7 +64,7 @@ async function start() {
   for (const option of $("k").options) option.hidden = option.disabled = Number(option.value) > most;
   $("addFilter").hidden = !Object.keys(info.fields).length;
   $("question").maxLength = info.limits.question_characters;
-  fromAddress();
+  fromAddress($("question").value);
 }
 
 const modes = () => [...$("modes").querySelectorAll("input:checked")].map((one) => one.value);
@@ -348,9 +348,10 @@ function toAddress() {
   return `${location.pathname}?${values}`;
 }
 
-function fromAddress() {
+/** Take up what the address says; without a question in it, keep what was typed meanwhile. */
+function fromAddress(typed = "") {
   const values = new URLSearchParams(location.search);
-  $("question").value = values.get("q") ?? "";
+  $("question").value = values.get("q") ?? typed;
   if ([...$("k").options].some((one) => one.value === values.get("k") && !one.disabled)) $("k").value = values.get("k");
   if (values.has("mode")) {
     const wanted = values.get("mode").split(",");
