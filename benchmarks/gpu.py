@@ -155,7 +155,7 @@ def main() -> None:
     args = arguments(__doc__ or "", device="cuda", questions=256, steps=20, passages=20_000)
     import torch
 
-    from ernie_search.hardware import prefers_bf16
+    from ernie_search._util.hardware import prefers_bf16
     from ernie_search.losses.fused import installed
 
     device, tiny = args.device, args.quick

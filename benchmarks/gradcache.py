@@ -27,7 +27,7 @@ def one_run(questions: int, steps: int, cached: bool, negatives: int, length: in
     """Peak memory in MB, median seconds a step, and MB of outputs and gradients of the largest step."""
     from ernie_search.data import open_collection
     from ernie_search.training import parse_settings, train
-    from ernie_search.training.encodings import Encodings
+    from ernie_search.training.step import Encodings
 
     times: list[float] = []
     outputs = [0.0]

@@ -57,8 +57,8 @@ def encode(engine: Any, folder: str, count: int, shard_size: int, progress: Any 
 
 def local(folder: str, count: int, shard_size: int) -> dict[str, float]:
     """In one process."""
-    from ernie_search.engines import LocalEngine
-    from ernie_search.process_memory import keep_freed_memory
+    from ernie_search._util.hardware import keep_freed_memory
+    from ernie_search.encoding.executors import LocalEngine
 
     keep_freed_memory()
     return encode(LocalEngine(), folder, count, shard_size)
@@ -66,7 +66,7 @@ def local(folder: str, count: int, shard_size: int) -> dict[str, float]:
 
 def on_ray(folder: str, count: int, shard_size: int) -> dict[str, float]:
     """On a local Ray of this machine's cores."""
-    from ernie_search.engines.ray_engine import RayEngine
+    from ernie_search.encoding.executors.ray import RayEngine
 
     started = time.perf_counter()
     engine = RayEngine()
@@ -82,7 +82,7 @@ def with_node_loss(folder: str, count: int, shard_size: int) -> dict[str, float]
     import torch
     from ray.cluster_utils import Cluster
 
-    from ernie_search.engines.ray_engine import RayEngine
+    from ernie_search.encoding.executors.ray import RayEngine
 
     os.dup2(2, 1)  # what Ray says of the lost node is not among the figures
     threads = torch.get_num_threads()

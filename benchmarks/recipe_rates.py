@@ -54,7 +54,7 @@ def one_thread() -> None:
     """Of torch, and fp32 or bf16 decided before a clock starts."""
     import torch
 
-    from ernie_search.hardware import prefers_bf16
+    from ernie_search._util.hardware import prefers_bf16
 
     torch.set_num_threads(1)
     prefers_bf16("cpu")

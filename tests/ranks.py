@@ -16,8 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 import tiny_model
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.training import TrainingData, TrainSettings
-from ernie_search.training.batches import StepBatch, StepBatches
-from ernie_search.training.collate import Collator
+from ernie_search.training.batches import Collator, StepBatch, StepBatches
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World

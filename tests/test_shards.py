@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ernie_search._util.files import sha256_file
 from ernie_search.errors import IndexStateError
-from ernie_search.files import sha256_file
 from ernie_search.shards import (
     Manifest,
     Shard,

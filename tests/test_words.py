@@ -2,7 +2,7 @@
 
 import pytest
 
-from ernie_search.words import printable
+from ernie_search._util.words import printable
 
 CASES = {
     "\x1b[31mred\x1b[0m": "\\x1b[31mred\\x1b[0m",

@@ -12,9 +12,9 @@ from ernie_search.index import MemoryStore, make_spec, passage_batch
 from ernie_search.index.codecs import codec
 from ernie_search.search import Searcher
 from ernie_search.serve import create_app
-from ernie_search.serve.engine import Engine
 from ernie_search.serve.server import _config, _listen, _Server
 from ernie_search.serve.settings import make_settings
+from ernie_search.serve.worker import Engine
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.measure import dense_search, remove_vectors
+from ernie_search._util.files import fingerprint, read_json, write_json
+from ernie_search._util.hardware import prefers_bf16
 from ernie_search.data import Collection
 from ernie_search.evaluation import read_run, write_run
-from ernie_search.files import fingerprint, read_json, write_json
-from ernie_search.hardware import prefers_bf16
 from ernie_search.mining import BM25
 from ernie_search.mining.lists import Lists
 from ernie_search.model import load

@@ -14,8 +14,8 @@ from benchmarks.peers.environments import PeerError, python_of
 from benchmarks.peers.inputs import Inputs
 from benchmarks.peers.measure import bytes_a_passage, dense_search, late_rerank, remove_vectors
 from benchmarks.peers.systems import DENSE, OURS, System, Variant
+from ernie_search._util.files import fingerprint, read_json, sha256_file, write_json
 from ernie_search.evaluation import Measured, evaluate_run, read_run, write_run
-from ernie_search.files import fingerprint, read_json, sha256_file, write_json
 from ernie_search.types import Qrels
 
 RUNNERS = Path(__file__).parent / "runners"

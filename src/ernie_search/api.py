@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import ernie_search.model
+from ernie_search._util.files import fingerprint
+from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.held import hold
 from ernie_search.data.validation import first_of, inspect_collection
 from ernie_search.encoding import EncodedCollection, encode_collection
-from ernie_search.engines import Engine, LocalEngine
-from ernie_search.files import fingerprint
+from ernie_search.encoding.executors import Engine, LocalEngine
 from ernie_search.index import Store, open_index, passage_batch
 from ernie_search.index.spec import check_same_model
 from ernie_search.pipeline.recipe import load_recipe
 from ernie_search.pipeline.runner import train_recipe
 from ernie_search.pipeline.stage import Observer
-from ernie_search.process_memory import keep_freed_memory
 from ernie_search.training import TrainResult
 from ernie_search.types import Passage
 
@@ -75,7 +75,8 @@ def build_index(
         tokens: store token matrices, which late interaction needs.
         shard_size: passages a file.
         progress: called with the number of passages done since its last call.
-        engine: where passages are encoded (``ernie_search.engines.open_engine``); by default in this process.
+        engine: where passages are encoded (``ernie_search.encoding.executors.open_engine``); by default in
+            this process.
         expect: told how many passages there are before the first is encoded; not where they are cut.
 
     Raises:

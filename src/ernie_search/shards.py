@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ernie_search._util.files import MANIFEST, read_json, sha256_file, write_json
+from ernie_search._util.settings import read_record
 from ernie_search.errors import IndexStateError, StorageError
-from ernie_search.files import MANIFEST, read_json, sha256_file, write_json
-from ernie_search.typed_settings import read_record
 
 FORMAT = 1
 """Goes up when a folder written by an older version can no longer be read."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ernie_search._util.files import check_text, json_value
 from ernie_search.errors import DataError
-from ernie_search.files import check_text, json_value
 
 Task = Literal["query", "passage"]
 """What a text is encoded as: its prompt and its length limit depend on it."""

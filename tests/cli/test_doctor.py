@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import ernie_search.model
-from ernie_search import hardware
+from ernie_search._util import hardware
 from ernie_search.cli import doctor
 from ernie_search.errors import ModelError
 

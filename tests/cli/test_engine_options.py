@@ -30,7 +30,7 @@ def test_impossible_engines(run_cli, command, options, message):
 
 
 def test_ray_that_is_not_installed(run_cli, monkeypatch):
-    monkeypatch.delitem(sys.modules, "ernie_search.engines.ray_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "ernie_search.encoding.executors.ray", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     done = run_cli(*COMMANDS["index"], "--engine", "ray")
     assert done.exit_code == 2

@@ -33,7 +33,7 @@ def test_explain_for_people(run_cli, index_folder):
 
 
 def test_what_explain_prints_is_on_one_line_and_without_control_characters():
-    from ernie_search.cli.explained import explanation_lines
+    from ernie_search.cli.search import explanation_lines
     from ernie_search.search.explain import Explanation, TokenMatch
     from ernie_search.types import Hit
 

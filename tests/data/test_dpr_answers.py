@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ernie_search.data import open_collection
-from ernie_search.data.dpr_answers import answer_list, is_qas, read_qas
+from ernie_search.data.dpr import answer_list, is_qas, read_qas
 from ernie_search.errors import DataError
 
 sys.path.append(str(Path(__file__).parent))

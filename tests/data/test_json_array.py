@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from ernie_search.data import json_array
-from ernie_search.data.json_array import read_array
+from ernie_search.data import readers as json_array
+from ernie_search.data.readers import read_array
 from ernie_search.errors import DataError
 
 ROWS = [{"n": n, "text": "é水\n\"'\\" * n, "more": [{"x": None, "y": -1.5e3, "z": True}]} for n in range(30)]

@@ -4,14 +4,21 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.breakdown import answer_type, breakdown, by_length, by_rank
 from ernie_search.evaluation.comparison import compare_runs, gap_closed
 from ernie_search.evaluation.comparison_table import comparison_json
-from ernie_search.evaluation.effects import effects, first_ranks, lost, won
-from ernie_search.evaluation.findings import pair_findings
-from ernie_search.evaluation.holm import holm
+from ernie_search.evaluation.effects import (
+    answer_type,
+    breakdown,
+    by_length,
+    by_rank,
+    effects,
+    first_ranks,
+    lost,
+    pair_findings,
+    won,
+)
 from ernie_search.evaluation.measures import Measured, evaluate_run
-from ernie_search.evaluation.significance import compare
+from ernie_search.evaluation.significance import compare, holm
 from ernie_search.types import Passage, Qrels, Run
 
 

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ernie_search._util.trec import read_run_lines
 from ernie_search.errors import DataError
 from ernie_search.evaluation import read_run
-from ernie_search.evaluation.faults import check_passages, check_questions
-from ernie_search.evaluation.quick_run import read_quickly
-from ernie_search.evaluation.trec import write_run
-from ernie_search.trec_lines import read_run_lines
+from ernie_search.evaluation.trec import check_passages, check_questions, read_quickly, write_run
 from ernie_search.types import Run
 
 
@@ -69,7 +67,7 @@ def test_what_is_unusual_is_left_to_the_careful_one(tmp_path: Path, text: str) -
 
 
 def test_a_long_run_of_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ernie_search.evaluation.quick_run.BLOCK", 1000)
+    monkeypatch.setattr("ernie_search.evaluation.trec.BLOCK", 1000)
     run = {f"q{i}": {f"p{(i * 7 + j) % 50}": 1 / (j + 1) for j in range(20)} for i in range(100)}
     write_run(tmp_path / "x.gz", run)
     assert read_quickly(tmp_path / "x.gz") == run

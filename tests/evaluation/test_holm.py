@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.holm import holm
+from ernie_search.evaluation.significance import holm
 
 
 def test_hand_worked() -> None:

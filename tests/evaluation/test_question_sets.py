@@ -3,8 +3,8 @@
 import pytest
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.question_sets import question_set
-from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
+from ernie_search.evaluation.comparison import question_set
+from ernie_search.evaluation.trec import drop_self_hits, self_hits_note
 from ernie_search.types import Run
 
 A: Run = {"q1": {"a": 1.0}, "q2": {"a": 1.0}, "extra": {"a": 1.0}}

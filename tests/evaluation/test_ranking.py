@@ -4,7 +4,7 @@ import ir_measures
 import pytest
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.ranking import ranked
+from ernie_search.evaluation.measures import ranked
 
 
 def test_score_descends_and_equal_scores_ascend_by_id() -> None:

@@ -6,8 +6,7 @@ from scipy import stats
 
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import significance
-from ernie_search.evaluation.intervals import bootstrap_interval
-from ernie_search.evaluation.measures import Measured
+from ernie_search.evaluation.measures import Measured, bootstrap_interval
 from ernie_search.evaluation.significance import compare, randomisation_test
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ernie_search.errors import DataError
-from ernie_search.evaluation.texts import read_answers, read_queries
+from ernie_search.evaluation.trec import read_answers, read_queries
 
 
 def test_queries_in_both_forms(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from kill_rounds import kill_rounds
 
+from ernie_search._util.files import fingerprint
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
-from ernie_search.files import fingerprint
 from ernie_search.index import Eq, lance_files, lance_upkeep, make_spec, open_index, verify
 from ernie_search.index.lance_files import STORE, read_commit
 from ernie_search.index.lance_reader import lance_errors

@@ -8,7 +8,7 @@ import pytest
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError
 from ernie_search.index import MemoryIndex, build_store, make_batch
-from ernie_search.index.batch import shard_batch, shard_batches
+from ernie_search.index.rows import shard_batch, shard_batches
 from ernie_search.shards import read_manifest, read_shards, write_shard
 from ernie_search.types import Passage
 from store_helpers import MODEL, batch

@@ -5,7 +5,7 @@ import pytest
 from ernie_search.errors import SettingsError
 from ernie_search.index import And, Eq, In, Not, Or, Range, parse_filter
 from ernie_search.index.filters import fit_filter, meets
-from ernie_search.index.lance_sql import to_sql
+from ernie_search.index.lance_reader import to_sql
 
 FIELDS = {"lang": "str", "year": "int", "price": "float", "draft": "bool"}
 

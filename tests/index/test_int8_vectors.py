@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from ernie_search.index.exact import ExactVectors
-from ernie_search.index.int8_vectors import Int8Vectors, multiplier, numpy_products, quantized
+from ernie_search.index.exact import ExactVectors, Int8Vectors, multiplier, numpy_products, quantized
 
 
 def made(dense, asked=None):

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index.codecs import codec, train_codec
-from ernie_search.index.kmeans import kmeans, nearest
-from ernie_search.index.residual import default_centroids
+from ernie_search.index.codecs import codec, default_centroids, kmeans, nearest, train_codec
 
 
 def clustered(

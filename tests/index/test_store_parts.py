@@ -19,7 +19,7 @@ from ernie_search.index import (
     verify,
 )
 from ernie_search.index.exact import Best
-from ernie_search.index.id_map import IdMap, Seen, hashes
+from ernie_search.index.lance_reader import IdMap, Seen, hashes
 from ernie_search.index.store import until_settled
 from ernie_search.types import Passage
 from store_helpers import MODEL, batch, new_store, passage, spec
@@ -212,7 +212,7 @@ def test_what_a_qdrant_collection_is_asked_for(monkeypatch):
     """The settings that the client's imitation of a server takes no notice of."""
     qdrant_client = pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
     from ernie_search.index.qdrant import QdrantStore
-    from ernie_search.index.qdrant_collection import search_params
+    from ernie_search.index.qdrant_points import search_params
 
     client, asked = qdrant_client.QdrantClient(":memory:"), {}
     monkeypatch.setattr(client, "create_collection", lambda name, **settings: asked.update(settings))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from ernie_search._util.files import sha256_file
 from ernie_search.errors import DataError, StorageError
-from ernie_search.files import sha256_file
 from ernie_search.mining.lists import LISTS_FILE, Lists, TrainingList, write_lists
 
 PLAIN = TrainingList("q", ("p",), ("a", "b"), negative_ranks=(2, 0))

@@ -13,8 +13,8 @@ from ernie_search.data import MemoryCollection
 from ernie_search.data.near_duplicates import shingles
 from ernie_search.errors import DataError, SettingsError, StorageError
 from ernie_search.mining import Lists, MineSettings, mine_lists
+from ernie_search.mining.passage_table import MiningStore
 from ernie_search.mining.settings import DenoiseSettings, parse_settings
-from ernie_search.mining.store import MiningStore
 from ernie_search.types import Passage, Qrels, Query, Run
 
 PARTS = (
@@ -394,7 +394,7 @@ def peak(folder: Path, questions: int, passages: int) -> int:
 def test_memory_grows_with_neither_questions_nor_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ernie_search.mining.store.RECENT", 64)
+    monkeypatch.setattr("ernie_search.mining.passage_table.RECENT", 64)
     monkeypatch.setattr("ernie_search.mining.lists.ROW_GROUP", 64)
     small = peak(tmp_path / "small", 150, 150)
     assert peak(tmp_path / "questions", 900, 150) < 1.3 * small

@@ -23,15 +23,20 @@ from transformers import (
 
 from ernie_search.errors import ModelError
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
-from ernie_search.model.alignment import ABSENT, places, spans
 from ernie_search.model.attention import (
+    ABSENT,
     AttentionTargets,
+    at_rest,
+    attention_maps,
     attention_targets,
+    check_attention,
     check_attention_teacher,
     check_same_tokenizer,
     evenness,
+    find_projections,
+    places,
+    spans,
 )
-from ernie_search.model.attention_maps import at_rest, attention_maps, check_attention, find_projections
 from tiny_model import VOCABULARY, tokenizer
 
 SIZES = {

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import ernie_search
+from ernie_search._util.files import read_json, write_json
 from ernie_search.errors import ErnieSearchError, ModelError
-from ernie_search.files import read_json, write_json
 from ernie_search.model import ScoreSettings, from_base, saved_files
 from ernie_search.model.cross_encoder import (
     load_cross_encoder,

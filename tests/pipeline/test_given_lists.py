@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ernie_search._util.files import fingerprint
 from ernie_search.ablation.rows import declared_rows
 from ernie_search.errors import DataError, SettingsError, StorageError, TrainingError
-from ernie_search.files import fingerprint
 from ernie_search.mining import DenoiseSettings, Lists, TrainingList, denoise, write_lists
 from ernie_search.model.cross_encoder import new_cross_encoder
 from ernie_search.pipeline import load_recipe, make_plan, plan_table, shipped, train_recipe

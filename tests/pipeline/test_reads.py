@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ernie_search
-from ernie_search import files
+from ernie_search._util import files
 from ernie_search.data import write_beir
 from ernie_search.pipeline import recipe as recipe_module
 from tiny_training import collection

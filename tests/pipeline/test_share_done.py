@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from ernie_search._util.files import MANIFEST, write_json
 from ernie_search.data import MemoryCollection
-from ernie_search.files import MANIFEST, write_json
 from ernie_search.pipeline import load_recipe, make_plan
 from ernie_search.pipeline.plan import PILOT_QUESTIONS, pilot
 from ernie_search.pipeline.stage import Sizes

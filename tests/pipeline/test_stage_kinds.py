@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from ernie_search._util.settings import TypedSettings
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.pipeline import Recipe, estimate, load_recipe, make_plan, plan_table, run_recipe
 from ernie_search.pipeline.manifest import StageManifest
@@ -14,7 +15,6 @@ from ernie_search.pipeline.plan import MeasuredRates
 from ernie_search.pipeline.stage import Available, Done, Inputs, ListCount, Rates, Sizes, Stage, Task
 from ernie_search.pipeline.stages import KINDS
 from ernie_search.pipeline.stages.warm_up import WarmUp
-from ernie_search.typed_settings import TypedSettings
 from tiny_training import collection
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ernie_search._util.files import sha256_file
 from ernie_search.errors import ModelError, StorageError, TrainingError
-from ernie_search.files import sha256_file
 from ernie_search.mining import Lists
 from ernie_search.model.cross_encoder import new_cross_encoder
 from ernie_search.pipeline import Recipe, estimate, load_recipe, make_plan, run_recipe, train_recipe

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ernie_search.evaluation.comparison import compare_runs
-from ernie_search.evaluation.findings import pair_findings
+from ernie_search.evaluation.effects import pair_findings
 from ernie_search.report import (
     Report,
     ablation_sections,

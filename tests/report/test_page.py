@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ernie_search.report import Report, Section, render, write_report
-from ernie_search.report.html import escape, join, table, tag
+from ernie_search.report.page import escape, join, table, tag
 
 ALLOWED = {
     *("html", "head", "meta", "link", "title", "style", "body", "main", "header", "nav", "section", "footer"),
@@ -141,7 +141,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["LIGHT", "DARK"])
 def test_texts_and_lines_can_be_told_from_the_ground(scheme: str) -> None:
-    from ernie_search.report import style
+    from ernie_search.report import page as style
 
     colours = dict(re.findall(r"--(\w+):(#\w+)", getattr(style, scheme)))
     ground = luminance(colours["card"])

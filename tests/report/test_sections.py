@@ -15,8 +15,16 @@ from ernie_search.report import (
     scatter_section,
     split_of,
 )
-from ernie_search.report.chart import Series, difference_chart, line_chart, nice_ticks, scatter_chart, short
-from ernie_search.report.intervals import Interval, interval_chart
+from ernie_search.report.chart import (
+    Interval,
+    Series,
+    difference_chart,
+    interval_chart,
+    line_chart,
+    nice_ticks,
+    scatter_chart,
+    short,
+)
 from ernie_search.report.training import duration, label, plain, training_sections
 
 

@@ -6,8 +6,7 @@ import pytest
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.index import Ranking
 from ernie_search.search import Fusion, tune_weights
-from ernie_search.search.fusion import fuse, stretched, weighted
-from ernie_search.search.staged import Staged
+from ernie_search.search.fusion import Staged, fuse, stretched, weighted
 
 
 def ranking(**scores: float) -> Ranking:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.index.codecs import codec, train_codec
-from ernie_search.index.stored_tokens import StoredTokens
+from ernie_search.index.codecs import StoredTokens, codec, train_codec
 from ernie_search.search import kernels
 from ernie_search.search.kernels import BLOCK_ROWS, EMPTY_SCORE, available, maxsim_scores, score_stored
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ernie_search.index import Ranking
-from ernie_search.search.staged import Staged, best_by_parent
+from ernie_search.search.fusion import Staged, best_by_parent
 
 
 def test_best_by_parent():

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from ernie_search.search import Searcher
-from ernie_search.serve.engine import Engine
-from ernie_search.serve.jobs import Plan
 from ernie_search.serve.settings import Limits
+from ernie_search.serve.worker import Engine, Plan
 from tiny_service import store_of, stub
 
 PLAN = Plan("late", 2, 5)

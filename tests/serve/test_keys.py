@@ -3,8 +3,7 @@
 import pytest
 
 from ernie_search.errors import SettingsError
-from ernie_search.serve.keys import KeyRing, read_keys
-from ernie_search.serve.settings import make_settings
+from ernie_search.serve.settings import KeyRing, make_settings, read_keys
 
 KEY = "0123456789abcdef"
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from ernie_search.serve.batcher import BusyError
-from ernie_search.serve.engine import PIECE
 from ernie_search.serve.line import Line
+from ernie_search.serve.worker import PIECE
 from tiny_service import stub
 
 TEXTS = [f"text {number} " + "long " * 20 for number in range(4 * PIECE)]

@@ -8,8 +8,8 @@ import pytest
 
 from ernie_search.errors import StorageError
 from ernie_search.search import Searcher
-from ernie_search.serve.engine import Engine, merge_due
 from ernie_search.serve.settings import Limits
+from ernie_search.serve.worker import Engine, merge_due
 from ernie_search.types import Passage
 from tiny_service import HOSTILE, store_of, stub
 

@@ -18,9 +18,9 @@ import pytest
 
 from ernie_search.search import Searcher
 from ernie_search.serve import create_app
-from ernie_search.serve.engine import Engine
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import Limits, make_settings
+from ernie_search.serve.worker import Engine
 from tiny_service import app_of, listening, store_of, stub
 
 QUESTION = {"query": "where does tea grow", "k": 2}
@@ -219,7 +219,7 @@ sys.path.append(sys.argv[1])
 from tiny_service import stub, store_of
 from ernie_search.search import Searcher
 from ernie_search.serve import run
-from ernie_search.serve.engine import Engine
+from ernie_search.serve.worker import Engine
 from ernie_search.serve.settings import make_settings
 
 settings, model = make_settings(port=0), stub()

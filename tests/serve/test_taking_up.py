@@ -268,7 +268,7 @@ def test_a_writer_that_cannot_answer_lets_go_of_its_lock(lance, monkeypatch):
     def fails(self):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("ernie_search.serve.engine.Engine.warm_up", fails)
+    monkeypatch.setattr("ernie_search.serve.worker.Engine.warm_up", fails)
     app = create_app(make_settings(index=str(lance), writable=True))
     with pytest.raises(RuntimeError) as failure:
         app.state.context.service._opener()

@@ -1,6 +1,6 @@
 """Folds: each question is scored by the one teacher that has not seen it, nor its answer as an answer."""
 
-from ernie_search.teacher.folds import fold_of, trains_on
+from ernie_search.teacher.teachers import fold_of, trains_on
 
 QUESTIONS = [{f"p{i}"} for i in range(400)]
 """Positives of each."""

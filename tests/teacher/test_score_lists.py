@@ -13,8 +13,8 @@ from ernie_search.mining.lists import Lists, write_lists
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.teacher import ListScoreSettings, Teachers, score_lists, train_teachers
 from ernie_search.teacher import teachers as teachers_module
-from ernie_search.teacher.folds import fold_of
-from ernie_search.teacher.score_folder import ScoredList, ScoreFolder
+from ernie_search.teacher.score import ScoredList, ScoreFolder
+from ernie_search.teacher.teachers import fold_of
 from tiny_teacher import TRAIN, collection, lists, settings, training_lists
 
 SETTINGS = ListScoreSettings(shard_size=5, precision="fp32")

@@ -5,7 +5,7 @@ import pytest
 from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.mining.lists import TrainingList
 from ernie_search.teacher import TeacherSettings, parse_teacher_settings
-from ernie_search.teacher.batches import ListBatches
+from ernie_search.teacher.loss import ListBatches
 from tiny_teacher import training_lists
 
 

@@ -14,7 +14,7 @@ from sentence_transformers import CrossEncoder
 from ernie_search.errors import DataError, ModelError, SettingsError, TrainingError
 from ernie_search.mining.lists import TrainingList, write_lists
 from ernie_search.teacher import Teachers, train_teachers
-from ernie_search.teacher.folds import fold_of
+from ernie_search.teacher.teachers import fold_of
 from ernie_search.training.checkpoints import checkpoint_steps
 from event_files import scalars
 from tiny_model import half_base

@@ -10,7 +10,7 @@ from ernie_search.errors import SettingsError
 from ernie_search.model import JointEncoder
 from ernie_search.model.dropout import active_dropouts
 from ernie_search.training import parse_settings, run, student, train
-from ernie_search.training.arguments import arguments
+from ernie_search.training.trainer import arguments
 from tiny_training import collection, settings
 
 QUICK: dict[str, Any] = {"steps": 4, "evaluations": 0, "checkpoints": 1}

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ernie_search.training.dev import DevEvaluator, DevSample
+from ernie_search.training.prepare import DevEvaluator, DevSample
 
 PASSAGES = {f"p{i}": f"passage {i}" for i in range(12)}
 

@@ -12,8 +12,7 @@ from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.dropout import ByteDropout, use_byte_dropout
 from ernie_search.training import TrainingData, TrainSettings, prepare, train
-from ernie_search.training.batches import StepBatches
-from ernie_search.training.collate import Collator
+from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
 from ranks import OneTeacher
@@ -145,7 +144,7 @@ def test_the_dropout_of_the_second_encoding_is_that_of_the_first(model, data, mo
 
 
 def test_no_graph_of_the_encoder_is_kept(model, data, monkeypatch):
-    from ernie_search.training.encodings import Encodings
+    from ernie_search.training.step import Encodings
 
     kept: list[bool] = []
     read = Encodings._read

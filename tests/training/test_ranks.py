@@ -139,7 +139,7 @@ import ernie_search.training.run as run
 import ernie_search.training.student as student
 from ernie_search.errors import ErnieSearchError
 from ernie_search.training import train
-from ernie_search.training.collate import Collator
+from ernie_search.training.batches import Collator
 from tiny_training import collection, settings
 
 rank, how = int(os.environ["RANK"]), os.environ.get("HOW", "")

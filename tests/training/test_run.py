@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.model import load
 from ernie_search.training import TrainSettings, train
-from ernie_search.training.dev import DevEvaluator
+from ernie_search.training.prepare import DevEvaluator
 from ernie_search.types import Passage, Query
 from tiny_model import bare_base, decoder_base, half_base
 from tiny_training import CROPS, TRAIN, collection, settings, weights

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from ernie_search.losses import candidates
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.training import TrainingData, TrainSettings, prepare
-from ernie_search.training.batches import StepBatch, StepBatches
-from ernie_search.training.collate import Collator
-from ernie_search.training.one_run import Run
+from ernie_search.training.batches import Collator, StepBatch, StepBatches
+from ernie_search.training.run import Run
 from ernie_search.training.step import JointLoss
 from tiny_training import collection, settings
 

@@ -18,8 +18,7 @@ from ernie_search.losses import candidates, maxsim
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.training import TrainingData, prepare, train
-from ernie_search.training.batches import StepBatch, StepBatches
-from ernie_search.training.collate import Collator
+from ernie_search.training.batches import Collator, StepBatch, StepBatches
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
 from event_files import scalars

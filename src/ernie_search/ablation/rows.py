@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ernie_search._util.files import did_you_mean
 from ernie_search.errors import SettingsError
-from ernie_search.files import did_you_mean
 from ernie_search.pipeline.recipe import AnyStage, Recipe, changed_for_row, rows_file
 from ernie_search.pipeline.stage import Inputs, available_after
 

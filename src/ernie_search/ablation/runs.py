@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ernie_search._util.files import atomic_write, fingerprint, read_json, sha256_file, write_json
 from ernie_search.ablation.rows import (
     LATE_OF,
     NEEDED,
@@ -26,7 +27,6 @@ from ernie_search.data.held import hold
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.evaluation import Measured, evaluate_run, read_run, write_run
-from ernie_search.files import atomic_write, fingerprint, read_json, sha256_file, write_json
 from ernie_search.index import MemoryIndex
 from ernie_search.mining import BM25
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
@@ -41,8 +41,8 @@ from ernie_search.pipeline.runner import (
 )
 from ernie_search.pipeline.stage import Inputs, Observer, Task
 from ernie_search.search import Searcher
+from ernie_search.search.fusion import Staged
 from ernie_search.search.rerank import rerank
-from ernie_search.search.staged import Staged
 from ernie_search.teacher import rerank_run
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.training.world import World

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, print_json
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import AsJson, console, loading, print_json
 from ernie_search.cli.train import Base, Changes, Layers, overrides
 from ernie_search.errors import SettingsError
 
@@ -35,7 +34,7 @@ def ablate(
     settings = overrides(changes, base, layers)
     with loading("the libraries"):
         from ernie_search.ablation import ablate as compare_rows
-        from ernie_search.cli.pipeline_progress import PipelineProgress
+        from ernie_search.cli.train import PipelineProgress
         from ernie_search.data import open_collection, validate
         from ernie_search.data.held import hold
         from ernie_search.pipeline import load_recipe

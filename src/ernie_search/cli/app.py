@@ -7,10 +7,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from ernie_search._util.files import did_you_mean
+from ernie_search._util.words import printable
 from ernie_search.cli.output import replace_what_cannot_be_written
 from ernie_search.errors import ErnieSearchError
-from ernie_search.files import did_you_mean
-from ernie_search.words import printable
 
 BAD_INPUT = 2
 """Exit code for what the user can mend: input, settings, a full disk. The same as for a wrong option."""

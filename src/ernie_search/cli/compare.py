@@ -56,8 +56,7 @@ def compare(
         effects_table,
         pairs_table,
     )
-    from ernie_search.evaluation.effects import lost, won
-    from ernie_search.evaluation.findings import pair_findings
+    from ernie_search.evaluation.effects import lost, pair_findings, won
     from ernie_search.evaluation.table import results_table
 
     if len(runs) < 2:

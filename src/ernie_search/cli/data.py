@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ernie_search._util.words import printable
 from ernie_search.cli.app import BAD_INPUT, Commands, fail
-from ernie_search.cli.output import AsJson, console, print_json, progress, working
-from ernie_search.cli.quiet import loading
-from ernie_search.words import printable
+from ernie_search.cli.output import AsJson, console, loading, print_json, progress, working
 
 if TYPE_CHECKING:
     from ernie_search.data import CollectionInfo, Stats

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ernie_search.cli.output import console
-from ernie_search.cli.quiet import loading
+from ernie_search._util.files import write_json
+from ernie_search.cli.output import console, loading
 from ernie_search.cli.search import show_hits
-from ernie_search.files import write_json
 
 if TYPE_CHECKING:
     from ernie_search.pipeline import DemoResult

@@ -88,7 +88,7 @@ def _version(name: str) -> str | None:
 
 def _machine(missing: list[Missing]) -> dict[str, Any] | None:
     """The hardware; None when torch, which measures it, does not load."""
-    from ernie_search import hardware
+    from ernie_search._util import hardware
 
     try:
         return asdict(hardware.inspect())
@@ -106,7 +106,7 @@ def _gpu_paths(machine: dict[str, Any] | None) -> dict[str, Any] | None:
     """
     if machine is None or all(one["kind"] != "cuda" for one in machine["accelerators"]):
         return None
-    from ernie_search.hardware import has_tf32
+    from ernie_search._util.hardware import has_tf32
     from ernie_search.model import packs_on_gpu
 
     triton = _version("triton")

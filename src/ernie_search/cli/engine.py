@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ernie_search.engines import Engine
+    from ernie_search.encoding.executors import Engine
 
 EngineName = Annotated[
     str, typer.Option("--engine", help="Where the work is done: local (this process) or ray (a cluster).")
@@ -29,7 +29,7 @@ WorkerGpus = Annotated[
 @contextlib.contextmanager
 def opened(name: str, address: str | None, cpus: int | None, gpus: float | None) -> Iterator["Engine"]:
     """The engine, closed afterwards."""
-    from ernie_search.engines import open_engine
+    from ernie_search.encoding.executors import open_engine
 
     engine = open_engine(name, address, cpus, gpus)
     try:

@@ -80,8 +80,8 @@ def evaluate(
     """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
     from ernie_search.data import open_collection
     from ernie_search.evaluation import results_json, results_table, write_run
-    from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
     from ernie_search.evaluation.table import TABLE_MEASURES
+    from ernie_search.evaluation.trec import drop_self_hits, self_hits_note
 
     _check_choice(index, run, save_run, mode, cross)
     collection = open_collection(source)
@@ -217,7 +217,7 @@ def _asked(
 def _read(path: Path, collection: "Collection", more: "list[Query]", check: bool) -> "Run":
     """A run file, checked against the collection and ``more`` questions."""
     from ernie_search.evaluation import read_run
-    from ernie_search.evaluation.faults import check_passages, check_questions
+    from ernie_search.evaluation.trec import check_passages, check_questions
 
     run = read_run(path)
     if check:

@@ -102,9 +102,13 @@ def load_evidence(
     from ernie_search.data import open_collection
     from ernie_search.evaluation import read_qrels, read_run
     from ernie_search.evaluation.answers import answers_of
-    from ernie_search.evaluation.faults import check_passages, check_questions
-    from ernie_search.evaluation.self_hits import drop_self_hits, self_hits_note
-    from ernie_search.evaluation.texts import read_queries
+    from ernie_search.evaluation.trec import (
+        check_passages,
+        check_questions,
+        drop_self_hits,
+        read_queries,
+        self_hits_note,
+    )
 
     collection = open_collection(corpus) if corpus is not None else None
     with_answers, given = answers_file(answers)
@@ -143,9 +147,9 @@ def load_evidence(
 
 def answers_file(path: Path | None) -> "tuple[list[Query] | None, dict[str, tuple[str, ...]] | None]":
     """Questions, where the file has them (DPR's), and answers by question; ``None`` for what is not given."""
-    from ernie_search.data.dpr_answers import is_qas, read_qas
+    from ernie_search.data.dpr import is_qas, read_qas
     from ernie_search.evaluation.answers import answers_of
-    from ernie_search.evaluation.texts import read_answers
+    from ernie_search.evaluation.trec import read_answers
 
     if path is None:
         return None, None

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import console, working
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import console, loading, working
 
 EXAMPLE = "Example: ernie-search export runs/mine/best runs/multi-vector"
 

@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ernie_search._util.files import MANIFEST, behind_link
 from ernie_search.cli import store
 from ernie_search.cli.app import Commands
 from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
-from ernie_search.cli.output import AsJson, console, print_json, progress
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import AsJson, console, loading, print_json, progress
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.files import MANIFEST, behind_link
 
 EXAMPLE = "Example: ernie-search index my-data --model runs/mine/best --output runs/index"
 BUILD_EXAMPLE = "Example: ernie-search index build my-data --model runs/mine/best --output runs/store"

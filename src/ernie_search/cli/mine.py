@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ernie_search._util.words import printable
 from ernie_search.cli.output import AsJson, console, print_json, progress, working
-from ernie_search.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +13,12 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from ernie_search.files import json_text
-from ernie_search.words import printable
+from ernie_search._util.files import json_text
+from ernie_search._util.words import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
 """The option that every command with figures has."""
@@ -107,3 +110,22 @@ def working(what: str) -> Iterator[None]:
 def binary_size(size: float) -> str:
     """A number of bytes as ``1.5 GiB``, or below one of these as ``300.5 MiB``."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def quiet_libraries() -> None:
+    """Only errors from transformers and sentence-transformers, and no bars ("Loading weights") of theirs."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a fork after tokenizing warns
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # It tells of mean pooling for a bare encoder, which is not what we then take.
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def loading(what: str) -> Iterator[None]:
+    """A spinner while a model loads, quietly. Every command that loads one does it in here."""
+    with working(f"loading {what}"):
+        quiet_libraries()
+        yield

@@ -103,7 +103,7 @@ def report(
 def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, with_teacher: bool) -> None:
     """The sections of the run files; the teacher is the last of them."""
     from ernie_search.evaluation.comparison import compare_runs
-    from ernie_search.evaluation.findings import pair_findings
+    from ernie_search.evaluation.effects import pair_findings
     from ernie_search.report import comparison_sections, comparison_tiles, scatter_section
 
     teacher = list(found.runs)[-1] if with_teacher else None

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
-from ernie_search.cli.output import AsJson, console, print_json, progress
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import AsJson, console, loading, print_json, progress
 
 EXAMPLE = "Example: ernie-search score runs/lists my-data --teacher runs/teacher --output runs/scored"
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernie_search.cli.output import console
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import console, loading
 
 if TYPE_CHECKING:
     from ernie_search.search import Mode, Searcher

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import print_line
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import loading, print_line
 
 EXAMPLE = "Example: ernie-search serve runs/index --port 8080"
 
@@ -51,8 +50,7 @@ def serve(
 ) -> None:
     """Serve an index: search, embeddings and rerank over HTTP, and a page at /."""
     from ernie_search.serve import run  # first: whoever lacks the extra need not wait
-    from ernie_search.serve.keys import read_keys
-    from ernie_search.serve.settings import make_settings
+    from ernie_search.serve.settings import make_settings, read_keys
 
     settings = make_settings(
         index=index,
@@ -77,7 +75,7 @@ def serve(
         },
     )
     with loading("the libraries"):
-        from ernie_search.process_memory import keep_freed_memory, share_arenas
+        from ernie_search._util.hardware import keep_freed_memory, share_arenas
 
         keep_freed_memory()
         share_arenas()  # or a service that is written to grows by a sixth in some thousand requests

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from ernie_search.cli.output import AsJson, binary_size, console, print_json, working
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import AsJson, binary_size, console, loading, print_json, working
 from ernie_search.errors import IndexStateError, SettingsError
 
 if TYPE_CHECKING:

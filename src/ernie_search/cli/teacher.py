@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, print_json
-from ernie_search.cli.quiet import loading
+from ernie_search.cli.output import AsJson, console, loading, print_json
 from ernie_search.cli.train import parse_changes
 
 EXAMPLE = "Example: ernie-search teacher runs/lists my-data --output runs/teacher --set steps=400"
@@ -24,7 +23,7 @@ def teacher(
 ) -> None:
     """Train cross-encoders that score lists they have not seen. Interrupted, the same command goes on."""
     with loading("the libraries"):
-        from ernie_search.cli.pipeline_progress import PipelineProgress
+        from ernie_search.cli.train import PipelineProgress
         from ernie_search.data import open_collection
         from ernie_search.mining.lists import Lists
         from ernie_search.teacher import parse_teacher_settings, train_teachers

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 
+from ernie_search._util.files import did_you_mean
 from ernie_search.data import api_walk
 from ernie_search.data.api_walk import PACKAGES, STDLIB, Found
 from ernie_search.data.collection import CollectionInfo, Judgement, MemoryCollection, Report, stop
 from ernie_search.data.near_duplicates import clusters
 from ernie_search.errors import DataError
-from ernie_search.files import did_you_mean
 from ernie_search.types import Passage, Qrels, Query
 
 GROUPS: dict[str, list[str]] = {"stdlib": list(STDLIB)}

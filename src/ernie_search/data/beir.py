@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import fingerprint, remembered_sha256
 from ernie_search.data.collection import (
     CollectionInfo,
     Judgement,
@@ -13,10 +14,9 @@ from ernie_search.data.collection import (
     stop,
     unknown_split,
 )
-from ernie_search.data.jsonl import json_name, read_objects
 from ernie_search.data.qrels import read_judgements, read_qrels
+from ernie_search.data.readers import json_name, read_objects
 from ernie_search.errors import DataError
-from ernie_search.files import fingerprint, remembered_sha256
 from ernie_search.types import Passage, Qrels, Query, checked_passage, checked_query
 
 

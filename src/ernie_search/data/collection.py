@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+from ernie_search._util.files import did_you_mean, fingerprint
 from ernie_search.errors import DataError
-from ernie_search.files import did_you_mean, fingerprint
 from ernie_search.types import Passage, Qrels, Query
 
 Item = TypeVar("Item")

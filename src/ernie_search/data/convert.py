@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ernie_search._util.files import atomic_directory
 from ernie_search.data.beir import BeirCollection, find_jsonl
-from ernie_search.data.checks import CheckedReading
 from ernie_search.data.collection import BrokenOffError, Collection, CollectionInfo
-from ernie_search.data.validation import Findings, TooMany, first_of
+from ernie_search.data.validation import CheckedReading, Findings, TooMany, first_of
 from ernie_search.errors import DataError
-from ernie_search.files import atomic_directory
 
 Item = TypeVar("Item")
 STEP = 1000

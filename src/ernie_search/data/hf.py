@@ -5,15 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import did_you_mean, fingerprint
+from ernie_search._util.trec import GRADES
 from ernie_search.data.collection import Collection, Judgement, Report, order_splits, stop
 from ernie_search.data.columns import OPTIONS, Row, cell, choose_columns, make_query, passage_of_object
-from ernie_search.data.located import LocatedCollection
-from ernie_search.data.locator import SPLIT_WORDS, files_fingerprint, parse_locator
+from ernie_search.data.located import SPLIT_WORDS, LocatedCollection, files_fingerprint, parse_locator
 from ernie_search.data.qrels import GRADE_NAMES, PASSAGE_NAMES, QUERY_NAMES
 from ernie_search.data.table import Rows, Table, parsed, tables_as_collection
 from ernie_search.errors import DataError
-from ernie_search.files import did_you_mean, fingerprint
-from ernie_search.trec_lines import GRADES
 from ernie_search.types import Passage, Query
 
 MORE_OPTIONS = ("config", "split", "qrels", "revision")

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from ernie_search._util.files import did_you_mean, fingerprint
+from ernie_search._util.trec import GRADES
 from ernie_search.data.collection import Judgement, Report, order_splits, stop
 from ernie_search.data.columns import make_passage, make_query
 from ernie_search.data.id_set import IdSet
-from ernie_search.data.located import LocatedCollection
-from ernie_search.data.locator import SPLIT_WORDS, parse_locator
+from ernie_search.data.located import SPLIT_WORDS, LocatedCollection, parse_locator
 from ernie_search.data.qrels import TOO_LARGE
 from ernie_search.errors import DataError
-from ernie_search.files import did_you_mean, fingerprint
-from ernie_search.trec_lines import GRADES
 from ernie_search.types import Passage, Query
 
 Item = TypeVar("Item")

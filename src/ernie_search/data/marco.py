@@ -5,17 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ernie_search._util.files import did_you_mean
 from ernie_search.data.collection import Judgement, Report, order_splits, stop
-from ernie_search.data.columns import make_passage, make_query
-from ernie_search.data.delimited import read_rows
-from ernie_search.data.examples import Example, ExampleCollection
+from ernie_search.data.columns import Example, ExampleCollection, make_passage, make_query
 from ernie_search.data.id_set import IdSet
-from ernie_search.data.located import LocatedCollection
-from ernie_search.data.locator import files_fingerprint, parse_locator
+from ernie_search.data.located import LocatedCollection, files_fingerprint, parse_locator
 from ernie_search.data.qrels import read_judgements
+from ernie_search.data.readers import read_rows
 from ernie_search.data.titles import with_title_file
 from ernie_search.errors import DataError
-from ernie_search.files import did_you_mean
 from ernie_search.types import Passage, Query, checked_passage
 
 Item = TypeVar("Item")

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ernie_search._util.trec import GRADES, cut
 from ernie_search.data.collection import Judgement, Report, stop
-from ernie_search.data.jsonl import read_lines
+from ernie_search.data.readers import read_lines
 from ernie_search.errors import DataError
-from ernie_search.trec_lines import GRADES, cut
 from ernie_search.types import Qrels
 
 QUERY_NAMES = frozenset({"query-id", "query_id", "queryid", "qid", "query", "topic"})

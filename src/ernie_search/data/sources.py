@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ernie_search._util.files import did_you_mean
 from ernie_search.data.api_docs import ApiDocs
 from ernie_search.data.beir import BeirCollection
 from ernie_search.data.collection import Collection
@@ -14,7 +15,6 @@ from ernie_search.data.marco import open_marco
 from ernie_search.data.table import open_csv, open_jsonl
 from ernie_search.data.titles import WithoutTitles, take_titles_off
 from ernie_search.errors import DataError
-from ernie_search.files import did_you_mean
 
 FORMATS: dict[str, Callable[[str], Collection]] = {
     "api": ApiDocs,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from itertools import combinations, islice
 from typing import Any
 
-from ernie_search.data.checks import CheckedReading
 from ernie_search.data.chunking import units
 from ernie_search.data.collection import Collection, stop
 from ernie_search.data.id_set import IdSet
+from ernie_search.data.validation import CheckedReading
 from ernie_search.types import Passage, Query, Task
 
 BATCH = 512

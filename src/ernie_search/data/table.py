@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ernie_search.data.collection import Report, stop
-from ernie_search.data.columns import OPTIONS, Columns, Row, choose_columns, example_of, passage_of_object
-from ernie_search.data.delimited import delimiter_of, read_rows
-from ernie_search.data.examples import ExampleCollection, ReadExamples
-from ernie_search.data.jsonl import read_objects
-from ernie_search.data.locator import files_fingerprint, parse_locator, parse_paths, split_of, stem_of
+from ernie_search.data.columns import (
+    OPTIONS,
+    Columns,
+    ExampleCollection,
+    ReadExamples,
+    Row,
+    choose_columns,
+    example_of,
+    passage_of_object,
+)
+from ernie_search.data.located import files_fingerprint, parse_locator, parse_paths, split_of, stem_of
+from ernie_search.data.readers import delimiter_of, read_objects, read_rows
 from ernie_search.errors import DataError
 
 Item = TypeVar("Item")

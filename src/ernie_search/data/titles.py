@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ernie_search._util.files import fingerprint
 from ernie_search.data.collection import Collection, Judgement, Report, stop
-from ernie_search.data.delimited import read_rows
 from ernie_search.data.located import LocatedCollection, with_places
+from ernie_search.data.readers import read_rows
 from ernie_search.errors import DataError
-from ernie_search.files import fingerprint
 from ernie_search.types import Passage, Query
 
 OFF = "titles=none"

@@ -1,11 +1,174 @@
-"""Find what is wrong with a collection before hours are spent on it."""
+"""What is wrong with a collection, found in one reading, before hours are spent on it."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-from ernie_search.data.checks import CheckedReading
-from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError
+from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError, Judgement, Report
+from ernie_search.data.id_set import IdSet
+from ernie_search.data.located import with_places
+from ernie_search.data.qrels import contradiction
 from ernie_search.errors import DataError
+from ernie_search.types import Passage, Query, checked_passage, checked_query
+
+Item = TypeVar("Item", Passage, Query)
+
+
+class SplitCount:
+    """What a split's judgements amount to."""
+
+    def __init__(self) -> None:
+        self.asked = IdSet()
+        self.positive = IdSet()
+        self.judged = self.relevant = 0
+        self.grades: set[int] = set()
+
+    def add(self, row: Judgement) -> None:
+        """Count a judgement that was not there before."""
+        self.asked.add(row.query)
+        self.judged += 1
+        self.grades.add(row.grade)
+        if row.grade > 0:
+            self.relevant += 1
+            self.positive.add(row.passage)
+
+
+class LeftOut:
+    """Which ids a stream may have lost to faults: those of items left out, or any, if one was unreadable."""
+
+    def __init__(self) -> None:
+        self.ids = IdSet()
+        self.unread = False
+
+    def __contains__(self, item: str) -> bool:
+        return self.unread or item in self.ids
+
+
+class CheckedReading:
+    """The three streams of a collection less what is wrong, which is reported with its place.
+
+    Passages and questions have to be read to their end before judgements, which name both.
+    Memory: 12 to 24 bytes for each id and each judgement of the split being read; no texts.
+
+    Args:
+        collection: what to read.
+        report: told of each fault; see ``Report``.
+    """
+
+    def __init__(self, collection: Collection, report: Report) -> None:
+        self.collection = collection
+        self.places = with_places(collection)
+        self.passage_ids, self.query_ids = IdSet(), IdSet()
+        self.splits: dict[str, SplitCount] = {}
+        self.faults = 0
+        self._passages_out, self._queries_out = LeftOut(), LeftOut()
+        self._report = report
+
+    def passages(self) -> Iterator[Passage]:
+        """Each sound passage; a collection without any is a fault."""
+        left_out = self._passages_out
+        yield from self._items(
+            self.places.located_passages(self._unread(left_out)), checked_passage, self.passage_ids, left_out
+        )
+        if not len(self.passage_ids) and not self.faults:
+            self._tell(DataError(f"{self.collection.source}: no passages; a collection needs some"))
+
+    def queries(self) -> Iterator[Query]:
+        """Each sound question, judged or not."""
+        left_out = self._queries_out
+        items = self.places.located_queries(self._unread(left_out))
+        return self._items(items, checked_query, self.query_ids, left_out)
+
+    def judgements(self, split: str) -> Iterator[Judgement]:
+        """Each judgement of a known question and passage, once.
+
+        Faults: an unknown one (a ``ConsequenceError`` where it may be one that a fault left out), two grades
+        for one pair, a split without a relevant passage.
+        """
+        count = self.splits[split] = SplitCount()
+        pairs, graded, before = IdSet(), IdSet(), self.faults
+        for where, row in self.places.located_judgements(split, self._tell):
+            missing = self._missing(where, row)
+            if missing is not None:
+                self._tell(missing)
+                continue
+            pair = f"{row.query}\t{row.passage}"
+            if pairs.add(pair):
+                graded.add(f"{pair}\t{row.grade}")
+                count.add(row)
+                yield row
+            elif f"{pair}\t{row.grade}" not in graded:
+                earlier = next(grade for grade in count.grades if f"{pair}\t{grade}" in graded)
+                self._tell(contradiction(where, row, earlier))
+        if not count.relevant and self.faults == before:
+            what = "no relevant passage for any question" if count.judged else "no questions"
+            where = f"{self.collection.source}: split {split!r}"
+            self._tell(DataError(f"{where} has {what}; add judgements or delete the split"))
+
+    def info(self) -> CollectionInfo:
+        """The counts, once everything was read."""
+        asked = {split: len(count.asked) for split, count in self.splits.items()}
+        return CollectionInfo(
+            name=self.collection.name,
+            source=self.collection.source,
+            passages=len(self.passage_ids),
+            queries=asked,
+            positives={s: count.relevant / max(1, asked[s]) for s, count in self.splits.items()},
+            grades={split: tuple(sorted(count.grades)) for split, count in self.splits.items()},
+        )
+
+    def _items(
+        self,
+        items: Iterator[tuple[str, Item]],
+        check: Callable[[Item], Item],
+        ids: IdSet,
+        left_out: LeftOut,
+    ) -> Iterator[Item]:
+        for where, item in items:
+            duplicate = isinstance(item.id, str) and item.id in ids
+            if duplicate:
+                what = f"duplicate id {item.id!r}; ids must be unique, so rename or remove one"
+                self._tell(DataError(f"{where}: {what}"))
+            try:
+                item = check(item)
+            except ValueError as error:
+                if isinstance(item.id, str) and item.id:
+                    left_out.ids.add(item.id)
+                else:
+                    left_out.unread = True
+                self._tell(DataError(f"{where}: {error}"))
+                continue
+            if not duplicate:
+                ids.add(item.id)
+                yield item
+
+    def _missing(self, where: str, row: Judgement) -> DataError | None:
+        """The fault of a judgement that names what was not read; one of its own before a consequence."""
+        faults = [
+            (ConsequenceError if name in left_out else DataError)(
+                f"{where}: judges {what} {name!r}, which is not in the {place}; add it or drop the line"
+            )
+            for what, name, place, ids, left_out in (
+                ("query", row.query, "queries", self.query_ids, self._queries_out),
+                ("passage", row.passage, "corpus", self.passage_ids, self._passages_out),
+            )
+            if name not in ids
+        ]
+        return min(faults, key=lambda fault: isinstance(fault, ConsequenceError), default=None)
+
+    def _unread(self, left_out: LeftOut) -> Report:
+        """A report that notes with each fault that an item of unknown id is lost."""
+
+        def tell(error: DataError) -> None:
+            left_out.unread = True
+            self._tell(error)
+
+        return tell
+
+    def _tell(self, error: DataError) -> None:
+        self.faults += 1
+        self._report(error)
+
 
 MOST = 20
 """Problems that are collected before giving up: the first few say it all."""

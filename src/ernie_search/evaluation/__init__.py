@@ -2,14 +2,24 @@
 
 from ernie_search.evaluation.answers import answer_recall, answers_of, holds_answer
 from ernie_search.evaluation.comparison import RunComparison, compare_runs, gap_closed
-from ernie_search.evaluation.holm import holm
-from ernie_search.evaluation.intervals import Interval, bootstrap_interval
-from ernie_search.evaluation.measures import DEFAULT_MEASURES, Measured, evaluate_run
-from ernie_search.evaluation.self_hits import drop_self_hits
-from ernie_search.evaluation.significance import Comparison, compare, randomisation_test
+from ernie_search.evaluation.measures import (
+    DEFAULT_MEASURES,
+    Interval,
+    Measured,
+    bootstrap_interval,
+    evaluate_run,
+)
+from ernie_search.evaluation.significance import Comparison, compare, holm, randomisation_test
 from ernie_search.evaluation.table import SystemResult, results_json, results_table
-from ernie_search.evaluation.texts import read_answers, read_queries
-from ernie_search.evaluation.trec import read_qrels, read_run, write_qrels, write_run
+from ernie_search.evaluation.trec import (
+    drop_self_hits,
+    read_answers,
+    read_qrels,
+    read_queries,
+    read_run,
+    write_qrels,
+    write_run,
+)
 
 __all__ = [
     "DEFAULT_MEASURES",

@@ -15,8 +15,7 @@ import numpy as np
 import regex
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.measures import Measured
-from ernie_search.evaluation.ranking import ranked
+from ernie_search.evaluation.measures import Measured, ranked
 from ernie_search.types import Passage, Query, Run
 
 Answers = Mapping[str, Sequence[str]]

@@ -7,11 +7,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ernie_search.evaluation.breakdown import Bucket
+from ernie_search._util.words import printable
 from ernie_search.evaluation.comparison import Pair, RunComparison
-from ernie_search.evaluation.effects import Effect
+from ernie_search.evaluation.effects import Bucket, Effect
 from ernie_search.evaluation.table import SMALLEST_SHOWN_P, results_json
-from ernie_search.words import printable
 
 
 def pairs_table(pairs: Sequence[Pair]) -> Table:

@@ -1,13 +1,13 @@
-"""Is one run better than another? A paired randomisation test, and an interval of the difference."""
+"""Is one run better than another? A paired randomisation test, intervals, Holm's correction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.intervals import CHUNK_CELLS, bootstrap_interval, checked
-from ernie_search.evaluation.measures import Measured
+from ernie_search.evaluation.measures import CHUNK_CELLS, Measured, bootstrap_interval, checked
 
 PERMUTATIONS = 10_000
 """Sign flips of a test: the smallest p it can report is 1 / 10,001."""
@@ -110,3 +110,26 @@ def compare(a: Measured, b: Measured, measure: str, *, seed: int = 0) -> Compari
         losses=int((differences < 0).sum()),
         ties=int((differences == 0).sum()),
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p values, in the order given: at most alpha where Holm's procedure rejects at level alpha.
+
+    Of m hypotheses the smallest p is multiplied by m, the next by m - 1, and so on; none may fall below
+    the one before it, and none exceeds 1 (Holm 1979, "A simple sequentially rejective multiple test
+    procedure"). The probability of even one false difference among all m stays below alpha, whatever
+    the dependence between the tests.
+
+    Raises:
+        EvaluationError: a value that is no probability.
+    """
+    for value in p_values:
+        if not 0 <= value <= 1:
+            raise EvaluationError(f"Holm's correction: {value} is no p value; give values between 0 and 1")
+    adjusted = [0.0] * len(p_values)
+    before = 0.0
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    for done, place in enumerate(order):
+        before = max(before, min(1.0, (len(p_values) - done) * p_values[place]))
+        adjusted[place] = before
+    return adjusted

@@ -8,11 +8,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from ernie_search._util.files import did_you_mean
+from ernie_search._util.words import printable
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation.measures import Measured
 from ernie_search.evaluation.significance import Comparison, compare
-from ernie_search.files import did_you_mean
-from ernie_search.words import printable
 
 TABLE_MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 """The columns unless others are asked for: with a comparison they need about 100 characters of width."""

@@ -1,8 +1,6 @@
 """Stores that find passages by vector, words and fields, and hand out what re-ranking and display need."""
 
-from ernie_search.index.batch import infer_fields, make_batch, passage_batch, shard_batch, shard_batches
-from ernie_search.index.filter_text import parse_filter
-from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Range
+from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Range, parse_filter
 from ernie_search.index.fuse import reciprocal_rank
 from ernie_search.index.ingest import build_store
 from ernie_search.index.lance_files import is_store
@@ -11,6 +9,7 @@ from ernie_search.index.memory_store import MemoryStore
 from ernie_search.index.opening import open_index, recorded_model
 from ernie_search.index.protocol import Index, IndexStats, Ranking, TokenMatrices
 from ernie_search.index.renewing import check_files, reopened
+from ernie_search.index.rows import infer_fields, make_batch, passage_batch, shard_batch, shard_batches
 from ernie_search.index.spec import IndexSpec, QdrantSettings, make_spec, spec_for
 from ernie_search.index.store import Store, StoreStats
 from ernie_search.index.verify import Verification, verify

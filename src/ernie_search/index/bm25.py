@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_search._util.words import words
 from ernie_search.errors import SettingsError
 from ernie_search.index.exact import top_rows
 from ernie_search.index.protocol import Ranking
 from ernie_search.types import check_question
-from ernie_search.words import words
 
 K1 = 1.2
 B = 0.75

@@ -10,12 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index.batch import infer_fields, shard_batches
-from ernie_search.index.codecs import train_codec
+from ernie_search.index.codecs import TokenCodec, train_codec
 from ernie_search.index.opening import lance_folder, open_index
+from ernie_search.index.rows import infer_fields, shard_batches
 from ernie_search.index.spec import FieldType, spec_for
 from ernie_search.index.store import Store
-from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.shards import PIECE, read_manifest, read_shard
 
 SAMPLE_TOKENS = 100_000

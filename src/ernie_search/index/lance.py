@@ -16,19 +16,24 @@ from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
 from ernie_search.index import lance_upkeep as upkeep
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import codec
+from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.filters import Filter, fit_filter
-from ernie_search.index.id_map import Seen
-from ernie_search.index.lance_parts import read_codec, word_index, write_codec
-from ernie_search.index.lance_reader import LanceReader, lance_errors
-from ernie_search.index.lance_sql import one_of, to_sql
+from ernie_search.index.lance_reader import (
+    LanceReader,
+    Seen,
+    lance_errors,
+    one_of,
+    read_codec,
+    to_sql,
+    word_index,
+    write_codec,
+)
 from ernie_search.index.lance_upkeep import Change
 from ernie_search.index.memory_store import check_delete
 from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
 from ernie_search.index.store import Store, StoreMode, StoreStats
-from ernie_search.index.stored_tokens import TokenCodec
 
 
 class LanceStore(Store):

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import atomic_write, fingerprint, fsync_directory, sha256_file, storage_errors
 from ernie_search.errors import IndexStateError
-from ernie_search.files import atomic_write, fingerprint, fsync_directory, sha256_file, storage_errors
 
 FORMAT = 2
 """Goes up when a store written by an older version can no longer be read."""

@@ -1,6 +1,7 @@
 """Reading one version of a LanceDB table: vectors, words, rows."""
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,105 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ernie_search._util.files import atomic_write, storage_errors
+from ernie_search._util.words import words
 from ernie_search.errors import ErnieSearchError, IndexStateError
-from ernie_search.files import storage_errors
-from ernie_search.index.exact import Best, ExactVectors, best_rows, longest
-from ernie_search.index.filters import Filter
-from ernie_search.index.id_map import IdMap, hashes
-from ernie_search.index.int8_vectors import Int8Vectors
-from ernie_search.index.lance_sql import to_sql
+from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.exact import Best, ExactVectors, Int8Vectors, best_rows, longest
+from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
+from ernie_search.index.lance_files import CODEC
 from ernie_search.index.protocol import Ranking
+from ernie_search.index.rows import column_of
 from ernie_search.index.spec import AnnKind, IndexSpec
 from ernie_search.index.store import in_order, until_settled
-from ernie_search.words import words
+
+
+def hashes(ids: Sequence[str]) -> NDArray[np.int64]:
+    """64-bit hashes of ids: of this process alone, as Python salts them."""
+    return np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
+
+
+class IdMap:
+    """Where each id's row is. Ids of one hash are all found; the caller keeps the row that has the id."""
+
+    def __init__(self, keys: NDArray[np.int64], rows: NDArray[np.uint64]) -> None:
+        """From ``(n,)`` hashes and row addresses."""
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._rows = keys[order], rows[order]
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """Addresses of the rows that may have these ids, without repetition."""
+        wanted = np.unique(hashes(ids))
+        first = np.searchsorted(self._keys, wanted, "left")
+        last = np.searchsorted(self._keys, wanted, "right")
+        places = [np.arange(start, stop) for start, stop in zip(first, last, strict=True) if stop > start]
+        return self._rows[np.concatenate(places)].tolist() if places else []
+
+
+class Seen:
+    """Hashes of all ids so far, in a few sorted arrays that double in size: adding n costs n log n in all."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._runs: list[NDArray[np.int64]] = []
+
+    def add(self, ids: Sequence[str]) -> None:
+        """These are there now; again is no harm."""
+        if not ids:
+            return
+        self._runs.append(np.sort(hashes(ids)))
+        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+            last = self._runs.pop()
+            self._runs[-1] = np.sort(np.concatenate([self._runs[-1], last]), kind="stable")
+
+    def any_of(self, ids: Sequence[str]) -> bool:
+        """Whether one of them may have been added: yes for sure where it was, hardly ever where not."""
+        keys = hashes(ids)
+        for run in self._runs:
+            places = np.minimum(np.searchsorted(run, keys), len(run) - 1)
+            if (run[places] == keys).any():
+                return True
+        return False
+
+
+def to_sql(where: Filter) -> str:
+    """The condition as SQL that is true or false for every row, never null."""
+    if isinstance(where, And):
+        return _joined([to_sql(part) for part in where.parts], "AND", "true")
+    if isinstance(where, Or):
+        return _joined([to_sql(part) for part in where.parts], "OR", "false")
+    if isinstance(where, Not):
+        return f"(NOT {to_sql(where.part)})"
+    # Backticks: DataFusion would lower a bare name's letters.
+    column = f"`{column_of(where.field)}`"
+    if isinstance(where, Eq):
+        return f"({column} IS NOT NULL AND {column} = {literal(where.value)})"
+    if isinstance(where, In):
+        return (
+            f"({column} IS NOT NULL AND {column} IN ({', '.join(map(literal, where.values))}))"
+            if (where.values)
+            else "(false)"
+        )
+    bounds = ((">", where.above), (">=", where.at_least), ("<", where.below), ("<=", where.at_most))
+    tests = [f"{column} {sign} {literal(bound)}" for sign, bound in bounds if bound is not None]
+    return _joined([f"{column} IS NOT NULL", *tests], "AND", "true")
+
+
+def one_of(ids: list[str]) -> str:
+    """The condition that ``id`` is one of these."""
+    return f"`id` IN ({', '.join(map(literal, ids))})"
+
+
+def literal(value: Value) -> str:
+    """A value in SQL; quotes in strings are doubled, nothing else needs escaping."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
+
+
+def _joined(parts: list[str], word: str, empty: str) -> str:
+    return f"({f' {word} '.join(parts)})" if parts else f"({empty})"
+
 
 SCAN_ROWS = 8_192
 """Rows a batch when all are read; with 100 fp16 tokens of 128 dimensions a row, 200 MB."""
@@ -270,3 +359,53 @@ def lance_errors(folder: Path) -> Iterator[None]:
 def _stacked(parts: Sequence[pa.RecordBatch], dim: int) -> NDArray[np.float32]:
     arrays = [np.asarray(part.column("dense").flatten(), np.float32).reshape(-1, dim) for part in parts]
     return np.concatenate([np.zeros((0, dim), np.float32), *arrays])
+
+
+SMALLEST_TRAINED = 256
+"""LanceDB trains product codes on at least so many vectors."""
+GRAPH_M, GRAPH_EF = 20, 150
+"""Neighbours in a graph, LanceDB's default; candidates while it is built, the lower end of what it advises:
+half the time of its default of 300."""
+
+
+def write_codec(folder: Path, made: TokenCodec) -> None:
+    """Keep what a trained codec needs to read its blobs again; most need nothing."""
+    if made.state():
+        with atomic_write(folder / CODEC, "wb") as handle:
+            np.savez(handle, **made.state())  # type: ignore[arg-type]
+
+
+def read_codec(folder: Path, spec: IndexSpec) -> TokenCodec | None:
+    """The codec of a store's token matrices; None where it holds none."""
+    if not spec.with_tokens:
+        return None
+    path = folder / CODEC
+    if not path.is_file():
+        return codec(spec.tokens, spec.token_dim)
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        return codec(spec.tokens, spec.token_dim, {name: arrays[name] for name in arrays.files})
+
+
+def word_index() -> Any:
+    """BM25 over a column of words that are already found, lowered and separated: nothing is dropped again."""
+    from lancedb.index import FTS
+
+    return FTS(
+        base_tokenizer="whitespace",
+        stem=False,
+        remove_stop_words=False,
+        ascii_folding=False,
+        lower_case=False,
+        max_token_length=None,
+    )
+
+
+def vector_index(spec: IndexSpec, passages: int) -> Any:
+    """The approximate index that the spec asks for."""
+    from lancedb.index import HnswSq, IvfPq, IvfRq, IvfSq
+
+    partitions = partitions_for(spec, passages)
+    if spec.ann == "ivf_hnsw_sq":
+        return HnswSq(distance_type="dot", num_partitions=partitions, m=GRAPH_M, ef_construction=GRAPH_EF)
+    kind = {"ivf_rq": IvfRq, "ivf_sq": IvfSq, "ivf_pq": IvfPq}[ann_for(spec)]
+    return kind(distance_type="dot", num_partitions=partitions)

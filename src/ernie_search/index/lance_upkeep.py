@@ -9,8 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ernie_search.index import lance_files as on_disk
-from ernie_search.index.lance_parts import SMALLEST_TRAINED, vector_index
-from ernie_search.index.lance_reader import lance_errors
+from ernie_search.index.lance_reader import SMALLEST_TRAINED, lance_errors, vector_index
 
 if TYPE_CHECKING:
     from ernie_search.index.lance import LanceStore

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_search._util.files import JSON
+from ernie_search._util.words import words
 from ernie_search.errors import IndexStateError
-from ernie_search.files import JSON
 from ernie_search.index.bm25 import WordIndex, check_texts
 from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices, check_vectors
 from ernie_search.shards import Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Hit, Passage
-from ernie_search.words import words
 
 
 class MemoryIndex:

@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from ernie_search.errors import SettingsError
 from ernie_search.index.bm25 import WordIndex, check_texts
-from ernie_search.index.exact import ExactVectors
+from ernie_search.index.codecs import TokenCodec
+from ernie_search.index.exact import ExactVectors, Int8Vectors
 from ernie_search.index.filters import Filter, fit_filter, is_unicode, meets, shown
-from ernie_search.index.int8_vectors import Int8Vectors
 from ernie_search.index.protocol import Ranking, check_vectors
 from ernie_search.index.rows import column_of, row_schema, to_rows
 from ernie_search.index.spec import IndexSpec
 from ernie_search.index.store import Store, StoreStats, in_order
-from ernie_search.index.stored_tokens import TokenCodec
 
 
 class MemoryStore(Store):

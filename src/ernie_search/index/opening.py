@@ -3,14 +3,13 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ernie_search._util.files import did_you_mean, seen_from
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.files import did_you_mean, seen_from
-from ernie_search.index.codecs import codec
+from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.lance_files import is_store
 from ernie_search.index.memory_store import MemoryStore
 from ernie_search.index.spec import IndexSpec, check_same_spec
 from ernie_search.index.store import Store, StoreMode
-from ernie_search.index.stored_tokens import TokenCodec
 
 SCHEMES = ("lance", "memory", "qdrant+http", "qdrant+https")
 

@@ -22,18 +22,22 @@ try:
 except ModuleNotFoundError as error:
     raise SettingsError("Qdrant needs its client; install it: pip install 'ernie-search[qdrant]'") from error
 
+from ernie_search._util.words import words
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import codec
+from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.filters import Filter, fit_filter, is_unicode
 from ernie_search.index.memory_store import check_delete
 from ernie_search.index.protocol import Ranking, check_vectors
-from ernie_search.index.qdrant_collection import in_memory, make_collection, search_params, three_stages
 from ernie_search.index.qdrant_points import (
     DENSE,
     TOKENS,
     WORDS,
+    in_memory,
+    make_collection,
     point_id,
     question_words,
+    search_params,
+    three_stages,
     to_filter,
     to_points,
     to_rows_back,
@@ -41,8 +45,6 @@ from ernie_search.index.qdrant_points import (
 from ernie_search.index.rows import to_rows
 from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
 from ernie_search.index.store import FUSED_DEPTH, Store, StoreMode, StoreStats, in_order, until_settled
-from ernie_search.index.stored_tokens import TokenCodec
-from ernie_search.words import words
 
 NOTE = "ernie_search"
 """Where a collection's metadata hold the spec."""

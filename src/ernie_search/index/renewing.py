@@ -2,8 +2,8 @@
 
 import os
 
+from ernie_search._util.files import storage_errors
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.files import storage_errors
 from ernie_search.index.lance import LanceStore
 from ernie_search.index.store import Store
 

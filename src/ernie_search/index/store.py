@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ernie_search._util.files import JSON, did_you_mean
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.files import JSON, did_you_mean
+from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import Filter
 from ernie_search.index.fuse import reciprocal_rank
 from ernie_search.index.protocol import IndexStats, Ranking, TokenMatrices
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
-from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.shards import PIECE
 from ernie_search.types import Hit, Passage
 

@@ -7,10 +7,9 @@ that gives a vector for each text, and for late interaction a matrix of token ve
 from ernie_search.losses.attention import Attended, attention_means, attention_sums
 from ernie_search.losses.candidates import Candidates, candidates
 from ernie_search.losses.contrastive import contrastive
-from ernie_search.losses.distributions import Distilled
+from ernie_search.losses.distributions import Distilled, entropy_advice
 from ernie_search.losses.dual import dual_regularization
 from ernie_search.losses.ensemble import Ensembled, ensemble_distillation
-from ernie_search.losses.entropy import entropy_advice
 from ernie_search.losses.interaction import interaction_distillation
 from ernie_search.losses.late_interaction import maxsim
 from ernie_search.losses.listwise import listwise_distillation

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ernie_search import __version__
-from ernie_search.errors import DataError, StorageError
-from ernie_search.files import (
+from ernie_search._util.files import (
     MANIFEST,
     atomic_directory,
     fingerprint,
@@ -25,6 +24,7 @@ from ernie_search.files import (
     sha256_file,
     write_json,
 )
+from ernie_search.errors import DataError, StorageError
 
 FORMAT = 1
 """Goes up when a folder written by an older version can no longer be read."""

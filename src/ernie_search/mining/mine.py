@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.trec import stream_run
 from ernie_search.data import Collection
 from ernie_search.data.near_duplicates import jaccard
 from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
+from ernie_search.mining.passage_table import Known, MiningStore, temporary_file_errors
 from ernie_search.mining.settings import MineSettings
-from ernie_search.mining.store import Known, MiningStore, temporary_file_errors
-from ernie_search.trec_lines import stream_run
 
 FILL_DRAWS = 1000
 """Random passages looked at to fill one list, beside those that are excluded: where so many do not fit, more

@@ -65,8 +65,8 @@ def mine_negatives(
         seed: of the drawing.
         corpus_ids: all passage ids. Given, a list too short is filled with random ones (not from the
             skipped ranks); else it stays short. No passage is ever repeated in a list.
-        text_keys: :func:`~ernie_search.mining.store.text_key` of every passage; given, one whose text is that
-            of a known positive, or of the passage with the question's id, is no negative either.
+        text_keys: :func:`~ernie_search.mining.passage_table.text_key` of every passage; given, one whose
+            text is that of a known positive, or of the passage with the question's id, is no negative either.
         question_keys: the same of the questions' texts; given, no copy of a question is its negative.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from ernie_search.typed_settings import TypedSettings, parse_typed
+from ernie_search._util.settings import TypedSettings, parse_typed
 
 
 class MineSettings(TypedSettings):

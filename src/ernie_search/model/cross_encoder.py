@@ -18,8 +18,8 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Transformer
 from torch import Tensor, nn
 
+from ernie_search._util.files import fingerprint
 from ernie_search.errors import ModelError
-from ernie_search.files import fingerprint
 from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import (
     CPU_TOKEN_BUDGET,

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import BatchEncoding
 
+from ernie_search._util.hardware import prefers_bf16
 from ernie_search.errors import ModelError
-from ernie_search.hardware import prefers_bf16
 from ernie_search.types import Task
 
 if TYPE_CHECKING:

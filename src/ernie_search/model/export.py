@@ -11,8 +11,8 @@ from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import Tensor, nn
 
+from ernie_search._util.files import atomic_directory
 from ernie_search.errors import ModelError
-from ernie_search.files import atomic_directory
 from ernie_search.model.encode import padded, tokenize
 from ernie_search.model.joint import HEAD_NAME, JointEncoder
 from ernie_search.model.tokenizer import forget_last_call

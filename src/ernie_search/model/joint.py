@@ -11,19 +11,47 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from torch import Tensor
+from torch import Tensor, nn
 
+from ernie_search._util.files import fingerprint
 from ernie_search.errors import ModelError
-from ernie_search.files import fingerprint
 from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
-from ernie_search.model.head import HEAD_FILE, TokenHead
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
 from ernie_search.model.packing import Packing
 from ernie_search.model.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call, give_padding
 from ernie_search.types import Task
+
+HEAD_FILE = "token_head.safetensors"
+
+
+class TokenHead(nn.Module):
+    """``H (B, L, hidden) -> (B, L, d)``, each row L2-normalised (ColBERT, Khattab & Zaharia 2020).
+
+    It starts as a random rotation onto ``d`` dimensions, which keeps angles nearly as they are in ``H``:
+    late interaction is useful from the first step, and can teach at once.
+    """
+
+    def __init__(self, hidden: int, token_dim: int, seed: int = 0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden, token_dim, bias=False)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            nn.init.orthogonal_(self.linear.weight, generator=generator)
+
+    @property
+    def token_dim(self) -> int:
+        """``d``."""
+        return self.linear.out_features
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Project and normalise in fp32, whatever precision the encoder runs in."""
+        with torch.autocast(states.device.type, enabled=False):
+            projected = nn.functional.linear(states.float(), self.linear.weight.float())
+            return nn.functional.normalize(projected, dim=-1)
+
 
 HEAD_NAME = "token_head"
 MODULES_FILE = "modules.json"

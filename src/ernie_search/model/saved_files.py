@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import read_json, sha256_file, write_json
 from ernie_search.errors import ErnieSearchError, ModelError, StorageError
-from ernie_search.files import read_json, sha256_file, write_json
 
 FILES_FILE = "ernie_search_files.json"
 FORMAT = 1

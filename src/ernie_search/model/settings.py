@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ernie_search._util.files import read_json, write_json
 from ernie_search.errors import ModelError, StorageError
-from ernie_search.files import read_json, write_json
 
 SETTINGS_FILE = "ernie_search.json"
 

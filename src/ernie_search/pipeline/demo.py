@@ -6,16 +6,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import read_json, write_json
+from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.data import Collection, MemoryCollection, open_collection, write_beir
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
-from ernie_search.files import read_json, write_json
 from ernie_search.index import Index, MemoryIndex, Store, build_store, is_store, open_index
 from ernie_search.mining import BM25
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.pipeline.plan import PILOT_TEXTS, passages_per_second, seconds_per_step
 from ernie_search.pipeline.recipe import Recipe, load_recipe
-from ernie_search.process_memory import keep_freed_memory
 from ernie_search.search import Searcher
 from ernie_search.shards import read_manifest
 from ernie_search.training import prepare, train

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import fingerprint, read_json, remembered_sha256, sha256_file, write_json
 from ernie_search.errors import StorageError
-from ernie_search.files import fingerprint, read_json, remembered_sha256, sha256_file, write_json
 
 STAGE_FILE = "stage.json"
 FORMAT = 2

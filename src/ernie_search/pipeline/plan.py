@@ -13,18 +13,16 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from ernie_search._util.hardware import asks_bf16, keep_freed_memory
 from ernie_search.data import Collection, MemoryCollection
-from ernie_search.hardware import asks_bf16
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.model.encode import autocast
 from ernie_search.pipeline.recipe import AnyStage, Recipe
 from ernie_search.pipeline.runner import Made, State, check_before, done_as, folder_of, state_of
 from ernie_search.pipeline.stage import GivenLists, Inputs, ListCount, Sizes
-from ernie_search.process_memory import keep_freed_memory
 from ernie_search.training import TrainingData, TrainSettings, prepare
-from ernie_search.training.batches import StepBatches
-from ernie_search.training.collate import Collator
+from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.training.step import JointLoss
 from ernie_search.training.student import make_ready, usual_budget

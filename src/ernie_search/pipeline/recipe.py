@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
+from ernie_search._util.files import did_you_mean
+from ernie_search._util.settings import parse_typed
 from ernie_search.errors import SettingsError
-from ernie_search.files import did_you_mean
 from ernie_search.pipeline.stage import GivenLists, Inputs, Stage, wire
 from ernie_search.pipeline.stages import KINDS
 from ernie_search.training import TrainSettings
-from ernie_search.typed_settings import parse_typed
 
 TOP = ("base", "layers", "seed", "source", "lists")
 KEYS = (*TOP, "rows", "stages")

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ernie_search._util.files import atomic_directory, read_json, sync_tree, write_json
+from ernie_search._util.hardware import forget_peak_memory, peak_memory
 from ernie_search.data import Collection
 from ernie_search.data.held import hold
 from ernie_search.errors import StorageError, TrainingError
-from ernie_search.files import atomic_directory, read_json, sync_tree, write_json
 from ernie_search.pipeline.manifest import StageManifest, records, versions
 from ernie_search.pipeline.recipe import Recipe
 from ernie_search.pipeline.stage import (
@@ -25,12 +26,10 @@ from ernie_search.pipeline.stage import (
     weights_identity,
 )
 from ernie_search.pipeline.subprocess_stage import PEAK, in_subprocess
-from ernie_search.process_memory import forget_peak_memory, peak_memory
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training import TrainResult
-from ernie_search.training.failure import one_for_all
 from ernie_search.training.folder import read_result
-from ernie_search.training.world import World
+from ernie_search.training.world import World, one_for_all
 
 MODEL = "model"
 ORIGIN_FILE = "recipe.json"

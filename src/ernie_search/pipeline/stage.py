@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel
 
+from ernie_search._util.files import fingerprint, remembered_sha256
+from ernie_search._util.settings import parse_typed
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.files import fingerprint, remembered_sha256
 from ernie_search.mining import Lists, ListSizes
 from ernie_search.teacher import Teachers
 from ernie_search.training import TrainSettings
-from ernie_search.typed_settings import parse_typed
 
 LISTS_FROM = "put a mine before it, or give lists that are there already, with --lists"
 READY_FINGERPRINT = "ready_fingerprint"

@@ -15,9 +15,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from ernie_search._util.hardware import peak_memory
 from ernie_search.errors import ErnieSearchError, TrainingError
 from ernie_search.pipeline.stage import Done, Stage, Task
-from ernie_search.process_memory import peak_memory
 
 NAMES = frozenset(
     {

@@ -1,11 +1,11 @@
 """One self-contained HTML file for a run folder, an ablation or a comparison: no model, no data needed."""
 
 from ernie_search.report.ablation import ablation_sections, collection_of, split_of
+from ernie_search.report.chart import scatter_section
 from ernie_search.report.comparison import comparison_sections, comparison_tiles
 from ernie_search.report.examples import examples_section
 from ernie_search.report.folder import is_ablation, read_folder
 from ernie_search.report.page import Report, Section, Tile, render, write_report
-from ernie_search.report.scatter import scatter_section
 from ernie_search.report.training import training_sections, training_tiles
 
 __all__ = [

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import read_json
 from ernie_search.errors import DataError
-from ernie_search.files import read_json
-from ernie_search.report.html import Content, Html, details, join, tag
-from ernie_search.report.page import Section
+from ernie_search.report.page import Content, Html, Section, details, join, tag
 
 MOST = 20
 """Examples shown; each heat map has a cell a pair of tokens."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import read_json
 from ernie_search.errors import DataError
-from ernie_search.files import read_json
 
 LOG, RUN, RESULT, STAGE, TABLE = "log.jsonl", "run.json", "result.json", "stage.json", "table.json"
 PARTS = ("shared", "rows", "shards", "best", "last", "model")

@@ -6,8 +6,7 @@ from typing import Any
 
 from ernie_search.report.chart import Series, line_chart
 from ernie_search.report.folder import StageRecord
-from ernie_search.report.html import Content, Html, details, join, pairs, table, tag
-from ernie_search.report.page import Section, Tile
+from ernie_search.report.page import Content, Html, Section, Tile, details, join, pairs, table, tag
 
 PANELS = (
     ("Loss terms, unweighted", "raw_", ""),

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_search._util.words import words
 from ernie_search.search.highlight import best_of_rows, full_text, similarities, token_spans
 from ernie_search.search.searcher import Searcher
 from ernie_search.types import Hit
-from ernie_search.words import words
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rich.style import Style
 from rich.text import Text
 
+from ernie_search._util.words import printable
 from ernie_search.types import Hit, Passage
-from ernie_search.words import printable
 
 LONGEST_WORD = 40
 """Characters. Scripts without spaces have "words" as long as a sentence; there only the token is marked."""

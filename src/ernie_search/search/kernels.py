@@ -15,10 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_search._util.files import did_you_mean
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.files import did_you_mean
-from ernie_search.index.codecs import INT8_MAX, int8_scale
-from ernie_search.index.stored_tokens import StoredTokens, TokenCodec
+from ernie_search.index.codecs import INT8_MAX, StoredTokens, TokenCodec, int8_scale
 
 Kernel = Literal["auto", "numkong", "torch", "numpy"]
 """Who multiplies. ``auto``: for fp32 and fp16 torch where the process has it loaded (numpy's BLAS is slower,

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_search._util.hardware import asks_bf16
 from ernie_search.encoder import Encoder
 from ernie_search.errors import DataError, IndexStateError
-from ernie_search.hardware import asks_bf16
 from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import check_vectors
 from ernie_search.search.searcher import RUN_BLOCK

@@ -1,16 +1,17 @@
 """Late interaction over stored token matrices (ColBERT's MaxSim, as a mean over the question's tokens)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.index import Index, Store
-from ernie_search.index.stored_tokens import StoredTokens
-from ernie_search.search.fusion import Fusion, weighted
+from ernie_search.index.codecs import StoredTokens
+from ernie_search.search.fusion import Fusion, Staged, weighted
 from ernie_search.search.kernels import Kernel, score_stored
-from ernie_search.search.staged import Staged
 
 
 def maxsim_scores(
@@ -91,3 +92,44 @@ def rerank(
     held = {name: values[:count] for name, values in first.stages.items() if name in fusion.weights}
     combined = weighted({**held, "late": late}, fusion.weights)
     return first.reranked(combined, late=late, combined=combined)
+
+
+PairScorer = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
+"""Question and passage texts to scores ``(N,)``; higher is more relevant."""
+
+
+def open_cross_encoder(name_or_path: str | Path) -> PairScorer:
+    """Load a cross-encoder as the scorer that ``Searcher`` takes.
+
+    Raises:
+        ModelError: it cannot be loaded, or gives several scores for a pair.
+    """
+    from ernie_search.model.cross_encoder import load_cross_encoder, score_pairs  # torch, so not at the top
+
+    return partial(score_pairs, load_cross_encoder(name_or_path))
+
+
+def rerank_cross(
+    index: Index, score: PairScorer, questions: Sequence[str], rankings: Sequence[Staged], candidates: int
+) -> list[Staged]:
+    """Re-rank the first ``candidates`` passages of each ranking; the others follow in their old order.
+
+    Each question's pairs are scored by themselves: in a batch with others' the padding differs, and with it
+    the last bits of the scores.
+
+    Args:
+        index: holds the texts.
+        score: the cross-encoder.
+        questions: Q texts.
+        rankings: of the earlier stages, one a question.
+        candidates: how many of its first passages to read.
+    """
+    results = []
+    for question, ranking in zip(questions, rankings, strict=True):
+        passages = index.get(ranking.passages[:candidates])
+        if not passages:
+            results.append(ranking)
+            continue
+        scores = score([(question, passage.full_text) for passage in passages]).astype(np.float64)
+        results.append(ranking.reranked(scores, cross=scores))
+    return results

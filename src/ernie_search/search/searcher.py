@@ -2,21 +2,74 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_search._util.files import MANIFEST, seen_from
 from ernie_search.encoder import Encoder
 from ernie_search.errors import DataError, IndexStateError
-from ernie_search.files import MANIFEST, seen_from
-from ernie_search.index import Index, MemoryIndex, Store, open_index
-from ernie_search.search.cross import PairScorer, open_cross_encoder, rerank_cross
-from ernie_search.search.first_stage import by_documents, first_stage
-from ernie_search.search.fusion import Fusion, tune_weights
+from ernie_search.index import Index, MemoryIndex, Ranking, Store, open_index
+from ernie_search.search.fusion import Fusion, Staged, best_by_parent, fuse, tune_weights
 from ernie_search.search.highlight import WordMatch, fallback_words, full_text, matching_words
-from ernie_search.search.rerank import rerank
+from ernie_search.search.rerank import PairScorer, open_cross_encoder, rerank, rerank_cross
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, check_mode
-from ernie_search.search.staged import Staged, best_by_parent
 from ernie_search.shards import read_manifest
 from ernie_search.types import Hit, Query, Run
+
+GROWTH = 4
+"""How much deeper to look when a ranking of passages held too few different documents."""
+
+
+def first_stage(
+    index: Index, texts: Sequence[str], dense: NDArray[np.float32], depth: int, settings: SearchSettings
+) -> list[Staged]:
+    """For each question ``depth`` candidates or more (fused rankings overlap only in part), best first.
+
+    Args:
+        index: to search.
+        texts: Q questions.
+        dense: their vectors ``(Q, D)``.
+        depth: how deep to go into each ranking.
+        settings: mode, fusion and filter.
+    """
+    near = _nearest(index, dense, depth, settings)
+    if settings.mode != "hybrid":
+        return [Staged.of_dense(ranking) for ranking in near]
+    words: Any = index  # its capabilities were checked; the protocol asks only for search by vector
+    options = {} if settings.where is None else {"where": settings.where}
+    found: list[Ranking] = words.bm25(texts, depth, **options)
+    return [fuse({"dense": a, "bm25": b}, settings.fusion) for a, b in zip(near, found, strict=True)]
+
+
+def by_documents(
+    index: Index,
+    texts: Sequence[str],
+    dense: NDArray[np.float32],
+    k: int,
+    depth: int,
+    settings: SearchSettings,
+) -> list[Staged]:
+    """As ``first_stage``, as deep as it takes to hold ``k`` different documents for each question."""
+    found = first_stage(index, texts, dense, depth, settings)
+    while depth < len(index) and any(
+        len(one.ids) >= depth and len(set(index.parents(one.ids))) < k for one in found
+    ):
+        depth *= GROWTH
+        found = first_stage(index, texts, dense, depth, settings)
+    return found
+
+
+def _nearest(index: Any, dense: NDArray[np.float32], depth: int, settings: SearchSettings) -> list[Ranking]:
+    options: dict[str, Any] = {}
+    if settings.where is not None:
+        options["where"] = settings.where
+    if settings.exact and "filters" in getattr(index, "capabilities", frozenset()):
+        options["exact"] = True  # an index without capabilities is exact anyway
+    found: list[Ranking] = index.nearest(dense, depth, **options)
+    return found
+
 
 RUN_BLOCK = 1024
 """Questions of a run that are encoded and ranked together; bounds memory, whatever the length of the run."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
+from ernie_search._util.files import did_you_mean
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.files import did_you_mean
 from ernie_search.index import Filter, Index
 from ernie_search.search.fusion import Fusion
 from ernie_search.types import check_question

@@ -2,30 +2,101 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ernie_search import __version__
 from ernie_search.errors import ErnieSearchError
 from ernie_search.search import Searcher
-from ernie_search.serve import client_routes, operation_routes, passage_routes, search_route
 from ernie_search.serve.context import Context, GoneError
-from ernie_search.serve.describe import App, methods_by_path
-from ernie_search.serve.engine import Engine
-from ernie_search.serve.guard import Guard
-from ernie_search.serve.log import log
-from ernie_search.serve.metrics import Metrics
+from ernie_search.serve.guard import OPEN, Guard
 from ernie_search.serve.opening import look_at, open_searcher, renewed
-from ernie_search.serve.page_routes import page_router
 from ernie_search.serve.problems import HttpError, as_problem, brief, problem_body, validation_line
+from ernie_search.serve.routes import clients, operation, passages, search
+from ernie_search.serve.routes.page import page_router
 from ernie_search.serve.service import Opener, Renewer, Service
 from ernie_search.serve.settings import Limits, ServeSettings
+from ernie_search.serve.telemetry import Metrics, log
+from ernie_search.serve.worker import Engine
+
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+class App(FastAPI):
+    """Describes itself with what ``settings`` allow; nothing of the index is in it, as it needs no key."""
+
+    def __init__(self, settings: ServeSettings, **options: Any) -> None:
+        """As FastAPI, for ``settings``."""
+        super().__init__(**options)
+        self._settings = settings
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if self.openapi_schema is None:
+            found = super().openapi()
+            _with_limits(found["components"]["schemas"], self._settings.limits)
+            if self._settings.keys:
+                _with_keys(found)
+        return dict(self.openapi_schema or {})
+
+
+def methods_by_path(routers: Iterable[APIRouter]) -> dict[str, list[str]]:
+    """What each path can be asked with: a route alone knows only its own methods. Each GET has its HEAD."""
+    found: dict[str, set[str]] = {}
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                found.setdefault(route.path, set()).update(route.methods or ())
+    for methods in found.values():
+        methods |= {"HEAD"} if "GET" in methods else set()
+    return {path: sorted(methods) for path, methods in found.items()}
+
+
+def _with_limits(schemas: dict[str, Any], limits: Limits) -> None:
+    """Write the limits where the bodies are described."""
+
+    def part(schema: str, name: str, kind: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = schemas[schema]["properties"][name]
+        if not kind:
+            return found
+        return next(one for one in found["anyOf"] if one.get("type") == kind)
+
+    part("SearchRequest", "k")["maximum"] = limits.k
+    part("SearchRequest", "candidates")["maximum"] = limits.candidates
+    part("SearchRequest", "query", "string")["maxLength"] = limits.question_characters
+    part("RerankRequest", "query")["maxLength"] = limits.question_characters
+    for schema in ("SearchRequest", "DeleteRequest"):
+        part(schema, "filter", "string")["maxLength"] = limits.filter_characters
+    part("PassageIn", "text")["maxLength"] = limits.passage_characters
+    part("RerankDocument", "text")["maxLength"] = limits.passage_characters
+    text, texts = part("EmbeddingsRequest", "input")["anyOf"]
+    document = part("RerankRequest", "documents")["items"]["anyOf"][0]
+    for one in (text, texts["items"], document):
+        one["maxLength"] = limits.passage_characters
+    texts["maxItems"] = limits.texts
+    part("RerankRequest", "documents")["maxItems"] = limits.documents
+    for one in (part("UpsertRequest", "passages"), part("DeleteRequest", "ids", "array")):
+        one["maxItems"] = limits.batch
+
+
+def _with_keys(description: dict[str, Any]) -> None:
+    """Say which operations need a key."""
+    description["components"]["securitySchemes"] = SCHEMES
+    for path, operations in description["paths"].items():
+        if path not in OPEN:
+            for operation in operations.values():
+                operation["security"] = [{name: []} for name in SCHEMES]
+
 
 DESCRIPTION = """Search an index by question or vector, embed texts, re-rank documents.
 
@@ -77,10 +148,10 @@ def create_app(
     )
     app.state.context = Context(settings, service, metrics)
     routers = (
-        search_route.router,
-        client_routes.router,
-        passage_routes.router,
-        operation_routes.router,
+        search.router,
+        clients.router,
+        passages.router,
+        operation.router,
         page_router(),
     )
     app.state.methods = methods_by_path(routers)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ernie_search.serve.log import Seldom
+from ernie_search.serve.telemetry import Seldom
 
 HEADER_SECONDS = 10.0
 """How long a request's header may take, from the connection's opening or its first byte."""

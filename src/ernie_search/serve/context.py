@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from ernie_search.errors import SettingsError
 from ernie_search.index import And, Eq, Filter, In, parse_filter
-from ernie_search.serve.engine import Engine
-from ernie_search.serve.metrics import Metrics
 from ernie_search.serve.problems import RETRY, HttpError, brief
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import ServeSettings
+from ernie_search.serve.telemetry import Metrics
+from ernie_search.serve.worker import Engine
 
 T = TypeVar("T")
 

@@ -10,11 +10,9 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from ernie_search.serve.keys import KeyRing
-from ernie_search.serve.log import LOGGER, log
-from ernie_search.serve.metrics import Metrics
 from ernie_search.serve.problems import RETRY, HttpError, as_problem, problem_body
-from ernie_search.serve.settings import ServeSettings
+from ernie_search.serve.settings import KeyRing, ServeSettings
+from ernie_search.serve.telemetry import LOGGER, Metrics, log
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

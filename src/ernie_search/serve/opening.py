@@ -2,13 +2,28 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from ernie_search._util.files import MANIFEST, seen_from
 from ernie_search.encoder import Encoder
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
-from ernie_search.files import MANIFEST, seen_from
 from ernie_search.index import Index, Store, open_index, reopened
 from ernie_search.index.lance_files import STORE
-from ernie_search.search import Searcher, open_cross_encoder
+from ernie_search.search import Mode, Searcher, open_cross_encoder
+
+
+def usable_modes(searcher: Searcher) -> list[str]:
+    """The modes that this index, model and installation can answer, best known first."""
+    index = searcher.index
+    capabilities: frozenset[str] = getattr(index, "capabilities", frozenset())
+    needs = {
+        "dense": True,
+        "late": index.has_tokens,
+        "hybrid": "bm25" in capabilities,
+        "cross": searcher.cross is not None,
+    }
+    return [mode for mode in get_args(Mode) if needs.get(mode, False)]
+
 
 POINTER_BYTES = 4096
 """A pointer file is one line; anything longer is no pointer."""

@@ -13,11 +13,10 @@ from fastapi import FastAPI
 from ernie_search.errors import SettingsError
 from ernie_search.serve.app import create_app, engine_opener
 from ernie_search.serve.connections import allowed, bounded, say_seldom_when_descriptors_run_out
-from ernie_search.serve.engine import Engine
-from ernie_search.serve.log import configure
-from ernie_search.serve.metrics import Metrics
 from ernie_search.serve.service import Opener
 from ernie_search.serve.settings import ServeSettings
+from ernie_search.serve.telemetry import Metrics, configure
+from ernie_search.serve.worker import Engine
 
 BACKLOG, ACCEPTED = 2048, 32
 """Connections that the kernel holds for us, and of which we take so many before we look after the others:

@@ -5,12 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
+from ernie_search._util.hardware import release_freed_memory
 from ernie_search.errors import ErnieSearchError, IndexStateError, StorageError
-from ernie_search.process_memory import release_freed_memory
 from ernie_search.serve.batcher import contained
-from ernie_search.serve.engine import Engine
-from ernie_search.serve.log import log
 from ernie_search.serve.opening import Seen
+from ernie_search.serve.telemetry import log
+from ernie_search.serve.worker import Engine
 
 T = TypeVar("T")
 

@@ -1,43 +1,86 @@
 """One teacher's training run in its own folder, started or gone on with."""
 
 import contextlib
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 from transformers import PrinterCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
+from ernie_search._util.files import atomic_directory, recover_directory, write_json
+from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError
-from ernie_search.files import atomic_directory, recover_directory, write_json
 from ernie_search.mining.lists import Lists, TrainingList
 from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.cross_encoder import (
+    Pair,
     cross_encoder_fingerprint,
     new_cross_encoder,
     reads_plain_pairs,
     save_cross_encoder,
+    score_pairs,
 )
 from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
 from ernie_search.model.embedding import use_adding_embeddings
-from ernie_search.process_memory import keep_freed_memory
-from ernie_search.teacher.batches import ListBatches
-from ernie_search.teacher.folds import trains_on
-from ernie_search.teacher.held_out import HeldOut, HeldOutEvaluator, sample_lists
-from ernie_search.teacher.loss import ListwiseLoss, PairCollator, PairTally
+from ernie_search.teacher.loss import ListBatches, ListwiseLoss, PairCollator, PairTally
+from ernie_search.teacher.measure import passage_texts, question_texts
 from ernie_search.teacher.settings import TeacherSettings
-from ernie_search.teacher.texts import passage_texts, question_texts
+from ernie_search.teacher.teachers import trains_on
 from ernie_search.training import log
 from ernie_search.training.checkpoints import clear_leftovers, latest_checkpoint
-from ernie_search.training.curves import Panels, draw_curves
+from ernie_search.training.curves import Panels, draw_curves, tensorboard_callbacks
 from ernie_search.training.folder import RESULT_FILE
 from ernie_search.training.student import usual_budget
-from ernie_search.training.tensorboard import tensorboard_callbacks
 from ernie_search.training.trainer import Events, Observer, StepTrainer
+
+
+@dataclass(slots=True)
+class HeldOut:
+    """Texts of lists: the question with its first positive, then with each of its negatives."""
+
+    lists: list[list[Pair]]
+
+
+def sample_lists(lists: Iterable[TrainingList], number: int) -> list[TrainingList]:
+    """``number`` of the lists that have negatives, chosen by a hash of the id: stable whatever the order."""
+    kept = [one for one in lists if one.negatives]
+    kept.sort(key=lambda one: hashlib.sha256(f"held-out:{one.query}".encode()).digest())
+    return kept[:number]
+
+
+class HeldOutEvaluator(BaseEvaluator):
+    """MRR of the positive among its own list: watched, and nothing is chosen by it.
+
+    The lists are those that the teacher will score, so choosing a checkpoint on them would tell it of them.
+    """
+
+    def __init__(self, sample: HeldOut, *, bf16: bool, token_budget: int | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sample, self.bf16, self.token_budget = sample, bf16, token_budget
+        self.primary_metric = "held_out_mrr"
+
+    def __call__(
+        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """``{"held_out_mrr": ..}``."""
+        pairs = [pair for one in self.sample.lists for pair in one]
+        scores = score_pairs(model, pairs, token_budget=self.token_budget, bf16=self.bf16)
+        start, total = 0, 0.0
+        for one in self.sample.lists:
+            row = scores[start : start + len(one)]
+            # Ties count against the positive: a teacher that scores all alike knows nothing.
+            total += 1.0 / float((row >= row[0]).sum())
+            start += len(one)
+        return {"held_out_mrr": total / max(1, len(self.sample.lists))}
+
 
 MODEL_FOLDER = "model"
 PANELS: Panels = (

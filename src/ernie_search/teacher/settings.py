@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ernie_search._util.settings import TypedSettings, parse_typed
 from ernie_search.errors import SettingsError
 from ernie_search.model import BUNDLED
-from ernie_search.typed_settings import TypedSettings, parse_typed
 
 
 class TeacherSettings(TypedSettings):

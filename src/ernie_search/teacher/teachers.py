@@ -1,5 +1,6 @@
 """One cross-encoder, or the cross-fitted ones of which each speaks for the questions that it has not seen."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
+from ernie_search._util.files import fingerprint, read_json
 from ernie_search.errors import ModelError
-from ernie_search.files import fingerprint, read_json
 from ernie_search.model.cross_encoder import (
     Pair,
     cross_encoder_fingerprint,
@@ -18,7 +19,26 @@ from ernie_search.model.cross_encoder import (
     score_pairs,
 )
 from ernie_search.model.saved_files import one_line
-from ernie_search.teacher.folds import fold_of
+
+
+def fold_of(positives: Iterable[str], folds: int) -> int:
+    """The fold of a question: ``0 .. folds - 1``, evenly spread over passages, the same whatever else is
+    asked.
+
+    Teacher ``k`` is trained on the questions that are not in fold ``k``, and scores those that are.
+
+    Args:
+        positives: ids of all its known positives, in any order; the first by name decides.
+        folds: how many.
+    """
+    digest = hashlib.sha256(f"fold:{min(positives)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % folds
+
+
+def trains_on(teacher: int, positives: Iterable[str], folds: int) -> bool:
+    """Whether this teacher sees the question in training; with one fold the only teacher sees all."""
+    return folds == 1 or fold_of(positives, folds) != teacher
+
 
 TEACHERS_FILE = "teachers.json"
 """In the folder of trained teachers, written last: what they are."""

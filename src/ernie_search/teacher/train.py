@@ -6,9 +6,9 @@ import sentence_transformers
 import torch
 import transformers
 
+from ernie_search._util.files import read_json, write_json
 from ernie_search.data import Collection
 from ernie_search.errors import DataError, StorageError
-from ernie_search.files import read_json, write_json
 from ernie_search.mining.lists import Lists
 from ernie_search.teacher.run import MODEL_FOLDER, TeacherRun
 from ernie_search.teacher.settings import TeacherSettings

@@ -6,8 +6,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ernie_search._util.files import (
+    altered,
+    checksums,
+    fsync_directory,
+    read_json,
+    remove,
+    sync_tree,
+    write_json,
+)
 from ernie_search.errors import StorageError, TrainingError
-from ernie_search.files import altered, checksums, fsync_directory, read_json, remove, sync_tree, write_json
 
 STAGING = ".staging"
 """Where a checkpoint is written before it gets its name."""

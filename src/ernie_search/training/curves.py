@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from transformers import TrainerCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
-from ernie_search.files import atomic_write
+from ernie_search._util.files import atomic_write
 from ernie_search.training.log import LOG_FILE
 
 CURVES_FILE = "curves.png"
@@ -78,3 +81,21 @@ def read_curves(folder: Path, panels: Panels = STUDENT_PANELS) -> dict[str, list
             if drawn and isinstance(value, (int, float)):
                 curves.setdefault(name, []).append((int(event["step"]), float(value)))
     return {name: points for name, points in curves.items() if not name.endswith(("runtime", "per_second"))}
+
+
+FOLDER = "tensorboard"
+
+
+def tensorboard_callbacks(output: Path, step: int) -> list[TrainerCallback]:
+    """The callback that writes ``tensorboard/`` of a run; none where TensorBoard is not installed.
+
+    Args:
+        output: folder of the run.
+        step: the one that the run goes on from; what was written after it is dropped, and comes again.
+    """
+    if find_spec("tensorboard") is None:
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer: Any = SummaryWriter(str(output / FOLDER), purge_step=step + 1 if step else None)
+    return [TensorBoardCallback(writer)]  # type: ignore[no-untyped-call]

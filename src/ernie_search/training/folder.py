@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ernie_search._util.files import altered, checksums, fingerprint, read_json, write_json
+from ernie_search._util.hardware import default_device, prefers_bf16
+from ernie_search._util.settings import read_record
 from ernie_search.errors import StorageError, TrainingError
-from ernie_search.files import altered, checksums, fingerprint, read_json, write_json
-from ernie_search.hardware import default_device, prefers_bf16
 from ernie_search.training.log import LOG_FILE
-from ernie_search.typed_settings import read_record
 
 RUN_FILE = "run.json"
 RESULT_FILE = "result.json"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ernie_search.files import atomic_write, storage_errors
+from ernie_search._util.files import atomic_write, storage_errors
 
 LOG_FILE = "log.jsonl"
 

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ernie_search._util.settings import TypedSettings, parse_typed
 from ernie_search.errors import SettingsError
-from ernie_search.typed_settings import TypedSettings, parse_typed
 
 CROSS_TERMS = ("cascade", "direct", "margin")
 """Terms that need a cross-encoder's scores of each question's list."""

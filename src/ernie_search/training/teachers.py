@@ -12,16 +12,16 @@ from typing import Any, Protocol
 import torch
 from sentence_transformers import CrossEncoder
 
+from ernie_search._util.hardware import asks_bf16
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.hardware import asks_bf16
 from ernie_search.model import JointEncoder, load
 from ernie_search.model.attention import (
     AttentionTargets,
     attention_targets,
     check_attention_teacher,
     evenness,
+    layers_of,
 )
-from ernie_search.model.attention_maps import layers_of
 from ernie_search.training.settings import TrainSettings
 
 EVEN = 0.95

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ernie_search._util.files import MANIFEST, fingerprint, read_json, remove_unfinished, write_json
+from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import write_run
-from ernie_search.files import MANIFEST, fingerprint, read_json, remove_unfinished, write_json
 from ernie_search.mining import MineSettings, mine_lists
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.model import load
@@ -25,7 +26,6 @@ from ernie_search.pipeline.stage import (
     Task,
     weights_identity,
 )
-from ernie_search.process_memory import keep_freed_memory
 from ernie_search.search.over_shards import run_over_shards
 from ernie_search.training.prepare import relevant, sample
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ernie_search.files import MANIFEST
+from ernie_search._util.files import MANIFEST
 from ernie_search.mining import DenoiseSettings, denoise
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.pipeline.stage import (
@@ -22,8 +22,7 @@ from ernie_search.pipeline.stage import (
     Task,
 )
 from ernie_search.teacher import ListScoreSettings, score_lists
-from ernie_search.teacher.score import entropy_warning
-from ernie_search.teacher.score_folder import SHARDS
+from ernie_search.teacher.score import SHARDS, entropy_warning
 
 SCORED, LISTS = "scored", "lists"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ernie_search.files import write_json
+from ernie_search._util.files import write_json
 from ernie_search.pipeline.stage import (
     READY_FINGERPRINT,
     Available,

@@ -8,8 +8,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.model.alignment import compare_tokenizers
-from ernie_search.model.attention_maps import check_layer
+from ernie_search.model.attention import check_layer, compare_tokenizers
 from ernie_search.model.base import resolve_base
 from ernie_search.model.saved_files import one_line
 from ernie_search.model.tokenizer import open_tokenizer

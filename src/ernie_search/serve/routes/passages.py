@@ -1,0 +1,81 @@
+"""``/v1/passages``: add, replace and remove, where the service was started with ``--writable``."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ernie_search.serve.context import as_json, check_length, context, filter_of, while_wanted
+from ernie_search.serve.problems import HttpError
+from ernie_search.serve.schemas import Changed, DeleteRequest, UpsertRequest, as_whole, refusals
+from ernie_search.types import Passage
+
+LATE = "took too long; it may have been written all the same: send it again, which does no harm, or look"
+"""A write that has begun is finished, whoever waits for it."""
+
+router = APIRouter(prefix="/v1/passages", tags=["passages"])
+
+
+def _refuse_unless_writable(request: Request) -> None:
+    if not context(request).settings.writable:
+        raise HttpError(403, "this service is read-only; start it with --writable")
+
+
+@router.post("", response_model=Changed, responses=refusals(400, 422, 507))
+async def upsert(request: Request, body: UpsertRequest) -> Response:
+    """Encode passages and add them, or put them in the place of those with the same ids.
+
+    When this answers with 200, they are durable and found. All or none of them are written. A client that
+    goes away early, or is told that it took too long (503), does not know which: the same request again does
+    no harm, as passages replace those with their ids.
+    """
+    _refuse_unless_writable(request)
+    here = context(request)
+    limits = here.settings.limits
+    if len(body.passages) > limits.batch:
+        raise HttpError(400, f"passages: {len(body.passages)}, at most {limits.batch} in one request")
+    seen: set[str] = set()
+    for place, one in enumerate(body.passages):
+        if one.id in seen:
+            raise HttpError(400, f"passages.{place}.id: repeats one before it")
+        seen.add(one.id)
+    check_length([one.text for one in body.passages], limits.passage_characters, "passages")
+
+    async def work() -> int:
+        async with here.service.lease() as engine:
+            whole = {name for name, kind in engine.fields.items() if kind == "int"}
+            passages = [
+                Passage(one.id, one.text, one.title, _with_ints(one.fields, whole)) for one in body.passages
+            ]
+            return await engine.upsert(passages)
+
+    return as_json({"passages": await while_wanted(request, work(), LATE)})
+
+
+@router.delete("", response_model=Changed, responses=refusals(400, 422, 501, 507))
+async def delete(request: Request, body: DeleteRequest) -> Response:
+    """Remove passages by id (unknown ids are no error) or by filter.
+
+    If it took too long (503), they may be gone all the same; the same request again does no harm.
+    """
+    _refuse_unless_writable(request)
+    here = context(request)
+    if body.ids is not None and len(body.ids) > here.settings.limits.batch:
+        raise HttpError(
+            400, f"ids: {len(body.ids)}, at most {here.settings.limits.batch} in one request; or use a filter"
+        )
+
+    async def work() -> int:
+        async with here.service.lease() as engine:
+            where = filter_of(body.filter, engine, here.settings.limits.filter_characters)
+            if body.ids is None and where is None:
+                raise HttpError(400, "filter: is empty, which would remove everything")
+            return await engine.delete(body.ids, where)
+
+    return as_json({"passages": await while_wanted(request, work(), LATE)})
+
+
+def _with_ints(fields: Mapping[str, Any], whole: Collection[str]) -> dict[str, Any]:
+    """The fields, those that must be whole numbers as such: to JSON 5.0 is an integer as well."""
+    return {name: as_whole(value) if name in whole else value for name, value in fields.items()}

@@ -1,0 +1,99 @@
+"""``POST /v1/search``: the index itself, by question or by vector."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ernie_search.search import best_mode
+from ernie_search.serve.context import as_json, check_length, context, filter_of, note, while_wanted
+from ernie_search.serve.problems import HttpError
+from ernie_search.serve.schemas import SearchAnswer, SearchRequest, refusals
+from ernie_search.serve.settings import Limits
+from ernie_search.serve.worker import Answer, Engine, Plan
+from ernie_search.types import Hit
+
+router = APIRouter()
+
+
+def default_mode(engine: Engine) -> str:
+    """Late interaction where the index can, else single vectors."""
+    return best_mode(engine.index)
+
+
+@router.post("/v1/search", response_model=SearchAnswer, responses=refusals(400, 422, 501), tags=["search"])
+async def search(request: Request, body: SearchRequest) -> Response:
+    """The best passages for a question (or for a vector of the index's model), best first."""
+    here = context(request)
+    limits = here.settings.limits
+    _check(body, limits)
+    started = time.perf_counter()
+    if here.settings.log_questions and body.query is not None:
+        note(request, question=body.query)
+
+    async def work() -> tuple[str, Answer, int]:
+        async with here.service.lease() as engine:
+            version = here.service.version
+            mode = body.mode or ("dense" if body.vector is not None else default_mode(engine))
+            if mode not in engine.modes:
+                known = ", ".join(engine.modes)
+                raise HttpError(
+                    400, f"mode {mode[:32]!r} is not possible with this index; its modes are: {known}"
+                )
+            where = filter_of(body.filter, engine, limits.filter_characters)
+            plan = Plan(mode, min(body.k, max(len(engine.index), 1)), body.candidates, where)
+            if body.vector is not None:
+                if len(body.vector) != engine.dim:
+                    raise HttpError(400, f"vector: {len(body.vector)} dimensions, the index has {engine.dim}")
+                return mode, await engine.search_vector(body.vector, plan), version
+            found = await engine.search(body.query or "", plan, explain=body.explain)
+            return mode, found, version
+
+    mode, answer, version = await while_wanted(request, work())
+    answer.milliseconds["total"] = (time.perf_counter() - started) * 1000
+    for stage, spent in answer.milliseconds.items():
+        here.metrics.stages.labels(stage).observe(spent / 1000)
+    note(request, mode=mode, k=body.k, hits=len(answer.hits))
+    explained: list[list[dict[str, Any]] | None] = [*answer.matches] or [None] * len(answer.hits)
+    value: dict[str, Any] = {
+        "mode": mode,
+        "hits": [
+            _hit(rank, hit, found)
+            for rank, (hit, found) in enumerate(zip(answer.hits, explained, strict=True), start=1)
+        ],
+        "milliseconds": {stage: round(spent, 2) for stage, spent in answer.milliseconds.items()},
+        "index_version": version,
+    }
+    if body.explain:
+        value["question_tokens"] = answer.question_tokens
+    return as_json(value)
+
+
+def _check(body: SearchRequest, limits: Limits) -> None:
+    if body.query is not None:
+        check_length([body.query], limits.question_characters, "query")
+    if body.k > limits.k:
+        raise HttpError(400, f"k={body.k}: at most {limits.k}")
+    if body.candidates > limits.candidates:
+        raise HttpError(400, f"candidates={body.candidates}: at most {limits.candidates}")
+    if body.explain and body.k > limits.explained:
+        raise HttpError(400, f"k={body.k} with explain: at most {limits.explained}")
+
+
+def _hit(rank: int, hit: Hit, matches: list[dict[str, Any]] | None) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "rank": rank,
+        "id": hit.id,
+        "passage": hit.passage,
+        "parent": hit.parent,
+        "start": hit.start,
+        "score": hit.score,
+        "title": hit.title,
+        "text": hit.text,
+        "fields": dict(hit.fields),
+        "stages": dict(hit.stages),
+    }
+    if matches is not None:
+        value["matches"] = matches
+    return value

@@ -1,0 +1,126 @@
+"""Figures for Prometheus, of one service each (several apps in one process do not share them)."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LOGGER = logging.getLogger("ernie_search.serve")
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def log(event: str, *, level: str = "info", **values: Any) -> None:
+    """Write one event with its values."""
+    LOGGER.log(_LEVELS[level], event, extra={"values": values})
+
+
+class Seldom:
+    """An event that others can bring about as often as they like: one line in so many seconds."""
+
+    def __init__(self, event: str, *, level: str = "warning", seconds: float = 10.0) -> None:
+        """Nothing happened yet."""
+        self._event, self._level, self._seconds = event, level, seconds
+        self._times, self._due = 0, float("-inf")
+
+    def __call__(self, **values: Any) -> None:
+        """It happened; the next line says how often since the last."""
+        self._times += 1
+        now = time.monotonic()
+        if now >= self._due:
+            log(self._event, level=self._level, times=self._times, **values)
+            self._times, self._due = 0, now + self._seconds
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record; control characters are escaped, so a request cannot forge a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See ``logging.Formatter``."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "values", {}),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True, default=str)
+
+
+def configure() -> None:
+    """Send the service's log, and what uvicorn and asyncio have to complain of, to stderr as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    levels = {
+        "ernie_search.serve": logging.INFO,
+        "uvicorn.error": logging.WARNING,
+        "asyncio": logging.WARNING,
+    }
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """Counters, gauges and histograms, each with a name and a help line."""
+
+    def __init__(self) -> None:
+        """All at zero."""
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "ernie_search_requests",
+            "Requests answered",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "ernie_search_request_seconds",
+            "Seconds from a request to its answer",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.stages = Histogram(
+            "ernie_search_stage_seconds",
+            "Seconds a search spent in a stage",
+            ["stage"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.batches = Histogram(
+            "ernie_search_batch_size",
+            "Texts or questions worked on together",
+            ["thread"],
+            buckets=SIZES,
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "ernie_search_refused", "Requests refused because too many wait", registry=self.registry
+        )
+        self.cancelled = Counter(
+            "ernie_search_cancelled", "Requests whose client went away", registry=self.registry
+        )
+        self.in_flight = Gauge("ernie_search_in_flight", "Requests under way", registry=self.registry)
+
+    def gauge(self, name: str, help_line: str, read: Callable[[], float]) -> None:
+        """A gauge that is read when it is asked for."""
+        Gauge(f"ernie_search_{name}", help_line, registry=self.registry).set_function(read)
+
+    def observe_batch(self, thread: str, size: int) -> None:
+        """Count a batch."""
+        self.batches.labels(thread).observe(size)
+
+    def text(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
