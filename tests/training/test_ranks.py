@@ -212,7 +212,7 @@ def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, al
         other = tmp_path / f"on-{ranks}"
         shutil.copytree(output, other)
         done = starter.launch(ranks, RUN, str(other), base)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr + said(other, 0)
         assert {said(other, rank) for rank in range(ranks)} == {said(alone, 0)}
         for name, value in final_weights(other).items():
             if name.endswith("key.bias"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ FILES_FILE = "ernie_search_files.json"
 FORMAT = 1
 UNLISTED = ("README.md", FILES_FILE)
 """The model card is text for people, who may edit it; no list holds its own checksum."""
+TRAINER = re.compile(r"(training_args\.bin|optimizer\.pt|scheduler\.pt|trainer_state\.json|rng_state.*\.pth)")
+"""What the trainer writes into a checkpoint, on other ranks perhaps while the model is being saved."""
 WEIGHTS = (".safetensors", ".bin")
 SETTLED = 2_000_000_000
 """Nanoseconds after its last change from which a file's digest is remembered: before that, another change
@@ -37,7 +40,7 @@ def listing_saved_files(folder: Path) -> Iterator[None]:
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
         for name in written
-        if name not in UNLISTED
+        if name not in UNLISTED and not TRAINER.fullmatch(name)
     }
     write_json(folder / FILES_FILE, {"format": FORMAT, "files": files})
 
