@@ -62,7 +62,7 @@ def replace_what_cannot_be_written() -> None:
     """Let stdout and stderr write an escape for a character that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # After a fork a stream may lead elsewhere than where Python noted its position: it stays as it is.
+            # After a fork a stream may lead elsewhere than where Python noted its position.
             with contextlib.suppress(OSError):
                 stream.reconfigure(errors="backslashreplace")
 
