@@ -60,7 +60,8 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
     Raises:
         IndexStateError: the vectors are another model's, or of other dimensions, or there are no tokens.
         DataError: a column is missing; an id is empty, holds white space or repeats within the batch; a text
-            is empty; a vector holds NaN or infinity; a field is not of its type. The message names the passage.
+            is empty; a vector holds NaN or infinity; a field is not of its type. The message names the
+            passage.
     """
     marks = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
     if "model_fingerprint" not in marks:

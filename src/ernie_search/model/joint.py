@@ -76,7 +76,7 @@ class JointEncoder(SentenceTransformer):
                 ``layers`` to keep of the base; all others go to SentenceTransformer.
 
         Raises:
-            SettingsError: ``truncate_dim`` is given, which the token head and late interaction have no use for.
+            SettingsError: ``truncate_dim`` is given; a joint model gives whole vectors.
             ModelError: the model cannot be had, is damaged, or is none that can be read with.
         """
         settings: ScoreSettings | None = kwargs.pop("settings", None)
@@ -88,8 +88,8 @@ class JointEncoder(SentenceTransformer):
         self.special_ids: Tensor
         if kwargs.get("truncate_dim") is not None:
             raise SettingsError(
-                f"truncate_dim={kwargs['truncate_dim']}: a joint model gives whole vectors; leave it out, or open "
-                "the directory as a SentenceTransformer"
+                f"truncate_dim={kwargs['truncate_dim']}: a joint model gives whole vectors; leave it out, or "
+                "open the directory as a SentenceTransformer"
             )
         if model_name_or_path is not None:
             model_name_or_path = resolve_base(model_name_or_path)
