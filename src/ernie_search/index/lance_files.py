@@ -320,7 +320,7 @@ def _whole_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(raw)
         whole = isinstance(value, dict) and _canonical(value).encode() == raw
-    except ValueError:
+    except (ValueError, RecursionError):
         whole = False
     if not whole:
         raise IndexStateError(
