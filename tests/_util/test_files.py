@@ -88,8 +88,10 @@ def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
 
 def test_json_round_trip_and_broken_json(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
-    write_json(path, {"b": [1, "ü"], "a": None})
-    assert read_json(path) == {"a": None, "b": [1, "ü"]}
+    write_json(path, {"b": [1, "ü", float("nan"), -float("inf")], "a": None})
+    assert path.read_text(encoding="utf-8").startswith('{\n  "a": null,\n  "b": [')
+    found = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert found == read_json(path) == {"a": None, "b": [1, "ü", None, None]}
     path.write_text('{"a": 1,\n "b": }')
     with pytest.raises(StorageError, match=r"value\.json:2"):
         read_json(path)

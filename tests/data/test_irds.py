@@ -48,6 +48,20 @@ def test_subsets_are_splits(tiny):
     assert find_problems(collection) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2 0 d1 2147483648", "relevance '2147483648' does not fit into 32 bits"),
+        ("2 0 d1 -2147483649", "relevance '-2147483649' does not fit into 32 bits"),
+    ],
+)
+def test_judgements_that_runs_and_measures_cannot_hold(tiny, line, message):
+    with open(tiny / "test.qrels", "a", encoding="utf-8") as handle:
+        handle.write(f"{line}\n")
+    (problem,) = find_problems(open_collection("irds:tiny"))
+    assert str(problem).startswith(f"irds:tiny/test: qrels 3: {message}")
+
+
 def test_one_subset_and_named_ones(tiny):
     assert open_collection("irds:tiny/test").splits == ["test"]
     collection = open_collection("irds:tiny?splits=dev:train,test")

@@ -45,6 +45,8 @@ def test_numeric_ids_without_header(tmp_path):
         ("query-id\tcorpus-id\tscore\nq1\tp1\n", r"dev\.tsv:2: 2 columns where the first line has 3"),
         ("q1,p1,1\n", r"dev\.tsv:1: 1 columns; a qrels file has"),
         ("q1\tp1\t1\n\tp2\t1\n", r"dev\.tsv:2: an empty id"),
+        ("q1\tp1\t1\nq1\tp 2\t1\n", r"dev\.tsv:2: white space in 'corpus-id' 'p 2', which run files"),
+        ("q 1\t0\tp1\t1\n", r"dev\.tsv:1: white space in 'query-id' 'q 1'"),
         ("q1\tp1\t1\nq1\tp1\t2\n", r"dev\.tsv:2: 'q1' and 'p1' were judged 1 before"),
         ("query-id\tcorpus-id\tscore\n", r"dev\.tsv: the split has no questions"),
         ("", r"dev\.tsv: the split has no questions"),

@@ -66,6 +66,13 @@ def test_rows_of_questions_and_answers(write):
     assert swapped.fingerprint != collection.fingerprint
 
 
+@pytest.mark.parametrize("cell", ["[" * 100_000, "[tea"])
+def test_answers_that_look_like_a_list_and_are_none_are_one_answer(write, cell):
+    path = write("a.csv", f"query,positive,answers\nwho?,tea,{cell}\n")
+    (question,) = open_collection(f"csv:{path}").queries("train")
+    assert question.fields == {"answers": [cell]}
+
+
 def test_json_lines_with_lists_and_objects(write):
     rows = [
         {"query": "a", "pos": ["A", "B"], "neg": ["C"], "answers": ["x"]},

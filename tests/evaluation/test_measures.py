@@ -134,15 +134,26 @@ def test_unknown_measures_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["P@99999999999999999999", "RR(rel=9999999999)", "R(rel=0)@10", "nDCG(dcg='exp-log2')@10"],
+    ["P@99999999999999999999", "RR(rel=9999999999)", "R(rel=0)@10"],
 )
 def test_what_a_measures_tool_raises_is_one_line_with_its_name(name: str) -> None:
-    qrels = {"q1": {"a": 5000, "b": 1}}  # gdeval takes grades up to 4
+    qrels = {"q1": {"a": 5000, "b": 1}}
     with pytest.raises(EvaluationError, match=r"measure .*: its tool fails on these judgements") as caught:
         evaluate_run(qrels, {"q1": {"a": 1.0}}, ["MRR@10", name])
     assert repr(name) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["ERR@10", "nDCG(dcg='exp-log2')@10"])
+def test_grades_too_high_for_gdeval_are_refused_before_it_says_so(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate_run({"q1": {"a": 4}}, {"q1": {"a": 1.0}}, [name]).of(name)[0] > 0.9
+    with pytest.raises(EvaluationError) as caught:
+        evaluate_run({"q1": {"a": 1, "b": 5}}, {"q1": {"a": 1.0}}, ["MRR@10", name])
+    assert f"passage 'b' has grade 5 for query 'q1', and {name!r} takes grades up to 4" in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("no\nluck" * 100), KeyError("P_5"), OSError(2, "gone")])

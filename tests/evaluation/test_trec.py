@@ -63,15 +63,15 @@ def test_windows_files_and_blank_lines_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "query-id\tcorpus-id\tscore\nq 1\ta\t2\n",
-        "Query_ID\tdoc\tRelevance\nq 1\ta\t2\n",
-        "q 1\ta\t2\n",
-        "\nq 1\ta\t2\nq 1\ta\t2\n",
+        "query-id\tcorpus-id\tscore\nq-1\ta\t2\n",
+        "Query_ID\tdoc\tRelevance\nq-1\ta\t2\n",
+        "q-1\ta\t2\n",
+        "\nq-1\ta\t2\nq-1\ta\t2\n",
     ],
 )
 def test_beir_qrels_with_and_without_header(tmp_path: Path, text: str) -> None:
     (tmp_path / "x").write_text(text)
-    assert read_qrels(tmp_path / "x") == {"q 1": {"a": 2}}
+    assert read_qrels(tmp_path / "x") == {"q-1": {"a": 2}}
 
 
 @pytest.mark.parametrize("text", ["q1 0 a 2\n", "q1\t0\ta\t2\n", "q1  Q0  a\t2"])
@@ -109,6 +109,8 @@ def test_broken_runs_are_refused(tmp_path: Path, text: str, message: str) -> Non
         ("q1 0 a 1\nq1 0 b 0.5\n", r"x:2: the grade '0.5' is not a whole number"),
         ("q1 0 a 2147483648\n", r"x:1: the grade '2147483648' is none of 32 bits"),
         (f"q1 0 a 1\nq1 0 b -{'9' * 999}\n", r"x:2: the grade '-9{76}\.\.\.' is none of 32 bits"),
+        ("q1\ta\t1\nq 1\ta\t1\n", r"x:2: the id 'q 1' is empty or holds white space"),
+        ("q1\t\t1\n", r"x:1: the id '' is empty"),
         ("q1 a 1\n", r"x:1: 3 columns, qrels have"),
         ("q1\ta\n", r"x:1: 2 columns"),
         ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", r"x:2: the grade 'score'"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -254,6 +255,22 @@ def test_a_version_file_is_compared_before_lancedb_reads_it(tmp_path, check, cap
                 with pytest.raises(IndexStateError, match=f"{version.name}: holds {len(broken)} bytes"):
                     open_index(tmp_path / "s", mode=mode, check=check)
         version.write_bytes(whole)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_said_of_an_index_is_compared_before_lancedb_reads_it(tmp_path, capfd):
+    """It warns of damage there on stderr, with places in its own source, and goes on."""
+    filled(tmp_path / "s").close()
+    (path,) = (tmp_path / "s" / "passages.lance" / "_indices").glob("*/metadata.lance")
+    whole = path.read_bytes()
+    for broken in (None, b"", whole[:-1] + b"x"):
+        path.unlink()
+        if broken is not None:
+            path.write_bytes(broken)
+        for mode in ("r", "w"):
+            with pytest.raises(IndexStateError, match=re.escape(f"{path}: ")):
+                open_index(tmp_path / "s", mode=mode, check=False)
+        path.write_bytes(whole)
     assert capfd.readouterr().err == ""
 
 

@@ -3,15 +3,16 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError
-from ernie_search.index import MemoryIndex, build_store, make_batch
+from ernie_search.index import MemoryIndex, Range, build_store, make_batch
 from ernie_search.index.rows import shard_batch, shard_batches
 from ernie_search.shards import read_manifest, read_shards, write_shard
 from ernie_search.types import Passage
-from store_helpers import MODEL, batch
+from store_helpers import MODEL, batch, new_store
 
 
 def made(identifier="p", title="", text="tea", fields="{}"):
@@ -54,6 +55,30 @@ def test_fields_are_json_that_everybody_reads(fields, expected):
 def test_what_cannot_be_written_is_refused_with_its_passage(parts, message):
     with pytest.raises(DataError, match=f"^{message}[^\n]*$"):
         made(**parts)
+
+
+def rebuilt(sound, **columns):
+    """A batch with other columns, as a caller of PyArrow alone could build it."""
+    for name, values in columns.items():
+        sound = sound.set_column(sound.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return sound
+
+
+@pytest.mark.parametrize("kind", ["memory", "lance"])
+def test_a_batch_built_by_hand_is_taken_by_the_same_rule(kind, tmp_path):
+    sound = batch([Passage("a", "tea"), Passage("b", "rice")])
+    with new_store(kind, tmp_path / "store", fields={"year": "float"}) as store:
+        store.upsert(rebuilt(sound, fields=['{"year": NaN, "n": [1e400]}', '{"year": 1990.5}']))
+        store.commit()
+        assert store.get(["a"]) == [Passage("a", "tea", fields={"year": None, "n": [None]})]
+        assert store.count(Range("year", at_least=-1e300)) == 1
+        for columns, message in (
+            ({"id": ["a", "b c"]}, "^passage 2: white space in 'id' 'b c'"),
+            ({"fields": ["{}", '{"by": "\\ud800"}']}, "^passage 'b': its fields .* half a surrogate pair"),
+        ):
+            with pytest.raises(DataError, match=message):
+                store.upsert(rebuilt(sound, **columns))
+        assert len(store) == 2
 
 
 def test_a_passage_from_python_is_taken_by_the_same_rule():

@@ -155,11 +155,8 @@ def refused(field, sign, value):
     number = number and value == value
     if sign in ("<", "<=", ">", ">="):
         return FIELDS[field] not in ("int", "float") or not number
-    if FIELDS[field] == "int":
-        return not number or value != value // 1
-    return not {"float": number, "str": isinstance(value, str), "bool": isinstance(value, bool)}[
-        FIELDS[field]
-    ]
+    meant = {"str": isinstance(value, str), "bool": isinstance(value, bool)}
+    return not meant.get(FIELDS[field], number)
 
 
 def met_in_python(field, sign, value):

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AutoModel, AutoTokenizer
 
-from ernie_search.errors import ModelError
+from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model import JointEncoder, ScoreSettings, bundled_base, from_base, load
 from ernie_search.model import base as base_module
 from ernie_search.model.dropout import attention_dropouts
@@ -367,6 +367,13 @@ def test_a_matryoshka_base_gives_whole_vectors(sentence, settings, tmp_path):
     assert load(tmp_path / "saved", device="cpu").get_embedding_dimension() == HIDDEN
     again = SentenceTransformer(str(tmp_path / "saved"), device="cpu", local_files_only=True)
     np.testing.assert_allclose(again.encode(TEXTS), expected, atol=1e-6)
+
+
+def test_vectors_are_not_cut_where_that_is_asked_for(sentence, settings):
+    with pytest.raises(SettingsError, match="truncate_dim=8: a joint model gives whole vectors"):
+        JointEncoder(str(sentence), truncate_dim=8, device="cpu")
+    whole = JointEncoder(str(sentence), truncate_dim=None, settings=settings, device="cpu")
+    assert whole.encode(TEXTS[0]).shape == (HIDDEN,)
 
 
 def test_the_fingerprint_follows_whatever_changes_the_vectors(sentence, settings):

@@ -6,7 +6,7 @@ import pytest
 
 from ernie_search.errors import ModelError
 from ernie_search.model.tokenizer import open_tokenizer
-from tiny_model import tokenizer
+from tiny_model import bare_base, tokenizer
 
 
 def folder_with(tmp_path, **files):
@@ -27,6 +27,16 @@ def test_a_vocabulary_is_enough(tmp_path):
     words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ntea\n"
     folder = folder_with(tmp_path, config__json=json.dumps({"model_type": "bert"}), vocab__txt=words)
     assert open_tokenizer(str(folder))("tea rice")["input_ids"] == [2, 5, 1, 3]
+
+
+def test_the_transformer_in_a_folder_of_its_own_as_older_models_have_it(tmp_path):
+    base = bare_base(tmp_path / "model" / "0_Transformer")
+    text = "where does tea grow"
+    assert open_tokenizer(str(base.parent))(text)["input_ids"] == tokenizer()(text)["input_ids"]
+    for path in base.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="model: no tokenizer in this directory"):
+        open_tokenizer(str(base.parent))
 
 
 # Of a config alone transformers makes a tokenizer that knows no word, and counts wrongly without a sound.

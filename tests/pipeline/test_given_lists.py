@@ -100,6 +100,13 @@ def test_what_cannot_work_with_the_lists_says_what_to_do(
     assert "\n" not in str(caught.value)
 
 
+def test_the_advice_is_none_that_is_refused_in_turn(tmp_path: Path) -> None:
+    given = lists(tmp_path / "lists", shortest=0)
+    with pytest.raises(SettingsError, match="has 0; make longer lists: mine --number") as caught:
+        wire(stages(CASCADE), given)
+    assert "lower negatives" not in str(caught.value)
+
+
 def test_the_shipped_cascade_asks_for_a_model_and_lists(tmp_path: Path) -> None:
     assert "cascade" in shipped()
     with pytest.raises(SettingsError, match=r"^cascade: names no base to start from; give one with --base"):

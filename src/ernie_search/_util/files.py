@@ -93,21 +93,25 @@ def json_value(value: Any, name: str = "the value") -> Any:
     raise ValueError(f"{name} cannot be written as JSON: it is of type {type(value).__name__}")
 
 
-def json_text(value: Any, encoding: str = "utf-8") -> str:
+def json_text(value: Any, encoding: str = "utf-8", *, sort: bool = False) -> str:
     """A value as indented JSON that programs in any language read.
 
     NaN and infinities are null. What the encoding cannot write, and halves of surrogate pairs (of file names
     that are not UTF-8, say), are escaped.
+
+    Args:
+        encoding: of the file or the stream that the text is for.
+        sort: write the keys of objects in alphabetical order.
     """
     try:
-        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=sort, allow_nan=False)
     except ValueError:
         value = JSON.decode(json.dumps(value))
-        text = json.dumps(value, indent=2, ensure_ascii=False)
+        text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=sort)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = json.dumps(value, indent=2)
+        text = json.dumps(value, indent=2, sort_keys=sort)
     return text
 
 
@@ -265,12 +269,9 @@ def sync_tree(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` atomically as indented JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-    if HALF_PAIR.search(text):  # a file name that is not UTF-8
-        text = json.dumps(value, indent=2, sort_keys=True)
+    """Write ``value`` atomically as indented JSON; see :func:`json_text`."""
     with atomic_write(path) as handle:
-        handle.write(f"{text}\n")
+        handle.write(f"{json_text(value, sort=True)}\n")
 
 
 def read_json(path: Path) -> Any:

@@ -1,13 +1,12 @@
 """Named columns of a table, and training sets that hold texts in place of ids."""
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ernie_search._util.files import did_you_mean
+from ernie_search._util.files import JSON, did_you_mean
 from ernie_search.data.beir import parse_passage, parse_query
 from ernie_search.data.collection import Judgement, Report, order_splits, stop
 from ernie_search.data.id_set import IdSet
@@ -278,8 +277,8 @@ def answers_of(value: Any) -> list[Any]:
     """The answers of a cell: a list, a list as JSON, or one answer."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            return list(json.loads(value))
-        except ValueError:
+            return list(JSON.decode(value))
+        except (ValueError, RecursionError):
             return [value]
     return value if isinstance(value, list) else [value]
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search._util.trec import GRADES
 from ernie_search.data.collection import Judgement, Report, order_splits, stop
 from ernie_search.data.columns import make_passage, make_query
 from ernie_search.data.id_set import IdSet
 from ernie_search.data.located import SPLIT_WORDS, LocatedCollection, parse_locator
-from ernie_search.data.qrels import TOO_LARGE
+from ernie_search.data.qrels import check_judgement
 from ernie_search.errors import DataError
 from ernie_search.types import Passage, Query
 
@@ -98,9 +97,9 @@ class IrDatasets(LocatedCollection):
         """Each judgement."""
 
         def parse(row: Any) -> Judgement:
-            if int(row.relevance) not in GRADES:
-                raise ValueError(f"relevance {row.relevance} {TOO_LARGE}")
-            return Judgement(row.query_id, row.doc_id, int(row.relevance))
+            judgement = Judgement(row.query_id, row.doc_id, int(row.relevance))
+            check_judgement(judgement)
+            return judgement
 
         return self._items(self._splits[split], "qrels", parse, report)
 

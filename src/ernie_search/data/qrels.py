@@ -7,7 +7,7 @@ from ernie_search._util.trec import GRADES, cut
 from ernie_search.data.collection import Judgement, Report, stop
 from ernie_search.data.readers import read_lines
 from ernie_search.errors import DataError
-from ernie_search.types import Qrels
+from ernie_search.types import Qrels, check_id
 
 QUERY_NAMES = frozenset({"query-id", "query_id", "queryid", "qid", "query", "topic"})
 PASSAGE_NAMES = frozenset(
@@ -60,12 +60,24 @@ def columns_of(cells: list[str]) -> tuple[Columns, bool] | None:
     return None
 
 
+def check_judgement(row: Judgement) -> None:
+    """Refuse a judgement that run files and measures cannot hold.
+
+    Raises:
+        ValueError: an id with white space (see ``check_id``), or a grade that is none of 32 bits.
+    """
+    check_id(row.query, "query-id")
+    check_id(row.passage, "corpus-id")
+    if row.grade not in GRADES:
+        raise ValueError(f"relevance {cut(str(row.grade))!r} {TOO_LARGE}")
+
+
 def read_judgements(path: Path, report: Report = stop) -> Iterator[tuple[str, Judgement]]:
     """Each judgement with its place ("dev.tsv:12").
 
     Raises:
-        DataError: columns that cannot be told apart, a wrong number of them, an empty id, a grade that is
-            not an integer, or none of 32 bits.
+        DataError: columns that cannot be told apart, a wrong number of them, an id that is empty or holds
+            white space, a grade that is not an integer, or none of 32 bits.
     """
     columns: Columns | None = None
     for number, line in read_lines(path, report):
@@ -96,13 +108,16 @@ def read_judgements(path: Path, report: Report = stop) -> Iterator[tuple[str, Ju
                 DataError(f"{where}: relevance {cut(cells[grade])!r} is not an integer; write 0, 1, 2, ...")
             )
             continue
-        if value not in GRADES:
-            report(DataError(f"{where}: relevance {cut(cells[grade])!r} {TOO_LARGE}"))
-            continue
         if not cells[query] or not cells[passage]:
             report(DataError(f"{where}: an empty id; {FORMS}"))
             continue
-        yield where, Judgement(cells[query], cells[passage], value)
+        row = Judgement(cells[query], cells[passage], value)
+        try:
+            check_judgement(row)
+        except ValueError as error:
+            report(DataError(f"{where}: {error}"))
+            continue
+        yield where, row
 
 
 def contradiction(where: str, row: Judgement, earlier: int) -> DataError:

@@ -129,6 +129,8 @@ SHALLOW = 100
 """Measures with cutoffs up to here get only so many passages: most of a long run's time is spent below."""
 HIGHEST_GRADE = 10**7
 """pytrec_eval takes memory and time for every grade up to the highest: at 2^31 some 16 GB."""
+HIGHEST_OF_GDEVAL = 4
+"""The Perl script behind ERR and nDCG with exponential gains stops at a higher grade."""
 WHOLE = ("MRR", "MAP", "nDCG")
 """Families that also make sense over the whole list, without ``@k``."""
 
@@ -207,13 +209,22 @@ def _looks_no_deeper(measure: ir_measures.Measure, depth: int) -> bool:
     return set(measure.params) <= {"cutoff", "rel"} and measure.params.get("cutoff", math.inf) <= depth
 
 
-def _check_grades(qrels: Qrels) -> None:
+def _check_grades(measures: Mapping[str, ir_measures.Measure], qrels: Qrels) -> None:
+    by_gdeval = (
+        repr(name)
+        for name, one in measures.items()
+        if one.NAME == "ERR" or one.params.get("dcg") == "exp-log2"
+    )
+    strict = next(by_gdeval, None)
+    highest, who = (
+        (HIGHEST_GRADE, "measures take") if strict is None else (HIGHEST_OF_GDEVAL, f"{strict} takes")
+    )
     for query_id, grades in qrels.items():
         for passage_id, grade in grades.items():
-            if grade > HIGHEST_GRADE:
+            if grade > highest:
                 raise EvaluationError(
-                    f"passage {passage_id!r} has grade {grade} for query {query_id!r}, and measures take "
-                    f"grades up to {HIGHEST_GRADE}; give smaller ones"
+                    f"passage {passage_id!r} has grade {grade} for query {query_id!r}, and {who} "
+                    f"grades up to {highest}; give smaller ones"
                 )
 
 
@@ -261,7 +272,7 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
         raise EvaluationError(
             f"none of the {len(query_ids)} judged questions has a relevant passage; check the qrels"
         )
-    _check_grades(qrels)
+    _check_grades(parsed, qrels)
     judged = {query_id: scores for query_id, scores in run.items() if query_id in qrels}
     if run and not judged:
         raise EvaluationError(

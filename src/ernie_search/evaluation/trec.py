@@ -149,7 +149,8 @@ def read_qrels(path: Path | str) -> Qrels:
 
     Raises:
         DataError: missing, unreadable, cut or empty file, or, with the line: a wrong number of columns,
-            a grade that is no whole number of 32 bits, a passage judged twice in different ways.
+            an id that is empty or holds white space, a grade that is no whole number of 32 bits, a passage
+            judged twice in different ways.
     """
     path = Path(path)
     qrels: Qrels = {}
@@ -177,6 +178,12 @@ def read_qrels(path: Path | str) -> Qrels:
             raise DataError(
                 f"{path}:{number}: the grade {cut(grade_text)!r} is none of 32 bits; write a smaller one"
             )
+        for one in (query_id, passage_id):
+            if BLANK.split(one) != [one] or not one:
+                raise DataError(
+                    f"{path}:{number}: the id {cut(one)!r} is empty or holds white space, which runs cannot "
+                    "carry; rename it"
+                )
         grades = qrels.setdefault(query_id, {})
         if grades.setdefault(passage_id, grade) != grade:
             raise DataError(

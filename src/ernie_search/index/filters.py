@@ -100,7 +100,7 @@ def fit_filter(where: Filter, fields: Mapping[str, FieldType], depth: int = 0) -
     """The same condition with values that the fields' columns can hold, so that every backend compares alike.
 
     A number is compared by its value: on a field of whole numbers ``> 2001.5`` is ``>= 2002``, and nothing
-    equals what lies beyond the column's range, while everything is below or above it.
+    equals 2001.5, or what lies beyond the column's range, while everything is below or above it.
 
     Args:
         where: as asked.
@@ -135,7 +135,9 @@ def fit_filter(where: Filter, fields: Mapping[str, FieldType], depth: int = 0) -
 
 def _fitted_value(field: str, kind: str, value: Value) -> Value | None:
     """The value as its column would hold it; None where no column value equals it."""
-    if kind == "int" and isinstance(value, float) and value.is_integer():
+    if kind == "int" and isinstance(value, float) and math.isfinite(value):
+        if not value.is_integer():
+            return None
         value = int(value)
     if not fits(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
         raise SettingsError(f"filter: {field} is a {kind}, {shown(value)} is none")

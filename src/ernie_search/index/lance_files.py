@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -171,10 +172,12 @@ def damaged_files(
     # LanceDB counts the files of versions down from the largest number, and did count them up.
     numbers = (commit.version, 2**64 - 1 - commit.version)
     opening = {CODEC, *(f"{DATA}/_versions/{number}.manifest" for number in numbers)}
+    about_indexes = re.compile(rf"{re.escape(DATA)}/_indices/[^/]+/metadata\.lance")
     files = {
         name: entry
         for name, entry in commit.files.items()
-        if (all_of_them or name in opening) and (known or {}).get(name) != entry
+        if (all_of_them or name in opening or about_indexes.fullmatch(name))
+        and (known or {}).get(name) != entry
     }
     with ThreadPoolExecutor(HASH_THREADS) as threads:
         problems = threads.map(lambda item: _problem(folder, item[0], item[1], commit.pruning), files.items())
@@ -320,7 +323,7 @@ def _whole_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(raw)
         whole = isinstance(value, dict) and _canonical(value).encode() == raw
-    except ValueError:
+    except (ValueError, RecursionError):
         whole = False
     if not whole:
         raise IndexStateError(

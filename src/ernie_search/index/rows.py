@@ -59,8 +59,9 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
 
     Raises:
         IndexStateError: the vectors are another model's, or of other dimensions, or there are no tokens.
-        DataError: a column is missing; an id is empty or repeats within the batch; a text is empty; a vector
-            holds NaN or infinity; a field is not of its type. The message names the passage.
+        DataError: a column is missing; an id is empty, holds white space or repeats within the batch; a text
+            is empty; a vector holds NaN or infinity; a field is not of its type. The message names the
+            passage.
     """
     marks = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
     if "model_fingerprint" not in marks:
@@ -82,6 +83,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
     ):
         if not (title.strip() or text.strip()):
             raise DataError(f"passage {place + 1} ({one!r}): no text; remove it or give it one")
+    columns["fields"] = list(map(_sound_fields, columns["fields"], columns["id"]))
     columns["dense"] = _dense(batch, columns["id"], spec)
     decoded = [_object(one, text) for one, text in zip(columns["id"], columns["fields"], strict=True)]
     full = (
@@ -110,10 +112,18 @@ def _ids(ids: list[Any]) -> list[str]:
     for place, one in enumerate(ids, start=1):
         if not isinstance(one, str) or not one:
             raise DataError(f"passage {place}: its id is {one!r}; give every passage an id of its own")
+        _check_id(place, one)
         if one in seen:
             raise DataError(f"passage {place}: id {one!r} repeats within the batch; which one counts?")
         seen.add(one)
     return ids
+
+
+def _check_id(place: int, one: str) -> None:
+    try:
+        check_id(one)
+    except ValueError as error:
+        raise DataError(f"passage {place}: {error}") from None
 
 
 def _strings(batch: pa.RecordBatch, name: str, default: str) -> list[str]:
@@ -239,10 +249,7 @@ def make_batch(
             f"{count} ids with vectors of shape {vectors.shape}: every passage needs all its parts"
         )
     for place, one in enumerate(ids, start=1):
-        try:
-            check_id(one)
-        except ValueError as error:
-            raise DataError(f"passage {place}: {error}") from None
+        _check_id(place, one)
     columns = {
         "id": pa.array(ids, pa.string()),
         "title": _text_column("title", titles, ids),

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from torch import Tensor, nn
 
 from ernie_search._util.files import fingerprint
-from ernie_search.errors import ModelError
+from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
@@ -74,6 +74,10 @@ class JointEncoder(SentenceTransformer):
             model_name_or_path: a directory, a hub name, or the name of the bundled base.
             **kwargs: ``settings`` (ScoreSettings; of a saved model: its own), ``seed`` of a fresh head,
                 ``layers`` to keep of the base; all others go to SentenceTransformer.
+
+        Raises:
+            SettingsError: ``truncate_dim`` is given; a joint model gives whole vectors.
+            ModelError: the model cannot be had, is damaged, or is none that can be read with.
         """
         settings: ScoreSettings | None = kwargs.pop("settings", None)
         seed: int = kwargs.pop("seed", 0)
@@ -82,6 +86,11 @@ class JointEncoder(SentenceTransformer):
         self.may_pack = True
         self._packing = Packing()
         self.special_ids: Tensor
+        if kwargs.get("truncate_dim") is not None:
+            raise SettingsError(
+                f"truncate_dim={kwargs['truncate_dim']}: a joint model gives whole vectors; leave it out, or "
+                "open the directory as a SentenceTransformer"
+            )
         if model_name_or_path is not None:
             model_name_or_path = resolve_base(model_name_or_path)
         folder = Path(model_name_or_path or "")

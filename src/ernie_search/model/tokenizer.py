@@ -30,7 +30,7 @@ def open_tokenizer(model: str) -> Any:
         raise ModelError(f"{model}: a file; name the directory of a model, or a base")
     check_saved_files(folder, weights=False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(str(_of_transformer(folder)) if folder.is_dir() else place)
     except Exception as error:  # a broken file raises KeyError, ValueError, or the tokenizers' bare Exception
         if not folder.is_dir():
             raise ModelError(
@@ -132,6 +132,12 @@ def _has_vocabulary_file(tokenizer: Any, folder: Path) -> bool:
         path for name in (*names, "tokenizer.json") for path in (folder / name, *folder.glob(f"*/{name}"))
     )
     return not names or any(path.is_file() for path in found)
+
+
+def _of_transformer(folder: Path) -> Path:
+    """Where a model's Transformer is: older sentence-transformers put it into a folder ``0_Transformer``."""
+    inside = sorted(path for path in folder.glob("0_*") if path.is_dir())
+    return inside[0] if inside and not (folder / "config.json").exists() else folder
 
 
 def _none_in(folder: Path) -> ModelError:

@@ -112,8 +112,9 @@ class Available:
         if given is None:
             return Available()
         shortest = given.sizes.shortest
+        lower = "lower negatives, or " if shortest else ""  # terms that need a teacher's scores refuse 0
         shortage = (
-            f"the shortest list in {given.folder} has {shortest}; lower negatives, or make longer lists: "
+            f"the shortest list in {given.folder} has {shortest}; {lower}make longer lists: "
             "mine --number, denoise --keep-at-least"
         )
         scored = given.lists.scored
