@@ -13,18 +13,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ernie_search import __version__
+from ernie_search._util.words import brief
 from ernie_search.errors import ErnieSearchError
 from ernie_search.search import Searcher
 from ernie_search.serve.context import Context, GoneError
 from ernie_search.serve.guard import OPEN, Guard
 from ernie_search.serve.opening import look_at, open_searcher, renewed
-from ernie_search.serve.problems import HttpError, as_problem, brief, problem_body, validation_line
+from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
 from ernie_search.serve.routes import clients, operation, passages, search
 from ernie_search.serve.routes.page import page_router
 from ernie_search.serve.service import Opener, Renewer, Service
 from ernie_search.serve.settings import Limits, ServeSettings
 from ernie_search.serve.telemetry import Metrics, log
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -110,15 +111,15 @@ def create_app(
 
     Args:
         settings: see ``ServeSettings``.
-        opener: opens another engine than ``settings`` names; for tests and for embedding the app elsewhere.
+        opener: opens another worker than ``settings`` names; for tests and for embedding the app elsewhere.
         metrics: where figures go, if the opener counts as well.
     """
     metrics = metrics or Metrics()
     service = Service(
-        opener or engine_opener(settings, metrics),
+        opener or worker_opener(settings, metrics),
         exclusive=settings.writable,
         look=partial(look_at, settings.index, writable=settings.writable),
-        renew=engine_renewer(settings, metrics),
+        renew=worker_renewer(settings, metrics),
     )
     metrics.gauge("waiting", "Texts and questions that wait for their turn", lambda: _waiting(service))
     metrics.gauge("ready", "1 if questions are answered", lambda: float(service.ready))
@@ -166,10 +167,10 @@ def create_app(
     return app
 
 
-def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
+def worker_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
     """Opens what ``settings`` name, warmed up."""
 
-    def opener() -> Engine:
+    def opener() -> Worker:
         searcher = open_searcher(
             settings.index, settings.model, cross=settings.cross, writable=settings.writable
         )
@@ -178,25 +179,25 @@ def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
     return opener
 
 
-def engine_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
+def worker_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
     """Opens a store's newest commit under the model that is loaded."""
 
-    def renew(old: Engine) -> Engine:
+    def renew(old: Worker) -> Worker:
         searcher = renewed(old.searcher, trust=old.trouble is None)
         return _warm(searcher, settings.limits, observe=metrics.observe_batch, before=old)
 
     return renew
 
 
-def _warm(searcher: Searcher, limits: Limits, **options: Any) -> Engine:
-    """An engine that answered once; if it cannot, what it holds is released, a writer's lock above all."""
+def _warm(searcher: Searcher, limits: Limits, **options: Any) -> Worker:
+    """An worker that answered once; if it cannot, what it holds is released, a writer's lock above all."""
     try:
-        engine = Engine(searcher, limits, **options)
-        engine.warm_up()
+        worker = Worker(searcher, limits, **options)
+        worker.warm_up()
     except BaseException:
         searcher.index.close()
         raise
-    return engine
+    return worker
 
 
 def _waiting(service: Service) -> float:

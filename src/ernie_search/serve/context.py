@@ -9,21 +9,18 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ernie_search.errors import SettingsError
+from ernie_search._util.words import brief
 from ernie_search.index import And, Eq, Filter, In, parse_filter
-from ernie_search.serve.problems import RETRY, HttpError, brief
+from ernie_search.serve.problems import RETRY, HttpError
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import ServeSettings
 from ernie_search.serve.telemetry import Metrics
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 
 T = TypeVar("T")
 
 TURN = 32
 """Vectors that are written as JSON before others get their turn: some 10 ms."""
-
-BRACKETS = 64
-"""How deep a filter may nest; its parser is recursive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,7 @@ async def while_wanted(request: Request, work: Awaitable[T], late: str = "") -> 
         raise HttpError(503, late, dict(RETRY)) from None
 
 
-def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
+def filter_of(given: Any, worker: Worker, longest: int) -> Filter | None:
     """The filter of a request.
 
     Raises:
@@ -126,7 +123,7 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
     """
     if given is None:
         return None
-    if not engine.can_filter:
+    if not worker.can_filter:
         raise HttpError(501, "this index cannot filter; serve a store (lance, qdrant) that has fields")
     if isinstance(given, dict):
         if not given:
@@ -144,8 +141,6 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
         return parts[0] if len(parts) == 1 else And(tuple(parts))
     if len(given) > longest:
         raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are taken")
-    if given.count("(") > BRACKETS or given.lower().count("not") > BRACKETS:
-        raise SettingsError(f"filter: more than {BRACKETS} brackets or 'not'")
     return parse_filter(given) if given.strip() else None
 
 

@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ernie_search._util.words import LONGEST_SHOWN, brief
 from ernie_search.errors import DataError, ErnieSearchError, SettingsError, StorageError
-from ernie_search.serve.batcher import BusyError, ClosedError
+from ernie_search.serve.queues import BusyError, ClosedError
 from ernie_search.serve.service import UnreadyError
 
 RETRY = {"Retry-After": "1"}
@@ -29,9 +30,6 @@ TYPES = {
     507: "storage_error",
 }
 
-LONGEST = 80
-"""Characters of a request's name or value that an error repeats."""
-
 LONGEST_LINE = 1_000
 """Characters of an error's message; the list of an index's fields may be long."""
 
@@ -50,7 +48,7 @@ WORDS = {
 """JSON's words, by pydantic's kind of error: its own messages name Python's types, functions and classes."""
 
 _VALUE = re.compile(
-    rf"""(?<!\w)'[^'\\]*(?:\\.?[^'\\]*)*'?|(?<!\w)"[^"\\]*(?:\\.?[^"\\]*)*"?|\S{{{LONGEST + 1},}}"""
+    rf"""(?<!\w)'[^'\\]*(?:\\.?[^'\\]*)*'?|(?<!\w)"[^"\\]*(?:\\.?[^"\\]*)*"?|\S{{{LONGEST_SHOWN + 1},}}"""
 )
 """What may be a request's value in another room's message: quoted, or long and without a blank."""
 
@@ -102,22 +100,15 @@ def problem_body(status: int, message: str, request_id: str) -> bytes:
     return json.dumps({"error": error}, ensure_ascii=False).encode(errors="backslashreplace")
 
 
-def brief(text: str) -> str:
-    """A name or value of a request as an error repeats it: on one line, and only its beginning."""
-    shown = text[: LONGEST + 1]
-    shown = shown if shown.isprintable() else repr(shown)[1:-1]
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
-
-
 def bounded(message: str) -> str:
     """Another room's message on one line, the values in it cut, the whole of it too."""
 
     def cut(found: re.Match[str]) -> str:
         text = found.group()
-        if len(text) <= LONGEST + 2:
+        if len(text) <= LONGEST_SHOWN + 2:
             return text
         quote = text[-1] if text[0] in "'\"" and text[-1] == text[0] else ""
-        return f"{text[: LONGEST + len(quote)]}…{quote}"
+        return f"{text[: LONGEST_SHOWN + len(quote)]}…{quote}"
 
     line = _VALUE.sub(cut, " ".join(message.split()))
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"

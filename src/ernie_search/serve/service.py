@@ -1,4 +1,4 @@
-"""The engine in use and its successor: a new index or model is taken up without dropping a request."""
+"""The worker in use and its successor: a new index or model is taken up without dropping a request."""
 
 import asyncio
 import contextlib
@@ -7,18 +7,18 @@ from typing import TypeVar
 
 from ernie_search._util.hardware import release_freed_memory
 from ernie_search.errors import ErnieSearchError, IndexStateError, StorageError
-from ernie_search.serve.batcher import contained
 from ernie_search.serve.opening import Seen
+from ernie_search.serve.queues import contained
 from ernie_search.serve.telemetry import log
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 
 T = TypeVar("T")
 
-Opener = Callable[[], Engine]
+Opener = Callable[[], Worker]
 """Opens index and model anew; called on a thread of its own."""
 
-Renewer = Callable[[Engine], Engine]
-"""Opens the same index anew under the model that the engine has loaded; called on a thread of its own."""
+Renewer = Callable[[Worker], Worker]
+"""Opens the same index anew under the model that the worker has loaded; called on a thread of its own."""
 
 TIDY_SECONDS = 30.0
 
@@ -32,7 +32,7 @@ class UnreadyError(ErnieSearchError):
 
 
 class Service:
-    """Hands the engine out to requests, and replaces it while they go on."""
+    """Hands the worker out to requests, and replaces it while they go on."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Service:
         self._opener, self._exclusive = opener, exclusive
         self._look, self._renew = look, renew
         self._seen = look()  # before the first opening: a change in between is taken up once more than needed
-        self._current: Engine | None = None
-        self._users: dict[Engine, int] = {}
+        self._current: Worker | None = None
+        self._users: dict[Worker, int] = {}
         self._idle = asyncio.Condition()
         self._reloading = asyncio.Lock()
         self._swapping = False
@@ -71,8 +71,8 @@ class Service:
         return (sound or self._swapping) and not self.draining
 
     @property
-    def current(self) -> Engine | None:
-        """The engine that new requests get, for figures only; use ``lease`` to work with it."""
+    def current(self) -> Worker | None:
+        """The worker that new requests get, for figures only; use ``lease`` to work with it."""
         return self._current
 
     async def start(self) -> None:
@@ -87,8 +87,8 @@ class Service:
         self._open.set()
 
     @contextlib.asynccontextmanager
-    async def lease(self) -> AsyncIterator[Engine]:
-        """The engine, for one request: it stays open until the request is done.
+    async def lease(self) -> AsyncIterator[Worker]:
+        """The worker, for one request: it stays open until the request is done.
 
         A request that fails because the index is gone or damaged ends with ``UnreadyError``, as do those
         after it, until ``watch`` finds the index whole again.
@@ -97,19 +97,19 @@ class Service:
             UnreadyError: nothing is open, or what is open cannot be read any more.
         """
         await self._open.wait()
-        engine = self._current
-        if engine is None:
+        worker = self._current
+        if worker is None:
             raise UnreadyError("no index is open; see the service's log")
-        self._users[engine] += 1
+        self._users[worker] += 1
         try:
-            yield engine
+            yield worker
         except Exception as error:
-            if _may_be_the_index(error) and not await self._is_sound(engine, thorough=True):
+            if _may_be_the_index(error) and not await self._is_sound(worker, thorough=True):
                 raise UnreadyError("the index cannot be read; see the service's log") from error
             raise
         finally:
-            self._users[engine] -= 1
-            if self._users[engine] == 0:
+            self._users[worker] -= 1
+            if self._users[worker] == 0:
                 async with self._idle:
                     self._idle.notify_all()
 
@@ -188,7 +188,7 @@ class Service:
             await asyncio.sleep(seconds)
             await asyncio.to_thread(release_freed_memory)
 
-    async def _successor(self, old: Engine | None) -> Engine:
+    async def _successor(self, old: Worker | None) -> Worker:
         if old is not None and self._renew is not None:
             renew = self._renew
             try:
@@ -206,20 +206,20 @@ class Service:
     def _is_same_place(self, now: Seen) -> bool:
         return self._seen is not None and now.pointer == self._seen.pointer
 
-    async def _is_sound(self, engine: Engine, *, thorough: bool = False) -> bool:
-        """Whether the engine's index can be read; the log is told when that changes."""
-        before = engine.trouble
+    async def _is_sound(self, worker: Worker, *, thorough: bool = False) -> bool:
+        """Whether the worker's index can be read; the log is told when that changes."""
+        before = worker.trouble
         if before is not None and thorough:
             return False  # a request's turn: only ``watch`` tries again
         try:
-            found = await engine.examine(thorough=thorough or before is not None)
+            found = await worker.examine(thorough=thorough or before is not None)
         except ErnieSearchError:  # closed meanwhile: nothing is known
             return before is None
-        if found is not None and engine.trouble is None:
+        if found is not None and worker.trouble is None:
             log("index lost", level="error", reason=found)
         elif found is None and before is not None:
             log("index back")
-        engine.trouble = found
+        worker.trouble = found
         return found is None
 
     async def close(self) -> None:
@@ -231,12 +231,12 @@ class Service:
             await self._retire(self._current)
             self._current = None
 
-    async def _retire(self, engine: Engine) -> None:
+    async def _retire(self, worker: Worker) -> None:
         async with self._idle:
-            await self._idle.wait_for(lambda: self._users[engine] == 0)
-        del self._users[engine]
+            await self._idle.wait_for(lambda: self._users[worker] == 0)
+        del self._users[worker]
         try:
-            await engine.close()
+            await worker.close()
         except Exception as error:
             log("close failed", level="error", reason=f"{type(error).__name__}: {error}")
 

@@ -30,7 +30,7 @@ class Limits(BaseModel):
         documents: of one request to rerank; Cohere takes 1,000.
         batch: passages of one write, ids of one deletion.
         queue: questions and short requests that wait for the model; when full, new ones are refused with
-            429. Requests of many texts stand in a line of their own, see ``Line``.
+            429. Requests of many texts stand in a line of their own, see ``AdmissionQueue``.
         in_flight: requests under way; more are refused with 429.
         connections: open at a time, or fewer where descriptors are short; for one more, that which has
             waited longest for a request's header is closed.

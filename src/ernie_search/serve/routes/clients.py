@@ -44,8 +44,8 @@ async def model(request: Request, name: str) -> Response:
 
 
 def _card(request: Request, name: str) -> dict[str, Any]:
-    engine = context(request).service.current
-    owner = engine.model_name if engine is not None else ""
+    worker = context(request).service.current
+    owner = worker.model_name if worker is not None else ""
     return {"id": name, "object": "model", "created": 0, "owned_by": owner}
 
 
@@ -58,11 +58,11 @@ async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
     texts = _texts(body, here.settings.limits)
 
     async def work() -> tuple[list[Any], int]:
-        async with here.service.lease() as engine:
-            if body.dimensions not in (None, engine.dim):
-                raise HttpError(400, f"dimensions: this model's vectors have {engine.dim}, and are not cut")
-            rows = await engine.encode(texts, "query" if body.is_question else "passage", tokens=False)
-            return [row.dense for row in rows], await engine.token_count(texts)
+        async with here.service.lease() as worker:
+            if body.dimensions not in (None, worker.dim):
+                raise HttpError(400, f"dimensions: this model's vectors have {worker.dim}, and are not cut")
+            rows = await worker.encode(texts, "query" if body.is_question else "passage", tokens=False)
+            return [row.dense for row in rows], await worker.token_count(texts)
 
     vectors, tokens = await while_wanted(request, work())
 
@@ -99,12 +99,12 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     check_length(texts, limits.passage_characters, "documents")
 
     async def work() -> tuple[list[float], int]:
-        async with here.service.lease() as engine:
+        async with here.service.lease() as worker:
             cross = body.model.rpartition(":")[2] == "cross"
-            if cross and engine.searcher.cross is None:
+            if cross and worker.searcher.cross is None:
                 raise HttpError(501, "no cross-encoder is served; leave the model's name to its default")
-            scores = await engine.rerank(body.query, texts, cross=cross)
-            return scores, await engine.token_count([body.query, *texts])
+            scores = await worker.rerank(body.query, texts, cross=cross)
+            return scores, await worker.token_count([body.query, *texts])
 
     scores, tokens = await while_wanted(request, work())
     order = sorted(range(len(texts)), key=lambda place: (-scores[place], place))[: body.top_n]

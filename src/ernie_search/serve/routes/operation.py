@@ -37,19 +37,19 @@ async def metrics(request: Request) -> Response:
 async def info(request: Request) -> Response:
     """What is served, and what may be asked of it."""
     here = context(request)
-    async with here.service.lease() as engine:
+    async with here.service.lease() as worker:
         return as_json(
             {
                 "name": "ernie-search",
                 "version": __version__,
                 "index_version": here.service.version,
-                "model": engine.model_name,
-                "passages": len(engine.index),
-                "dimensions": engine.dim,
-                "modes": engine.modes,
-                "default_mode": default_mode(engine),
-                "filters": engine.can_filter,
-                "fields": engine.fields,
+                "model": worker.model_name,
+                "passages": len(worker.index),
+                "dimensions": worker.dim,
+                "modes": worker.modes,
+                "default_mode": default_mode(worker),
+                "filters": worker.can_filter,
+                "fields": worker.fields,
                 "writable": here.settings.writable,
                 "limits": here.settings.limits.model_dump(),
             }

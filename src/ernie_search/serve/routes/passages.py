@@ -43,12 +43,12 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
     check_length([one.text for one in body.passages], limits.passage_characters, "passages")
 
     async def work() -> int:
-        async with here.service.lease() as engine:
-            whole = {name for name, kind in engine.fields.items() if kind == "int"}
+        async with here.service.lease() as worker:
+            whole = {name for name, kind in worker.fields.items() if kind == "int"}
             passages = [
                 Passage(one.id, one.text, one.title, _with_ints(one.fields, whole)) for one in body.passages
             ]
-            return await engine.upsert(passages)
+            return await worker.upsert(passages)
 
     return as_json({"passages": await while_wanted(request, work(), LATE)})
 
@@ -67,11 +67,11 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
         )
 
     async def work() -> int:
-        async with here.service.lease() as engine:
-            where = filter_of(body.filter, engine, here.settings.limits.filter_characters)
+        async with here.service.lease() as worker:
+            where = filter_of(body.filter, worker, here.settings.limits.filter_characters)
             if body.ids is None and where is None:
                 raise HttpError(400, "filter: is empty, which would remove everything")
-            return await engine.delete(body.ids, where)
+            return await worker.delete(body.ids, where)
 
     return as_json({"passages": await while_wanted(request, work(), LATE)})
 

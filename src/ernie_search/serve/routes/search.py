@@ -11,15 +11,15 @@ from ernie_search.serve.context import as_json, check_length, context, filter_of
 from ernie_search.serve.problems import HttpError
 from ernie_search.serve.schemas import SearchAnswer, SearchRequest, refusals
 from ernie_search.serve.settings import Limits
-from ernie_search.serve.worker import Answer, Engine, Plan
+from ernie_search.serve.worker import Answer, Plan, Worker
 from ernie_search.types import Hit
 
 router = APIRouter()
 
 
-def default_mode(engine: Engine) -> str:
+def default_mode(worker: Worker) -> str:
     """Late interaction where the index can, else single vectors."""
-    return best_mode(engine.index)
+    return best_mode(worker.index)
 
 
 @router.post("/v1/search", response_model=SearchAnswer, responses=refusals(400, 422, 501), tags=["search"])
@@ -33,21 +33,21 @@ async def search(request: Request, body: SearchRequest) -> Response:
         note(request, question=body.query)
 
     async def work() -> tuple[str, Answer, int]:
-        async with here.service.lease() as engine:
+        async with here.service.lease() as worker:
             version = here.service.version
-            mode = body.mode or ("dense" if body.vector is not None else default_mode(engine))
-            if mode not in engine.modes:
-                known = ", ".join(engine.modes)
+            mode = body.mode or ("dense" if body.vector is not None else default_mode(worker))
+            if mode not in worker.modes:
+                known = ", ".join(worker.modes)
                 raise HttpError(
                     400, f"mode {mode[:32]!r} is not possible with this index; its modes are: {known}"
                 )
-            where = filter_of(body.filter, engine, limits.filter_characters)
-            plan = Plan(mode, min(body.k, max(len(engine.index), 1)), body.candidates, where)
+            where = filter_of(body.filter, worker, limits.filter_characters)
+            plan = Plan(mode, min(body.k, max(len(worker.index), 1)), body.candidates, where)
             if body.vector is not None:
-                if len(body.vector) != engine.dim:
-                    raise HttpError(400, f"vector: {len(body.vector)} dimensions, the index has {engine.dim}")
-                return mode, await engine.search_vector(body.vector, plan), version
-            found = await engine.search(body.query or "", plan, explain=body.explain)
+                if len(body.vector) != worker.dim:
+                    raise HttpError(400, f"vector: {len(body.vector)} dimensions, the index has {worker.dim}")
+                return mode, await worker.search_vector(body.vector, plan), version
+            found = await worker.search(body.query or "", plan, explain=body.explain)
             return mode, found, version
 
     mode, answer, version = await while_wanted(request, work())

@@ -8,17 +8,17 @@ import pytest
 
 from ernie_search.search import Searcher
 from ernie_search.serve.settings import Limits
-from ernie_search.serve.worker import Engine, Plan
+from ernie_search.serve.worker import Plan, Worker
 from tiny_service import store_of, stub
 
 PLAN = Plan("late", 2, 5)
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     """That notes, in ``ranked``, which thread ranks how many, and holds what ``gate`` says."""
     model = stub()
-    made: Any = Engine(Searcher(model, store_of(model)), Limits())
+    made: Any = Worker(Searcher(model, store_of(model)), Limits())
     made.warm_up()
     made.ranked, made.gate, group = [], threading.Event(), made.batches.rank_group
     made.gate.set()
@@ -33,45 +33,45 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     return made
 
 
-def test_a_lone_question_is_ranked_where_it_was_encoded(engine: Any) -> None:
+def test_a_lone_question_is_ranked_where_it_was_encoded(worker: Any) -> None:
     async def main() -> None:
-        lone = await engine.search("where does tea grow", PLAN)
+        lone = await worker.search("where does tea grow", PLAN)
         assert {"encode", "rank", "wait"} <= set(lone.milliseconds)
-        many = await asyncio.gather(*(engine.search("where does tea grow", PLAN) for _ in range(3)))
+        many = await asyncio.gather(*(worker.search("where does tea grow", PLAN) for _ in range(3)))
         assert [[hit.id for hit in one.hits] for one in many] == [[hit.id for hit in lone.hits]] * 3
         assert [one.hits for one in many] == [lone.hits] * 3
-        await engine.close()
+        await worker.close()
 
     asyncio.run(main())
-    assert engine.ranked[0] == ("encode", 1)
-    assert sum(number for _, number in engine.ranked[1:]) == 3
-    assert ("rank", 3) in engine.ranked[1:] or ("rank", 2) in engine.ranked[1:]
+    assert worker.ranked[0] == ("encode", 1)
+    assert sum(number for _, number in worker.ranked[1:]) == 3
+    assert ("rank", 3) in worker.ranked[1:] or ("rank", 2) in worker.ranked[1:]
 
 
-def test_while_the_index_is_busy_it_is_handed_over(engine: Any) -> None:
+def test_while_the_index_is_busy_it_is_handed_over(worker: Any) -> None:
     async def main() -> None:
-        engine.gate.clear()
-        writing = asyncio.create_task(engine._rank.submit(lambda: engine.gate.wait(30)))
-        while not engine.batches.index_lock.locked():
+        worker.gate.clear()
+        writing = asyncio.create_task(worker._rank.submit(lambda: worker.gate.wait(30)))
+        while not worker.batches.index_lock.locked():
             await asyncio.sleep(0.001)
-        asked = asyncio.create_task(engine.search("where does tea grow", PLAN))
-        while engine._rank.waiting == 0:  # encoded, and waits for the index
+        asked = asyncio.create_task(worker.search("where does tea grow", PLAN))
+        while worker._rank.waiting == 0:  # encoded, and waits for the index
             await asyncio.sleep(0.001)
-        engine.gate.set()
+        worker.gate.set()
         await writing
         assert (await asked).hits
-        await engine.close()
+        await worker.close()
 
     asyncio.run(main())
-    assert engine.ranked == [("rank", 1)]
+    assert worker.ranked == [("rank", 1)]
 
 
-def test_what_fails_alone_fails_alone(engine: Any) -> None:
+def test_what_fails_alone_fails_alone(worker: Any) -> None:
     async def main() -> None:
         with pytest.raises(Exception, match="mode"):
-            await engine.search("where does tea grow", Plan("no-such-mode", 2, 5))
-        assert (await engine.search("where does tea grow", PLAN)).hits
-        assert not engine.batches.index_lock.locked()
-        await engine.close()
+            await worker.search("where does tea grow", Plan("no-such-mode", 2, 5))
+        assert (await worker.search("where does tea grow", PLAN)).hits
+        assert not worker.batches.index_lock.locked()
+        await worker.close()
 
     asyncio.run(main())
