@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ernie_search.search import Searcher
+from ernie_search.serve.batches import IndexJob, Plan
 from ernie_search.serve.settings import Limits
-from ernie_search.serve.worker import Plan, Worker
+from ernie_search.serve.worker import Worker
 from tiny_service import store_of, stub
 
 PLAN = Plan("late", 2, 5)
@@ -51,7 +52,7 @@ def test_a_lone_question_is_ranked_where_it_was_encoded(worker: Any) -> None:
 def test_while_the_index_is_busy_it_is_handed_over(worker: Any) -> None:
     async def main() -> None:
         worker.gate.clear()
-        writing = asyncio.create_task(worker._rank.submit(lambda: worker.gate.wait(30)))
+        writing = asyncio.create_task(worker._rank.submit(IndexJob(lambda: worker.gate.wait(30))))
         while not worker.batches.index_lock.locked():
             await asyncio.sleep(0.001)
         asked = asyncio.create_task(worker.search("where does tea grow", PLAN))

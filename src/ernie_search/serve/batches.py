@@ -19,7 +19,7 @@ from ernie_search.types import Hit, Task
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """One text's vectors: ``dense (D,)``; ``tokens (L, d)``, ``token_ids (L,)``, None where not asked for."""
+    """Vectors of one text: ``dense (D,)``; ``tokens (L, d)`` and ``token_ids (L,)``, or None."""
 
     dense: NDArray[np.float32]
     tokens: NDArray[np.float32] | None = None
@@ -54,7 +54,7 @@ def joined(rows: Sequence[EncodedText], *, tokens: bool = True) -> EncodedTexts:
 
 
 class Prepared:
-    """The model as search sees it: it hands out what is there, and asks the real one for the rest."""
+    """A model that returns vectors of known questions, and lets the real model encode all other texts."""
 
     def __init__(
         self,
@@ -66,10 +66,10 @@ class Prepared:
         """Stand in for ``model``.
 
         Args:
-            model: the real one.
-            tokenizer: a copy of its tokenizer for this thread: fast tokenizers break when two threads use one
-                with different settings.
-            lock: held while the real model works.
+            model: the real model.
+            tokenizer: a copy of its tokenizer for this thread, since fast tokenizers fail when two threads
+                use one with different settings.
+            lock: held while the real model encodes.
             rows: questions and their vectors.
         """
         self._model, self._lock, self._rows = model, lock, dict(rows or {})
@@ -77,7 +77,7 @@ class Prepared:
         self.tokenizer = tokenizer
 
     def with_rows(self, rows: Mapping[str, EncodedText]) -> "Prepared":
-        """The same with other questions."""
+        """A copy that knows other questions."""
         other = copy.copy(self)  # the fingerprint may be costly to ask for
         other._rows = dict(rows)
         return other
@@ -109,7 +109,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to search; questions of one plan are ranked together."""
+    """Settings of a search; questions with the same plan are searched together."""
 
     mode: str
     k: int
@@ -119,11 +119,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class EncodeJob:
-    """Texts of one request to encode together.
+    """Texts of one request, to be encoded.
 
     Attributes:
         texts, task, tokens: see ``Encoder.encode_joint``.
-        then: what is asked of the index, where the one text is a question for it.
+        then: how to search with the text, if it is a question for the index.
         explain: see ``RankJob``.
     """
 
@@ -136,7 +136,14 @@ class EncodeJob:
 
 @dataclass(frozen=True, slots=True)
 class RankJob:
-    """A question whose vectors are there. An empty question is a search by vector alone."""
+    """An encoded question, to be searched.
+
+    Attributes:
+        plan: how to search.
+        row: the question's vectors.
+        question: its text; empty if only a vector was given.
+        explain: whether the answer has ``matches`` and ``question_tokens``.
+    """
 
     plan: Plan
     row: EncodedText
@@ -145,28 +152,29 @@ class RankJob:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteJob:
-    """A change of the store, without its commit: those that wait together are committed together."""
+class IndexJob:
+    """A call on the index's thread.
 
-    work: Callable[[], int]
+    Attributes:
+        work: the function to call.
+        writes: whether it changes the store; writes of one batch are committed together after it.
+        upkeep: whether no client asked for it; then it has no size in the queue, and is never refused.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Chore:
-    """Work on the index that no client asked for, between requests; it takes no place in the queue."""
-
-    work: Callable[[], object]
+    work: Callable[[], Any]
+    writes: bool = False
+    upkeep: bool = False
 
 
 @dataclass(slots=True)
 class Answer:
-    """Hits, why they were found, and where the time went.
+    """Hits of one question, their explanations, and the time that was spent.
 
     Attributes:
         hits: best first.
-        matches: words of each hit; see ``explain``; empty unless asked for.
+        matches: words of each hit, see ``explain``; empty unless asked for.
         question_tokens: see ``explain.question_tokens``.
-        milliseconds: by stage.
+        milliseconds: by what they were spent on: "encode", "wait", "rank", "explain".
     """
 
     hits: list[Hit]
@@ -176,7 +184,7 @@ class Answer:
 
 
 class Batches:
-    """Works on batches; ``encode`` and ``rank`` may each be called by one thread at a time."""
+    """Functions that process batches of jobs: ``encode`` on one thread, ``rank`` on another."""
 
     def __init__(
         self,
@@ -187,21 +195,21 @@ class Batches:
         crossed: int,
         commit: Callable[[], None],
     ) -> None:
-        """Over one index and model.
+        """Use one index and its model.
 
         Args:
             searcher: the index with its model.
-            prepared: that model, for questions whose vectors are there.
+            prepared: the same model, for questions that are encoded already.
             model_lock: held while the model encodes.
             crossed: most candidates that a cross-encoder reads for one question.
-            commit: makes what was written durable.
+            commit: makes writes durable.
         """
         self.searcher, self._prepared, self._model_lock = searcher, prepared, model_lock
         self._crossed, self._commit = crossed, commit
         self.index_lock = threading.Lock()
 
     def encode(self, jobs: list[EncodeJob]) -> list[list[EncodedText] | Answer | Exception]:
-        """Vectors for each job; for a lone question its answer, if nothing else uses the index now."""
+        """The vectors of each job's texts, or the answer to a single question if the index is free."""
         started = time.perf_counter()
         encoded = self._encoded(jobs)
         if len(jobs) > 1 or jobs[0].then is None or jobs[0].then.mode == "cross":
@@ -238,15 +246,15 @@ class Batches:
                 results[place], rows = rows[: len(jobs[place].texts)], rows[len(jobs[place].texts) :]
         return results
 
-    def rank(self, jobs: list[RankJob | WriteJob | Chore | Callable[[], Any]]) -> list[Any]:
-        """An answer, a count or whatever was called for, for each job, in its place."""
+    def rank(self, jobs: list[RankJob | IndexJob]) -> list[Any]:
+        """The result of each job: an ``Answer``, or what an ``IndexJob`` returned."""
         with self.index_lock:
             return self._ranked(jobs)
 
-    def _ranked(self, jobs: list[RankJob | WriteJob | Chore | Callable[[], Any]]) -> list[Any]:
-        """Searches of one plan together; what writes in its turn, after the searches that came before it.
+    def _ranked(self, jobs: list[RankJob | IndexJob]) -> list[Any]:
+        """Search questions of one plan together; other jobs run in their turn, after earlier searches.
 
-        Writes are committed together at the end: a commit costs more than a write.
+        All writes are committed once, at the end, since a commit costs more than a write.
         """
         results: list[Any] = [None] * len(jobs)
         written: list[int] = []
@@ -268,8 +276,8 @@ class Batches:
                 continue
             flush()
             try:
-                results[place] = job() if callable(job) else job.work()
-                written += [place] if isinstance(job, WriteJob) else []
+                results[place] = job.work()
+                written += [place] if job.writes else []
             except Exception as error:
                 results[place] = error
         flush()
@@ -282,7 +290,7 @@ class Batches:
         return results
 
     def rank_group(self, plan: Plan, jobs: Sequence[RankJob]) -> Sequence[Answer | Exception]:
-        """Questions of one plan, searched together; whoever calls holds ``index_lock``."""
+        """Search questions of one plan together; the caller holds ``index_lock``."""
         started = time.perf_counter()
         options: dict[str, Any] = {} if plan.where is None else {"where": plan.where}
         if plan.mode == "cross":
@@ -291,7 +299,7 @@ class Batches:
         model = self._prepared.with_rows({job.question: job.row for job in typed})
         found: dict[int, list[Hit]] = {}
         if typed:
-            # A copy, so that whatever the searcher holds beside its model is kept.
+            # A copy with another model: its other settings stay.
             searcher = copy.copy(self.searcher)
             searcher.model = model
             texts = [job.question for job in typed]

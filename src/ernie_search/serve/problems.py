@@ -1,4 +1,4 @@
-"""What goes wrong, as clients see it: OpenAI's error shape, one line, no trace, no path, bounded."""
+"""Errors as clients see them: a status and one bounded line without paths, in OpenAI's JSON shape."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from ernie_search.serve.queues import BusyError, ClosedError
 from ernie_search.serve.service import UnreadyError
 
 RETRY = {"Retry-After": "1"}
-"""Seconds: a full queue is worked off in less."""
+"""Seconds; a full queue is emptied in less."""
 
 TYPES = {
     400: "invalid_request_error",
@@ -31,7 +31,7 @@ TYPES = {
 }
 
 LONGEST_LINE = 1_000
-"""Characters of an error's message; the list of an index's fields may be long."""
+"""Most characters of an error's message; the list of an index's fields may be long."""
 
 WORDS = {
     "string_type": "a string",
@@ -45,30 +45,30 @@ WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is not known here",
 }
-"""JSON's words, by pydantic's kind of error: its own messages name Python's types, functions and classes."""
+"""JSON's terms by pydantic's kind of error, since pydantic's messages name Python's types and functions."""
 
 _VALUE = re.compile(
     rf"""(?<!\w)'[^'\\]*(?:\\.?[^'\\]*)*'?|(?<!\w)"[^"\\]*(?:\\.?[^"\\]*)*"?|\S{{{LONGEST_SHOWN + 1},}}"""
 )
-"""What may be a request's value in another room's message: quoted, or long and without a blank."""
+"""What may be a request's value in the message of another module: in quotes, or long and without spaces."""
 
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[\\/](?:[\w.@+-]+[\\/])+[\w.@+-]*|(?<!\w)file:|Traceback")
 
 
 class HttpError(ErnieSearchError):
-    """A refusal with its HTTP status; the message is for the client."""
+    """An error response: status, message for the client, headers."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        """Refuse with ``status`` and one line."""
+        """Make it from a status, one line, and headers."""
         super().__init__(message)
         self.status, self.message, self.headers = status, message, dict(headers or {})
 
 
 def as_problem(error: BaseException) -> HttpError | None:
-    """What a client may be told of an expected failure; None for an unexpected one.
+    """The response to an expected error; None for an unexpected one.
 
-    Messages about what was asked (settings, data) are handed on, unless they name a path; those about the
-    index, the model and the disk are for the log alone.
+    Messages about the request (settings, data) are sent to the client, unless they name a path. Those about
+    the index, the model and the disk are only logged.
     """
     if isinstance(error, HttpError):
         return error
@@ -89,19 +89,19 @@ def as_problem(error: BaseException) -> HttpError | None:
 
 
 def problem_body(status: int, message: str, request_id: str) -> bytes:
-    """The JSON body of a refusal."""
+    """The JSON body of an error response."""
     error = {
         "message": message,
         "type": TYPES.get(status, "server_error"),
         "code": status,
         "request_id": request_id,
     }
-    # Half a surrogate pair becomes an escape, which JSON knows as well.
+    # Half a surrogate pair becomes an escape, which is valid JSON.
     return json.dumps({"error": error}, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def bounded(message: str) -> str:
-    """Another room's message on one line, the values in it cut, the whole of it too."""
+    """The message of another module on one line, with long values and the line itself cut."""
 
     def cut(found: re.Match[str]) -> str:
         text = found.group()
@@ -115,11 +115,11 @@ def bounded(message: str) -> str:
 
 
 def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
-    """The first place where a body is wrong, what it takes, and how many more there are.
+    """A line about the first invalid place of a body: what is expected there, and how many others there are.
 
     Args:
-        errors: pydantic's: several for one place, where one of several types is taken.
-        body: that is wrong; its values are not repeated.
+        errors: pydantic's; a place where several types are allowed has several.
+        body: the request's body; its values are not repeated.
     """
     if errors[0].get("type") == "json_invalid":
         reason = str(errors[0].get("ctx", {}).get("error", "not valid")).removesuffix(" at")
@@ -127,7 +127,7 @@ def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
     found: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
     for error in errors:
         found.setdefault(_place(error, body), []).append(error)
-    # A type that got further into the body is the one that was meant.
+    # Of several types that are allowed, the one that matched further into the body was meant.
     passed = {place[:length] for place in found for length in range(len(place))}
     places = [place for place in found if place not in passed]
     name = ".".join(brief(str(part)) for part in places[0]) or "body"
@@ -136,7 +136,7 @@ def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
 
 
 def _place(error: Mapping[str, Any], body: Any) -> tuple[str | int, ...]:
-    """Where in the body it is: the parts of pydantic's place that lead on, for others name types."""
+    """The place of an error in the body: the parts of pydantic's location that are keys, not types."""
     place: list[str | int] = []
     for part in error.get("loc", ())[1:]:
         keys = body if isinstance(body, dict) else range(len(body)) if isinstance(body, list) else ()
@@ -149,7 +149,7 @@ def _place(error: Mapping[str, Any], body: Any) -> tuple[str | int, ...]:
 
 
 def _what(errors: Sequence[Mapping[str, Any]]) -> str:
-    """What is wrong at one place, be it one of several types that it could have had."""
+    """What is wrong at one place, from the errors of all types that are allowed there."""
     for error in errors:
         kind, message = str(error.get("type")), str(error.get("msg", "not valid"))
         if kind in ("missing", "extra_forbidden"):

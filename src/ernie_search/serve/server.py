@@ -16,7 +16,7 @@ from ernie_search.errors import SettingsError
 from ernie_search.serve.app import create_app, worker_opener
 from ernie_search.serve.service import Opener
 from ernie_search.serve.settings import ServeSettings
-from ernie_search.serve.telemetry import Metrics, Seldom, configure
+from ernie_search.serve.telemetry import Metrics, RateLimitedLog, configure
 from ernie_search.serve.worker import Worker
 
 HEADER_SECONDS = 10.0
@@ -41,7 +41,7 @@ class Connection(H11Protocol):
     most: ClassVar[int]
     waiting: ClassVar[dict["Connection", None]]
     """Connections without a request, the longest waiting one first."""
-    crowded: ClassVar[Seldom]
+    crowded: ClassVar[RateLimitedLog]
 
     _header: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
@@ -130,7 +130,7 @@ class Connection(H11Protocol):
 
 def bounded(most: int) -> type[Connection]:
     """The connection class of a server that keeps at most ``most`` connections open."""
-    shared = {"most": most, "waiting": {}, "crowded": Seldom("too many connections")}
+    shared = {"most": most, "waiting": {}, "crowded": RateLimitedLog("too many connections")}
     return type("BoundedConnection", (Connection,), shared)
 
 
@@ -148,7 +148,7 @@ def allowed(wanted: int) -> int:
 
 def log_descriptors_running_out(loop: asyncio.AbstractEventLoop) -> None:
     """Log a rate-limited line instead of a traceback for each connection that cannot be accepted."""
-    ran_out = Seldom("out of descriptors", level="error")
+    ran_out = RateLimitedLog("out of descriptors", level="error")
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

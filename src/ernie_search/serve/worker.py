@@ -17,13 +17,12 @@ from ernie_search.search.rerank import mean_cosines
 from ernie_search.serve.batches import (
     Answer,
     Batches,
-    Chore,
     EncodedText,
     EncodeJob,
+    IndexJob,
     Plan,
     Prepared,
     RankJob,
-    WriteJob,
     joined,
 )
 from ernie_search.serve.opening import can_write, usable_modes
@@ -89,8 +88,11 @@ class Worker:
         self._encode: Batcher[EncodeJob, list[EncodedText] | Answer] = Batcher(
             "encode", self.batches.encode, size=lambda job: len(job.texts), **options
         )
-        self._rank: Batcher[RankJob | WriteJob | Chore | Callable[[], Any], Any] = Batcher(
-            "rank", self.batches.rank, size=lambda job: 0 if isinstance(job, Chore) else 1, **options
+        self._rank: Batcher[RankJob | IndexJob, Any] = Batcher(
+            "rank",
+            self.batches.rank,
+            size=lambda job: 0 if isinstance(job, IndexJob) and job.upkeep else 1,
+            **options,
         )
         self.modes = usable_modes(searcher)
         self.dim = 0
@@ -190,7 +192,7 @@ class Worker:
                     self.index.bm25(["passage"], 1)
 
         try:
-            await self._rank.submit(Chore(look))
+            await self._rank.submit(IndexJob(look, upkeep=True))
         except ClosedError:
             raise
         except Exception as error:
@@ -234,7 +236,7 @@ class Worker:
 
             async def logits(piece: Sequence[str]) -> Any:
                 pairs = [(question, text) for text in piece]
-                return await self._rank.submit(partial(scorer, pairs), admitted=True)
+                return await self._rank.submit(IndexJob(partial(scorer, pairs)), admitted=True)
 
             found = await self._pairs.process(_pieces(texts), logits)
             return [float(score) for piece in found for score in piece]
@@ -277,7 +279,7 @@ class Worker:
 
     async def _write(self, work: Callable[[], int], *, encoded: bool = False) -> int:
         try:
-            done = int(await self._rank.submit(WriteJob(work), admitted=encoded))
+            done = int(await self._rank.submit(IndexJob(work, writes=True), admitted=encoded))
         except StorageError as error:
             log("write failed", level="error", reason=str(error))
             raise
@@ -293,7 +295,7 @@ class Worker:
         """
         steps = self._store().optimizing()
         try:
-            while not await self._rank.submit(Chore(lambda: next(steps, True))):
+            while not await self._rank.submit(IndexJob(lambda: next(steps, True), upkeep=True)):
                 pass
         except Exception as error:
             log("optimize failed", level="error", reason=f"{type(error).__name__}: {error}")

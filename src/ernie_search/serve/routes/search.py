@@ -1,4 +1,4 @@
-"""``POST /v1/search``: the index itself, by question or by vector."""
+"""``POST /v1/search``: search the index by a question or a vector."""
 
 import time
 from typing import Any
@@ -7,24 +7,25 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.search import best_mode
+from ernie_search.serve.batches import Answer, Plan
 from ernie_search.serve.context import as_json, check_length, context, filter_of, note, while_wanted
 from ernie_search.serve.problems import HttpError
 from ernie_search.serve.schemas import SearchAnswer, SearchRequest, refusals
 from ernie_search.serve.settings import Limits
-from ernie_search.serve.worker import Answer, Plan, Worker
+from ernie_search.serve.worker import Worker
 from ernie_search.types import Hit
 
 router = APIRouter()
 
 
 def default_mode(worker: Worker) -> str:
-    """Late interaction where the index can, else single vectors."""
+    """The mode of a search that names none: late interaction if the index has token matrices, else dense."""
     return best_mode(worker.index)
 
 
 @router.post("/v1/search", response_model=SearchAnswer, responses=refusals(400, 422, 501), tags=["search"])
 async def search(request: Request, body: SearchRequest) -> Response:
-    """The best passages for a question (or for a vector of the index's model), best first."""
+    """Find the best passages for a question, or for a vector of the index's model."""
     here = context(request)
     limits = here.settings.limits
     _check(body, limits)
