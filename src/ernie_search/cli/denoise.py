@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, print_json, working
+from ernie_search.cli.output import AsJson, print_json, print_line, working
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -51,22 +51,18 @@ def denoise(
 
 def show_counts(clean: "Lists", keep_at_least: int) -> None:
     """Print how many negatives were dropped and kept, and the next command."""
-    out, counts, sizes = console(), clean.manifest["counts"], clean.sizes()
-
-    def line(text: str) -> None:
-        out.print(text, soft_wrap=True)
-
-    line(f"{clean.folder}: {len(clean):,} lists, the shortest with {sizes.shortest} negatives")
+    counts, sizes = clean.manifest["counts"], clean.sizes()
+    print_line(f"{clean.folder}: {len(clean):,} lists, the shortest with {sizes.shortest} negatives")
     kept = sizes.negatives - counts["refilled"]
-    line(f"{kept + counts['denoised']:>12,}  negatives with scores")
-    line(f"{counts['denoised']:>12,}  dropped: the teacher scores them like positives")
-    line(f"{kept:>12,}  kept")
+    print_line(f"{kept + counts['denoised']:>12,}  negatives with scores")
+    print_line(f"{counts['denoised']:>12,}  dropped: the teacher scores them like positives")
+    print_line(f"{kept:>12,}  kept")
     if counts["too_few"]:
         text = f"lists kept fewer than {keep_at_least}: filled with {counts['refilled']:,} of other questions"
-        line(f"{counts['too_few']:>12,}  {text}")
+        print_line(f"{counts['too_few']:>12,}  {text}")
     if counts["still_short"]:
-        line(f"{counts['still_short']:>12,}  lists are still short: there are too few other passages")
-    line(
+        print_line(f"{counts['still_short']:>12,}  lists are still short: there are too few other passages")
+    print_line(
         f"Next: ernie-search train cascade --source SOURCE --lists {clean.folder} --base MODEL "
         f"--output {clean.folder}-cascade"
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import console, loading, working
+from ernie_search.cli.output import loading, print_line, working
 
 EXAMPLE = "Example: ernie-search export runs/mine/best runs/multi-vector"
 
@@ -25,9 +25,7 @@ def export(
         encoder = load(model)
     with working("writing and checking"):
         written = export_multi_vector(encoder, output)
-    out = console()
-    out.print(f"{written}: a MultiVectorEncoder, which gives the same scores as {model}.", soft_wrap=True)
-    out.print(
-        f"Next: from sentence_transformers import MultiVectorEncoder; MultiVectorEncoder({str(written)!r})",
-        soft_wrap=True,
+    print_line(f"{written}: a MultiVectorEncoder, which gives the same scores as {model}.")
+    print_line(
+        f"Next: from sentence_transformers import MultiVectorEncoder; MultiVectorEncoder({str(written)!r})"
     )

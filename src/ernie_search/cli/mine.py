@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ernie_search._util.words import printable
-from ernie_search.cli.output import AsJson, console, print_json, progress, working
+from ernie_search.cli.output import AsJson, console, print_json, print_line, progress, working
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,12 +57,10 @@ def mine(
 
 def show_counts(lists: "Lists", source: str) -> None:
     """Print how many candidates were dropped and why, and the next command."""
-    out, counts = console(), lists.manifest["counts"]
-
-    def line(text: str) -> None:
-        out.print(text, soft_wrap=True)
-
-    line(f"{lists.folder}: {len(lists):,} lists of up to {lists.manifest['settings']['number']} negatives")
+    counts = lists.manifest["counts"]
+    print_line(
+        f"{lists.folder}: {len(lists):,} lists of up to {lists.manifest['settings']['number']} negatives"
+    )
     for name, text in (
         ("candidates", "passages in the run for these questions"),
         ("outside_window", "outside the window of ranks"),
@@ -74,7 +72,7 @@ def show_counts(lists: "Lists", source: str) -> None:
         ("kept", "kept"),
         ("filled", "drawn at random instead, where the window gave too few"),
     ):
-        line(f"{counts[name]:>12,}  {text}")
+        print_line(f"{counts[name]:>12,}  {text}")
     for name, text in (
         ("short", "lists are shorter than requested: the corpus has no more candidates"),
         ("unjudged", f"questions of the run have no judgements in split {lists.manifest['split']!r}"),
@@ -82,8 +80,8 @@ def show_counts(lists: "Lists", source: str) -> None:
         ("absent", "judged questions are not in the run"),
     ):
         if counts[name]:
-            line(f"{counts[name]:>12,}  {text}")
-    line(f"Next: ernie-search mine-preview {lists.folder} {source}")
+            print_line(f"{counts[name]:>12,}  {text}")
+    print_line(f"Next: ernie-search mine-preview {lists.folder} {source}")
 
 
 def mine_preview(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
-from ernie_search.cli.output import AsJson, console, loading, print_json, progress
+from ernie_search.cli.output import AsJson, console, loading, print_json, print_line, progress
 
 EXAMPLE = "Example: ernie-search score runs/lists my-data --teacher runs/teacher --output runs/scored"
 
@@ -48,21 +48,15 @@ def score(
     if as_json:
         print_json({"lists": str(scored.folder), "scores": about})
         return
-    out = console()
-    out.print(
+    print_line(
         f"{scored.folder}: {len(scored):,} lists, {about['pairs']:,} pairs scored in "
-        f"{about['seconds']:,.0f} seconds ({about['precision']}).",
-        soft_wrap=True,
+        f"{about['seconds']:,.0f} seconds ({about['precision']})."
     )
-    out.print(
+    print_line(
         f"positive on top: {about['positive_first']:.1%} of lists; "
-        f"entropy of a list's softmax: {about['entropy']:.2f} nats.",
-        soft_wrap=True,
+        f"entropy of a list's softmax: {about['entropy']:.2f} nats."
     )
     warning = entropy_warning(scored)
     if warning:
         console(stderr=True).print(f"warning: {warning}", soft_wrap=True)
-    out.print(
-        f"Next: ernie-search denoise {scored.folder} --output {scored.folder}-clean --margin 0",
-        soft_wrap=True,
-    )
+    print_line(f"Next: ernie-search denoise {scored.folder} --output {scored.folder}-clean --margin 0")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, loading, print_json
+from ernie_search.cli.output import AsJson, console, loading, print_json, print_line
 from ernie_search.cli.train import parse_changes
 
 EXAMPLE = "Example: ernie-search teacher runs/lists my-data --output runs/teacher --set steps=400"
@@ -33,10 +33,6 @@ def teacher(
     if as_json:
         print_json({"teachers": found.name, "models": [str(model) for model in found.models]})
         return
-    out = console()
     for model in found.models:
-        out.print(f"teacher: {model}", soft_wrap=True)
-    out.print(
-        f"Next: ernie-search score {lists} {source} --teacher {output} --output {output}-scores",
-        soft_wrap=True,
-    )
+        print_line(f"teacher: {model}")
+    print_line(f"Next: ernie-search score {lists} {source} --teacher {output} --output {output}-scores")

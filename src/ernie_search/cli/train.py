@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ernie_search.cli.output import AsJson, console, loading, print_json
+from ernie_search.cli.output import AsJson, console, loading, print_json, print_line
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -250,23 +250,20 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 def show(result: "TrainResult", source: str, output: Path, *, trained: bool) -> None:
     """Print the model's path, its dev measure, how many texts were truncated, and the next command."""
-    out = console()
-
-    def line(text: str) -> None:
-        out.print(text, soft_wrap=True)
-
     if not trained:
-        line(f"{output}: trained already; delete the folder to train anew.")
-    line(f"model: {result.model} ({result.steps:,} steps in {result.seconds:,.0f} seconds)")
+        print_line(f"{output}: trained already; delete the folder to train anew.")
+    print_line(f"model: {result.model} ({result.steps:,} steps in {result.seconds:,.0f} seconds)")
     if result.best_metric is not None:
-        line(
+        print_line(
             f"dev sample: MRR@10 {result.best_metric:.3f} at step {result.best_step:,}, whose model was kept"
         )
     else:
-        line(
+        print_line(
             "dev sample: none, so the model of the last step was kept; "
             "with a split 'dev' and evaluations above 0 the best one is kept"
         )
     questions, passages = result.truncated["query"], result.truncated["passage"]
-    line(f"longer than the model reads, so cut: {questions:.1%} of questions, {passages:.1%} of passages")
-    line(f"Next: ernie-search index {source} --model {result.model} --output {output / 'index'}")
+    print_line(
+        f"longer than the model reads, so cut: {questions:.1%} of questions, {passages:.1%} of passages"
+    )
+    print_line(f"Next: ernie-search index {source} --model {result.model} --output {output / 'index'}")

@@ -115,6 +115,7 @@ class Plan:
     k: int
     candidates: int
     where: Filter | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,12 @@ class EncodeJob:
     Attributes:
         texts, task, tokens: see ``Encoder.encode_joint``.
         then: how to search with the text, if it is a question for the index.
-        explain: see ``RankJob``.
     """
 
     texts: tuple[str, ...]
     task: Task
     tokens: bool
     then: Plan | None = None
-    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +141,11 @@ class RankJob:
         plan: how to search.
         row: the question's vectors.
         question: its text; empty if only a vector was given.
-        explain: whether the answer has ``matches`` and ``question_tokens``.
     """
 
     plan: Plan
     row: EncodedText
     question: str = ""
-    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +216,7 @@ class Batches:
             return [rows]
         try:
             spent = (time.perf_counter() - started) * 1000
-            answer = self.rank_group(plan, [RankJob(plan, rows[0], jobs[0].texts[0], jobs[0].explain)])[0]
+            answer = self.rank_group(plan, [RankJob(plan, rows[0], jobs[0].texts[0])])[0]
         except Exception as error:
             return [error]
         finally:
@@ -322,16 +319,13 @@ class Batches:
 
     def _answer(self, model: Prepared, job: RankJob, hits: list[Hit], spent: float) -> Answer | Exception:
         answer = Answer(hits, milliseconds={"rank": spent})
-        if not job.explain:
+        if not job.plan.explain:
             return answer
         started = time.perf_counter()
         try:
-            answer.matches = explain(
-                *(model, self.searcher.index, job.question, hits),
-                tokens=job.row.tokens,
-                token_ids=job.row.token_ids,
-            )
-            answer.question_tokens = question_tokens(model, job.question, job.row.token_ids)
+            vectors = job.row.tokens, job.row.token_ids
+            answer.matches = explain(model, self.searcher.index, job.question, hits, *vectors)
+            answer.question_tokens = question_tokens(model, job.question, vectors[1])
         except Exception as error:
             return error
         answer.milliseconds["explain"] = (time.perf_counter() - started) * 1000

@@ -27,7 +27,6 @@ def explain(
     index: Index,
     question: str,
     hits: Sequence[Hit],
-    *,
     tokens: NDArray[np.float32] | None,
     token_ids: NDArray[np.int32] | None,
 ) -> list[list[dict[str, Any]]]:

@@ -8,27 +8,30 @@ from typing import Any
 from ernie_search._util.words import LONGEST_SHOWN, brief
 from ernie_search.errors import DataError, ErnieSearchError, SettingsError, StorageError
 from ernie_search.serve.queues import BusyError, ClosedError
+from ernie_search.serve.schemas import ErrorAnswer
 from ernie_search.serve.service import UnreadyError
 
 RETRY = {"Retry-After": "1"}
 """Seconds; a full queue is emptied in less."""
 
-TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    408: "invalid_request_error",
-    409: "conflict_error",
-    413: "invalid_request_error",
-    415: "invalid_request_error",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-    501: "not_implemented_error",
-    503: "unavailable_error",
-    507: "storage_error",
+STATUSES = {
+    400: ("invalid_request_error", "As described, but not possible with this index, or over a limit"),
+    401: ("authentication_error", "No API key, or an unknown one"),
+    403: ("permission_error", "Not allowed"),
+    404: ("not_found_error", "Not found"),
+    405: ("invalid_request_error", "Another method is needed"),
+    408: ("invalid_request_error", "The body came too slowly"),
+    409: ("conflict_error", "In conflict with another request"),
+    413: ("invalid_request_error", "The body is too long"),
+    415: ("invalid_request_error", "The body is not sent as JSON"),
+    422: ("invalid_request_error", "The body is not as described"),
+    429: ("rate_limit_error", "A queue is full; see Retry-After"),
+    500: ("server_error", "An unexpected error, which is in the log under the request id"),
+    501: ("not_implemented_error", "Not possible with this index"),
+    503: ("unavailable_error", "Not ready, or took too long"),
+    507: ("storage_error", "The index's disk is full or cannot be written"),
 }
+"""The error type, as OpenAI's clients know it, and a description of each status."""
 
 LONGEST_LINE = 1_000
 """Most characters of an error's message; the list of an index's fields may be long."""
@@ -88,11 +91,25 @@ def as_problem(error: BaseException) -> HttpError | None:
     return None
 
 
+def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Error responses of a route for OpenAPI: those of all routes, and ``codes``."""
+    with_body = {415} if 422 in codes else set()
+    chosen = sorted({401, 403, 408, 413, 429, 500, 503, *with_body, *codes})
+    found: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorAnswer, "description": STATUSES[code][1]} for code in chosen
+    }
+    seconds = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
+    scheme = {"description": "The kind of key", "schema": {"type": "string"}}
+    found[401]["headers"] = {"WWW-Authenticate": scheme}
+    found[429]["headers"] = {"Retry-After": seconds}
+    return found
+
+
 def problem_body(status: int, message: str, request_id: str) -> bytes:
     """The JSON body of an error response."""
     error = {
         "message": message,
-        "type": TYPES.get(status, "server_error"),
+        "type": STATUSES.get(status, STATUSES[500])[0],
         "code": status,
         "request_id": request_id,
     }

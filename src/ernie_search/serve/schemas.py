@@ -325,7 +325,10 @@ class Match(BaseModel):
 
 
 class HitOut(BaseModel):
-    """A hit; of a document in chunks ``passage`` is the best chunk, at character ``start`` of ``parent``."""
+    """A hit; of a document in chunks ``passage`` is the best chunk, at character ``start`` of ``parent``.
+
+    ``stages``, a name that clients know, has the score of each part of the search: "dense", "late", ...
+    """
 
     rank: int
     id: str
@@ -453,32 +456,3 @@ class ErrorAnswer(BaseModel):
     """The body of every error response."""
 
     error: ErrorDetail
-
-
-def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Error responses of a route for OpenAPI: those of all routes, and ``codes``."""
-    words = {
-        400: "As described, but not possible with this index, or outside a limit",
-        401: "No API key, or an unknown one",
-        403: "Not allowed here",
-        404: "Not there",
-        408: "The body came too slowly",
-        413: "The body is too long",
-        415: "The body is not JSON",
-        422: "The body is not as described",
-        429: "Too many requests wait; see Retry-After",
-        500: "Something went wrong; the log has it under the request id",
-        501: "This index cannot do it",
-        503: "Not ready, or took too long",
-        507: "The index's disk is full or cannot be written",
-    }
-    with_body = {415} if 422 in codes else set()
-    chosen = sorted({401, 403, 408, 413, 429, 500, 503, *with_body, *codes})
-    found: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorAnswer, "description": words[code]} for code in chosen
-    }
-    seconds = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
-    scheme = {"description": "The kind of key", "schema": {"type": "string"}}
-    found[401]["headers"] = {"WWW-Authenticate": scheme}
-    found[429]["headers"] = {"Retry-After": seconds}
-    return found

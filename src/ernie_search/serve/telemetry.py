@@ -78,40 +78,20 @@ class Metrics:
     def __init__(self) -> None:
         """Begin with zeros."""
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "ernie_search_requests",
-            "Requests answered",
-            ["route", "method", "status"],
-            registry=self.registry,
-        )
+        own: dict[str, Any] = {"namespace": "ernie_search", "registry": self.registry}
+        timed = {"buckets": SECONDS, **own}
+        labels = ["route", "method", "status"]
+        self.requests = Counter("requests", "Requests answered", labels, **own)
         self.seconds = Histogram(
-            "ernie_search_request_seconds",
-            "Seconds from a request to its response",
-            ["route"],
-            buckets=SECONDS,
-            registry=self.registry,
+            "request_seconds", "Seconds from a request to its response", labels[:1], **timed
         )
-        self.stages = Histogram(
-            "ernie_search_stage_seconds",
-            "Seconds of a search by part: encode, wait, rank, explain, total",
-            ["stage"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self.batches = Histogram(
-            "ernie_search_batch_size",
-            "Texts or questions in one batch",
-            ["thread"],
-            buckets=SIZES,
-            registry=self.registry,
-        )
-        self.refused = Counter(
-            "ernie_search_refused", "Requests refused because a queue was full", registry=self.registry
-        )
-        self.cancelled = Counter(
-            "ernie_search_cancelled", "Requests whose client disconnected", registry=self.registry
-        )
-        self.in_flight = Gauge("ernie_search_in_flight", "Requests in flight", registry=self.registry)
+        parts = "Seconds of a search by part: encode, wait, rank, explain, total"
+        self.stages = Histogram("stage_seconds", parts, ["stage"], **timed)
+        batch = "Texts or questions in one batch"
+        self.batches = Histogram("batch_size", batch, ["thread"], buckets=SIZES, **own)
+        self.refused = Counter("refused", "Requests refused because a queue was full", **own)
+        self.cancelled = Counter("cancelled", "Requests whose client disconnected", **own)
+        self.in_flight = Gauge("in_flight", "Requests in flight", **own)
 
     def gauge(self, name: str, help_line: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read on each scrape."""

@@ -45,6 +45,9 @@ Observe = Callable[[str, int], None]
 class Worker:
     """Everything that a request needs of one version of index and model."""
 
+    _texts: AdmissionQueue
+    _pairs: AdmissionQueue
+
     def __init__(
         self,
         searcher: Searcher,
@@ -109,11 +112,11 @@ class Worker:
             raise row if isinstance(row, Exception) else TypeError("vectors were asked for")
         self.dim = len(row[0].dense)
         for mode in self.modes if len(self.index) else ():
-            plan = Plan(mode, 1, 1)
-            lone = EncodeJob(("warm up",), "query", tokens, plan, explain=True)
+            plan = Plan(mode, 1, 1, explain=True)
+            lone = EncodeJob(("warm up",), "query", tokens, plan)
             for answer in (
                 self._encode.work_now([lone])[0],
-                self._rank.work_now([RankJob(plan, row[0], "warm up", explain=True)])[0],
+                self._rank.work_now([RankJob(plan, row[0], "warm up")])[0],
             ):
                 if isinstance(answer, Exception):
                     raise answer
@@ -199,17 +202,17 @@ class Worker:
             return " ".join(str(error).split()) or type(error).__name__
         return None
 
-    async def search(self, question: str, plan: Plan, *, explain: bool = False) -> Answer:
+    async def search(self, question: str, plan: Plan) -> Answer:
         """Encode a question and rank passages; ``milliseconds``: "encode", "wait", "rank", "explain"."""
         self._refuse_if_lost()
         started = time.perf_counter()
-        job = EncodeJob((question,), "query", self.index.has_tokens, plan, explain)
+        job = EncodeJob((question,), "query", self.index.has_tokens, plan)
         found = await self._encode.submit(job)
         if isinstance(found, Answer):
             answer = found
         else:
             spent = (time.perf_counter() - started) * 1000
-            answer = await self._rank.submit(RankJob(plan, found[0], question, explain), admitted=True)
+            answer = await self._rank.submit(RankJob(plan, found[0], question), admitted=True)
             answer.milliseconds["encode"] = spent
         waited = (time.perf_counter() - started) * 1000 - sum(answer.milliseconds.values())
         answer.milliseconds["wait"] = max(waited, 0.0)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.serve.context import as_json, as_json_list, check_length, context, while_wanted
-from ernie_search.serve.problems import HttpError
+from ernie_search.serve.problems import HttpError, refusals
 from ernie_search.serve.schemas import (
     EmbeddingsAnswer,
     EmbeddingsRequest,
@@ -17,7 +17,6 @@ from ernie_search.serve.schemas import (
     RerankRequest,
     encodable,
     not_blank,
-    refusals,
 )
 from ernie_search.serve.settings import Limits
 

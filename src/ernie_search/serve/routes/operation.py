@@ -6,9 +6,9 @@ from starlette.responses import PlainTextResponse, Response
 from ernie_search import __version__
 from ernie_search.errors import ErnieSearchError
 from ernie_search.serve.context import as_json, context
-from ernie_search.serve.problems import HttpError
+from ernie_search.serve.problems import HttpError, refusals
 from ernie_search.serve.routes.search import default_mode
-from ernie_search.serve.schemas import Info, Reloaded, refusals
+from ernie_search.serve.schemas import Info, Reloaded
 from ernie_search.serve.telemetry import log
 
 router = APIRouter(tags=["operation"])

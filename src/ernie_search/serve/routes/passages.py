@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.serve.context import as_json, check_length, context, filter_of, while_wanted
-from ernie_search.serve.problems import HttpError
-from ernie_search.serve.schemas import Changed, DeleteRequest, UpsertRequest, as_whole, refusals
+from ernie_search.serve.problems import HttpError, refusals
+from ernie_search.serve.schemas import Changed, DeleteRequest, UpsertRequest, as_whole
 from ernie_search.types import Passage
 
 LATE = "took too long; it may have been written all the same: send it again, which does no harm, or look"

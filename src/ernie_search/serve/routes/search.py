@@ -9,8 +9,8 @@ from starlette.responses import Response
 from ernie_search.search import best_mode
 from ernie_search.serve.batches import Answer, Plan
 from ernie_search.serve.context import as_json, check_length, context, filter_of, note, while_wanted
-from ernie_search.serve.problems import HttpError
-from ernie_search.serve.schemas import SearchAnswer, SearchRequest, refusals
+from ernie_search.serve.problems import HttpError, refusals
+from ernie_search.serve.schemas import SearchAnswer, SearchRequest
 from ernie_search.serve.settings import Limits
 from ernie_search.serve.worker import Worker
 from ernie_search.types import Hit
@@ -43,12 +43,12 @@ async def search(request: Request, body: SearchRequest) -> Response:
                     400, f"mode {mode[:32]!r} is not possible with this index; its modes are: {known}"
                 )
             where = filter_of(body.filter, worker, limits.filter_characters)
-            plan = Plan(mode, min(body.k, max(len(worker.index), 1)), body.candidates, where)
+            plan = Plan(mode, min(body.k, max(len(worker.index), 1)), body.candidates, where, body.explain)
             if body.vector is not None:
                 if len(body.vector) != worker.dim:
                     raise HttpError(400, f"vector: {len(body.vector)} dimensions, the index has {worker.dim}")
                 return mode, await worker.search_vector(body.vector, plan), version
-            found = await worker.search(body.query or "", plan, explain=body.explain)
+            found = await worker.search(body.query or "", plan)
             return mode, found, version
 
     mode, answer, version = await while_wanted(request, work())
