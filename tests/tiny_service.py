@@ -14,7 +14,7 @@ from ernie_search.search import Searcher
 from ernie_search.serve import create_app
 from ernie_search.serve.server import _config, _listen, _Server
 from ernie_search.serve.settings import make_settings
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder
 
@@ -80,10 +80,10 @@ def app_of(model: StubEncoder | None = None, store: MemoryStore | None = None, *
     made = make_settings(**settings)
     store = store or store_of(model)
 
-    def opener() -> Engine:
-        engine = Engine(Searcher(model, store), made.limits, writable=made.writable)
-        engine.warm_up()
-        return engine
+    def opener() -> Worker:
+        worker = Worker(Searcher(model, store), made.limits, writable=made.writable)
+        worker.warm_up()
+        return worker
 
     return create_app(made, opener), model
 

@@ -1,8 +1,8 @@
-"""The pictures in ``docs/images``, taken anew in Chromium: ``make pictures``.
+"""Take the pictures in ``docs/images`` in Chromium: ``make pictures``.
 
-The page, in light and dark colours, searches the demo, which is made first where ``--demo`` does not hold a
-finished one. The report is on rows of ``benchmarks.quality_squad``, and is left as it is where those are not
-there, since they take long. With both there it takes about a minute.
+The page, in light and dark colours, searches the documentation of networkx with the bundled model, untrained:
+an index that takes a minute to make. ``--index`` names another one. The report compares runs of
+``benchmarks.quality_squad``, which take hours, so its picture is only taken where they exist.
 """
 
 import argparse
@@ -17,6 +17,9 @@ from benchmarks.figures import ROOT, squad_folder
 from benchmarks.serving import serving
 from playwright.sync_api import sync_playwright
 
+from ernie_search import build_index
+from ernie_search.model import BUNDLED, from_base
+
 COMMAND = [sys.executable, "-c", "from ernie_search.cli import main; main()"]
 WIDTH, PAGE_HEIGHT, REPORT_HEIGHT = 1280, 900, 1400
 SEARCH = "?q=find+the+shortest+path+between+two+nodes+of+a+weighted+graph&k=5&mode=dense,late,hybrid"
@@ -29,11 +32,18 @@ RUNS = {
 """The benchmark's run files, and what the report calls them; the others are compared to the first."""
 
 
+def make_index(folder: Path) -> Path:
+    """An index of networkx's documentation under the bundled model without training."""
+    from_base(BUNDLED).save(str(folder / "model"))
+    build_index("api:networkx", folder / "model", folder / "index")
+    return folder / "index"
+
+
 def take_page(browser: Any, address: str, scheme: str, picture: Path) -> None:
     """A search in three modes, with the pointer on a shaded word."""
     context = browser.new_context(viewport={"width": WIDTH, "height": PAGE_HEIGHT}, color_scheme=scheme)
     page = context.new_page()
-    for _ in range(2):  # the second answer's times are not those of a model that wakes up
+    for _ in range(2):  # the first answer is slower, which its times would show
         page.goto(f"{address}/{SEARCH}")
         page.locator(ANSWERED).first.wait_for()
     page.locator("mark").first.hover()
@@ -59,9 +69,9 @@ def take_report(browser: Any, runs: Path, work: Path, picture: Path) -> None:
 
 
 def main() -> None:
-    """All that there is data for."""
+    """Take all pictures that there is data for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--demo", type=Path, default=ROOT / "runs" / "demo", help="the demo's folder")
+    parser.add_argument("--index", type=Path, help="the index that the page searches")
     parser.add_argument("--squad", type=Path, default=ROOT / "runs" / "quality_squad", help="its --work")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images", help="the pictures' folder")
     args = parser.parse_args()
@@ -69,10 +79,9 @@ def main() -> None:
     if chromium is None:
         raise SystemExit("error: no Chromium on this machine; try: apt-get install chromium")
     args.output.mkdir(parents=True, exist_ok=True)
-    subprocess.run([*COMMAND, "demo", "--output", str(args.demo)], check=True, stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory() as work, sync_playwright() as running:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        with serving(str(args.demo / "store")) as server:
+        with serving(str(args.index or make_index(Path(work)))) as server:
             for scheme in ("light", "dark"):
                 take_page(browser, server.address, scheme, args.output / f"page-{scheme}.png")
         runs = args.squad / "runs"

@@ -43,7 +43,7 @@ def test_what_goes_and_stays_is_counted(run_cli, crops, tmp_path):
     assert result.stdout.splitlines() == [
         f"{clean}: 40 lists, the shortest with 2 negatives",
         "         200  negatives with scores",
-        "          56  dropped: the teacher takes them for positives",
+        "          56  dropped: the teacher scores them like positives",
         "         144  kept",
         "           4  lists kept fewer than 2: filled with 8 of other questions",
         f"Next: ernie-search train cascade --source SOURCE --lists {clean} --base MODEL "
@@ -65,10 +65,10 @@ def test_what_goes_and_stays_is_counted(run_cli, crops, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "denoise needs a limit; give --margin 0, say, or --maximum"),
+        ([], "denoise needs a limit: give --margin, such as --margin 0, or --maximum"),
         (["--margin", 0, "--keep-at-least", 0], "setting keep_at_least=0"),
         (["--margin", "x"], "--margin"),
-        (["--margin", 0, "--output", "scored"], "holds the scored lists, which stay; name another folder"),
+        (["--margin", 0, "--output", "scored"], "is the folder of the scored lists; name another one"),
         (["--margin", 0, "--output", "crops"], "holds no training lists; choose another place"),
     ],
 )

@@ -47,7 +47,7 @@ def test_the_table_shows_the_machine(run_cli):
         "0.53 times fp32",
         "fp32 will be used",
         "Big [card] (cuda, 80.0 GiB, bf16 yes)",
-        "packed without padding, for models that prove to give the same so",
+        "packed without padding, for models whose results stay the same",
         "precision: tf32",
         "compile: true (triton 1.2.3)",
         "SHA-256 as expected",
@@ -88,7 +88,7 @@ def test_a_missing_package_is_named_with_its_pip_command(run_cli, monkeypatch):
     assert remedies(run_cli) == {"package bm25s": "pip install bm25s"}
     result = run_cli("doctor")
     assert result.exit_code == 0
-    assert "missing: package bm25s\n  to mend: pip install bm25s" in result.stdout
+    assert "missing: package bm25s\n  to fix: pip install bm25s" in result.stdout
 
 
 def test_a_damaged_base_model_is_named(run_cli, monkeypatch):

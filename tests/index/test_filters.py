@@ -105,7 +105,7 @@ def test_a_refusal_is_one_short_line_whatever_was_asked(text, message):
         (Eq("lang", None), "None is none"),
         (Eq("lang", 10**5000), "a huge number is none"),
         (Eq("y" * 10**6, 1), "no field 'yyy"),
-        (Eq("year", "x" * 10**6), r"year is a int, 'x+\.\.\.' is none"),
+        (Eq("year", "x" * 10**6), "year is a int, 'x+…' is none"),
     ],
 )
 def test_what_is_refused(where, message):

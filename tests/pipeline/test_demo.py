@@ -92,7 +92,7 @@ def test_the_command_writes_the_table_and_says_what_comes_next(
         app, ["demo", "--output", str(tmp_path / "demo"), "--minutes", "0.5", "--json", str(table)]
     )
     assert result.exit_code == 0, result.output
-    assert "What to type next" in result.output
+    assert "Next:" in result.output
     written = json.loads(table.read_text())
     assert len(written["systems"]) == 6
     assert written["plan"]["steps"] >= 10

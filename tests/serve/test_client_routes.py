@@ -151,6 +151,22 @@ def test_rerank_is_maxsim(served):
     )
 
 
+def test_rerank_holds_the_token_matrices_of_one_piece(served, monkeypatch):
+    scored = []
+
+    def counted(asked, passages):
+        scored.append(len(passages))
+        return maxsim(asked, passages)
+
+    monkeypatch.setattr("ernie_search.serve.worker.maxsim", counted)
+    served.model.calls.clear()
+    documents = [f"tea {place}" for place in range(40)]
+    found = served.post("/v1/rerank", {"query": "tea", "documents": documents}).json()["results"]
+    assert sorted(one["index"] for one in found) == list(range(40))
+    assert scored == [16, 16, 8]
+    assert served.model.calls == [("passage", 16), ("query", 1), ("passage", 16), ("passage", 8)]
+
+
 def test_rerank_options(served):
     body = {
         "query": "tea",

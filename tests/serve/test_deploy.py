@@ -79,7 +79,7 @@ def test_every_option_exists():
 
 
 def test_the_unit_s_descriptors_are_enough_for_all_connections():
-    from ernie_search.serve.connections import SPARE_DESCRIPTORS
+    from ernie_search.serve.server import SPARE_DESCRIPTORS
     from ernie_search.serve.settings import Limits
 
     descriptors = int(re.search(r"(?m)^LimitNOFILE=(\d+)$", UNIT)[1])

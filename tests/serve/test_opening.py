@@ -1,4 +1,4 @@
-"""From what the command line names to an engine: pointers, folders, and a store that is written over HTTP."""
+"""From what the command line names to an worker: pointers, folders, and a store that is written over HTTP."""
 
 import pytest
 from starlette.testclient import TestClient

@@ -279,6 +279,19 @@ def test_lines_are_no_longer_than_75_characters(page, odd, width):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_hits_of_a_single_mode_fill_the_width(page, odd, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    search(page, odd, "tea", "mode=late&k=5")
+    shown = [box for box in (one.bounding_box() for one in page.locator(".hit").all()) if box]
+    right = max(box["x"] + box["width"] for box in shown)
+    page_right = page.evaluate("document.querySelector('.ask').getBoundingClientRect().right")
+    assert abs(right - page_right) <= 2
+    rows = [box["y"] for box in shown]
+    assert rows == sorted(rows)  # best first, row by row
+    assert (len(set(rows)) < len(rows)) == (width > 800)
+
+
 def test_long_titles_are_cut_and_can_be_read(page, odd):
     search(page, odd, "tea", "mode=late")
     hit = page.locator('.hit[data-id="long"]')

@@ -9,7 +9,7 @@ import pytest
 from ernie_search.errors import StorageError
 from ernie_search.search import Searcher
 from ernie_search.serve.settings import Limits
-from ernie_search.serve.worker import Engine, merge_due
+from ernie_search.serve.worker import Worker, merge_due
 from ernie_search.types import Passage
 from tiny_service import HOSTILE, store_of, stub
 
@@ -183,14 +183,14 @@ def test_writes_that_wait_together_are_committed_together():
     commits: list[int] = []
 
     async def main() -> list[object]:
-        engine = Engine(Searcher(model, store), Limits(), writable=True)
-        engine.warm_up()
+        worker = Worker(Searcher(model, store), Limits(), writable=True)
+        worker.warm_up()
         passages = [Passage(f"n{number}", "Mate is drunk in Paraguay.") for number in range(6)]
         model.delay = 0.02
         found = await asyncio.gather(
-            *(engine.upsert([one]) for one in passages), engine.delete(["tea"], None), return_exceptions=True
+            *(worker.upsert([one]) for one in passages), worker.delete(["tea"], None), return_exceptions=True
         )
-        await engine.close()
+        await worker.close()
         return found
 
     assert asyncio.run(main()) == [1] * 7
@@ -253,7 +253,7 @@ def test_between_the_steps_of_a_merge_requests_have_their_turn():
     async def main() -> list[str]:
         model = stub()
         store = store_of(model)
-        engine = Engine(Searcher(model, store), Limits(optimize_after=1), writable=True)
+        worker = Worker(Searcher(model, store), Limits(optimize_after=1), writable=True)
         order, begun, gate = [], threading.Event(), threading.Event()
 
         def steps():
@@ -264,16 +264,16 @@ def test_between_the_steps_of_a_merge_requests_have_their_turn():
                 yield
 
         store.optimizing = steps
-        await engine.upsert([Passage("first", "text")])
+        await worker.upsert([Passage("first", "text")])
         await asyncio.to_thread(begun.wait, 10)
-        waiting = [asyncio.create_task(engine.upsert([Passage(str(number), "text")])) for number in range(3)]
+        waiting = [asyncio.create_task(worker.upsert([Passage(str(number), "text")])) for number in range(3)]
         for one in waiting:
             one.add_done_callback(lambda _: order.append("write"))
-        while engine._rank.waiting < 3:
+        while worker._rank.waiting < 3:
             await asyncio.sleep(0.001)
         gate.set()
         await asyncio.gather(*waiting)
-        await engine.close()
+        await worker.close()
         return order
 
     assert asyncio.run(main())[:4] == ["step 0", "write", "write", "write"]

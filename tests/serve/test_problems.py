@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from ernie_search._util.words import LONGEST_SHOWN, brief
 from ernie_search.errors import DataError, SettingsError
-from ernie_search.serve.problems import LONGEST, LONGEST_LINE, as_problem, bounded, brief
+from ernie_search.serve.problems import LONGEST_LINE, as_problem, bounded
 
 LONG = "m" * 3_000_000
 PASSAGE = {"id": "a", "text": "x"}
@@ -60,8 +61,8 @@ def test_what_an_error_says_of_a_request_is_bounded(serve, method, path, body, w
     message = refusal(served, method, path, body)
     assert time.perf_counter() - started < 2
     assert words in message
-    assert max(map(len, message.split("'"))) < 2 * LONGEST
-    assert "m" * (LONGEST + 1) not in message
+    assert max(map(len, message.split("'"))) < 2 * LONGEST_SHOWN
+    assert "m" * (LONGEST_SHOWN + 1) not in message
     assert len(message) <= 400
 
 
@@ -78,7 +79,7 @@ def test_values_in_messages_of_other_rooms_are_cut(value, kind):
     assert len(problem.message) <= LONGEST_LINE + 1
     if isinstance(value, str | int) and "'" not in str(value):
         assert problem.message.endswith("which is no int; mend it")
-        assert len(problem.message) < 2 * LONGEST
+        assert len(problem.message) < 2 * LONGEST_SHOWN
 
 
 def test_short_messages_stay_as_they_are():
@@ -87,7 +88,7 @@ def test_short_messages_stay_as_they_are():
         "the model's vectors have 3 dimensions, and the index's have 128; use the model's own index then",
     ):
         assert bounded(message) == message
-    assert brief("x" * LONGEST) == "x" * LONGEST
+    assert brief("x" * LONGEST_SHOWN) == "x" * LONGEST_SHOWN
     assert brief("a\x1b\u202e\ud800") == "a\\x1b\\u202e\\ud800"
 
 
@@ -165,7 +166,7 @@ def test_what_is_no_json_is_said_to_be_none(served, raw, status, message):
     [
         ("text/plain", "is sent as text/plain"),
         ("application/x-www-form-urlencoded", "is sent as application/x-www-form-urlencoded"),
-        ("x" * 5000, "x" * LONGEST + "…"),
+        ("x" * 5000, "x" * LONGEST_SHOWN + "…"),
         ("", "has no Content-Type"),
     ],
 )

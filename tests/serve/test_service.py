@@ -20,7 +20,7 @@ from ernie_search.search import Searcher
 from ernie_search.serve import create_app
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import Limits, make_settings
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 from tiny_service import app_of, listening, store_of, stub
 
 QUESTION = {"query": "where does tea grow", "k": 2}
@@ -109,14 +109,14 @@ def test_a_client_that_leaves_costs_nothing_more(live):
 
 def test_a_reload_drops_no_request(tmp_path):
     settings = make_settings()
-    opened: list[Engine] = []
+    opened: list[Worker] = []
 
-    def opener() -> Engine:
+    def opener() -> Worker:
         model = stub(delay=0.005)
-        engine = Engine(Searcher(model, store_of(model)), settings.limits)
-        engine.warm_up()
-        opened.append(engine)
-        return engine
+        worker = Worker(Searcher(model, store_of(model)), settings.limits)
+        worker.warm_up()
+        opened.append(worker)
+        return worker
 
     with listening(create_app(settings, opener)) as address, ThreadPoolExecutor(4) as pool:
         stop = threading.Event()
@@ -142,10 +142,10 @@ def test_a_reload_that_fails_keeps_the_old(tmp_path):
 
     settings = make_settings()
     model = stub()
-    first = [Engine(Searcher(model, store_of(model)), settings.limits)]
+    first = [Worker(Searcher(model, store_of(model)), settings.limits)]
     first[0].warm_up()
 
-    def opener() -> Engine:
+    def opener() -> Worker:
         if first:
             return first.pop()
         raise IndexStateError("/a/secret/path: damaged")
@@ -163,28 +163,28 @@ def test_requests_wait_where_only_one_may_have_the_index_open():
 
     async def main() -> None:
         model = stub()
-        open_now: list[Engine] = []
+        open_now: list[Worker] = []
 
-        def opener() -> Engine:
+        def opener() -> Worker:
             assert not open_now, "the old one was still open"
-            engine = Engine(Searcher(model, store_of(model)), Limits(), writable=True)
-            close = engine.close
+            worker = Worker(Searcher(model, store_of(model)), Limits(), writable=True)
+            close = worker.close
 
             async def closed() -> None:
                 await close()
-                open_now.remove(engine)
+                open_now.remove(worker)
 
-            engine.close = closed
-            open_now.append(engine)
-            return engine
+            worker.close = closed
+            open_now.append(worker)
+            return worker
 
         service = Service(opener, exclusive=True)
         await service.start()
 
         async def use() -> int:
-            async with service.lease() as engine:
+            async with service.lease() as worker:
                 await asyncio.sleep(0.01)
-                await engine.encode(["tea"], "query", tokens=True)
+                await worker.encode(["tea"], "query", tokens=True)
                 return 1
 
         users = [asyncio.create_task(use()) for _ in range(3)]
@@ -219,16 +219,16 @@ sys.path.append(sys.argv[1])
 from tiny_service import stub, store_of
 from ernie_search.search import Searcher
 from ernie_search.serve import run
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 from ernie_search.serve.settings import make_settings
 
 settings, model = make_settings(port=0), stub()
 
 def opener():
-    engine = Engine(Searcher(model, store_of(model)), settings.limits)
-    engine.warm_up()
+    worker = Worker(Searcher(model, store_of(model)), settings.limits)
+    worker.warm_up()
     model.delay = 0.5
-    return engine
+    return worker
 
 run(settings, lambda line: print(line, flush=True), opener)
 """

@@ -205,16 +205,16 @@ def test_a_search_finds_the_loss_before_the_next_look(lance, caplog):
 @pytest.mark.parametrize("error", [IndexStateError("no such passage"), Panic("index out of")])
 def test_a_failure_of_one_request_alone_leaves_the_service_ready(serve, caplog, error):
     served = serve()
-    engine = served.client.app.state.context.service.current
-    own = engine.batches.rank_group
+    worker = served.client.app.state.context.service.current
+    own = worker.batches.rank_group
 
     def fails(*given):
         raise error
 
-    engine.batches.rank_group = fails
+    worker.batches.rank_group = fails
     assert served.post("/v1/search", {"query": "tea"}).status_code == 500
     assert served.client.get("/readyz").status_code == 200
-    engine.batches.rank_group = own
+    worker.batches.rank_group = own
     assert served.search()["hits"]
     assert "index lost" not in caplog.text
 
@@ -245,14 +245,14 @@ def test_a_full_disk_is_a_refusal(serve, caplog, method):
 
 def test_a_writer_that_lost_its_lock_opens_again_by_itself(opened, lance, caplog):
     client = opened(lance, writable=True)
-    engine = client.app.state.context.service.current
-    own, taken = engine.close, []
+    worker = client.app.state.context.service.current
+    own, taken = worker.close, []
 
     async def closed() -> None:
         await own()
         taken.append(lock_for_writing(lance))  # another process is quicker
 
-    engine.close = closed
+    worker.close = closed
     assert client.post("/v1/reload").status_code == 503
     assert client.get("/readyz").status_code == 503
     assert client.post("/v1/search", json={"query": "tea"}).status_code == 503
@@ -268,12 +268,12 @@ def test_a_writer_that_cannot_answer_lets_go_of_its_lock(lance, monkeypatch):
     def fails(self):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("ernie_search.serve.worker.Engine.warm_up", fails)
+    monkeypatch.setattr("ernie_search.serve.worker.Worker.warm_up", fails)
     app = create_app(make_settings(index=str(lance), writable=True))
     with pytest.raises(RuntimeError) as failure:
         app.state.context.service._opener()
     os.close(lock_for_writing(lance))
-    assert failure.value  # its frames, which hold the engine, are still there
+    assert failure.value  # its frames, which hold the worker, are still there
 
 
 def test_how_an_index_looks(tmp_path):

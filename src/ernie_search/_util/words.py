@@ -73,6 +73,19 @@ def printable(text: str, *, one_line: bool = False) -> str:
     return NOT_PRINTED.sub(_shown_in_line if one_line else _shown, text)
 
 
+LONGEST_SHOWN = 80
+"""Characters of a value that ``brief`` keeps."""
+
+
+def brief(value: object) -> str:
+    """The beginning of a value on one line, as an error message repeats it: a request's may have any size."""
+    if isinstance(value, int) and abs(value) >= 10**LONGEST_SHOWN:
+        return "a huge number"  # of more than 4,300 digits Python writes none
+    text = value[: LONGEST_SHOWN + 1] if isinstance(value, str) else repr(value)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
 def _shown(match: re.Match[str]) -> str:
     """What stands for a character that is not printed as it is."""
     character = match.group()

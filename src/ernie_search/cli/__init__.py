@@ -1,6 +1,6 @@
-"""The command line: parse, call, print; no logic. One file a command.
+"""The command line: parse, call, print. One file per command, without logic of its own.
 
-Nothing here imports torch before a command needs it, so that ``--help`` answers at once.
+torch is imported only when a command needs it, so that ``--help`` is instant.
 """
 
 import os
@@ -53,7 +53,7 @@ def top(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Dense retrieval taught by late interaction: from a collection to a trained, measured index."""
+    """Dense retrieval distilled from late interaction: from a collection to a trained model and an index."""
 
 
 # In the order of work, which is the order of the help.
@@ -78,8 +78,8 @@ app.command(epilog=card.EXAMPLE)(card.card)
 
 
 def main() -> None:
-    """The entry point of the ``ernie-search`` command."""
-    # The libraries' own bars ("Loading weights") would stand between ours; whoever sets this keeps their way.
+    """Run the ``ernie-search`` command."""
+    # The libraries' progress bars ("Loading weights") would mix with ours. A value set by the user is kept.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     app()
 

@@ -1,4 +1,4 @@
-"""``ernie-search ablate``: what each part of the method brings, row by row, under one recipe."""
+"""``ernie-search ablate``: what each part of the method contributes, trained under one recipe."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,22 +14,27 @@ EXAMPLE = "Example: ernie-search ablate squad --source my-squad --output runs/ta
 
 def ablate(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or your own .yaml file.")],
-    output: Annotated[Path, typer.Option(help="Folder of the shared stages, the rows and the table.")],
+    output: Annotated[Path, typer.Option(help="Folder for the shared stages, the rows and the table.")],
     source: Annotated[str | None, typer.Option(help="The collection, where the recipe names none.")] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Names between commas; by default all that the recipe allows.")
+        str | None,
+        typer.Option(help="Names of rows, separated by commas; default: all that the recipe allows."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Of the rows' training, between commas.")] = "0,1,2",
-    split: Annotated[str, typer.Option(help="Whose questions are measured.")] = "dev",
+    seeds: Annotated[str, typer.Option(help="Seeds of the rows' trainings, separated by commas.")] = "0,1,2",
+    split: Annotated[str, typer.Option(help="The split whose questions are evaluated.")] = "dev",
     keep_vectors: Annotated[
-        bool, typer.Option("--keep-vectors", help="Keep each row's, to measure another split with later.")
+        bool,
+        typer.Option(
+            "--keep-vectors",
+            help="Keep the vectors of each row, so that another split can be evaluated later.",
+        ),
     ] = False,
     base: Base = None,
     layers: Layers = None,
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train rows that differ in their losses alone, and compare them. The same command resumes later."""
+    """Train variants that differ in their losses alone, and compare them. The same command resumes."""
     numbers = parse_seeds(seeds)
     settings = overrides(changes, base, layers)
     with loading("the libraries"):
@@ -65,12 +70,14 @@ def ablate(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``"0,1,2"`` as numbers.
+    """Parse seeds such as ``"0,1,2"``.
 
     Raises:
-        SettingsError: not whole numbers between commas, or none, or one twice.
+        SettingsError: they are not distinct whole numbers separated by commas.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise SettingsError(f"--seeds {text}: not different whole numbers between commas; write, say, 0,1,2")
+        raise SettingsError(
+            f"--seeds {text}: must be distinct whole numbers separated by commas, such as 0,1,2"
+        )
     return [int(part) for part in parts]

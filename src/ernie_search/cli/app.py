@@ -1,4 +1,4 @@
-"""How every command ends: one line on stderr and an exit code, never a traceback for what a user can mend."""
+"""Errors and exit codes of all commands: an error that a user can correct is one line on stderr."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ernie_search.cli.output import replace_what_cannot_be_written
 from ernie_search.errors import ErnieSearchError
 
 BAD_INPUT = 2
-"""Exit code for what the user can mend: input, settings, a full disk. The same as for a wrong option."""
+"""Exit code of errors that the user can correct: input, settings, a full disk, a wrong option."""
 INTERRUPTED = 130
 """128 + SIGINT, as shells expect."""
 
@@ -25,10 +25,10 @@ def fail(message: str) -> None:
 
 
 class Commands(TyperGroup):
-    """The command group: turns expected failures into one line and names the nearest command."""
+    """A command group that prints expected errors as one line, and suggests a command for an unknown one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Find the command; an unknown name is an error that says what was probably meant."""
+        """Find the command; for an unknown name, fail with the most similar one."""
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], list(self.commands))}")
         return super().resolve_command(ctx, args)
@@ -59,7 +59,7 @@ class Commands(TyperGroup):
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
-        except OSError as error:  # the net below the rooms' own messages: a file that the system refused
+        except OSError as error:  # a file that cannot be opened, where no module has a message for it
             if error.filename is None:
                 raise
             fail(f"{error.filename}: {error.strerror}")

@@ -1,4 +1,4 @@
-"""``ernie-search demo``: the main job from end to end, on documentation that is already here."""
+"""``ernie-search demo``: training, index, search and evaluation, on installed packages' documentation."""
 
 import time
 from pathlib import Path
@@ -19,16 +19,16 @@ MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for models, shards, store and runs.")] = Path(
-        "runs/demo"
-    ),
+    output: Annotated[Path, typer.Option(help="Folder for models, index and runs.")] = Path("runs/demo"),
     minutes: Annotated[
         float,
-        typer.Option(min=0.5, help="What it may take; steps and corpus follow from this machine's speed."),
+        typer.Option(
+            min=0.5, help="Time that it may take; it chooses steps and corpus by this machine's speed."
+        ),
     ] = 8.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON, too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the table as JSON.")] = None,
 ) -> None:
-    """Train on the documentation of installed Python packages, compare, search, and say what comes next."""
+    """Train on the documentation of installed Python packages, evaluate, and search."""
     with loading("the libraries"):
         from ernie_search.evaluation import results_table
         from ernie_search.pipeline import run_demo
@@ -43,7 +43,7 @@ def demo(
         out.print(f"[{time.monotonic() - started:5.0f} s] {text}", soft_wrap=True)
 
     result = run_demo(output, minutes=minutes, say=say, observer=TrainProgress(console(stderr=True)))
-    say("measured: each figure below was made here and now, by the runs in this folder")
+    say("measured: every figure below comes from the runs in this folder")
     out.print()
     title = (
         f"{len(result.rows[0].measured.query_ids):,} test questions over {result.plan['passages']:,} passages"
@@ -56,7 +56,7 @@ def demo(
     searcher = example_search(result)
     hits = searcher.search(QUESTION, 3)
     show_hits(hits, searcher.matches(QUESTION, hits))
-    out.print("What to type next:", style="bold")
+    out.print("Next:", style="bold")
     for line in (
         f'ernie-search search "your question" --index {result.index} --mode hybrid',
         f"ernie-search evaluate {result.collection} --index {result.index} --mode dense",
@@ -68,7 +68,7 @@ def demo(
 
 
 def as_json(result: "DemoResult") -> dict[str, Any]:
-    """The table and the plan behind it, as plain values."""
+    """The table and the plan as plain values."""
     from ernie_search.evaluation import results_json
     from ernie_search.pipeline.demo import BASELINE
 

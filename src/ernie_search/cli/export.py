@@ -1,23 +1,23 @@
-"""``ernie-search export``: a trained model for those who do not have this package."""
+"""``ernie-search export``: a trained model for use without this package."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ernie_search.cli.output import console, loading, working
+from ernie_search.cli.output import loading, print_line, working
 
 EXAMPLE = "Example: ernie-search export runs/mine/best runs/multi-vector"
 
 
 def export(
     model: Annotated[Path, typer.Argument(help="A model directory that 'train' made.")],
-    output: Annotated[Path, typer.Argument(help="The folder to write; an earlier export there is replaced.")],
+    output: Annotated[Path, typer.Argument(help="Output folder; an earlier export there is replaced.")],
 ) -> None:
-    """Write the late interaction of a model as a MultiVectorEncoder of sentence-transformers alone.
+    """Export the late interaction of a model as a MultiVectorEncoder of sentence-transformers.
 
-    What is written is loaded again and checked to score the same. The single vector needs no export:
-    the model directory itself is a plain SentenceTransformer.
+    The export is loaded again, to check that it gives the same scores. The single vector needs no export: the
+    model directory is a plain SentenceTransformer.
     """
     with loading("the model"):
         from ernie_search.model import export_multi_vector, load
@@ -25,9 +25,7 @@ def export(
         encoder = load(model)
     with working("writing and checking"):
         written = export_multi_vector(encoder, output)
-    out = console()
-    out.print(f"{written}: a MultiVectorEncoder, checked to score as {model} does.", soft_wrap=True)
-    out.print(
-        f"Next: from sentence_transformers import MultiVectorEncoder; MultiVectorEncoder({str(written)!r})",
-        soft_wrap=True,
+    print_line(f"{written}: a MultiVectorEncoder, which gives the same scores as {model}.")
+    print_line(
+        f"Next: from sentence_transformers import MultiVectorEncoder; MultiVectorEncoder({str(written)!r})"
     )

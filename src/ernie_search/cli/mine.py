@@ -1,4 +1,4 @@
-"""``ernie-search mine`` and ``mine-preview``: hard negatives from any run, and a look at them."""
+"""``ernie-search mine`` and ``mine-preview``: mine hard negatives from a run, and look at them."""
 
 from functools import partial
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ernie_search._util.words import printable
-from ernie_search.cli.output import AsJson, console, print_json, progress, working
+from ernie_search.cli.output import AsJson, console, print_json, print_line, progress, working
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,24 +21,25 @@ PREVIEW_EXAMPLE = "Example: ernie-search mine-preview runs/lists my-data --numbe
 Source = Annotated[str, typer.Argument(help="The collection: a BEIR folder, 'api:', 'api:numpy'.")]
 
 LONGEST_TEXT = 300
-"""Characters of a passage that are shown; the whole text is in --json."""
+"""Characters of a passage that are shown; --json has the whole text."""
 
 
 def mine(
-    run: Annotated[Path, typer.Argument(help="A TREC run file of any system: BM25's, ours, another's.")],
+    run: Annotated[Path, typer.Argument(help="A TREC run file, of any system.")],
     source: Source,
-    output: Annotated[Path, typer.Option(help="The folder of the lists.")],
+    output: Annotated[Path, typer.Option(help="Output folder of the lists.")],
     first: Annotated[int, typer.Option(help="Ranks skipped at the top.")] = 0,
-    last: Annotated[int, typer.Option(help="The rank, from 0, at which the window ends.")] = 100,
-    number: Annotated[int, typer.Option(help="Negatives a question.")] = 16,
+    last: Annotated[int, typer.Option(help="The rank, counted from 0, before which the window ends.")] = 100,
+    number: Annotated[int, typer.Option(help="Negatives per question.")] = 16,
     near_duplicate: Annotated[
-        float, typer.Option(help="Leave out texts that share more of their 4-grams than this; 0: off.")
+        float,
+        typer.Option(help="Leave out near-duplicates, which share more of their 4-grams than this; 0: off."),
     ] = 0.5,
-    seed: Annotated[int, typer.Option(help="Of the passages that fill lists too short.")] = 0,
-    split: Annotated[str, typer.Option(help="Whose questions and judgements: train, ...")] = "train",
+    seed: Annotated[int, typer.Option(help="Seed of the random passages that fill short lists.")] = 0,
+    split: Annotated[str, typer.Option(help="The split of questions and judgements.")] = "train",
     as_json: AsJson = False,
 ) -> None:
-    """Keep each judged question's best-ranked passages that are no positives, nor copies of any."""
+    """Mine hard negatives: the best-ranked passages of each question, without positives and their copies."""
     from ernie_search.data import open_collection
     from ernie_search.mining import MineSettings, mine_lists
     from ernie_search.mining.settings import parse_settings
@@ -55,13 +56,11 @@ def mine(
 
 
 def show_counts(lists: "Lists", source: str) -> None:
-    """What went out at which stage, and what to type next."""
-    out, counts = console(), lists.manifest["counts"]
-
-    def line(text: str) -> None:
-        out.print(text, soft_wrap=True)
-
-    line(f"{lists.folder}: {len(lists):,} lists of up to {lists.manifest['settings']['number']} negatives")
+    """Print how many candidates were dropped and why, and the next command."""
+    counts = lists.manifest["counts"]
+    print_line(
+        f"{lists.folder}: {len(lists):,} lists of up to {lists.manifest['settings']['number']} negatives"
+    )
     for name, text in (
         ("candidates", "passages in the run for these questions"),
         ("outside_window", "outside the window of ranks"),
@@ -73,25 +72,25 @@ def show_counts(lists: "Lists", source: str) -> None:
         ("kept", "kept"),
         ("filled", "drawn at random instead, where the window gave too few"),
     ):
-        line(f"{counts[name]:>12,}  {text}")
+        print_line(f"{counts[name]:>12,}  {text}")
     for name, text in (
-        ("short", "lists are shorter than asked: the corpus has no more that fit"),
+        ("short", "lists are shorter than requested: the corpus has no more candidates"),
         ("unjudged", f"questions of the run have no judgements in split {lists.manifest['split']!r}"),
         ("without_positives", "questions of the run have no relevant passage"),
         ("absent", "judged questions are not in the run"),
     ):
         if counts[name]:
-            line(f"{counts[name]:>12,}  {text}")
-    line(f"Next: ernie-search mine-preview {lists.folder} {source}")
+            print_line(f"{counts[name]:>12,}  {text}")
+    print_line(f"Next: ernie-search mine-preview {lists.folder} {source}")
 
 
 def mine_preview(
     lists: Annotated[Path, typer.Argument(help="The folder that 'mine' wrote.")],
     source: Source,
-    number: Annotated[int, typer.Option(help="How many questions.")] = 3,
+    number: Annotated[int, typer.Option(help="Number of questions.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Show negatives beside their positive: are they hard, or positives that nobody judged?"""
+    """Show mined negatives beside their positives: are they hard, or positives that nobody judged?"""
     from ernie_search.data import open_collection
     from ernie_search.mining import Lists, preview
 
@@ -107,7 +106,7 @@ def mine_preview(
 
 
 def preview_json(one: "Preview") -> dict[str, Any]:
-    """One list as plain values, texts whole."""
+    """One list as plain values, with whole texts."""
 
     def passage(entry: "PreviewPassage") -> dict[str, Any]:
         found = entry.passage
@@ -122,7 +121,7 @@ def preview_json(one: "Preview") -> dict[str, Any]:
 
 
 def show_preview(out: "Console", one: "Preview") -> None:
-    """Question, positives, negatives; on a terminal the positives stand out in green."""
+    """Print a question with its positives (green on a terminal) and negatives."""
     from rich.text import Text
 
     flat = partial(printable, one_line=True)

@@ -1,4 +1,4 @@
-"""What the commands share in printing: the console, JSON, progress with time left, sizes for people."""
+"""Output of all commands: console, JSON, progress bars, and sizes for people."""
 
 import contextlib
 import io
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
-"""The option that every command with figures has."""
+"""The option ``--json``, which every command with figures has."""
 
 PIPE_WIDTH = 120
-"""Columns of a table that goes into a file or a pipe, where no terminal says how wide it is."""
+"""Width of a table that is written to a file or a pipe."""
 
 
 class PlainConsole(Console):
-    """Shows control characters in whatever it prints as escapes; styles and bars are its own and work."""
+    """A console that prints control characters of data as escapes; its own styles and bars still work."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A string as text, escaped before it is measured."""
+        """See ``Console``; the text is escaped before its width is measured."""
         return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is to be written of tables, texts and bars."""
+        """See ``Console``; text is escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints text as it stands: no markup, no emoji codes, no highlighting of numbers."""
+    """A console without markup, emoji codes and highlighting of numbers."""
     stream = sys.stderr if stderr else sys.stdout
     return PlainConsole(
         file=stream, markup=False, emoji=False, highlight=False, width=None if stream.isatty() else PIPE_WIDTH
@@ -49,17 +49,17 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(value: Any) -> None:
-    """``value`` as indented JSON on stdout; characters that its encoding lacks are escaped."""
+    """Print ``value`` as indented JSON; characters that stdout's encoding lacks are escaped."""
     sys.stdout.write(json_text(value, sys.stdout.encoding or "utf-8") + "\n")
 
 
 def print_line(text: str) -> None:
-    """One line on stdout that is not wrapped, whatever line ends are in the names that it tells."""
+    """Print one line without wrapping; line ends in it become spaces."""
     console().print(printable(text, one_line=True), soft_wrap=True)
 
 
 def replace_what_cannot_be_written() -> None:
-    """Let stdout and stderr write an escape for a character that their encoding lacks, instead of failing."""
+    """Let stdout and stderr write an escape instead of failing, for characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # After a fork a stream may lead elsewhere than where Python noted its position.
@@ -68,26 +68,26 @@ def replace_what_cannot_be_written() -> None:
 
 
 class Advance:
-    """Moves a bar on: called with the number of items done since its last call."""
+    """Advances a progress bar; called with the number of items done since its last call."""
 
     def __init__(self, bar: "Progress", task: "TaskID") -> None:
         self._bar, self._task = bar, task
 
     def __call__(self, done: int) -> None:
-        """So many more."""
+        """Advance the bar by ``done`` items."""
         self._bar.advance(self._task, done)
 
     def expect(self, total: int) -> None:
-        """How many there are in all, where that is known only later: from here on the time left is shown."""
+        """Set the total, if it is only known later; then the time left is shown."""
         self._bar.update(self._task, total=total)
 
 
 @contextlib.contextmanager
 def progress(what: str, total: int | None) -> Iterator[Advance]:
-    """A bar on stderr with count, speed and time left; nothing where stderr is no terminal.
+    """Show a progress bar with count and time left on stderr, if that is a terminal.
 
     Yields:
-        What to call with the number of items done since its last call.
+        A function to call with the number of items done since its last call.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -100,7 +100,7 @@ def progress(what: str, total: int | None) -> Iterator[Advance]:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """A spinner on stderr while something takes seconds; nothing where stderr is no terminal."""
+    """Show a spinner on stderr, if that is a terminal."""
     where = console(stderr=True)
     if not where.is_terminal:
         yield
@@ -110,24 +110,24 @@ def working(what: str) -> Iterator[None]:
 
 
 def binary_size(size: float) -> str:
-    """A number of bytes as ``1.5 GiB``, or below one of these as ``300.5 MiB``."""
+    """Format a number of bytes as ``1.5 GiB``, or as ``300.5 MiB`` below 1 GiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def quiet_libraries() -> None:
-    """Only errors from transformers and sentence-transformers, and no bars ("Loading weights") of theirs."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a fork after tokenizing warns
+    """Silence transformers and sentence-transformers except for errors, and turn off their progress bars."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise a fork after tokenizing warns
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # It tells of mean pooling for a bare encoder, which is not what we then take.
+    # It announces mean pooling for a bare encoder, which we then do not use.
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
 def loading(what: str) -> Iterator[None]:
-    """A spinner while a model loads, quietly. Every command that loads one does it in here."""
+    """Show a spinner while a model loads, and silence the libraries; every command loads models in it."""
     with working(f"loading {what}"):
         quiet_libraries()
         yield

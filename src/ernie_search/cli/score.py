@@ -1,4 +1,4 @@
-"""``ernie-search score``: what a cross-encoder says of training lists."""
+"""``ernie-search score``: score training lists with a cross-encoder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,20 +6,20 @@ from typing import Annotated
 import typer
 
 from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
-from ernie_search.cli.output import AsJson, console, loading, print_json, progress
+from ernie_search.cli.output import AsJson, console, loading, print_json, print_line, progress
 
 EXAMPLE = "Example: ernie-search score runs/lists my-data --teacher runs/teacher --output runs/scored"
 
 
 def score(
-    lists: Annotated[Path, typer.Argument(help="The folder of training lists that 'mine' made.")],
+    lists: Annotated[Path, typer.Argument(help="The folder of training lists from 'mine'.")],
     source: Annotated[str, typer.Argument(help="The collection that they were mined from.")],
     teacher: Annotated[
-        str, typer.Option(help="A folder that 'teacher' made, or a cross-encoder's directory or hub name.")
+        str, typer.Option(help="A folder from 'teacher', or a cross-encoder's directory or hub name.")
     ],
-    output: Annotated[Path, typer.Option(help="The folder of the scored lists.")],
+    output: Annotated[Path, typer.Option(help="Output folder of the scored lists.")],
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens kept of a pair; by default the teacher's own limit.")
+        int | None, typer.Option(help="Most tokens of a pair; default: the teacher's own limit.")
     ] = None,
     engine: EngineName = "local",
     address: Address = None,
@@ -27,7 +27,7 @@ def score(
     worker_gpus: WorkerGpus = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score each list once with a cross-encoder. Interrupted, the same command goes on where it stopped."""
+    """Score training lists with a cross-encoder. The same command resumes after an interruption."""
     with loading("the teacher"):
         from ernie_search.data import open_collection
         from ernie_search.mining.lists import Lists
@@ -35,7 +35,7 @@ def score(
         from ernie_search.teacher.score import entropy_warning
 
         unscored = Lists.open(lists)
-        # What is sent to other machines must not lie on a GPU of this one.
+        # A model that is sent to other machines must not be on a GPU of this one.
         device = "cpu" if engine == "ray" else None
         teachers = Teachers.open(teacher, max_length=max_length, device=device)
     with (
@@ -48,21 +48,15 @@ def score(
     if as_json:
         print_json({"lists": str(scored.folder), "scores": about})
         return
-    out = console()
-    out.print(
+    print_line(
         f"{scored.folder}: {len(scored):,} lists, {about['pairs']:,} pairs scored in "
-        f"{about['seconds']:,.0f} seconds ({about['precision']}).",
-        soft_wrap=True,
+        f"{about['seconds']:,.0f} seconds ({about['precision']})."
     )
-    out.print(
+    print_line(
         f"positive on top: {about['positive_first']:.1%} of lists; "
-        f"entropy of a list's softmax: {about['entropy']:.2f} nats.",
-        soft_wrap=True,
+        f"entropy of a list's softmax: {about['entropy']:.2f} nats."
     )
     warning = entropy_warning(scored)
     if warning:
         console(stderr=True).print(f"warning: {warning}", soft_wrap=True)
-    out.print(
-        f"Next: ernie-search denoise {scored.folder} --output {scored.folder}-clean --margin 0",
-        soft_wrap=True,
-    )
+    print_line(f"Next: ernie-search denoise {scored.folder} --output {scored.folder}-clean --margin 0")

@@ -1,4 +1,4 @@
-"""``ernie-search serve``: an index over HTTP, and a page to try it."""
+"""``ernie-search serve``: an HTTP service for an index, with a search page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,45 +11,48 @@ EXAMPLE = "Example: ernie-search serve runs/index --port 8080"
 
 
 def serve(
-    index: Annotated[str, typer.Argument(help="An index's folder or address, or a file that names one.")],
+    index: Annotated[
+        str, typer.Argument(help="An index's folder or address, or a file whose first line is one.")
+    ],
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
-    cross: Annotated[str | None, typer.Option(help="The cross-encoder of mode cross.")] = None,
+    cross: Annotated[str | None, typer.Option(help="A cross-encoder, which adds mode cross.")] = None,
     host: Annotated[
-        str, typer.Option(help="Where to listen; others than 127.0.0.1 need a key.")
+        str, typer.Option(help="Address to listen on; any but loopback needs a key.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="API keys, one a line; also taken from ERNIE_SEARCH_API_KEYS.")
+        Path | None, typer.Option(help="API keys, one per line; also read from ERNIE_SEARCH_API_KEYS.")
     ] = None,
-    writable: Annotated[bool, typer.Option("--writable", help="Take upserts and deletions.")] = False,
+    writable: Annotated[bool, typer.Option("--writable", help="Allow upserts and deletions.")] = False,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A host name to answer under without keys, behind a proxy.")
+        list[str] | None,
+        typer.Option(help="A host name to accept without keys, behind a proxy; may be repeated."),
     ] = None,
     log_questions: Annotated[
-        bool, typer.Option("--log-questions", help="Write the questions' texts to the log.")
+        bool, typer.Option("--log-questions", help="Write questions to the log.")
     ] = False,
-    max_k: Annotated[int, typer.Option(help="Hits of one search, at most.")] = 1000,
-    max_body: Annotated[int, typer.Option(help="Bytes of one request, at most.")] = 4 * 1024 * 1024,
+    max_k: Annotated[int, typer.Option(help="Most hits of one search.")] = 1000,
+    max_body: Annotated[int, typer.Option(help="Most bytes of one request.")] = 4 * 1024 * 1024,
     max_texts: Annotated[
-        int, typer.Option(help="Texts of one request to embeddings, at most; OpenAI's limit.")
+        int, typer.Option(help="Most texts of one request to embeddings; the default is OpenAI's limit.")
     ] = 2048,
     max_documents: Annotated[
-        int, typer.Option(help="Documents of one request to rerank, at most; Cohere's limit.")
+        int, typer.Option(help="Most documents of one request to rerank; the default is Cohere's limit.")
     ] = 1000,
-    max_queue: Annotated[int, typer.Option(help="Texts that may wait; then 429.")] = 256,
+    max_queue: Annotated[
+        int, typer.Option(help="Most texts in the queue; further requests are refused with 429.")
+    ] = 256,
     max_connections: Annotated[
-        int, typer.Option(help="Open connections; above, those that send no request are closed.")
+        int, typer.Option(help="Most open connections; beyond that, idle ones are closed.")
     ] = 1000,
-    merge_after: Annotated[
-        int, typer.Option(help="Writes after which a small store merges the files that they left.")
-    ] = 32,
+    merge_after: Annotated[int, typer.Option(help="Writes after which a small index merges its files.")] = 32,
     watch: Annotated[
-        float, typer.Option(help="Seconds between two looks whether the index on disk changed.")
+        float, typer.Option(help="Seconds between two checks whether the index changed on disk.")
     ] = 2.0,
-    timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 30.0,
+    timeout: Annotated[float, typer.Option(help="Most seconds for a request.")] = 30.0,
 ) -> None:
-    """Serve an index: search, embeddings and rerank over HTTP, and a page at /."""
-    from ernie_search.serve import run  # first: whoever lacks the extra need not wait
+    """Serve an index over HTTP: search, embeddings and rerank, and a search page at /."""
+    from ernie_search.serve import run  # first, so that a missing extra is reported at once
     from ernie_search.serve.settings import make_settings, read_keys
 
     settings = make_settings(
@@ -78,5 +81,5 @@ def serve(
         from ernie_search._util.hardware import keep_freed_memory, share_arenas
 
         keep_freed_memory()
-        share_arenas()  # or a service that is written to grows by a sixth in some thousand requests
+        share_arenas()  # otherwise memory grows by a sixth in some thousand writes
     run(settings, print_line)

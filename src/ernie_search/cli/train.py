@@ -1,4 +1,4 @@
-"""``ernie-search train``: from a collection to a trained joint model."""
+"""``ernie-search train``: train a joint model on a collection."""
 
 import time
 from dataclasses import asdict
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ernie_search.cli.output import AsJson, console, loading, print_json
+from ernie_search.cli.output import AsJson, console, loading, print_json, print_line
 from ernie_search.errors import SettingsError
-from ernie_search.training.progress import TrainProgress
 
 if TYPE_CHECKING:
     from ernie_search.pipeline import Plan
@@ -19,28 +18,30 @@ if TYPE_CHECKING:
 
 
 EVERY = 10.0
-"""Seconds until a line about a count; the next ones wait for a quarter of the time since its first, so that a
-long stage does not fill a file."""
+"""Seconds between two lines about the same count; later a quarter of the time since the first line, so that a
+long stage does not fill a log file."""
 
 
 class PipelineProgress:
-    """An observer for :func:`~ernie_search.pipeline.run_recipe` and the ablation.
+    """An observer that prints the progress of a pipeline or an ablation.
 
     Args:
-        console: where to.
-        stages: say which stage begins and how long it took; without, only trainings are shown.
+        console: the console to print to.
+        stages: print when stages begin and end; otherwise only the progress of trainings.
 
     Attributes:
-        worked: whether anything was done, and not only found done.
+        worked: whether any work was done, and not everything was finished before.
     """
 
     def __init__(self, console: Console, *, stages: bool = True) -> None:
+        from ernie_search.training.progress import TrainProgress  # torch: not for --help
+
         self.console, self.stages, self.worked = console, stages, False
         self._training = TrainProgress(console)
         self._what, self._began, self._said = "", 0.0, 0.0
 
     def __call__(self, event: str, values: dict[str, Any]) -> None:
-        """Show one event."""
+        """Print one event."""
         self.worked = self.worked or event != "row"
         if event == "row":
             seed = "" if values["seed"] is None else f", seed {values['seed']}"
@@ -86,14 +87,16 @@ Changes = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a setting of the recipe, with several stages STAGE.KEY=VALUE; may be repeated.",
+        help="Change a setting of the recipe; with several stages STAGE.KEY=VALUE; may be repeated.",
     ),
 ]
 Base = Annotated[str | None, typer.Option(help="Model to start from: a directory, or a name on the hub.")]
-Layers = Annotated[int | None, typer.Option(help="Keep only so many layers of the base.")]
+Layers = Annotated[int | None, typer.Option(help="Number of the base's first layers to keep.")]
 GivenFolder = Annotated[
     Path | None,
-    typer.Option(help="Lists that 'mine', 'score' or 'denoise' made, for a recipe that makes none itself."),
+    typer.Option(
+        help="Training lists from 'mine', 'score' or 'denoise', for a recipe without a stage that makes them."
+    ),
 ]
 
 
@@ -105,12 +108,8 @@ def train(
             help="A recipe (a shipped one's name, or a .yaml file); or a collection: a BEIR folder, 'api:'.",
         ),
     ],
-    output: Annotated[
-        Path | None, typer.Option(help="The training folder: models, checkpoints, logs.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="The collection for RECIPE, where it names none.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Training folder: models, checkpoints, logs.")] = None,
+    source: Annotated[str | None, typer.Option(help="The collection, if RECIPE names none.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="The recipe for SOURCE: a name or a .yaml file; default: 'default'.")
     ] = None,
@@ -119,11 +118,11 @@ def train(
     lists: GivenFolder = None,
     changes: Changes = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the plan, with sizes and an estimate of the time.")
+        bool, typer.Option("--dry-run", help="Show the plan with sizes and estimated times, and stop.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a joint model on a collection. Interrupted, the same command resumes where it stopped."""
+    """Train a joint model on a collection. The same command resumes after an interruption."""
     settings = overrides(changes, base, layers) | ({} if lists is None else {"lists": lists})
     with loading("the libraries"):
         from ernie_search.data import open_collection, validate
@@ -131,7 +130,7 @@ def train(
         from ernie_search.pipeline import estimate, load_recipe, make_plan, plan_table, train_recipe
         from ernie_search.training.world import World
 
-    speaks = World.launched().speaks  # one of several processes is enough to say it
+    speaks = World.launched().speaks  # of several processes only one prints
     name, given = recipe_and_source(what, source, recipe)
     chosen = load_recipe(name, settings)
     place = given or chosen.source
@@ -165,16 +164,16 @@ def train(
 
 
 def overrides(changes: list[str] | None, base: str | None, layers: int | None) -> dict[str, Any]:
-    """What the options change of a recipe."""
+    """Settings of the recipe that the options change."""
     given = {key: value for key, value in (("base", base), ("layers", layers)) if value is not None}
     return parse_changes(changes or []) | given
 
 
 def recipe_and_source(what: str, source: str | None, recipe: str | None) -> tuple[str, str | None]:
-    """The recipe's name and the collection (``None``: the recipe's own) that the arguments mean.
+    """The recipe's name, and the collection or ``None`` for the recipe's own.
 
     Raises:
-        SettingsError: a recipe or a collection is named twice.
+        SettingsError: two recipes or two collections are given.
     """
     from ernie_search.pipeline import is_recipe
 
@@ -194,7 +193,7 @@ def recipe_and_source(what: str, source: str | None, recipe: str | None) -> tupl
 
 
 def plan_json(plan: "Plan") -> dict[str, Any]:
-    """A plan with estimates as plain values."""
+    """A plan with its estimates as plain values."""
     return {
         "passages": plan.passages,
         "questions": plan.questions,
@@ -216,7 +215,7 @@ def plan_json(plan: "Plan") -> dict[str, Any]:
 
 
 def lists_json(lists: "GivenLists") -> dict[str, Any]:
-    """Lists that were given, as plain values."""
+    """The given training lists as plain values."""
     return {
         "folder": str(lists.folder),
         "fingerprint": lists.fingerprint,
@@ -227,10 +226,10 @@ def lists_json(lists: "GivenLists") -> dict[str, Any]:
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:
-    """``["steps=200"]`` as ``{"steps": 200}``: values are read as YAML reads them.
+    """Parse changes such as ``["steps=200"]`` to ``{"steps": 200}``, with values in YAML.
 
     Raises:
-        SettingsError: no ``=``, no name, or a value that is no plain one.
+        SettingsError: one has no ``=`` or no name, or its value is not a scalar.
     """
     import yaml
 
@@ -250,24 +249,21 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 
 def show(result: "TrainResult", source: str, output: Path, *, trained: bool) -> None:
-    """Where the model is, how good it was on dev, what was cut, and what to type next."""
-    out = console()
-
-    def line(text: str) -> None:
-        out.print(text, soft_wrap=True)
-
+    """Print the model's path, its dev measure, how many texts were truncated, and the next command."""
     if not trained:
-        line(f"{output}: trained already; delete the folder to train anew.")
-    line(f"model: {result.model} ({result.steps:,} steps in {result.seconds:,.0f} seconds)")
+        print_line(f"{output}: trained already; delete the folder to train anew.")
+    print_line(f"model: {result.model} ({result.steps:,} steps in {result.seconds:,.0f} seconds)")
     if result.best_metric is not None:
-        line(
-            f"dev sample: MRR@10 {result.best_metric:.3f} at step {result.best_step:,}, which the model is of"
+        print_line(
+            f"dev sample: MRR@10 {result.best_metric:.3f} at step {result.best_step:,}, whose model was kept"
         )
     else:
-        line(
-            "dev sample: none, so the model is that of the last step; "
-            "a split 'dev', and evaluations above 0, would choose the best"
+        print_line(
+            "dev sample: none, so the model of the last step was kept; "
+            "with a split 'dev' and evaluations above 0 the best one is kept"
         )
     questions, passages = result.truncated["query"], result.truncated["passage"]
-    line(f"longer than the model reads, so cut: {questions:.1%} of questions, {passages:.1%} of passages")
-    line(f"Next: ernie-search index {source} --model {result.model} --output {output / 'index'}")
+    print_line(
+        f"longer than the model reads, so cut: {questions:.1%} of questions, {passages:.1%} of passages"
+    )
+    print_line(f"Next: ernie-search index {source} --model {result.model} --output {output / 'index'}")

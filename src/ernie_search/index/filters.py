@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ernie_search._util.files import did_you_mean
+from ernie_search._util.words import LONGEST_SHOWN, brief
 from ernie_search.errors import SettingsError
 from ernie_search.index.spec import LARGEST_INT, FieldType
 
@@ -18,9 +19,6 @@ Value = str | int | float | bool
 
 DEEPEST = 100
 """Conditions within conditions; parsers, ours and the backends', recurse once for each."""
-
-LONGEST_SHOWN = 80
-"""Characters of a request's name or value that a message repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +218,8 @@ def _nearest_float(value: float) -> float:
 
 
 def shown(value: object) -> str:
-    """A value for a message, cut where it is long: what a request holds may have any size."""
-    # A whole number of more than 4,300 digits has no text in Python.
-    text = value if isinstance(value, str) else "a huge number" if _is_huge(value) else repr(value)
-    if len(text) > LONGEST_SHOWN:
-        text = f"{text[: LONGEST_SHOWN - 3]}..."
-    return repr(text) if isinstance(value, str) else text
-
-
-def _is_huge(value: object) -> bool:
-    return isinstance(value, int) and abs(value) >= 10**LONGEST_SHOWN
+    """A value for a message; a text is in quotes."""
+    return repr(brief(value)) if isinstance(value, str) else brief(value)
 
 
 def is_unicode(text: str) -> bool:

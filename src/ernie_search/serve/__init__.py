@@ -1,6 +1,6 @@
-"""The service: an HTTP API that existing clients speak, and a search page.
+"""The HTTP service: search, and the APIs of OpenAI and Cohere clients, with a search page.
 
-FastAPI and uvicorn are imported on first use, so that the core works without them.
+FastAPI and uvicorn are imported on first use, so that the package works without them.
 """
 
 from importlib import import_module

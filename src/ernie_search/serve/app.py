@@ -1,4 +1,4 @@
-"""The app: routes, refusals and the guard around one service."""
+"""The FastAPI app: routes, error responses, OpenAPI description, and the guard around one service."""
 
 import asyncio
 import contextlib
@@ -13,18 +13,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ernie_search import __version__
+from ernie_search._util.words import brief
 from ernie_search.errors import ErnieSearchError
 from ernie_search.search import Searcher
 from ernie_search.serve.context import Context, GoneError
 from ernie_search.serve.guard import OPEN, Guard
 from ernie_search.serve.opening import look_at, open_searcher, renewed
-from ernie_search.serve.problems import HttpError, as_problem, brief, problem_body, validation_line
+from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
 from ernie_search.serve.routes import clients, operation, passages, search
 from ernie_search.serve.routes.page import page_router
 from ernie_search.serve.service import Opener, Renewer, Service
 from ernie_search.serve.settings import Limits, ServeSettings
 from ernie_search.serve.telemetry import Metrics, log
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -33,15 +34,18 @@ SCHEMES = {
 
 
 class App(FastAPI):
-    """Describes itself with what ``settings`` allow; nothing of the index is in it, as it needs no key."""
+    """A FastAPI app whose OpenAPI description has the limits and keys of ``settings``.
+
+    The description needs no key, so it has nothing from the index.
+    """
 
     def __init__(self, settings: ServeSettings, **options: Any) -> None:
-        """As FastAPI, for ``settings``."""
+        """See ``FastAPI``."""
         super().__init__(**options)
         self._settings = settings
 
     def openapi(self) -> dict[str, Any]:
-        """The description, made once."""
+        """The OpenAPI description, made on the first call."""
         if self.openapi_schema is None:
             found = super().openapi()
             _with_limits(found["components"]["schemas"], self._settings.limits)
@@ -51,7 +55,7 @@ class App(FastAPI):
 
 
 def methods_by_path(routers: Iterable[APIRouter]) -> dict[str, list[str]]:
-    """What each path can be asked with: a route alone knows only its own methods. Each GET has its HEAD."""
+    """Methods of each path over all of its routes; HEAD is answered wherever GET is."""
     found: dict[str, set[str]] = {}
     for router in routers:
         for route in router.routes:
@@ -63,7 +67,7 @@ def methods_by_path(routers: Iterable[APIRouter]) -> dict[str, list[str]]:
 
 
 def _with_limits(schemas: dict[str, Any], limits: Limits) -> None:
-    """Write the limits where the bodies are described."""
+    """Write the limits into the schemas of request bodies."""
 
     def part(schema: str, name: str, kind: str = "") -> dict[str, Any]:
         found: dict[str, Any] = schemas[schema]["properties"][name]
@@ -90,7 +94,7 @@ def _with_limits(schemas: dict[str, Any], limits: Limits) -> None:
 
 
 def _with_keys(description: dict[str, Any]) -> None:
-    """Say which operations need a key."""
+    """Mark the operations that need a key."""
     description["components"]["securitySchemes"] = SCHEMES
     for path, operations in description["paths"].items():
         if path not in OPEN:
@@ -106,34 +110,40 @@ Where keys are set, send `Authorization: Bearer KEY`. Every refusal is `{"error"
 def create_app(
     settings: ServeSettings, opener: Opener | None = None, metrics: Metrics | None = None
 ) -> FastAPI:
-    """The app for uvicorn or any other ASGI server; index and model are opened when it starts.
+    """Make the app for uvicorn or another ASGI server; index and model are opened when it starts.
 
     Args:
         settings: see ``ServeSettings``.
-        opener: opens another engine than ``settings`` names; for tests and for embedding the app elsewhere.
-        metrics: where figures go, if the opener counts as well.
+        opener: opens the worker instead of ``settings``, for tests and for embedding the app elsewhere.
+        metrics: what the opener counts with, if it does.
     """
     metrics = metrics or Metrics()
     service = Service(
-        opener or engine_opener(settings, metrics),
+        opener or worker_opener(settings, metrics),
         exclusive=settings.writable,
         look=partial(look_at, settings.index, writable=settings.writable),
-        renew=engine_renewer(settings, metrics),
+        renew=worker_renewer(settings, metrics),
     )
-    metrics.gauge("waiting", "Texts and questions that wait for their turn", lambda: _waiting(service))
-    metrics.gauge("ready", "1 if questions are answered", lambda: float(service.ready))
-    metrics.gauge("index_version", "Goes up with each reload", lambda: float(service.version))
+    metrics.gauge("waiting", "Texts and questions in the queues", lambda: _waiting(service))
+    metrics.gauge("ready", "1 if the service answers questions, else 0", lambda: float(service.ready))
+    metrics.gauge(
+        "index_version",
+        "Number of the index version in use, which each reload raises",
+        lambda: float(service.version),
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
-        beside = [asyncio.create_task(one) for one in (service.watch(settings.watch_seconds), service.tidy())]
+        background = [
+            asyncio.create_task(one) for one in (service.watch(settings.watch_seconds), service.tidy())
+        ]
         try:
             yield
         finally:
-            for task in beside:
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)
             await service.close()
             log("closed")
 
@@ -142,7 +152,7 @@ def create_app(
         title="ERNIE-Search",
         version=__version__,
         description=DESCRIPTION,
-        docs_url=None,  # its page loads from elsewhere
+        docs_url=None,  # the page loads its scripts from another site
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -166,10 +176,10 @@ def create_app(
     return app
 
 
-def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
-    """Opens what ``settings`` name, warmed up."""
+def worker_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
+    """A function that opens the index of ``settings`` and its model, and searches once."""
 
-    def opener() -> Engine:
+    def opener() -> Worker:
         searcher = open_searcher(
             settings.index, settings.model, cross=settings.cross, writable=settings.writable
         )
@@ -178,25 +188,25 @@ def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
     return opener
 
 
-def engine_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
-    """Opens a store's newest commit under the model that is loaded."""
+def worker_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
+    """A function that opens the newest commit of a store with the model that is loaded."""
 
-    def renew(old: Engine) -> Engine:
+    def renew(old: Worker) -> Worker:
         searcher = renewed(old.searcher, trust=old.trouble is None)
         return _warm(searcher, settings.limits, observe=metrics.observe_batch, before=old)
 
     return renew
 
 
-def _warm(searcher: Searcher, limits: Limits, **options: Any) -> Engine:
-    """An engine that answered once; if it cannot, what it holds is released, a writer's lock above all."""
+def _warm(searcher: Searcher, limits: Limits, **options: Any) -> Worker:
+    """A worker that has searched once; if that fails, the index is closed, which releases a writer's lock."""
     try:
-        engine = Engine(searcher, limits, **options)
-        engine.warm_up()
+        worker = Worker(searcher, limits, **options)
+        worker.warm_up()
     except BaseException:
         searcher.index.close()
         raise
-    return engine
+    return worker
 
 
 def _waiting(service: Service) -> float:
@@ -211,13 +221,13 @@ def _refusal(request: Request, problem: HttpError) -> Response:
 async def _expected(request: Request, error: Exception) -> Response:
     problem = as_problem(error)
     if problem is None:
-        raise error  # the guard logs it, and says no more than that
+        raise error  # the guard logs it and answers with 500
     return _refusal(request, problem)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     body, kind = getattr(error, "body", None), request.headers.get("content-type", "")
-    if isinstance(body, bytes):  # left unread, because it is not said to be JSON
+    if isinstance(body, bytes):  # not parsed, because its Content-Type is not JSON
         sent = f"is sent as {brief(kind)}" if kind else "has no Content-Type"
         return _refusal(request, HttpError(415, f"the body {sent}; send JSON as application/json"))
     details: Any = getattr(error, "errors", list)()

@@ -1,4 +1,4 @@
-"""What routes share: the service, the settings, and how a request is run: in time, and only while wanted."""
+"""What the routes share: settings and service, JSON answers, time limits, filters and lengths."""
 
 import asyncio
 import json
@@ -9,26 +9,23 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ernie_search.errors import SettingsError
+from ernie_search._util.words import brief
 from ernie_search.index import And, Eq, Filter, In, parse_filter
-from ernie_search.serve.problems import RETRY, HttpError, brief
+from ernie_search.serve.problems import RETRY, HttpError
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import ServeSettings
 from ernie_search.serve.telemetry import Metrics
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 
 T = TypeVar("T")
 
 TURN = 32
-"""Vectors that are written as JSON before others get their turn: some 10 ms."""
-
-BRACKETS = 64
-"""How deep a filter may nest; its parser is recursive."""
+"""Vectors that are written as JSON in one turn of the event loop, about 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Of one app."""
+    """Settings, service and metrics of one app."""
 
     settings: ServeSettings
     service: Service
@@ -36,11 +33,11 @@ class Context:
 
 
 class GoneError(Exception):
-    """The client went away."""
+    """The client disconnected before it was answered."""
 
 
 def context(request: Request) -> Context:
-    """The app's."""
+    """The context of the request's app."""
     found: Context = request.app.state.context
     return found
 
@@ -51,17 +48,17 @@ def note(request: Request, **values: Any) -> None:
 
 
 def as_json(value: Any, status: int = 200) -> Response:
-    """An answer; NaN and infinity, which JSON does not know, are a bug and fail."""
+    """A JSON response; NaN and infinity, which JSON lacks, raise a ``ValueError``."""
     return Response(_dumped(value), status, media_type="application/json")
 
 
 async def as_json_list(name: str, items: Iterable[Any], rest: dict[str, Any]) -> Response:
-    """An answer with a list that may be long: the other requests get their turn while it is written.
+    """A JSON response with a long list, written in several turns of the event loop.
 
     Args:
         name: of the list.
-        items: made one by one, in their turn, too.
-        rest: what else the answer has.
+        items: its values, made one by one.
+        rest: the other names and values of the response.
     """
     parts = []
     for place, item in enumerate(items, start=1):
@@ -77,17 +74,17 @@ def _dumped(value: Any) -> str:
 
 
 async def while_wanted(request: Request, work: Awaitable[T], late: str = "") -> T:
-    """Run ``work`` until it is done, the time is up, or the client goes away, which cancels it.
+    """Await ``work``, and cancel it if the time limit passes or the client disconnects.
 
     Args:
-        request: whose work it is.
-        work: to do.
-        late: what the client is told when the time is up, if that is more than that.
+        request: the request that ``work`` answers.
+        work: to be awaited.
+        late: message for the client if the time limit passes, instead of the usual one.
 
     Raises:
-        TimeoutError: it took longer than the limit.
-        HttpError: it did, and ``late`` says more.
-        GoneError: nobody waits for the answer.
+        TimeoutError: the time limit passed.
+        HttpError: the time limit passed, and ``late`` was given.
+        GoneError: the client disconnected.
     """
     here = context(request)
 
@@ -117,16 +114,16 @@ async def while_wanted(request: Request, work: Awaitable[T], late: str = "") -> 
         raise HttpError(503, late, dict(RETRY)) from None
 
 
-def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
-    """The filter of a request.
+def filter_of(given: Any, worker: Worker, longest: int) -> Filter | None:
+    """The filter of a request, from text or from an object of fields and values.
 
     Raises:
         HttpError: this index cannot filter, or the filter or a value in it is too long.
-        SettingsError: it is no filter; unknown fields are found by the search.
+        SettingsError: the text is not a filter. Unknown fields are refused by the search.
     """
     if given is None:
         return None
-    if not engine.can_filter:
+    if not worker.can_filter:
         raise HttpError(501, "this index cannot filter; serve a store (lance, qdrant) that has fields")
     if isinstance(given, dict):
         if not given:
@@ -144,18 +141,16 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
         return parts[0] if len(parts) == 1 else And(tuple(parts))
     if len(given) > longest:
         raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are taken")
-    if given.count("(") > BRACKETS or given.lower().count("not") > BRACKETS:
-        raise SettingsError(f"filter: more than {BRACKETS} brackets or 'not'")
     return parse_filter(given) if given.strip() else None
 
 
 def check_length(texts: list[str], longest: int, what: str) -> None:
-    """Refuse a text that is too long.
+    """Refuse texts that are too long.
 
     Args:
         texts: one or several.
-        longest: characters of each.
-        what: their place in the body.
+        longest: most characters of a text.
+        what: their place in the request's body, for the message.
 
     Raises:
         HttpError: one has more than ``longest`` characters.

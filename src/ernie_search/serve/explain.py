@@ -1,58 +1,66 @@
-"""Why a passage was found: its words, how strongly each matched, and which of the question's tokens."""
+"""Explanations: which words of a passage matched which tokens of the question, and how strongly."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ernie_search.encoder import Encoder
 from ernie_search.index import Index
 from ernie_search.search.highlight import FAINT, best_matches, fallback_words, full_text, token_spans
-from ernie_search.serve.prepared import Row
 from ernie_search.types import Hit
 
 
-def question_tokens(model: Encoder, question: str, row: Row) -> list[dict[str, Any]]:
-    """The question's tokens: text, and the characters ``start:stop`` of it; none without matrices."""
-    if row.token_ids is None:
-        return []
-    spans = token_spans(model.tokenizer, question, row.token_ids)
+def question_tokens(
+    model: Encoder, question: str, token_ids: NDArray[np.int32] | None
+) -> list[dict[str, Any]]:
+    """The question's tokens, each with its text and characters ``start:stop``; none without token ids."""
+    spans = token_spans(model.tokenizer, question, token_ids) if token_ids is not None else None
     if spans is None:
         return []
     return [{"text": question[start:stop], "start": start, "stop": stop} for start, stop in spans]
 
 
 def explain(
-    model: Encoder, index: Index, question: str, row: Row, hits: Sequence[Hit]
+    model: Encoder,
+    index: Index,
+    question: str,
+    hits: Sequence[Hit],
+    tokens: NDArray[np.float32] | None,
+    token_ids: NDArray[np.int32] | None,
 ) -> list[list[dict[str, Any]]]:
-    """For each hit the words that MaxSim picks: places in title, a space and text; cosine; question tokens.
+    """The words of each hit that MaxSim picks: characters of title, space and text; cosine; question tokens.
 
     Args:
         model: its tokenizer is used.
-        index: holds the passages' token matrices; without them the question's own words are marked.
-        question: what was asked.
-        row: the question's vectors.
-        hits: as found.
+        index: holds the passages' token matrices; without them the words of the question are marked.
+        question: the question's text.
+        hits: of the question.
+        tokens: ``(Lq, d)``, the question's token matrix.
+        token_ids: ``(Lq,)``.
     """
     if not hits:
         return []
-    if not index.has_tokens or row.tokens is None or not len(row.tokens):
+    if not index.has_tokens or tokens is None or not len(tokens):
         return [
             [{"start": one.start, "stop": one.stop, "strength": 1.0, "tokens": []} for one in found]
             for found in (fallback_words(question, full_text(hit)) for hit in hits)
         ]
-    asked = token_spans(model.tokenizer, question, row.token_ids) if row.token_ids is not None else None
+    asked = token_spans(model.tokenizer, question, token_ids) if token_ids is not None else None
     stored = index.fetch_tokens([hit.passage for hit in hits])
     found = []
     for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
         text, ids = full_text(hit), stored.token_ids[start:stop]
         spans = token_spans(model.tokenizer, text, ids) if stop > start else []
-        if spans is None:  # the stored tokens are not this text's: mark what stands in both
+        if spans is None:  # the stored tokens are of another text: mark words that both have
             words = fallback_words(question, text)
             found.append([{"start": o.start, "stop": o.stop, "strength": 1.0, "tokens": []} for o in words])
             continue
         if not spans:
             found.append([])
             continue
-        places, cosines = best_matches(row.tokens, stored.values[start:stop])
+        places, cosines = best_matches(tokens, stored.values[start:stop])
         found.append(_words(text, question, spans, asked, places.tolist(), cosines.tolist()))
     return found
 
@@ -65,7 +73,7 @@ def _words(
     places: Sequence[int],
     cosines: Sequence[float],
 ) -> list[dict[str, Any]]:
-    """A word for each place that was picked, with all question tokens that picked it; faint ones left out."""
+    """Each word that was picked, with the question tokens that picked it; faint words are left out."""
     words: dict[tuple[int, int], dict[str, Any]] = {}
     for number, (place, cosine) in enumerate(zip(places, cosines, strict=True)):
         start, stop = spans[place]

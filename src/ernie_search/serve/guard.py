@@ -1,4 +1,4 @@
-"""Before and after every request: who asks, from where, how much; headers, request id, log line, figures."""
+"""The guard around the app: keys, origins and body limits; request ids, headers, log lines and metrics."""
 
 import asyncio
 import ipaddress
@@ -23,10 +23,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = frozenset(
     {"/", "/app.js", "/marks.js", "/style.css", "/icon.svg", "/healthz", "/readyz", "/openapi.json"}
 )
-"""Paths that need no key: the page itself holds nothing of the index, and asks for a key."""
+"""Paths that need no key: the page has nothing from the index, and asks for a key."""
 
 UNCOUNTED = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that the limit on requests under way does not count: they must answer when the service is busy."""
+"""Paths that the limit on requests in flight does not count, since they must answer when it is reached."""
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -46,7 +46,7 @@ HEADERS = (
 
 
 class Guard:
-    """The outermost layer, in plain ASGI: nothing behind it sees a request that is not allowed."""
+    """ASGI middleware around the app, which never sees a request that is not allowed."""
 
     def __init__(self, app: App, settings: ServeSettings, metrics: Metrics) -> None:
         """Guard ``app``."""
@@ -61,7 +61,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         method = scope["method"]
-        if method == "HEAD":  # as GET; the server, which has a scope of its own, leaves the body out
+        if method == "HEAD":  # answered as GET; the server, which has its own scope, omits the body
             scope = {**scope, "method": "GET"}
         headers = {name.lower(): value for name, value in scope["headers"]}
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -76,7 +76,7 @@ class Guard:
         try:
             self._admit(scope, headers)
             if counted and self.in_flight > self.settings.limits.in_flight:
-                raise HttpError(429, "too many requests under way", dict(RETRY))
+                raise HttpError(429, "too many requests in flight", dict(RETRY))
             await self.app(scope, self._limited(receive, headers), answer)
         except HTTPException as error:
             if not answer.begun:
@@ -101,8 +101,8 @@ class Guard:
         if origin and origin.partition("://")[2] != host:
             raise HttpError(403, "requests from other sites' pages are not answered")
         if not self.keys:
-            # Without keys only names of this machine: else a hostile page could have its own name resolved
-            # to the loopback address, and read the answers as its own (DNS rebinding).
+            # Without keys only loopback names are answered. Otherwise a hostile page could have its own name
+            # resolved to the loopback address, and read the answers as its own (DNS rebinding).
             if not _is_local(host) and _name(host) not in self.hosts:
                 raise HttpError(403, "not answered under this host name; allow it with --allow-host")
             return
@@ -117,9 +117,9 @@ class Guard:
             raise HttpError(401, message, {"WWW-Authenticate": "Bearer"})
 
     def _limited(self, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
-        """``receive``, refusing a body as soon as it is known to be too long, and one that never ends."""
+        """``receive`` with limits on the body's size and on the time until it is complete."""
         most, seconds = self.settings.limits.body_bytes, self.settings.limits.seconds
-        # FastAPI hands on this one alone from where it reads the body.
+        # FastAPI lets no other exception pass from where it reads the body.
         too_long = HTTPException(413, f"the body is longer than {most} bytes", {"Connection": "close"})
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > most:
@@ -128,7 +128,7 @@ class Guard:
 
         async def limited() -> Message:
             nonlocal seen, whole
-            if whole:  # what is waited for now is that the client leaves
+            if whole:  # from here on only a disconnect is awaited
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -163,11 +163,11 @@ class Guard:
 
 
 class _Answer:
-    """``send`` with our headers, that remembers what was sent."""
+    """``send`` with our headers, which notes the response's status."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send, self.request_id = send, request_id
-        self.begun, self.status = False, 499  # the client went away before there was an answer
+        self.begun, self.status = False, 499  # the client disconnected before it was answered
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -189,7 +189,7 @@ class _Answer:
 
 
 def _name(host: str) -> str:
-    """A Host header without its port."""
+    """The name in a Host header, without the port."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if host.count(":") == 1 else host

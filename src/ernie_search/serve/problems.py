@@ -1,39 +1,40 @@
-"""What goes wrong, as clients see it: OpenAI's error shape, one line, no trace, no path, bounded."""
+"""Errors as clients see them: a status and one bounded line without paths, in OpenAI's JSON shape."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ernie_search._util.words import LONGEST_SHOWN, brief
 from ernie_search.errors import DataError, ErnieSearchError, SettingsError, StorageError
-from ernie_search.serve.batcher import BusyError, ClosedError
+from ernie_search.serve.queues import BusyError, ClosedError
+from ernie_search.serve.schemas import ErrorAnswer
 from ernie_search.serve.service import UnreadyError
 
 RETRY = {"Retry-After": "1"}
-"""Seconds: a full queue is worked off in less."""
+"""Seconds; a full queue is emptied in less."""
 
-TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    408: "invalid_request_error",
-    409: "conflict_error",
-    413: "invalid_request_error",
-    415: "invalid_request_error",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-    501: "not_implemented_error",
-    503: "unavailable_error",
-    507: "storage_error",
+STATUSES = {
+    400: ("invalid_request_error", "As described, but not possible with this index, or over a limit"),
+    401: ("authentication_error", "No API key, or an unknown one"),
+    403: ("permission_error", "Not allowed"),
+    404: ("not_found_error", "Not found"),
+    405: ("invalid_request_error", "Another method is needed"),
+    408: ("invalid_request_error", "The body came too slowly"),
+    409: ("conflict_error", "In conflict with another request"),
+    413: ("invalid_request_error", "The body is too long"),
+    415: ("invalid_request_error", "The body is not sent as JSON"),
+    422: ("invalid_request_error", "The body is not as described"),
+    429: ("rate_limit_error", "A queue is full; see Retry-After"),
+    500: ("server_error", "An unexpected error, which is in the log under the request id"),
+    501: ("not_implemented_error", "Not possible with this index"),
+    503: ("unavailable_error", "Not ready, or took too long"),
+    507: ("storage_error", "The index's disk is full or cannot be written"),
 }
-
-LONGEST = 80
-"""Characters of a request's name or value that an error repeats."""
+"""The error type, as OpenAI's clients know it, and a description of each status."""
 
 LONGEST_LINE = 1_000
-"""Characters of an error's message; the list of an index's fields may be long."""
+"""Most characters of an error's message; the list of an index's fields may be long."""
 
 WORDS = {
     "string_type": "a string",
@@ -47,30 +48,30 @@ WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is not known here",
 }
-"""JSON's words, by pydantic's kind of error: its own messages name Python's types, functions and classes."""
+"""JSON's terms by pydantic's kind of error, since pydantic's messages name Python's types and functions."""
 
 _VALUE = re.compile(
-    rf"""(?<!\w)'[^'\\]*(?:\\.?[^'\\]*)*'?|(?<!\w)"[^"\\]*(?:\\.?[^"\\]*)*"?|\S{{{LONGEST + 1},}}"""
+    rf"""(?<!\w)'[^'\\]*(?:\\.?[^'\\]*)*'?|(?<!\w)"[^"\\]*(?:\\.?[^"\\]*)*"?|\S{{{LONGEST_SHOWN + 1},}}"""
 )
-"""What may be a request's value in another room's message: quoted, or long and without a blank."""
+"""What may be a request's value in the message of another module: in quotes, or long and without spaces."""
 
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[\\/](?:[\w.@+-]+[\\/])+[\w.@+-]*|(?<!\w)file:|Traceback")
 
 
 class HttpError(ErnieSearchError):
-    """A refusal with its HTTP status; the message is for the client."""
+    """An error response: status, message for the client, headers."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        """Refuse with ``status`` and one line."""
+        """Make it from a status, one line, and headers."""
         super().__init__(message)
         self.status, self.message, self.headers = status, message, dict(headers or {})
 
 
 def as_problem(error: BaseException) -> HttpError | None:
-    """What a client may be told of an expected failure; None for an unexpected one.
+    """The response to an expected error; None for an unexpected one.
 
-    Messages about what was asked (settings, data) are handed on, unless they name a path; those about the
-    index, the model and the disk are for the log alone.
+    Messages about the request (settings, data) are sent to the client, unless they name a path. Those about
+    the index, the model and the disk are only logged.
     """
     if isinstance(error, HttpError):
         return error
@@ -90,45 +91,52 @@ def as_problem(error: BaseException) -> HttpError | None:
     return None
 
 
+def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Error responses of a route for OpenAPI: those of all routes, and ``codes``."""
+    with_body = {415} if 422 in codes else set()
+    chosen = sorted({401, 403, 408, 413, 429, 500, 503, *with_body, *codes})
+    found: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorAnswer, "description": STATUSES[code][1]} for code in chosen
+    }
+    seconds = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
+    scheme = {"description": "The kind of key", "schema": {"type": "string"}}
+    found[401]["headers"] = {"WWW-Authenticate": scheme}
+    found[429]["headers"] = {"Retry-After": seconds}
+    return found
+
+
 def problem_body(status: int, message: str, request_id: str) -> bytes:
-    """The JSON body of a refusal."""
+    """The JSON body of an error response."""
     error = {
         "message": message,
-        "type": TYPES.get(status, "server_error"),
+        "type": STATUSES.get(status, STATUSES[500])[0],
         "code": status,
         "request_id": request_id,
     }
-    # Half a surrogate pair becomes an escape, which JSON knows as well.
+    # Half a surrogate pair becomes an escape, which is valid JSON.
     return json.dumps({"error": error}, ensure_ascii=False).encode(errors="backslashreplace")
 
 
-def brief(text: str) -> str:
-    """A name or value of a request as an error repeats it: on one line, and only its beginning."""
-    shown = text[: LONGEST + 1]
-    shown = shown if shown.isprintable() else repr(shown)[1:-1]
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
-
-
 def bounded(message: str) -> str:
-    """Another room's message on one line, the values in it cut, the whole of it too."""
+    """The message of another module on one line, with long values and the line itself cut."""
 
     def cut(found: re.Match[str]) -> str:
         text = found.group()
-        if len(text) <= LONGEST + 2:
+        if len(text) <= LONGEST_SHOWN + 2:
             return text
         quote = text[-1] if text[0] in "'\"" and text[-1] == text[0] else ""
-        return f"{text[: LONGEST + len(quote)]}…{quote}"
+        return f"{text[: LONGEST_SHOWN + len(quote)]}…{quote}"
 
     line = _VALUE.sub(cut, " ".join(message.split()))
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 
 
 def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
-    """The first place where a body is wrong, what it takes, and how many more there are.
+    """A line about the first invalid place of a body: what is expected there, and how many others there are.
 
     Args:
-        errors: pydantic's: several for one place, where one of several types is taken.
-        body: that is wrong; its values are not repeated.
+        errors: pydantic's; a place where several types are allowed has several.
+        body: the request's body; its values are not repeated.
     """
     if errors[0].get("type") == "json_invalid":
         reason = str(errors[0].get("ctx", {}).get("error", "not valid")).removesuffix(" at")
@@ -136,7 +144,7 @@ def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
     found: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
     for error in errors:
         found.setdefault(_place(error, body), []).append(error)
-    # A type that got further into the body is the one that was meant.
+    # Of several types that are allowed, the one that matched further into the body was meant.
     passed = {place[:length] for place in found for length in range(len(place))}
     places = [place for place in found if place not in passed]
     name = ".".join(brief(str(part)) for part in places[0]) or "body"
@@ -145,7 +153,7 @@ def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
 
 
 def _place(error: Mapping[str, Any], body: Any) -> tuple[str | int, ...]:
-    """Where in the body it is: the parts of pydantic's place that lead on, for others name types."""
+    """The place of an error in the body: the parts of pydantic's location that are keys, not types."""
     place: list[str | int] = []
     for part in error.get("loc", ())[1:]:
         keys = body if isinstance(body, dict) else range(len(body)) if isinstance(body, list) else ()
@@ -158,7 +166,7 @@ def _place(error: Mapping[str, Any], body: Any) -> tuple[str | int, ...]:
 
 
 def _what(errors: Sequence[Mapping[str, Any]]) -> str:
-    """What is wrong at one place, be it one of several types that it could have had."""
+    """What is wrong at one place, from the errors of all types that are allowed there."""
     for error in errors:
         kind, message = str(error.get("type")), str(error.get("msg", "not valid"))
         if kind in ("missing", "extra_forbidden"):

@@ -1,4 +1,4 @@
-"""The bodies of requests, with their limits and examples, as /openapi.json shows them."""
+"""Bodies of requests and responses, with limits and examples, as in /openapi.json."""
 
 import math
 import re
@@ -19,17 +19,17 @@ from pydantic import (
 from ernie_search.types import check_id
 
 NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
-"""A sign that is no blank. Spelled out, because Python, ECMAScript and Rust disagree on what \\s holds."""
+"""A character other than white space, spelled out since \\s differs in Python, ECMAScript and Rust."""
 
 MOST_ITEMS = 100_000
-"""Of a list, whatever the service's own limits are: before that many are looked at one by one."""
+"""Most items of a list, checked before the items are validated; the service's own limits are lower."""
 
 MOST_KEYS = 256
-"""Of an object: a complaint about each of a million would take a minute."""
+"""Most keys of an object, checked first, since an error for each of a million would take a minute."""
 
 
-def _encodable(text: str) -> str:
-    """JSON can hold half a surrogate pair, which is no text."""
+def encodable(text: str) -> str:
+    """The text, unless it has half a surrogate pair, which JSON can express and UTF-8 cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -37,26 +37,27 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _not_blank(text: str) -> str:
+def not_blank(text: str) -> str:
+    """The text, unless it has white space alone."""
     if not re.search(NOT_BLANK, text):
         raise ValueError("is empty")
     return text
 
 
 def as_whole(number: Any) -> Any:
-    """To JSON 5.0 is an integer as well."""
+    """A number such as 5.0 as an integer, which it is in JSON."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _few_keys(value: Any) -> Any:
-    """Before each key is looked at."""
+    """The value, unless it is an object of too many keys."""
     if isinstance(value, dict) and len(value) > MOST_KEYS:
         raise ValueError(f"has {len(value)} keys, at most {MOST_KEYS} are taken")
     return value
 
 
 def _null_for_nan(value: Any) -> Any:
-    """As wherever passages come in: NaN and infinities (1e400 is one) are null."""
+    """The value, or None for NaN and infinities such as 1e400, as in every format of passages."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -71,13 +72,13 @@ def _finite(vector: list[float]) -> list[float]:
     return vector
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
+Text = Annotated[str, AfterValidator(encodable)]
 Question = Annotated[
-    Text, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": NOT_BLANK, "minLength": 1})
+    Text, AfterValidator(not_blank), Field(json_schema_extra={"pattern": NOT_BLANK, "minLength": 1})
 ]
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=512)]
 NewId = Annotated[Id, AfterValidator(_one_word), Field(json_schema_extra={"pattern": f"^{NOT_BLANK}+$"})]
-"""Of a passage that comes in; one that an older version took may still be removed."""
+"""The id of a new passage; deletions also accept ids that are no longer allowed."""
 Flag = Annotated[bool, Strict()]
 Number = Annotated[float, Strict()]
 Scalar = Flag | Annotated[int, Strict()] | Number | Text
@@ -93,16 +94,16 @@ Filters = Annotated[
 Where = Text | Filters
 
 INPUT_TYPES = Literal["query", "passage", "search_query", "search_document", "document"]
-"""Ours, and the words that Cohere and Jina have for the same."""
+"""Our terms, and those of Cohere and Jina for the same."""
 
 
 def _with_only(name: str, kind: str, **others: dict[str, Any]) -> dict[str, Any]:
-    """That ``name`` is given, and what that means for others; for the description alone."""
+    """JSON schema: ``name`` is given, and ``others`` are as described then."""
     return {"required": [name], "properties": {name: {"type": kind}, **others}}
 
 
 class _Request(BaseModel):
-    """Has few keys."""
+    """A request's body, with a limit on its keys."""
 
     @model_validator(mode="before")
     @classmethod
@@ -150,7 +151,7 @@ class SearchRequest(_Request):
         description='Only passages that meet it: text (lang = "en" and year >= 2000), or field to value or '
         "list of values. The fields are in /v1/info.",
     )
-    explain: Flag = Field(False, description="Also say which words matched which of the question's tokens.")
+    explain: Flag = Field(False, description="Add which words matched which of the question's tokens.")
 
     @model_validator(mode="after")
     def _one_of(self) -> "SearchRequest":
@@ -195,7 +196,7 @@ class EmbeddingsRequest(_Request):
 
     @property
     def texts(self) -> list[Any]:
-        """What to encode, as a list; not checked yet."""
+        """The input as a list, not validated yet."""
         return [self.input] if isinstance(self.input, str) else self.input
 
     @property
@@ -214,7 +215,7 @@ class RerankDocument(_Request):
 
 
 class RerankRequest(_Request):
-    """The request that Cohere and Jina share."""
+    """The request for ranking documents, as Cohere and Jina have it."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -238,7 +239,7 @@ class RerankRequest(_Request):
 
 
 class PassageIn(_Request):
-    """One passage to add, or to put in the place of the one with its id; a title alone is its text."""
+    """A passage to add, or to replace the one with its id; a title alone also becomes its text."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -324,7 +325,10 @@ class Match(BaseModel):
 
 
 class HitOut(BaseModel):
-    """One hit; of a document in pieces ``passage`` is the best one, at character ``start`` of ``parent``."""
+    """A hit; of a document in chunks ``passage`` is the best chunk, at character ``start`` of ``parent``.
+
+    ``stages``, a name that clients know, has the score of each part of the search: "dense", "late", ...
+    """
 
     rank: int
     id: str
@@ -348,7 +352,7 @@ class QuestionToken(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Hits, best first, and the milliseconds of each stage."""
+    """Hits, best first, and the milliseconds that the search took."""
 
     mode: str
     hits: list[HitOut]
@@ -366,7 +370,7 @@ class Embedding(BaseModel):
 
 
 class EmbeddingsAnswer(BaseModel):
-    """OpenAI's answer."""
+    """The response for embeddings, in OpenAI's format."""
 
     object: str = "list"
     data: list[Embedding]
@@ -375,7 +379,7 @@ class EmbeddingsAnswer(BaseModel):
 
 
 class RerankResult(BaseModel):
-    """One document's place in the request, and its MaxSim with the question: a mean cosine, at most 1."""
+    """A document's index in the request, and its MaxSim with the question: a mean cosine, at most 1."""
 
     index: int
     relevance_score: float
@@ -383,7 +387,7 @@ class RerankResult(BaseModel):
 
 
 class RerankAnswer(BaseModel):
-    """The answer that Cohere and Jina share, best first."""
+    """The ranked documents, best first, in the format that Cohere and Jina share."""
 
     id: str
     model: str
@@ -393,7 +397,7 @@ class RerankAnswer(BaseModel):
 
 
 class Info(BaseModel):
-    """What is served, and what may be asked of it."""
+    """Description of the index: model, passages, modes, fields for filters, limits."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -412,7 +416,7 @@ class Info(BaseModel):
 
 
 class Reloaded(BaseModel):
-    """Goes up with each opening."""
+    """The number of the index version, which each reload raises."""
 
     index_version: int
 
@@ -440,7 +444,7 @@ class Changed(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """One line for people, and what programs need."""
+    """Message, type and status of an error, and the id of its request."""
 
     message: str
     type: str
@@ -449,35 +453,6 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """Every refusal."""
+    """The body of every error response."""
 
     error: ErrorDetail
-
-
-def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals that a route may give beside those of all routes."""
-    words = {
-        400: "As described, but not possible with this index, or outside a limit",
-        401: "No API key, or an unknown one",
-        403: "Not allowed here",
-        404: "Not there",
-        408: "The body came too slowly",
-        413: "The body is too long",
-        415: "The body is not JSON",
-        422: "The body is not as described",
-        429: "Too many requests wait; see Retry-After",
-        500: "Something went wrong; the log has it under the request id",
-        501: "This index cannot do it",
-        503: "Not ready, or took too long",
-        507: "The index's disk is full or cannot be written",
-    }
-    with_body = {415} if 422 in codes else set()
-    chosen = sorted({401, 403, 408, 413, 429, 500, 503, *with_body, *codes})
-    found: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorAnswer, "description": words[code]} for code in chosen
-    }
-    seconds = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
-    scheme = {"description": "The kind of key", "schema": {"type": "string"}}
-    found[401]["headers"] = {"WWW-Authenticate": scheme}
-    found[429]["headers"] = {"Retry-After": seconds}
-    return found

@@ -1,4 +1,4 @@
-"""The engine in use and its successor: a new index or model is taken up without dropping a request."""
+"""The service: lends the worker to requests, and replaces it without dropping one when the index changes."""
 
 import asyncio
 import contextlib
@@ -7,24 +7,25 @@ from typing import TypeVar
 
 from ernie_search._util.hardware import release_freed_memory
 from ernie_search.errors import ErnieSearchError, IndexStateError, StorageError
-from ernie_search.serve.batcher import contained
 from ernie_search.serve.opening import Seen
+from ernie_search.serve.queues import contained
 from ernie_search.serve.telemetry import log
-from ernie_search.serve.worker import Engine
+from ernie_search.serve.worker import Worker
 
 T = TypeVar("T")
 
-Opener = Callable[[], Engine]
-"""Opens index and model anew; called on a thread of its own."""
+Opener = Callable[[], Worker]
+"""Opens the index and its model; called on a thread of its own."""
 
-Renewer = Callable[[Engine], Engine]
-"""Opens the same index anew under the model that the engine has loaded; called on a thread of its own."""
+Renewer = Callable[[Worker], Worker]
+"""Opens the index again with the model that the worker has loaded; called on a thread of its own."""
 
 TIDY_SECONDS = 30.0
 
 REST, LONGEST_REST = 9.0, 300.0
-"""A try to take up what cannot be opened is followed by a rest of so many times the seconds that it took, at
-most so many: reading a large damaged store again and again must not take the disk from the one in use."""
+"""After a failed attempt to open an index, the pause until the next one: a multiple of the seconds that the
+attempt took, and its upper bound. Otherwise a large damaged index would be read all the time, and slow down
+the one in use."""
 
 
 class UnreadyError(ErnieSearchError):
@@ -32,7 +33,7 @@ class UnreadyError(ErnieSearchError):
 
 
 class Service:
-    """Hands the engine out to requests, and replaces it while they go on."""
+    """Lends the worker to requests, and replaces it while they finish."""
 
     def __init__(
         self,
@@ -42,20 +43,20 @@ class Service:
         look: Callable[[], Seen | None] = lambda: None,
         renew: Renewer | None = None,
     ) -> None:
-        """Begin with nothing open.
+        """Make a service that has nothing open yet.
 
         Args:
             opener: see ``Opener``.
-            exclusive: the index admits one opening at a time (one writer): requests then wait while the old
-                is closed and the new opened, instead of going on with the old.
-            look: how the index looks on disk; see ``watch``.
-            renew: see ``Renewer``; without it everything is opened anew.
+            exclusive: whether the index can be opened only once (by one writer). On a reload requests then
+                wait while it is closed and opened, instead of using the old one until the new one is open.
+            look: returns the state of the index on disk; see ``watch``.
+            renew: see ``Renewer``; without it the model is loaded on every reload.
         """
         self._opener, self._exclusive = opener, exclusive
         self._look, self._renew = look, renew
-        self._seen = look()  # before the first opening: a change in between is taken up once more than needed
-        self._current: Engine | None = None
-        self._users: dict[Engine, int] = {}
+        self._seen = look()  # before it is opened, so that no change is missed
+        self._current: Worker | None = None
+        self._users: dict[Worker, int] = {}
         self._idle = asyncio.Condition()
         self._reloading = asyncio.Lock()
         self._swapping = False
@@ -66,20 +67,20 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether questions are answered, be it after a reload that is under way."""
+        """Whether questions are answered, at once or after the reload in progress."""
         sound = self._current is not None and self._current.trouble is None
         return (sound or self._swapping) and not self.draining
 
     @property
-    def current(self) -> Engine | None:
-        """The engine that new requests get, for figures only; use ``lease`` to work with it."""
+    def current(self) -> Worker | None:
+        """The worker that new requests get, for metrics only; requests use ``lease``."""
         return self._current
 
     async def start(self) -> None:
-        """Open for the first time.
+        """Open index and model for the first time.
 
         Raises:
-            ErnieSearchError: as the opener.
+            ErnieSearchError: whatever the opener raises.
         """
         self._current = await asyncio.to_thread(self._opener)
         self._users[self._current] = 0
@@ -87,52 +88,55 @@ class Service:
         self._open.set()
 
     @contextlib.asynccontextmanager
-    async def lease(self) -> AsyncIterator[Engine]:
-        """The engine, for one request: it stays open until the request is done.
+    async def lease(self) -> AsyncIterator[Worker]:
+        """The worker for one request; it stays open until the request has ended.
 
-        A request that fails because the index is gone or damaged ends with ``UnreadyError``, as do those
-        after it, until ``watch`` finds the index whole again.
+        If a request fails because the index is missing or damaged, it and all later ones end with
+        ``UnreadyError`` until ``watch`` finds the index readable again.
 
         Raises:
-            UnreadyError: nothing is open, or what is open cannot be read any more.
+            UnreadyError: no index is open, or the open index can no longer be read.
         """
         await self._open.wait()
-        engine = self._current
-        if engine is None:
+        worker = self._current
+        if worker is None:
             raise UnreadyError("no index is open; see the service's log")
-        self._users[engine] += 1
+        self._users[worker] += 1
         try:
-            yield engine
+            yield worker
         except Exception as error:
-            if _may_be_the_index(error) and not await self._is_sound(engine, thorough=True):
+            if _may_be_the_index(error) and not await self._is_sound(worker, thorough=True):
                 raise UnreadyError("the index cannot be read; see the service's log") from error
             raise
         finally:
-            self._users[engine] -= 1
-            if self._users[engine] == 0:
+            self._users[worker] -= 1
+            if self._users[worker] == 0:
                 async with self._idle:
                     self._idle.notify_all()
 
     async def reload(self, *, keep_model: bool = False) -> int:
-        """Open index and model anew and hand them to all requests from now on; the new version's number.
+        """Open index and model again, for all requests from now on.
+
+        Requests in flight finish with the old worker. If opening fails, it stays in use; but an exclusive
+        index is then closed until ``watch`` succeeds.
 
         Args:
-            keep_model: go on with the loaded model where the new index is still of it.
+            keep_model: keep the loaded model if it also made the new index.
 
-        Requests under way finish with what they began with. If opening fails, the old stays in use (but where
-        the index admits one opening at a time, nothing is open then, until ``watch`` succeeds).
+        Returns:
+            The number of the new index version.
 
         Raises:
-            ErnieSearchError: as the opener; whatever else it raised has become one line of ours.
+            ErnieSearchError: whatever the opener raises; other exceptions become an ``IndexStateError``.
         """
         async with self._reloading:
-            old, seen = self._current, await _aside(self._look)
+            old, seen = self._current, await _on_thread(self._look)
             if self._exclusive and old is not None:
                 self._open.clear()
                 self._swapping, self._current = old.trouble is None, None
                 try:
                     await self._retire(old)
-                    self._current = await _aside(self._opener)
+                    self._current = await _on_thread(self._opener)
                     self._users[self._current] = 0
                 finally:
                     self._swapping = False
@@ -151,11 +155,11 @@ class Service:
             return self.version
 
     async def watch(self, seconds: float) -> None:
-        """Take up every change of the index on disk: another pointer, a new commit; runs until cancelled.
+        """Reload whenever the index changes on disk (another pointer, a new commit); runs until cancelled.
 
-        What cannot be opened is logged once a change and tried again at the next look (see ``REST``), while
-        the old stays in use. What is open is looked after, too: where it was lost, or closed by a reload that
-        failed, it is opened again as soon as that is possible.
+        A change that cannot be opened is logged once and tried again later (see ``REST``), while the old
+        index stays in use. The open index is checked as well: if it was lost, or closed by a failed reload,
+        it is opened again as soon as possible.
         """
         clock = asyncio.get_running_loop().time
         failed: Seen | None = None
@@ -174,56 +178,56 @@ class Service:
             try:
                 await self.reload(keep_model=now is None or self._is_same_place(now))
             except ErnieSearchError as error:
-                if changed and said != (now, str(error)):  # of what was lost, the log knows already
+                if changed and said != (now, str(error)):  # a lost index was logged when it was lost
                     said = (now, str(error))
                     log("reload failed", level="error", reason=str(error))
                 failed, rested = now, clock() + min(REST * (clock() - began), LONGEST_REST)
 
     async def tidy(self, seconds: float = TIDY_SECONDS) -> None:
-        """Give back the memory that requests, writes and reloads freed, time and again, until cancelled.
+        """Return freed memory to the system, again and again until cancelled.
 
-        Without it a service that is written to keeps a little more of every version of its table.
+        Otherwise a service with writes keeps some memory of every version of its table.
         """
         while True:
             await asyncio.sleep(seconds)
             await asyncio.to_thread(release_freed_memory)
 
-    async def _successor(self, old: Engine | None) -> Engine:
+    async def _successor(self, old: Worker | None) -> Worker:
         if old is not None and self._renew is not None:
             renew = self._renew
             try:
-                return await _aside(lambda: renew(old))
+                return await _on_thread(lambda: renew(old))
             except ErnieSearchError:
-                pass  # another model, or no store on disk: all of it anew
-        return await _aside(self._opener)
+                pass  # another model, or not an index on disk: open everything
+        return await _on_thread(self._opener)
 
     async def _looked(self) -> Seen | None:
         try:
-            return await _aside(self._look)
-        except ErnieSearchError:  # as where the files cannot be read
+            return await _on_thread(self._look)
+        except ErnieSearchError:  # treated like files that cannot be read
             return None
 
     def _is_same_place(self, now: Seen) -> bool:
         return self._seen is not None and now.pointer == self._seen.pointer
 
-    async def _is_sound(self, engine: Engine, *, thorough: bool = False) -> bool:
-        """Whether the engine's index can be read; the log is told when that changes."""
-        before = engine.trouble
+    async def _is_sound(self, worker: Worker, *, thorough: bool = False) -> bool:
+        """Whether the worker's index can be read; a change of that is logged."""
+        before = worker.trouble
         if before is not None and thorough:
-            return False  # a request's turn: only ``watch`` tries again
+            return False  # called by a request, while only ``watch`` checks a lost index again
         try:
-            found = await engine.examine(thorough=thorough or before is not None)
-        except ErnieSearchError:  # closed meanwhile: nothing is known
+            found = await worker.examine(thorough=thorough or before is not None)
+        except ErnieSearchError:  # closed meanwhile, so nothing is known
             return before is None
-        if found is not None and engine.trouble is None:
+        if found is not None and worker.trouble is None:
             log("index lost", level="error", reason=found)
         elif found is None and before is not None:
             log("index back")
-        engine.trouble = found
+        worker.trouble = found
         return found is None
 
     async def close(self) -> None:
-        """Let the requests under way finish, then release everything."""
+        """Wait for the requests in flight, then close everything."""
         self.draining = True
         for task in list(self._background):
             await task
@@ -231,18 +235,18 @@ class Service:
             await self._retire(self._current)
             self._current = None
 
-    async def _retire(self, engine: Engine) -> None:
+    async def _retire(self, worker: Worker) -> None:
         async with self._idle:
-            await self._idle.wait_for(lambda: self._users[engine] == 0)
-        del self._users[engine]
+            await self._idle.wait_for(lambda: self._users[worker] == 0)
+        del self._users[worker]
         try:
-            await engine.close()
+            await worker.close()
         except Exception as error:
             log("close failed", level="error", reason=f"{type(error).__name__}: {error}")
 
 
-async def _aside(work: Callable[[], T]) -> T:
-    """What ``work`` gives, run on a thread of its own; whatever it raises is one of our errors."""
+async def _on_thread(work: Callable[[], T]) -> T:
+    """Call ``work`` on a thread of its own; any exception becomes one of our errors."""
     try:
         return await asyncio.to_thread(contained, work)
     except ErnieSearchError:

@@ -1,4 +1,4 @@
-"""What a service is started with: where it listens, who may ask, and how much."""
+"""Settings of the service: what it serves, where it listens, API keys, limits."""
 
 import hashlib
 import hmac
@@ -16,31 +16,31 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Limits(BaseModel):
-    """How much one request, and all of them together, may ask for.
+    """Upper limits, for one request and for all together.
 
     Attributes:
-        body_bytes: of a request; more is refused with 413.
-        question_characters: of a question; the model reads a few hundred words at most.
-        passage_characters: of a text that is encoded as a passage.
+        body_bytes: bytes of a request; more is refused with 413.
+        question_characters: characters of a question; the model reads at most a few hundred words.
+        passage_characters: characters of a text that is encoded as a passage.
         k: hits of one search.
         candidates: passages that one search re-ranks.
         crossed: passages that the cross-encoder reads for one search.
-        explained: hits of one search whose matching words are looked up.
-        texts: of one request to embeddings; OpenAI takes 2,048, and LangChain sends 1,000.
-        documents: of one request to rerank; Cohere takes 1,000.
-        batch: passages of one write, ids of one deletion.
-        queue: questions and short requests that wait for the model; when full, new ones are refused with
-            429. Requests of many texts stand in a line of their own, see ``Line``.
-        in_flight: requests under way; more are refused with 429.
-        connections: open at a time, or fewer where descriptors are short; for one more, that which has
-            waited longest for a request's header is closed.
-        together: texts that are encoded in one go.
-        seconds: that a request may take; then 503.
-        drain_seconds: that requests under way may take after SIGTERM.
-        filter_characters: of a filter.
-        merge_after: writes after which the store merges their small files; above 1,024 passages, where that
-            takes longer, after more: they grow with the square root of the passages.
-        optimize_after: writes after which it does so in any case.
+        explained: hits of one search with explanations.
+        texts: texts of one request to embeddings; OpenAI takes 2,048, and LangChain sends 1,000.
+        documents: documents of one request to rerank; Cohere takes 1,000.
+        batch: passages of one write, or ids of one deletion.
+        queue: questions and short requests in the queue for the model; more are refused with 429. Requests of
+            many texts have a queue of their own, see ``AdmissionQueue``.
+        in_flight: requests in flight; more are refused with 429.
+        connections: open connections, fewer if the process may not open enough files. For a new one beyond
+            that, the connection that has waited longest for a request is closed.
+        together: texts that are encoded in one batch.
+        seconds: time for a request; then it is answered with 503.
+        drain_seconds: time for the requests in flight after SIGTERM.
+        filter_characters: characters of a filter.
+        merge_after: writes after which the index merges its small files. Above 1,024 passages, where merging
+            takes longer, the number grows with the square root of the passages.
+        optimize_after: writes after which the index merges them in any case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,19 +67,19 @@ class Limits(BaseModel):
 
 
 class ServeSettings(BaseModel):
-    """How to serve.
+    """Settings of one service.
 
     Attributes:
-        index: a folder of ``ernie-search index``, an address of a store (``lance:///dir``,
-            ``qdrant+http://host/name``), or a small file whose first line is one of these (a pointer).
+        index: an index's folder or address (``lance:///dir``, ``qdrant+http://host/name``), or a pointer: a
+            small file whose first line is one of these.
         model: the model's directory, if it was moved.
         cross: the cross-encoder of mode ``cross``.
-        host, port: where to listen; port 0 takes a free one.
-        keys: API keys, one of which every request must carry; none only on a loopback address.
-        writable: take upserts and deletions.
-        hosts: names that a request may be sent to, beside the loopback ones; only matters without keys.
-        log_questions: write the questions' texts to the log.
-        watch_seconds: how often is looked whether a pointer or the index on disk changed.
+        host, port: the address to listen on; port 0 takes a free port.
+        keys: API keys, one of which every request must have; may be empty only on a loopback address.
+        writable: whether upserts and deletions are allowed.
+        hosts: host names, beside the loopback ones, under which requests are answered without keys.
+        log_questions: whether questions are written to the log.
+        watch_seconds: seconds between two checks whether the pointer or the index changed on disk.
         limits: see ``Limits``.
     """
 
@@ -109,10 +109,10 @@ class ServeSettings(BaseModel):
 
 
 def make_settings(**values: Any) -> ServeSettings:
-    """``ServeSettings``, with what is wrong said in one line.
+    """Make ``ServeSettings`` from plain values.
 
     Raises:
-        SettingsError: an unknown setting, an impossible value, or an address that others reach without keys.
+        SettingsError: an unknown setting, an invalid value, or an address beyond loopback without keys.
     """
     try:
         settings = ServeSettings(**values)
@@ -129,17 +129,17 @@ def make_settings(**values: Any) -> ServeSettings:
 
 
 VARIABLE = "ERNIE_SEARCH_API_KEYS"
-"""Keys in the environment, between commas or white space."""
+"""The environment variable with keys, separated by commas or white space."""
 
 SHORTEST = 16
-"""Characters. Shorter keys can be guessed: 16 of base64 are 96 bits."""
+"""Least characters of a key; 16 of base64 are 96 bits, and fewer might be guessed."""
 
 
 def read_keys(file: Path | None, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The keys of a file (one a line; # begins a comment) and of the environment.
+    """Read the keys of a file (one per line; # begins a comment) and of the environment.
 
     Raises:
-        SettingsError: the file is not readable, holds no key, or a key is too short or not plain ASCII.
+        SettingsError: the file cannot be read or has no key, or a key is too short or not printable ASCII.
     """
     found: list[str] = []
     if file is not None:
@@ -162,18 +162,18 @@ def read_keys(file: Path | None, environment: Mapping[str, str] | None = None) -
 
 
 class KeyRing:
-    """Keys as digests of one length, so that a comparison tells nothing of a key's length or beginning."""
+    """Digests of the keys, compared in constant time."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Remember the digests of ``keys``."""
+        """Keep the digests of ``keys``."""
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     def __bool__(self) -> bool:
-        """Whether a key is needed at all."""
+        """Whether any key was given."""
         return bool(self._digests)
 
     def holds(self, presented: bytes) -> bool:
-        """Whether one of the keys was presented; takes as long for any answer."""
+        """Whether ``presented`` is one of the keys; the time does not depend on the answer."""
         digest = hashlib.sha256(presented).digest()
         found = False
         for one in self._digests:

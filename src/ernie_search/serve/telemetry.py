@@ -1,4 +1,4 @@
-"""Figures for Prometheus, of one service each (several apps in one process do not share them)."""
+"""The log, as JSON lines, and the metrics of one app for Prometheus."""
 
 import json
 import logging
@@ -15,20 +15,20 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ER
 
 
 def log(event: str, *, level: str = "info", **values: Any) -> None:
-    """Write one event with its values."""
+    """Log one event with its values."""
     LOGGER.log(_LEVELS[level], event, extra={"values": values})
 
 
-class Seldom:
-    """An event that others can bring about as often as they like: one line in so many seconds."""
+class RateLimitedLog:
+    """A rate-limited log line, for an event that clients can cause as often as they like."""
 
     def __init__(self, event: str, *, level: str = "warning", seconds: float = 10.0) -> None:
-        """Nothing happened yet."""
+        """Log ``event`` at most once in ``seconds``."""
         self._event, self._level, self._seconds = event, level, seconds
         self._times, self._due = 0, float("-inf")
 
     def __call__(self, **values: Any) -> None:
-        """It happened; the next line says how often since the last."""
+        """Count the event; the next line has the number since the last line."""
         self._times += 1
         now = time.monotonic()
         if now >= self._due:
@@ -37,7 +37,7 @@ class Seldom:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record; control characters are escaped, so a request cannot forge a line."""
+    """Formats a record as a line of JSON with control characters escaped, so no request can forge a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See ``logging.Formatter``."""
@@ -54,7 +54,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure() -> None:
-    """Send the service's log, and what uvicorn and asyncio have to complain of, to stderr as JSON lines."""
+    """Send the service's log, and warnings of uvicorn and asyncio, to stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     levels = {
@@ -73,54 +73,34 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """Counters, gauges and histograms, each with a name and a help line."""
+    """Counters, gauges and histograms of one app; apps in one process share none."""
 
     def __init__(self) -> None:
-        """All at zero."""
+        """Begin with zeros."""
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "ernie_search_requests",
-            "Requests answered",
-            ["route", "method", "status"],
-            registry=self.registry,
-        )
+        own: dict[str, Any] = {"namespace": "ernie_search", "registry": self.registry}
+        timed = {"buckets": SECONDS, **own}
+        labels = ["route", "method", "status"]
+        self.requests = Counter("requests", "Requests answered", labels, **own)
         self.seconds = Histogram(
-            "ernie_search_request_seconds",
-            "Seconds from a request to its answer",
-            ["route"],
-            buckets=SECONDS,
-            registry=self.registry,
+            "request_seconds", "Seconds from a request to its response", labels[:1], **timed
         )
-        self.stages = Histogram(
-            "ernie_search_stage_seconds",
-            "Seconds a search spent in a stage",
-            ["stage"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self.batches = Histogram(
-            "ernie_search_batch_size",
-            "Texts or questions worked on together",
-            ["thread"],
-            buckets=SIZES,
-            registry=self.registry,
-        )
-        self.refused = Counter(
-            "ernie_search_refused", "Requests refused because too many wait", registry=self.registry
-        )
-        self.cancelled = Counter(
-            "ernie_search_cancelled", "Requests whose client went away", registry=self.registry
-        )
-        self.in_flight = Gauge("ernie_search_in_flight", "Requests under way", registry=self.registry)
+        parts = "Seconds of a search by part: encode, wait, rank, explain, total"
+        self.stages = Histogram("stage_seconds", parts, ["stage"], **timed)
+        batch = "Texts or questions in one batch"
+        self.batches = Histogram("batch_size", batch, ["thread"], buckets=SIZES, **own)
+        self.refused = Counter("refused", "Requests refused because a queue was full", **own)
+        self.cancelled = Counter("cancelled", "Requests whose client disconnected", **own)
+        self.in_flight = Gauge("in_flight", "Requests in flight", **own)
 
     def gauge(self, name: str, help_line: str, read: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
+        """Add a gauge whose value is read on each scrape."""
         Gauge(f"ernie_search_{name}", help_line, registry=self.registry).set_function(read)
 
     def observe_batch(self, thread: str, size: int) -> None:
-        """Count a batch."""
+        """Note the size of a batch."""
         self.batches.labels(thread).observe(size)
 
     def text(self) -> bytes:
-        """Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

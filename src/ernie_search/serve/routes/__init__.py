@@ -1,1 +1,1 @@
-"""The routes of the service, one file for each kind."""
+"""Routes of the service, one file for each group of endpoints."""

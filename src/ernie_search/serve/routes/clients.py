@@ -1,51 +1,50 @@
-"""Routes that existing clients know: OpenAI's embeddings and models, Cohere's and Jina's rerank."""
+"""Endpoints for existing clients: embeddings and models as OpenAI has them, rerank as Cohere and Jina do."""
 
 import base64
-import re
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.serve.context import as_json, as_json_list, check_length, context, while_wanted
-from ernie_search.serve.problems import HttpError
+from ernie_search.serve.problems import HttpError, refusals
 from ernie_search.serve.schemas import (
-    NOT_BLANK,
     EmbeddingsAnswer,
     EmbeddingsRequest,
     ModelCard,
     ModelsAnswer,
     RerankAnswer,
     RerankRequest,
-    refusals,
+    encodable,
+    not_blank,
 )
 from ernie_search.serve.settings import Limits
 
 router = APIRouter()
 
 NAME = "ernie-search"
-"""What clients may call the model; any other name is taken as well, as there is only one."""
+"""The model's name for clients; any other name is accepted as well, since there is only one model."""
 
 NAMES = (NAME, f"{NAME}:query")
 
 
 @router.get("/v1/models", response_model=ModelsAnswer, tags=["clients"], responses=refusals())
 async def models(request: Request) -> Response:
-    """The one model, in OpenAI's shape."""
+    """List the names of the one model, in OpenAI's format."""
     return as_json({"object": "list", "data": [_card(request, one) for one in NAMES]})
 
 
 @router.get("/v1/models/{name}", response_model=ModelCard, tags=["clients"], responses=refusals(404))
 async def model(request: Request, name: str) -> Response:
-    """One of the names that ``/v1/models`` lists."""
+    """Describe one of the names that ``/v1/models`` lists."""
     if name not in NAMES:
         raise HttpError(404, f"no model of this name; there are {' and '.join(NAMES)}")
     return as_json(_card(request, name))
 
 
 def _card(request: Request, name: str) -> dict[str, Any]:
-    engine = context(request).service.current
-    owner = engine.model_name if engine is not None else ""
+    worker = context(request).service.current
+    owner = worker.model_name if worker is not None else ""
     return {"id": name, "object": "model", "created": 0, "owned_by": owner}
 
 
@@ -53,16 +52,16 @@ def _card(request: Request, name: str) -> dict[str, Any]:
     "/v1/embeddings", response_model=EmbeddingsAnswer, responses=refusals(400, 422), tags=["clients"]
 )
 async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
-    """Dense vectors of texts, in OpenAI's shape; say ``input_type: query`` for questions."""
+    """Encode texts to dense vectors, in OpenAI's format; questions need ``input_type: query``."""
     here = context(request)
     texts = _texts(body, here.settings.limits)
 
     async def work() -> tuple[list[Any], int]:
-        async with here.service.lease() as engine:
-            if body.dimensions not in (None, engine.dim):
-                raise HttpError(400, f"dimensions: this model's vectors have {engine.dim}, and are not cut")
-            rows = await engine.encode(texts, "query" if body.is_question else "passage", tokens=False)
-            return [row.dense for row in rows], await engine.token_count(texts)
+        async with here.service.lease() as worker:
+            if body.dimensions not in (None, worker.dim):
+                raise HttpError(400, f"dimensions: this model's vectors have {worker.dim}, and are not cut")
+            rows = await worker.encode(texts, "query" if body.is_question else "passage", tokens=False)
+            return [row.dense for row in rows], await worker.token_count(texts)
 
     vectors, tokens = await while_wanted(request, work())
 
@@ -87,9 +86,9 @@ async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
 @router.post("/v1/rerank", response_model=RerankAnswer, responses=refusals(400, 422, 501), tags=["clients"])
 @router.post("/v2/rerank", response_model=RerankAnswer, include_in_schema=False)
 async def rerank(request: Request, body: RerankRequest) -> Response:
-    """Documents by late interaction with a question, in the shape that Cohere and Jina share.
+    """Rank documents by late interaction with a question, in the format that Cohere and Jina share.
 
-    A model named ``cross`` is the cross-encoder, where one is served.
+    The model name ``cross`` asks for the cross-encoder, if one is served.
     """
     here = context(request)
     limits = here.settings.limits
@@ -99,12 +98,12 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     check_length(texts, limits.passage_characters, "documents")
 
     async def work() -> tuple[list[float], int]:
-        async with here.service.lease() as engine:
+        async with here.service.lease() as worker:
             cross = body.model.rpartition(":")[2] == "cross"
-            if cross and engine.searcher.cross is None:
+            if cross and worker.searcher.cross is None:
                 raise HttpError(501, "no cross-encoder is served; leave the model's name to its default")
-            scores = await engine.rerank(body.query, texts, cross=cross)
-            return scores, await engine.token_count([body.query, *texts])
+            scores = await worker.rerank(body.query, texts, cross=cross)
+            return scores, await worker.token_count([body.query, *texts])
 
     scores, tokens = await while_wanted(request, work())
     order = sorted(range(len(texts)), key=lambda place: (-scores[place], place))[: body.top_n]
@@ -144,12 +143,10 @@ def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
             )
         if not isinstance(text, str):
             raise HttpError(400, f"input.{place}: must be a string")
-        if not re.search(NOT_BLANK, text):
-            raise HttpError(400, f"input.{place}: is empty")
         try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            raise HttpError(400, f"input.{place}: holds half a surrogate pair, which is no text") from None
+            not_blank(encodable(text))
+        except ValueError as error:
+            raise HttpError(400, f"input.{place}: {error}") from None
     check_length(
         texts, limits.question_characters if body.is_question else limits.passage_characters, "input"
     )

@@ -1,4 +1,4 @@
-"""For those who run the service: health, readiness, figures, reload; and what is served."""
+"""Endpoints for operation: health, readiness, metrics, information, reload."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
@@ -6,9 +6,9 @@ from starlette.responses import PlainTextResponse, Response
 from ernie_search import __version__
 from ernie_search.errors import ErnieSearchError
 from ernie_search.serve.context import as_json, context
-from ernie_search.serve.problems import HttpError
+from ernie_search.serve.problems import HttpError, refusals
 from ernie_search.serve.routes.search import default_mode
-from ernie_search.serve.schemas import Info, Reloaded, refusals
+from ernie_search.serve.schemas import Info, Reloaded
 from ernie_search.serve.telemetry import log
 
 router = APIRouter(tags=["operation"])
@@ -16,40 +16,40 @@ router = APIRouter(tags=["operation"])
 
 @router.get("/healthz", response_class=PlainTextResponse)
 async def health() -> str:
-    """The process answers."""
+    """Answer 200 as long as the process runs."""
     return "ok\n"
 
 
 @router.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "Not ready"}})
 async def readiness(request: Request) -> Response:
-    """Questions are answered: index and model are open, and the service is not about to end."""
+    """Answer 200 if the service is ready: index and model are open, and it is not shutting down."""
     ready = context(request).service.ready
     return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=refusals())
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format."""
+    """Metrics in Prometheus' text format."""
     return Response(context(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/v1/info", response_model=Info, responses=refusals())
 async def info(request: Request) -> Response:
-    """What is served, and what may be asked of it."""
+    """Describe the index: model, passages, modes, fields for filters, limits."""
     here = context(request)
-    async with here.service.lease() as engine:
+    async with here.service.lease() as worker:
         return as_json(
             {
                 "name": "ernie-search",
                 "version": __version__,
                 "index_version": here.service.version,
-                "model": engine.model_name,
-                "passages": len(engine.index),
-                "dimensions": engine.dim,
-                "modes": engine.modes,
-                "default_mode": default_mode(engine),
-                "filters": engine.can_filter,
-                "fields": engine.fields,
+                "model": worker.model_name,
+                "passages": len(worker.index),
+                "dimensions": worker.dim,
+                "modes": worker.modes,
+                "default_mode": default_mode(worker),
+                "filters": worker.can_filter,
+                "fields": worker.fields,
                 "writable": here.settings.writable,
                 "limits": here.settings.limits.model_dump(),
             }
@@ -58,7 +58,7 @@ async def info(request: Request) -> Response:
 
 @router.post("/v1/reload", response_model=Reloaded, responses=refusals())
 async def reload(request: Request) -> Response:
-    """Open index and model anew; requests under way finish with what they began with, none is dropped."""
+    """Open index and model again; requests in flight finish with the old ones, and none is dropped."""
     try:
         version = await context(request).service.reload()
     except ErnieSearchError as error:

@@ -1,4 +1,4 @@
-"""The page: a handful of files from the package, read once; no other file can be asked for."""
+"""The search page: its files are read from the package once, and no other file is served."""
 
 import hashlib
 from importlib.resources import files
@@ -16,7 +16,7 @@ TYPES = {
 
 
 def page_router() -> APIRouter:
-    """A route for each file of the page."""
+    """A router with a route for each file of the page."""
     router = APIRouter()
     for name, kind in TYPES.items():
         content = (files("ernie_search.serve") / "page" / name).read_bytes()

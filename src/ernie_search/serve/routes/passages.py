@@ -1,4 +1,4 @@
-"""``/v1/passages``: add, replace and remove, where the service was started with ``--writable``."""
+"""``/v1/passages``: add, replace and remove passages, if the service was started with ``--writable``."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.serve.context import as_json, check_length, context, filter_of, while_wanted
-from ernie_search.serve.problems import HttpError
-from ernie_search.serve.schemas import Changed, DeleteRequest, UpsertRequest, as_whole, refusals
+from ernie_search.serve.problems import HttpError, refusals
+from ernie_search.serve.schemas import Changed, DeleteRequest, UpsertRequest, as_whole
 from ernie_search.types import Passage
 
 LATE = "took too long; it may have been written all the same: send it again, which does no harm, or look"
-"""A write that has begun is finished, whoever waits for it."""
+"""A write that has begun is finished even if the client is told that it took too long."""
 
 router = APIRouter(prefix="/v1/passages", tags=["passages"])
 
@@ -24,11 +24,11 @@ def _refuse_unless_writable(request: Request) -> None:
 
 @router.post("", response_model=Changed, responses=refusals(400, 422, 507))
 async def upsert(request: Request, body: UpsertRequest) -> Response:
-    """Encode passages and add them, or put them in the place of those with the same ids.
+    """Add passages, or replace those with the same ids; all of them are written or none.
 
-    When this answers with 200, they are durable and found. All or none of them are written. A client that
-    goes away early, or is told that it took too long (503), does not know which: the same request again does
-    no harm, as passages replace those with their ids.
+    After a response of 200 they are durable and found by searches. After a disconnect, or a 503 because of
+    the time limit, they may have been written. The same request can be sent again without harm, since
+    passages replace those with their ids.
     """
     _refuse_unless_writable(request)
     here = context(request)
@@ -43,12 +43,12 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
     check_length([one.text for one in body.passages], limits.passage_characters, "passages")
 
     async def work() -> int:
-        async with here.service.lease() as engine:
-            whole = {name for name, kind in engine.fields.items() if kind == "int"}
+        async with here.service.lease() as worker:
+            whole = {name for name, kind in worker.fields.items() if kind == "int"}
             passages = [
                 Passage(one.id, one.text, one.title, _with_ints(one.fields, whole)) for one in body.passages
             ]
-            return await engine.upsert(passages)
+            return await worker.upsert(passages)
 
     return as_json({"passages": await while_wanted(request, work(), LATE)})
 
@@ -57,7 +57,7 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
 async def delete(request: Request, body: DeleteRequest) -> Response:
     """Remove passages by id (unknown ids are no error) or by filter.
 
-    If it took too long (503), they may be gone all the same; the same request again does no harm.
+    After a 503 because of the time limit they may have been removed; the request can be sent again.
     """
     _refuse_unless_writable(request)
     here = context(request)
@@ -67,15 +67,15 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
         )
 
     async def work() -> int:
-        async with here.service.lease() as engine:
-            where = filter_of(body.filter, engine, here.settings.limits.filter_characters)
+        async with here.service.lease() as worker:
+            where = filter_of(body.filter, worker, here.settings.limits.filter_characters)
             if body.ids is None and where is None:
                 raise HttpError(400, "filter: is empty, which would remove everything")
-            return await engine.delete(body.ids, where)
+            return await worker.delete(body.ids, where)
 
     return as_json({"passages": await while_wanted(request, work(), LATE)})
 
 
 def _with_ints(fields: Mapping[str, Any], whole: Collection[str]) -> dict[str, Any]:
-    """The fields, those that must be whole numbers as such: to JSON 5.0 is an integer as well."""
+    """The fields, with values such as 5.0 as integers where the index has integers."""
     return {name: as_whole(value) if name in whole else value for name, value in fields.items()}

@@ -1,4 +1,4 @@
-"""``POST /v1/search``: the index itself, by question or by vector."""
+"""``POST /v1/search``: search the index by a question or a vector."""
 
 import time
 from typing import Any
@@ -7,24 +7,25 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ernie_search.search import best_mode
+from ernie_search.serve.batches import Answer, Plan
 from ernie_search.serve.context import as_json, check_length, context, filter_of, note, while_wanted
-from ernie_search.serve.problems import HttpError
-from ernie_search.serve.schemas import SearchAnswer, SearchRequest, refusals
+from ernie_search.serve.problems import HttpError, refusals
+from ernie_search.serve.schemas import SearchAnswer, SearchRequest
 from ernie_search.serve.settings import Limits
-from ernie_search.serve.worker import Answer, Engine, Plan
+from ernie_search.serve.worker import Worker
 from ernie_search.types import Hit
 
 router = APIRouter()
 
 
-def default_mode(engine: Engine) -> str:
-    """Late interaction where the index can, else single vectors."""
-    return best_mode(engine.index)
+def default_mode(worker: Worker) -> str:
+    """The mode of a search that names none: late interaction if the index has token matrices, else dense."""
+    return best_mode(worker.index)
 
 
 @router.post("/v1/search", response_model=SearchAnswer, responses=refusals(400, 422, 501), tags=["search"])
 async def search(request: Request, body: SearchRequest) -> Response:
-    """The best passages for a question (or for a vector of the index's model), best first."""
+    """Find the best passages for a question, or for a vector of the index's model."""
     here = context(request)
     limits = here.settings.limits
     _check(body, limits)
@@ -33,21 +34,21 @@ async def search(request: Request, body: SearchRequest) -> Response:
         note(request, question=body.query)
 
     async def work() -> tuple[str, Answer, int]:
-        async with here.service.lease() as engine:
+        async with here.service.lease() as worker:
             version = here.service.version
-            mode = body.mode or ("dense" if body.vector is not None else default_mode(engine))
-            if mode not in engine.modes:
-                known = ", ".join(engine.modes)
+            mode = body.mode or ("dense" if body.vector is not None else default_mode(worker))
+            if mode not in worker.modes:
+                known = ", ".join(worker.modes)
                 raise HttpError(
                     400, f"mode {mode[:32]!r} is not possible with this index; its modes are: {known}"
                 )
-            where = filter_of(body.filter, engine, limits.filter_characters)
-            plan = Plan(mode, min(body.k, max(len(engine.index), 1)), body.candidates, where)
+            where = filter_of(body.filter, worker, limits.filter_characters)
+            plan = Plan(mode, min(body.k, max(len(worker.index), 1)), body.candidates, where, body.explain)
             if body.vector is not None:
-                if len(body.vector) != engine.dim:
-                    raise HttpError(400, f"vector: {len(body.vector)} dimensions, the index has {engine.dim}")
-                return mode, await engine.search_vector(body.vector, plan), version
-            found = await engine.search(body.query or "", plan, explain=body.explain)
+                if len(body.vector) != worker.dim:
+                    raise HttpError(400, f"vector: {len(body.vector)} dimensions, the index has {worker.dim}")
+                return mode, await worker.search_vector(body.vector, plan), version
+            found = await worker.search(body.query or "", plan)
             return mode, found, version
 
     mode, answer, version = await while_wanted(request, work())

@@ -1,4 +1,4 @@
-"""Connections that get nowhere are closed, there are only so many, and the log stays short."""
+"""Idle and stalled connections are closed, their number is bounded, and the log stays short."""
 
 import errno
 import http.client
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from ernie_search.serve import connections, server
+from ernie_search.serve import server
 from ernie_search.serve.settings import make_settings
 from tiny_service import listening, stub
 
@@ -53,7 +53,7 @@ def until_closed(sock: socket.socket, drip: bytes = b"") -> float:
 @pytest.mark.parametrize("begin", [b"", HELD, ASK + HELD])
 @pytest.mark.parametrize("drip", [b"", b"x"])
 def test_a_header_that_does_not_end_is_not_waited_for(live, monkeypatch, begin, drip):
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
     with live() as address, connected(address) as sock:
         sock.sendall(begin)
@@ -63,7 +63,7 @@ def test_a_header_that_does_not_end_is_not_waited_for(live, monkeypatch, begin, 
 
 
 def test_a_body_of_a_refused_request_that_does_not_end_is_not_waited_for(live, monkeypatch):
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
     with live(keys=("k" * 16,)) as address, connected(address) as sock:
         sock.sendall(ASK.replace(b"16", b"99999"))
         assert answer(sock) == 401
@@ -79,7 +79,7 @@ def test_an_idle_connection_is_closed(live, monkeypatch):
 
 
 def test_a_request_under_way_takes_its_time(live, monkeypatch):
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.1)
     with live(stub(delay=0.4)) as address, connected(address) as sock:
         for part in (ASK[:30], ASK[30:]):
             sock.sendall(part)
@@ -110,7 +110,7 @@ def test_so_many_connections_and_a_real_request_is_still_answered(live, caplog):
 
 
 def test_an_answer_that_nobody_reads_is_not_kept(monkeypatch):
-    monkeypatch.setattr(connections, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(server, "STALL_SECONDS", 0.2)
     ended = []
 
     async def large(scope, receive, send):
@@ -175,4 +175,10 @@ def test_no_descriptors_are_one_line(monkeypatch, caplog):
 def test_connections_leave_descriptors_to_the_rest(monkeypatch, soft, wanted, found):
     resource = SimpleNamespace(RLIMIT_NOFILE=7, RLIM_INFINITY=-1, getrlimit=lambda _: (soft, 99999))
     monkeypatch.setitem(__import__("sys").modules, "resource", resource)
-    assert connections.allowed(wanted) == found
+    assert server.allowed(wanted) == found
+
+
+def test_answers_are_sent_at_once() -> None:
+    settings = SimpleNamespace(host="127.0.0.1", port=0)
+    with server._listen(settings) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # by which asyncio knows that it may set TCP_NODELAY
