@@ -43,7 +43,7 @@ def take_page(browser: Any, address: str, scheme: str, picture: Path) -> None:
     """A search in three modes, with the pointer on a shaded word."""
     context = browser.new_context(viewport={"width": WIDTH, "height": PAGE_HEIGHT}, color_scheme=scheme)
     page = context.new_page()
-    for _ in range(2):  # the first answer is slower, which its times would show
+    for _ in range(3):  # the first answers are slower, which the times would show
         page.goto(f"{address}/{SEARCH}")
         page.locator(ANSWERED).first.wait_for()
     page.locator("mark").first.hover()

@@ -135,7 +135,7 @@ def test_ablate_writes_its_table_and_prints_it(run_cli, data, recipe, output):
     ("options", "words"),
     [
         (["--seeds", "a"], "--seeds a: must be distinct whole numbers separated by commas"),
-        (["--seeds", "1,1"], "--seeds 1,1: not different"),
+        (["--seeds", "1,1"], "--seeds 1,1: must be distinct"),
         (["--rows", "allone"], "unknown row 'allone'; did you mean 'alone'?"),
         (["--rows", "kl"], "row 'kl' needs a teacher's scores"),
         (["--split", "tset"], "no split 'tset'"),

@@ -376,11 +376,11 @@ def test_errors_are_said(page, address):
     page.route(
         "**/v1/search",
         lambda route: route.fulfill(
-            status=429, json={"error": {"message": "too many requests wait; try again in a second"}}
+            status=429, json={"error": {"message": "the queue is full; try again in a second"}}
         ),
     )
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("status")).to_have_text("too many requests wait; try again in a second")
+    expect(page.get_by_role("status")).to_have_text("the queue is full; try again in a second")
     expect(page.locator(".failed")).to_have_count(3)
     page.unroute("**/v1/search")
     page.route("**/v1/search", lambda route: route.abort())

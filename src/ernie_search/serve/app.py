@@ -236,7 +236,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    words = {404: "there is nothing at this address", 405: "not with this method"}
+    words = {404: "there is no such path", 405: "this method is not allowed"}
     if status in (408, 413):  # the guard's
         words[status] = str(getattr(error, "detail", ""))
     unread = "the body could not be read as JSON: not UTF-8, nested too deep, or a number of too many digits"

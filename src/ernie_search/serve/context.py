@@ -124,7 +124,7 @@ def filter_of(given: Any, worker: Worker, longest: int) -> Filter | None:
     if given is None:
         return None
     if not worker.can_filter:
-        raise HttpError(501, "this index cannot filter; serve a store (lance, qdrant) that has fields")
+        raise HttpError(501, "this index has no fields to filter by")
     if isinstance(given, dict):
         if not given:
             return None
@@ -140,7 +140,7 @@ def filter_of(given: Any, worker: Worker, longest: int) -> Filter | None:
                 parts.append(Eq(name, value))
         return parts[0] if len(parts) == 1 else And(tuple(parts))
     if len(given) > longest:
-        raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are taken")
+        raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are allowed")
     return parse_filter(given) if given.strip() else None
 
 
@@ -158,4 +158,4 @@ def check_length(texts: list[str], longest: int, what: str) -> None:
     for place, text in enumerate(texts):
         if len(text) > longest:
             where = f"{what}.{place}" if len(texts) > 1 else what
-            raise HttpError(400, f"{where}: {len(text)} characters, at most {longest} are taken")
+            raise HttpError(400, f"{where}: {len(text)} characters, at most {longest} are allowed")

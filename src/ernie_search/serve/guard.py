@@ -85,7 +85,7 @@ class Guard:
             problem = as_problem(error)
             if problem is None:
                 LOGGER.exception("failure", extra={"values": {"request_id": request_id}})
-                problem = HttpError(500, f"something went wrong here; the log has it under {request_id}")
+                problem = HttpError(500, f"unexpected error; it is in the log under {request_id}")
             if not answer.begun:
                 await answer.problem(problem)
         finally:
@@ -95,16 +95,16 @@ class Guard:
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
-            raise HttpError(403, "requests from other sites' pages are not answered")
+            raise HttpError(403, "requests from pages of other sites are refused")
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if origin and origin.partition("://")[2] != host:
-            raise HttpError(403, "requests from other sites' pages are not answered")
+            raise HttpError(403, "requests from pages of other sites are refused")
         if not self.keys:
             # Without keys only loopback names are answered. Otherwise a hostile page could have its own name
             # resolved to the loopback address, and read the answers as its own (DNS rebinding).
             if not _is_local(host) and _name(host) not in self.hosts:
-                raise HttpError(403, "not answered under this host name; allow it with --allow-host")
+                raise HttpError(403, "this host name is not allowed; add it with --allow-host")
             return
         if scope["path"] in OPEN:
             return

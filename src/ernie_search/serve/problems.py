@@ -46,7 +46,7 @@ WORDS = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "missing": "is missing",
-    "extra_forbidden": "is not known here",
+    "extra_forbidden": "is not a known name",
 }
 """JSON's terms by pydantic's kind of error, since pydantic's messages name Python's types and functions."""
 
@@ -80,7 +80,7 @@ def as_problem(error: BaseException) -> HttpError | None:
     if isinstance(error, UnreadyError | ClosedError):
         return HttpError(503, "the service is not ready; try again later", dict(RETRY))
     if isinstance(error, TimeoutError):
-        return HttpError(503, "took too long; ask for less, or try again", dict(RETRY))
+        return HttpError(503, "took too long; request less, or try again", dict(RETRY))
     if isinstance(error, StorageError):
         return HttpError(
             507, "the index's disk is full or cannot be written, so this is not durable; try later"
@@ -172,7 +172,7 @@ def _what(errors: Sequence[Mapping[str, Any]]) -> str:
         if kind in ("missing", "extra_forbidden"):
             return WORDS[kind]
         if kind == "too_long":
-            return "is too long: {actual_length}, at most {max_length} are taken".format_map(error["ctx"])
+            return "is too long: {actual_length}, at most {max_length} are allowed".format_map(error["ctx"])
         if kind not in WORDS:
             return bounded(message.removeprefix("Value error, ").removeprefix("Input "))
     kinds = [str(error["type"]) for error in errors]

@@ -106,7 +106,7 @@ class Batcher(Generic[Item, Result]):
             raise ClosedError(f"{self.name}: closed")
         size = self._size(item)
         if size and not admitted and self._waiting and self._waiting_size + size > self._queue:
-            raise BusyError("too many requests wait; try again in a second")
+            raise BusyError("the queue is full; try again in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._waiting_size += size
@@ -141,7 +141,7 @@ class Batcher(Generic[Item, Result]):
                 except Exception as error:
                     results = [error] * len(batch)
                 for (_, future), result in zip(batch, results, strict=True):
-                    if future.done():  # cancelled while its batch was under way
+                    if future.done():  # cancelled during its batch
                         continue
                     if isinstance(result, Exception):
                         future.set_exception(result)
@@ -176,7 +176,7 @@ NEWEST = 0.3
 SHARE = 0.8
 """Share of a request's time limit for waiting and processing; the rest is for writing the answer."""
 
-FULL = "too many texts wait; try again later, or send fewer at a time"
+FULL = "the queue is full; try again later, or send fewer texts at a time"
 
 
 class AdmissionQueue:

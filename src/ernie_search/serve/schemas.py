@@ -33,7 +33,7 @@ def encodable(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError("holds half a surrogate pair, which is no text") from None
+        raise ValueError("has half a surrogate pair, which is not valid text") from None
     return text
 
 
@@ -52,7 +52,7 @@ def as_whole(number: Any) -> Any:
 def _few_keys(value: Any) -> Any:
     """The value, unless it is an object of too many keys."""
     if isinstance(value, dict) and len(value) > MOST_KEYS:
-        raise ValueError(f"has {len(value)} keys, at most {MOST_KEYS} are taken")
+        raise ValueError(f"has {len(value)} keys, at most {MOST_KEYS} are allowed")
     return value
 
 
@@ -68,7 +68,7 @@ def _one_word(identifier: str) -> str:
 
 def _finite(vector: list[float]) -> list[float]:
     if not all(map(math.isfinite, vector)):
-        raise ValueError("holds NaN or infinity")
+        raise ValueError("has NaN or infinity")
     return vector
 
 
@@ -156,9 +156,9 @@ class SearchRequest(_Request):
     @model_validator(mode="after")
     def _one_of(self) -> "SearchRequest":
         if (self.query is None) == (self.vector is None):
-            raise ValueError("give query or vector, one of them")
+            raise ValueError("give either query or vector")
         if self.vector is not None and (self.mode not in (None, "dense") or self.explain):
-            raise ValueError("a vector is searched in mode dense, without explain")
+            raise ValueError("a vector can only be searched in mode dense, without explain")
         return self
 
 
@@ -303,7 +303,7 @@ class DeleteRequest(_Request):
     @model_validator(mode="after")
     def _one_of(self) -> "DeleteRequest":
         if (self.ids is None) == (self.filter is None):
-            raise ValueError("give ids or filter, one of them")
+            raise ValueError("give either ids or filter")
         return self
 
 

@@ -150,7 +150,7 @@ def read_keys(file: Path | None, environment: Mapping[str, str] | None = None) -
             raise SettingsError(f"--api-key-file {file}: {reason}") from None
         found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if not found:
-            raise SettingsError(f"--api-key-file {file}: no key in it; write one a line")
+            raise SettingsError(f"--api-key-file {file}: has no key; write one per line")
     found += (os.environ if environment is None else environment).get(VARIABLE, "").replace(",", " ").split()
     for place, key in enumerate(found, start=1):
         if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:

@@ -70,7 +70,9 @@ class Worker:
             SettingsError: ``writable``, but the index cannot be changed.
         """
         if writable and not can_write(searcher.index):
-            raise SettingsError("--writable: this index cannot be changed; serve a store (lance, qdrant)")
+            raise SettingsError(
+                "--writable: this index is read-only; serve one on disk or on a Qdrant server"
+            )
         self.searcher, self.index, self.model = searcher, searcher.index, searcher.model
         self.writable, self._limits = writable, limits
         self._lock: threading.Lock = before._lock if before is not None else threading.Lock()
@@ -250,7 +252,7 @@ class Worker:
             if not asked:
                 asked.extend(await self._rows([question], "query", tokens=True, admitted=True))
             if asked[0].tokens is None:
-                raise SettingsError("this model gives no token vectors, so it cannot re-rank")
+                raise SettingsError("this model has no token vectors, so it cannot re-rank")
             scores = maxsim(asked[0].tokens, [row.tokens for row in rows if row.tokens is not None])
             return [float(score) for score in mean_cosines(scores)]
 

@@ -1,4 +1,4 @@
-// The page: asks the API for one question in several modes at a time, and shows the answers side by side.
+// The page: sends a question to the API in several modes, and shows the hits side by side.
 import { marked } from "/marks.js";
 
 const $ = (id) => document.getElementById(id);
@@ -15,7 +15,7 @@ const SHOWN_FIRST = ["dense", "late", "hybrid"];
 const SIGNS = { str: ["=", "!="], bool: ["=", "!="], int: ["=", "!=", ">=", "<="], float: [">=", "<=", "=", "!="] };
 let info = null, running = null, picked = null;
 
-// Asking
+// Requests
 
 async function call(path, body, signal) {
   const headers = {};
@@ -36,7 +36,7 @@ async function call(path, body, signal) {
   throw Object.assign(new Error(said), { status: response.status });
 }
 
-/** Ask for the key and nothing else: without one nothing else works. */
+/** Show only the form for the key, since nothing works without it. */
 function lock(on) {
   document.body.classList.toggle("locked", on);
   $("keyForm").hidden = !on;
@@ -103,14 +103,14 @@ async function ask() {
   $("results").removeAttribute("aria-busy");
   const good = answers.filter((one) => one.hits);
   if (!good.length) say(answers[0].message, true);
-  // What is wrong with the question or its filters is wrong in every mode, and said once.
+  // An invalid question or filter is refused in every mode; the message is shown once.
   const refused = [400, 401, 422].includes(answers[0].status) && answers.every((one) => one.message === answers[0].message);
   if (refused) return $("results").replaceChildren();
   answers.forEach((one, place) => one.hits || columns[place].fail(one.message));
   if (!good.length) return;
   const found = Math.max(...good.map((one) => one.hits.length));
   if (!found) {
-    $("results").replaceChildren(empty("Nothing found", filter ? "No passage meets the filter." : "The index holds no passage for this."));
+    $("results").replaceChildren(empty("Nothing found", filter ? "No passage meets the filter." : "The index has no passage for this question."));
     return say("No hits.");
   }
   say(`${found} ${found === 1 ? "hit" : "hits"} in ${good.length === 1 ? "one mode" : `${good.length} modes`}.`);
@@ -132,11 +132,11 @@ function empty(head, text) {
 
 function welcome() {
   $("results").replaceChildren(
-    empty("Ask a question", "Each mode answers in a column of its own, so that you see what late interaction changes. Words are shaded by how strongly they match; point at one to see which of the question's tokens it answers."),
+    empty("Ask a question", "Each mode has a column of its own, so that you can see what late interaction changes. Words are shaded by how strongly they match; point at one to see which tokens of the question it matches."),
   );
 }
 
-// Showing
+// Results
 
 function column(mode) {
   const node = el("section", "column"), head = el("header"), list = el("ol"), times = el("span", "times");
@@ -171,7 +171,7 @@ function card(hit) {
   if (hit.title) title.append(titlePart);
   else title.textContent = hit.id;
   text.append(textPart);
-  // Whose letters run the other way does not turn what stands around it.
+  // Right-to-left text does not change the direction of its surroundings.
   title.dir = text.dir = "auto";
   head.append(el("span", "rank", hit.rank), title, el("span", "move"));
   const scores = [["score", hit.score], ...Object.entries(hit.stages)].map(([name, value]) => [name, value.toFixed(4)]);
@@ -197,7 +197,7 @@ function card(hit) {
   return item;
 }
 
-/** Names and values under a heading of their own: a passage may have a field that is called "score". */
+/** Names and values with a heading of their own, since a passage may have a field named "score". */
 function facts(heading, className, pairs) {
   const group = el("div", `facts ${className}`), list = el("dl");
   group.append(el("span", "", heading), list);
@@ -210,7 +210,7 @@ function facts(heading, className, pairs) {
   return group;
 }
 
-/** Six digits of a number with a point, and all that stand before it. */
+/** A number with six digits, and all digits before the decimal point. */
 function digits(number) {
   if (typeof number !== "number" || Number.isInteger(number)) return number;
   const before = Math.abs(number) < 1 ? 0 : Math.floor(Math.log10(Math.abs(number))) + 1;
@@ -221,7 +221,7 @@ const plain = (value) =>
   typeof value === "object" ? JSON.stringify(value, (_, one) => digits(one)) : String(digits(value));
 const cutShort = (text) => (text.length > 80 ? `${Array.from(text).slice(0, 79).join("")}…` : text);
 
-/** How far each passage moved against the first column. */
+/** Show how each passage moved compared to the first column. */
 function compare(columns, chosen, answers) {
   const first = answers[0];
   if (!first.hits || answers.length < 2) return;
@@ -271,7 +271,7 @@ function pick(button) {
   near(picked);
 }
 
-/** Outline what belongs to these tokens of the question. */
+/** Outline the words that these tokens of the question picked. */
 function near(tokens) {
   const has = (one) => tokens?.some((token) => one.dataset.tokens.split(" ").includes(token)) ?? false;
   document.querySelectorAll("mark").forEach((one) => one.classList.toggle("near", has(one)));
@@ -340,7 +340,7 @@ function filterText() {
     .join(" and ");
 }
 
-// The address holds everything, so that it can be shared
+// The address has the whole state, so that it can be shared
 
 function toAddress() {
   const values = new URLSearchParams({ q: $("question").value.trim(), k: $("k").value, mode: modes().join(",") });
@@ -348,7 +348,7 @@ function toAddress() {
   return `${location.pathname}?${values}`;
 }
 
-/** Take up what the address says; without a question in it, keep what was typed meanwhile. */
+/** Restore the state from the address; if it has no question, keep what was typed meanwhile. */
 function fromAddress(typed = "") {
   const values = new URLSearchParams(location.search);
   $("question").value = values.get("q") ?? typed;
@@ -376,7 +376,7 @@ function submit() {
   ask();
 }
 
-// Keyboard: every result can be reached without a pointer
+// Keyboard: every hit can be reached without a pointer
 
 function step(rows, columns) {
   const lists = [...document.querySelectorAll(".column ol")].filter((one) => one.querySelector(".hit"));
@@ -416,7 +416,7 @@ $("share").addEventListener("click", async () => {
     await navigator.clipboard.writeText(location.href);
     say("Link copied.");
   } catch {
-    say("Copying is not allowed here; the address bar holds the link.");
+    say("Copying is not allowed here; copy the address instead.");
   }
 });
 addEventListener("popstate", () => info && fromAddress());

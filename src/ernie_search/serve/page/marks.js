@@ -1,6 +1,6 @@
-// A passage's text with its matching words marked, made of text nodes alone: nothing in it is ever read as HTML.
+// A passage's text with its matching words marked, made of text nodes only, so that no HTML in it is parsed.
 
-/** Characters as Python counts them: code points, not UTF-16 units. */
+/** The characters of a text by code points, as Python counts them, not UTF-16 units. */
 const points = (text) => Array.from(text);
 
 /** The strength of a match within its passage, from 0.3 for the weakest to 1. */
@@ -10,9 +10,9 @@ function shade(match, matches) {
   return high > low ? 0.3 + (0.7 * (match.strength - low)) / (high - low) : 1;
 }
 
-/** What a match says when it is pointed at: a line for each of the question's tokens. */
+/** The tooltip of a match: a line per token of the question. */
 export function tipOf(match) {
-  if (!match.tokens.length) return "stands in the question, too";
+  if (!match.tokens.length) return "is in the question";
   return match.tokens
     .slice()
     .sort((a, b) => b.strength - a.strength)
@@ -20,7 +20,7 @@ export function tipOf(match) {
     .join("\n");
 }
 
-/** Two fragments, title and text, with <mark> around matches; places count title, a space, and text. */
+/** Fragments of title and text with <mark> around matches, whose places count title, space and text. */
 export function marked(title, text, matches) {
   const shift = title ? points(title).length + 1 : 0;
   return [fragment(points(title), 0, matches), fragment(points(text), shift, matches)];

@@ -59,7 +59,9 @@ async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
     async def work() -> tuple[list[Any], int]:
         async with here.service.lease() as worker:
             if body.dimensions not in (None, worker.dim):
-                raise HttpError(400, f"dimensions: this model's vectors have {worker.dim}, and are not cut")
+                raise HttpError(
+                    400, f"dimensions: this model's vectors have {worker.dim}, and cannot be truncated"
+                )
             rows = await worker.encode(texts, "query" if body.is_question else "passage", tokens=False)
             return [row.dense for row in rows], await worker.token_count(texts)
 
@@ -101,7 +103,7 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
         async with here.service.lease() as worker:
             cross = body.model.rpartition(":")[2] == "cross"
             if cross and worker.searcher.cross is None:
-                raise HttpError(501, "no cross-encoder is served; leave the model's name to its default")
+                raise HttpError(501, "no cross-encoder is served; omit the model, or name another one")
             scores = await worker.rerank(body.query, texts, cross=cross)
             return scores, await worker.token_count([body.query, *texts])
 
@@ -138,7 +140,7 @@ def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
         if isinstance(text, int | list) and not isinstance(text, bool):
             raise HttpError(
                 400,
-                f"input.{place}: token ids are not taken, send texts "
+                f"input.{place}: token ids are not supported, send texts "
                 "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
             )
         if not isinstance(text, str):

@@ -63,5 +63,5 @@ async def reload(request: Request) -> Response:
         version = await context(request).service.reload()
     except ErnieSearchError as error:
         log("reload failed", level="error", reason=str(error))
-        raise HttpError(503, "the index could not be opened anew; the log says why") from None
+        raise HttpError(503, "the index could not be opened; the reason is in the log") from None
     return as_json({"index_version": version})

@@ -38,7 +38,7 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
     seen: set[str] = set()
     for place, one in enumerate(body.passages):
         if one.id in seen:
-            raise HttpError(400, f"passages.{place}.id: repeats one before it")
+            raise HttpError(400, f"passages.{place}.id: is the id of an earlier passage")
         seen.add(one.id)
     check_length([one.text for one in body.passages], limits.passage_characters, "passages")
 
@@ -70,7 +70,7 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
         async with here.service.lease() as worker:
             where = filter_of(body.filter, worker, here.settings.limits.filter_characters)
             if body.ids is None and where is None:
-                raise HttpError(400, "filter: is empty, which would remove everything")
+                raise HttpError(400, "filter: is empty, which would remove all passages")
             return await worker.delete(body.ids, where)
 
     return as_json({"passages": await while_wanted(request, work(), LATE)})
