@@ -29,7 +29,7 @@ from ernie_search._util.files import (
 from ernie_search._util.hardware import keep_freed_memory, prefers_bf16
 from ernie_search._util.settings import read_record
 from ernie_search.data import Collection
-from ernie_search.encoding.executors import Engine, LocalEngine
+from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.errors import DataError, StorageError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.teacher.measure import passage_texts, question_texts
@@ -229,7 +229,7 @@ def score_lists(
     settings: ListScoreSettings | None = None,
     *,
     progress: Callable[[int], None] | None = None,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
 ) -> Lists:
     """Score every passage of every list with the teacher that has not seen the question.
 
@@ -240,7 +240,7 @@ def score_lists(
         output: gets the scores in shards, and at the end the scored lists: a folder for ``Lists.open``.
         settings: how.
         progress: called with the number of lists done since its last call, those of earlier calls included.
-        engine: where pairs are scored; by default in this process. Files are read and written here only.
+        executor: where pairs are scored; by default in this process. Only this process writes files.
 
     Returns:
         The scored lists. A finished folder is checked and left alone.
@@ -250,9 +250,9 @@ def score_lists(
             since they were written, a question or passage that the collection lacks.
         ModelError: a teacher cannot be loaded, or its score is not finite.
         StorageError: the disk is full or not writable. Finished shards stay.
-        EngineError: the engine failed. Finished shards stay.
+        ExecutorError: the executor failed. Finished shards stay.
     """
-    engine = engine or LocalEngine()
+    executor = executor or LocalExecutor()
     settings = settings or ListScoreSettings()
     check_same_data(lists, collection)
     if not isinstance(teachers, Teachers):
@@ -266,7 +266,7 @@ def score_lists(
     }
     precision = settings.precision
     if precision == "auto":
-        ((_, faster),) = engine.run(teachers, bf16_pays, [("precision", None, 0)])
+        ((_, faster),) = executor.run(teachers, bf16_pays, [("precision", None, 0)])
         precision = "bf16" if faster else "fp32"
     state = ScoreFolder.begin(Path(output), key, precision=precision, shard_size=settings.shard_size)
     if settings.precision not in ("auto", state.precision):
@@ -279,7 +279,7 @@ def score_lists(
             progress(len(lists))
         return Lists.open(state.folder)
     keep_freed_memory()
-    _Scoring(teachers, collection, lists, state, settings, progress, engine).score()
+    _Scoring(teachers, collection, lists, state, settings, progress, executor).score()
     about = dict(lists.manifest)
     scored = _with_summary(_joined(lists, state), about, teachers, state)
     write_lists(state.empty_staging(), scored, data_fingerprint=lists.data_fingerprint, about=about)
@@ -328,10 +328,10 @@ class _Scoring:
         state: ScoreFolder,
         settings: ListScoreSettings,
         progress: Callable[[int], None] | None,
-        engine: Engine,
+        executor: Executor,
     ) -> None:
         self.teachers, self.collection, self.lists, self.state = teachers, collection, lists, state
-        self.settings, self.progress, self.engine = settings, progress, engine
+        self.settings, self.progress, self.executor = settings, progress, executor
 
     def score(self) -> None:
         """All that is left."""
@@ -362,7 +362,7 @@ class _Scoring:
                 yield number, ScoreJob(speakers, pairs, budget, self.state.precision == "bf16"), len(group)
 
         last = time.perf_counter()
-        for number, scores in self.engine.run(self.teachers, score_job, jobs()):
+        for number, scores in self.executor.run(self.teachers, score_job, jobs()):
             now = time.perf_counter()
             group = groups.pop(number)
             self.state.add(number, list(_by_list(group, scores)), now - last)
