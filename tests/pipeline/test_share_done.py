@@ -34,7 +34,7 @@ def test_where_nothing_is_there_all_is_left(name: str, tmp_path: Path) -> None:
 
 def test_a_training_goes_on_from_its_latest_whole_checkpoint(tmp_path: Path) -> None:
     steps = STAGES["cascade"].training.steps  # type: ignore[union-attr]
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "training.json").write_text("{}")
     assert left("cascade", tmp_path) == 1.0
     checkpoint(tmp_path, steps // 4)
     checkpoint(tmp_path, steps // 2)

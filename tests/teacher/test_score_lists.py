@@ -260,5 +260,5 @@ def test_a_folder_where_a_file_of_scores_belongs_is_one_line(tmp_path, name):
 )
 def test_a_folder_that_does_not_say_its_teachers_is_one_line(tmp_path, text):
     (tmp_path / "teachers.json").write_text(text)
-    with pytest.raises(ModelError, match=r"teachers.json: not readable as what teachers these are"):
+    with pytest.raises(ModelError, match=r"teachers.json: not as it was written"):
         Teachers.open(tmp_path)

@@ -35,14 +35,14 @@ def denoise(
 ) -> None:
     """Drop the negatives that the teacher takes for positives. The scored lists stay as they are."""
     from ernie_search import mining
-    from ernie_search.mining.settings import parse_settings
+    from ernie_search._util.settings import parse_typed
 
     if margin is None and maximum is None:
         raise SettingsError("denoise needs a limit; give --margin 0, say, or --maximum")
     if output.resolve() == lists.resolve():
         raise SettingsError(f"--output {output}: holds the scored lists, which stay; name another folder")
     values = {"margin": margin, "maximum": maximum, "keep_at_least": keep_at_least}
-    settings = parse_settings(mining.DenoiseSettings, values)
+    settings = parse_typed(mining.DenoiseSettings, values)
     with working("denoising"):
         clean = mining.denoise(mining.Lists.open(lists), output, settings)
     if as_json:

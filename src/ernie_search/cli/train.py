@@ -131,7 +131,7 @@ def train(
         from ernie_search.pipeline import estimate, load_recipe, make_plan, plan_table, train_recipe
         from ernie_search.training.world import World
 
-    speaks = World.launched().speaks  # one of several processes is enough to say it
+    is_main = World.launched().is_main  # one of several processes is enough to say it
     name, given = recipe_and_source(what, source, recipe)
     chosen = load_recipe(name, settings)
     place = given or chosen.source
@@ -141,7 +141,7 @@ def train(
         raise SettingsError("train needs a folder to write to; give one with --output")
     collection = hold(open_collection(place))
     validate(collection)
-    if speaks and (dry_run or not chosen.single):
+    if is_main and (dry_run or not chosen.single):
         plan = make_plan(chosen, collection, output)
         if dry_run:
             plan = estimate(plan, chosen, collection)
@@ -155,7 +155,7 @@ def train(
     show_progress = PipelineProgress(console(stderr=True), stages=not chosen.single)
     result = train_recipe(chosen, collection, output, show_progress)
     trained = show_progress.worked
-    if not speaks:
+    if not is_main:
         return
     if as_json:
         paths = {"model": str(result.model), "last": str(result.last)}

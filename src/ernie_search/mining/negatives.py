@@ -15,12 +15,12 @@ SPARE = 8
 
 @dataclass(frozen=True, slots=True)
 class MinedNegatives:
-    """What was mined, and what was met on the way.
+    """Mined negatives, and counts of what was left out.
 
     Attributes:
         negatives: query id -> distinct passage ids, in random order: a part of the list is as fair a sample.
         positives_removed: known positives that stood in the rank windows.
-        own_removed: passages there that are the question itself (their id is its), or copies of its text.
+        own_removed: passages there that are the question itself (with its id), or copies of its text.
         copies_removed: passages there whose text is that of a known positive.
         short: queries that got fewer negatives than asked, after filling.
         filled: negatives drawn from the whole corpus because a window held too few.
@@ -59,7 +59,7 @@ def mine_negatives(
         run: candidates, higher scores first.
         qrels: judgements; passages with a grade above 0 are never drawn, nor is one with the question's id:
             where questions are passages (ArguAna, Quora), it is the question itself.
-        number: negatives a query.
+        number: negatives per query.
         first: ranks skipped at the top (0: none), where unjudged positives are likeliest.
         last: the rank, counted from 0 and known positives included, at which the window ends.
         seed: of the drawing.

@@ -23,13 +23,13 @@ from ernie_search.pipeline.stage import (
     Observer,
     Stage,
     Task,
-    weights_identity,
 )
 from ernie_search.pipeline.subprocess_stage import PEAK, in_subprocess
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training import TrainResult
-from ernie_search.training.folder import read_result
-from ernie_search.training.world import World, one_for_all
+from ernie_search.training.folder import read_result, weights_identity
+from ernie_search.training.joint import ignore_event
+from ernie_search.training.world import World, share_failures
 
 MODEL = "model"
 ORIGIN_FILE = "recipe.json"
@@ -85,7 +85,7 @@ def run_recipe(
     last = recipe.last_training.name
     if recipe.single:
         return folders[last] / finished[last].gives
-    if World.launched().speaks:
+    if World.launched().is_main:
         _publish(finished[last], folders[last], output / MODEL)
     else:
         _await_model(finished[last], output / MODEL)
@@ -165,7 +165,7 @@ def run_stages(
     check_before(recipe, collection, number)
     made = Made.nothing(recipe, collection, folders)
     for stage, inputs in zip(recipe.stages[:number], recipe.inputs[:number], strict=True):
-        task = Task(collection, folders[stage.name], made.given(inputs), observer or silent)
+        task = Task(collection, folders[stage.name], made.given(inputs), observer or ignore_event)
         made.manifests[stage.name] = perform(stage, task, made.fingerprints(stage, inputs))
     return made
 
@@ -201,10 +201,6 @@ def check_stages(stages: Sequence[AnyStage], inputs: Sequence[Inputs], base: str
 def folder_of(recipe: Recipe, output: Path, stage: AnyStage) -> Path:
     """Where a stage is made: that of a recipe of one stage in the output folder itself."""
     return output if recipe.single else output / stage.name
-
-
-def silent(event: str, values: dict[str, object]) -> None:
-    """The observer of whoever gives none."""
 
 
 def state_of(folder: Path) -> State:
@@ -270,12 +266,12 @@ def perform(stage: AnyStage, task: Task, inputs: Mapping[str, Any]) -> StageMani
     if world.size == 1:
         return _executed(stage, task, inputs, stage.execute)
     if stage.shared:
-        if world.speaks:
+        if world.is_main:
             return _executed(stage, task, inputs, stage.execute)
         stage.execute(task)
         return _awaited(stage, task.folder, inputs)
-    with one_for_all(task.folder, world):
-        if world.speaks:
+    with share_failures(task.folder, world):
+        if world.is_main:
             return _executed(stage, task, inputs, lambda task: in_subprocess(stage, task))
         return _awaited(stage, task.folder, inputs)
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel
 
-from ernie_search._util.files import fingerprint, remembered_sha256
 from ernie_search._util.settings import parse_typed
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError, SettingsError
@@ -413,9 +412,3 @@ class Counter:
         """``more`` items are done."""
         self.done += more
         self.observer("progress", {"what": self.what, "done": self.done, "total": self.total})
-
-
-def weights_identity(model: str) -> str:
-    """A hub name as it is; of a directory what its weights are, so that it may be moved but not changed."""
-    weights = sorted(Path(model).rglob("*.safetensors")) if Path(model).is_dir() else []
-    return fingerprint([remembered_sha256(path) for path in weights]) if weights else model

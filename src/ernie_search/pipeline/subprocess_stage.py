@@ -18,6 +18,7 @@ from typing import Any
 from ernie_search._util.hardware import peak_memory
 from ernie_search.errors import ErnieSearchError, TrainingError
 from ernie_search.pipeline.stage import Done, Stage, Task
+from ernie_search.training.joint import ignore_event
 
 NAMES = frozenset(
     {
@@ -60,7 +61,7 @@ def in_subprocess(stage: Stage[Any], task: Task) -> Done:
         try:
             if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # it died; said below
-                    pickle.dump((stage, replace(task, observer=_silent)), stdin)
+                    pickle.dump((stage, replace(task, observer=ignore_event)), stdin)
             with open(told, "rb") as events:
                 found = _heard(events, task)
         finally:
@@ -116,7 +117,3 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-def _silent(event: str, values: dict[str, Any]) -> None:
-    """In the place of an observer, which cannot be handed to another process."""

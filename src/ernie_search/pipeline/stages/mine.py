@@ -24,12 +24,12 @@ from ernie_search.pipeline.stage import (
     Sizes,
     Stage,
     Task,
-    weights_identity,
 )
 from ernie_search.search.over_shards import run_over_shards
+from ernie_search.training.folder import weights_identity
 from ernie_search.training.prepare import relevant, sample
 
-LISTS, RUN, SHARDS, ORIGIN = "lists", "run.trec", "shards", "run.json"
+LISTS, RUN, SHARDS, ORIGIN = "lists", "run.trec", "shards", "origin.json"
 
 
 class MineStageSettings(MineSettings):

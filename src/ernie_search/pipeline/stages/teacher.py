@@ -17,12 +17,10 @@ from ernie_search.pipeline.stage import (
     Stage,
     Task,
     TeacherModel,
-    weights_identity,
 )
 from ernie_search.teacher import Teachers, TeacherSettings, train_teachers
 from ernie_search.teacher.teachers import TEACHERS_FILE
-from ernie_search.training.checkpoints import checkpoint_steps
-from ernie_search.training.folder import RESULT_FILE
+from ernie_search.training.folder import RESULT_FILE, checkpoint_steps, weights_identity
 
 MODELS, READY = "teachers", "ready.json"
 BACKWARD = 3.0

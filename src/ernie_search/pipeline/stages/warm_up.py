@@ -26,8 +26,7 @@ from ernie_search.pipeline.stage import (
 )
 from ernie_search.teacher import Teachers
 from ernie_search.training import TrainSettings, train
-from ernie_search.training.checkpoints import checkpoint_steps
-from ernie_search.training.folder import RESULT_FILE, RUN_FILE
+from ernie_search.training.folder import RESULT_FILE, TRAINING_FILE, checkpoint_steps
 from ernie_search.training.teachers import StepTeachers
 
 
@@ -83,7 +82,7 @@ class Training(Stage[TrainSettings], ABC):
             "filled": result.filled,
         }
         outputs = tuple(dict.fromkeys((result.model.name, result.last.name)))
-        return Done(result.model.name, outputs, counts, (RESULT_FILE, RUN_FILE), result.seconds)
+        return Done(result.model.name, outputs, counts, (RESULT_FILE, TRAINING_FILE), result.seconds)
 
     def check(self, base: str, teacher: TeacherModel | None) -> None:
         """Refuse a teacher whose attention cannot teach.

@@ -37,13 +37,13 @@ from ernie_search.pipeline.runner import (
     done_as,
     perform,
     run_stages,
-    silent,
 )
 from ernie_search.pipeline.stage import Inputs, Observer, Task
 from ernie_search.search import Searcher
 from ernie_search.search.fusion import Staged
 from ernie_search.search.rerank import rerank
 from ernie_search.teacher import rerank_run
+from ernie_search.training.joint import ignore_event
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.training.world import World
 from ernie_search.types import Passage, Qrels, Query, Run
@@ -112,7 +112,7 @@ def ablate(
             check_stages(
                 [*recipe.stages[:-1], stage], [*recipe.inputs[:-1], inputs_of(stage, recipe)], recipe.base
             )
-    made = RowMaker(recipe, collection, output, split, observer or silent, keep_vectors=keep_vectors)
+    made = RowMaker(recipe, collection, output, split, observer or ignore_event, keep_vectors=keep_vectors)
     asked = {*_asked_before(output / TABLE), *(row.name for row in chosen)}
     shown = [row for row in declared_rows(recipe).values() if row.name in asked]
     results = {row.name: made.earlier(row) for row in shown}
