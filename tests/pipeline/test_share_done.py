@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from ernie_search._util.files import MANIFEST, write_json
+from ernie_search._util.files import checksums, write_json
 from ernie_search.data import MemoryCollection
 from ernie_search.pipeline import load_recipe, make_plan
 from ernie_search.pipeline.plan import PILOT_QUESTIONS, pilot
 from ernie_search.pipeline.stage import Sizes
+from ernie_search.training.folder import CHECKPOINT_FILE
 from ernie_search.types import Passage, Query
 from tiny_training import collection
 
@@ -19,7 +20,8 @@ STAGES = {stage.name: stage for stage in load_recipe("squad").stages}
 def checkpoint(folder: Path, step: int) -> None:
     made = folder / f"checkpoint-{step}"
     made.mkdir(parents=True)
-    write_json(made / MANIFEST, {})
+    (made / "weights").write_text("w")
+    write_json(made / CHECKPOINT_FILE, checksums(made))
 
 
 def left(name: str, folder: Path, **sizes: int) -> float:
@@ -32,7 +34,7 @@ def test_where_nothing_is_there_all_is_left(name: str, tmp_path: Path) -> None:
     assert left(name, tmp_path) == 1.0
 
 
-def test_a_training_goes_on_from_its_latest_whole_checkpoint(tmp_path: Path) -> None:
+def test_a_training_resumes_from_its_latest_whole_checkpoint(tmp_path: Path) -> None:
     steps = STAGES["cascade"].training.steps  # type: ignore[union-attr]
     (tmp_path / "training.json").write_text("{}")
     assert left("cascade", tmp_path) == 1.0

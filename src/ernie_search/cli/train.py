@@ -49,7 +49,7 @@ class PipelineProgress:
             resumes = ", resumes" if values["state"] == "resumes" else ""
             self._stage(f"stage {values['name']}{resumes}")
         elif event == "stage-done":
-            counts = "".join(f"; {one}" for one in values["told"])
+            counts = "".join(f"; {one}" for one in values["reported"])
             self._stage(f"stage {values['name']}: done in {values['seconds']:,.0f} seconds{counts}")
         elif event == "teacher":
             self._line(f"teacher {values['number'] + 1} of {values['teachers']}")

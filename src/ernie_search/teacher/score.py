@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ernie_search import __version__
 from ernie_search._util.files import (
@@ -27,7 +27,7 @@ from ernie_search._util.files import (
     write_json,
 )
 from ernie_search._util.hardware import keep_freed_memory, prefers_bf16
-from ernie_search._util.settings import read_record
+from ernie_search._util.settings import TypedSettings, read_record
 from ernie_search.data import Collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.errors import DataError, StorageError
@@ -71,7 +71,7 @@ class ScoreFolder:
             out differently the next time.
         shard_size: lists in a shard; kept when the scoring is resumed.
         shards: file name -> SHA-256 of the finished ones.
-        seconds: spent scoring, over all interrupted runs.
+        seconds: spent scoring, in all calls.
     """
 
     folder: Path
@@ -202,7 +202,7 @@ def shard_name(number: int) -> str:
     return f"scores-{number:05d}.parquet"
 
 
-class ListScoreSettings(BaseModel):
+class ListScoreSettings(TypedSettings):
     """How lists are scored.
 
     Attributes:
@@ -211,8 +211,6 @@ class ListScoreSettings(BaseModel):
         precision: ``auto`` measures whether bf16 is faster on this machine, once per folder.
         split: of the lists' questions.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shard_size: int = Field(256, ge=1)
     token_budget: int = Field(0, ge=0)

@@ -1,4 +1,4 @@
-"""The stage ``score``: the teacher's scores of every list, and the negatives that are dropped by them."""
+"""The stage ``score``: a teacher scores every list, and likely positives are dropped from it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +28,11 @@ SCORED, LISTS = "scored", "lists"
 
 
 class ScoreStageSettings(DenoiseSettings):
-    """The teacher's scores of every list, and what is dropped by them.
+    """Scoring of the lists by a teacher, and the limits of denoising.
 
     Attributes:
-        shard_size: lists scored together, and lost at most to an interruption.
-        token_budget: padded tokens a micro-batch; 0 takes what suits the device.
+        shard_size: lists scored together; an interruption loses at most one shard.
+        token_budget: padded tokens in a micro-batch; 0 takes what suits the device.
         precision: ``auto`` measures whether bf16 is faster on this machine.
     """
 
@@ -47,7 +47,7 @@ class Score(Stage[ScoreStageSettings]):
     kind = "score"
     what = "score the lists with it, drop likely positives"
     settings_type = ScoreStageSettings
-    told = (
+    reported = (
         ("lists", "lists"),
         ("denoised", "negatives dropped, which the teacher takes for positives"),
         ("refilled", "drawn from other questions in their place"),
@@ -87,9 +87,9 @@ class Score(Stage[ScoreStageSettings]):
     def execute(self, task: Task) -> Done:
         """Score every list, then drop the negatives that the teacher believes to be relevant."""
         settings = self.settings
-        lists = self.needs(task.given.open_lists(), "was given no lists")
+        lists = self.needs(task.inputs.open_lists(), "was given no lists")
         scored = score_lists(
-            self.needs(task.given.open_teacher(), "was given no teacher"),
+            self.needs(task.inputs.open_teacher(), "was given no teacher"),
             task.collection,
             lists,
             task.folder / SCORED,

@@ -103,7 +103,7 @@ class Teacher(Stage[TeacherStageSettings]):
             ready = Teachers.open(settings.use)
             write_json(task.folder / READY, {"use": settings.use, "fingerprint": ready.fingerprint})
             return Done(settings.use, (READY,), {READY_FINGERPRINT: ready.fingerprint})
-        lists = self.needs(task.given.open_lists(), "was given no lists")
+        lists = self.needs(task.inputs.open_lists(), "was given no lists")
         own = TeacherSettings(**settings.model_dump(include=set(TeacherSettings.model_fields)))
         made = train_teachers(task.collection, lists, task.folder / MODELS, own, task.observer)
         models = tuple(Path(model).relative_to(task.folder).as_posix() for model in made.models)

@@ -63,7 +63,7 @@ class Training(Stage[TrainSettings], ABC):
 
     def execute(self, task: Task) -> Done:
         """Train; resumes from the last checkpoint."""
-        given = task.given
+        given = task.inputs
         result = train(
             task.collection,
             task.folder,
