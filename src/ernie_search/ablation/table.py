@@ -205,7 +205,7 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 
 def _throughout(row: Mapping[str, Any]) -> list[str]:
-    """The gains over rows whose warm-up has no distillation, in words: no column has room for them."""
+    """Gains over rows whose warm-up has no distillation, as sentences below the table."""
     gains = {peer: _gain(found) for peer, found in row["over"].items() if peer.endswith("-throughout")}
     return [f"{row['row']} over {peer}: {gain}, p {p}." for peer, (gain, p) in gains.items() if gain]
 

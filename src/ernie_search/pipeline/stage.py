@@ -171,22 +171,22 @@ class Sizes:
 
 
 class Rates(Protocol):
-    """What this machine does per second, measured when it is first asked for."""
+    """Speeds of this machine, each measured when it is first needed."""
 
     @property
     def passages_per_second(self) -> float:
-        """Passages encoded, both readings."""
+        """Passages encoded per second, both readings."""
 
     @property
     def pairs_per_second(self) -> float:
-        """Pairs that the recipe's cross-encoder scores."""
+        """Pairs that the recipe's cross-encoder scores per second."""
 
     @property
     def products_per_second(self) -> float:
-        """Products of a question's and a passage's vector in exact search."""
+        """Products of a question's and a passage's vector per second in exact search."""
 
     def seconds_per_step(self, settings: TrainSettings) -> float:
-        """Of a joint training step, without what a cross-encoder does for it."""
+        """Seconds of a joint training step, without a cross-encoder's work for it."""
 
 
 @dataclass(frozen=True, slots=True)

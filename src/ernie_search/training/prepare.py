@@ -51,7 +51,7 @@ class DevEvaluator(BaseEvaluator):
         return self.measure(model)
 
     def measure(self, model: JointEncoder) -> dict[str, float]:
-        """``{"dense_mrr": .., "late_mrr": ..}``; the second only where late interaction is trained."""
+        """MRR@10 as ``{"dense_mrr": .., "late_mrr": ..}``, the second only if late interaction is trained."""
         sample = self.sample
         options: dict[str, Any] = {"tokens": self.late, "bf16": self.bf16}
         questions = model.encode_joint(list(sample.questions.values()), "query", **options)

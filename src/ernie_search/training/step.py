@@ -328,7 +328,7 @@ class JointLoss(nn.Module):
     def _passages(
         self, parts: list[EncoderOutput], features: dict[str, Any]
     ) -> tuple[list[EncoderOutput], Tensor]:
-        """Blocks of passages, of all ranks, and ``(P,)``: which of their rows is each candidate place.
+        """Blocks of passages of all ranks, and ``(P,)``: the row, among theirs, of each candidate place.
 
         Without gradient caching a rank's passages are one padded block; with it each micro-batch is a block,
         as a common one would be a second copy.

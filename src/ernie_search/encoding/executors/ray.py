@@ -46,7 +46,7 @@ class RayExecutor:
     """Does jobs on a Ray cluster, or on a local one that it starts itself."""
 
     def __init__(self, address: str | None = None, *, cpus: int | None = None, gpus: float = 0) -> None:
-        """Connect.
+        """Connect to a cluster, or start a local one.
 
         Args:
             address: ``host:6379``, ``ray://host:10001``, ``auto``; None starts a local one, which ``close``

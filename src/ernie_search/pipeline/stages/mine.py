@@ -54,7 +54,7 @@ class Mine(Stage[MineStageSettings]):
     reported = (("lists", "lists"), ("filled", "negatives drawn at random, as too few were found"))
 
     def reads(self, before: Available) -> Inputs:
-        """A trained model."""
+        """The input: a trained model."""
         return Inputs(model=self.needs(before.model, "mines with a trained model; put a warm-up before it"))
 
     def leaves(self, before: Available) -> Available:
@@ -62,7 +62,7 @@ class Mine(Stage[MineStageSettings]):
         return made.with_fewest(self.settings.number, f"{self.name}.number={self.settings.number}")
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """Passages to encode, questions to search, and the lists that come of it."""
+        """The amount of work: passages to encode, questions to search, lists to make."""
         number = self.settings.number
         asked = min(self.settings.max_questions or questions, questions)
         text = f"{passages:,} passages; {asked:,} questions x {number}"
@@ -70,19 +70,19 @@ class Mine(Stage[MineStageSettings]):
         return Sizes(text, passages=passages, questions=asked, made=made)
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Encoding both sides, and exact search."""
+        """Estimated duration: encoding of passages and questions, and exact search."""
         encoded = (sizes.passages + sizes.questions * QUESTION_SHARE) / rates.passages_per_second
         return encoded + sizes.passages * sizes.questions / rates.products_per_second
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """By the encoded shards; once the run is written they are removed, and the rest is quick."""
+        """The finished share, by the encoded shards; they are removed once the run is written."""
         if (folder / RUN).is_file():
             return 1.0
         shards = sum(1 for _ in (folder / SHARDS).glob("*.parquet"))
         return shards * self.settings.shard_size / max(1, sizes.passages)
 
     def execute(self, task: Task) -> Done:
-        """Search, write the run, mine the lists from it; resumes from the last shard, or from the run."""
+        """Search, write the run, and mine lists from it; an interrupted call is resumed."""
         settings, folder = self.settings, task.folder
         origin = {
             "made_by": fingerprint(

@@ -42,7 +42,7 @@ class ScoreStageSettings(DenoiseSettings):
 
 
 class Score(Stage[ScoreStageSettings]):
-    """Lists with a teacher's scores, without the negatives that the teacher takes for positives."""
+    """Scoring of mined lists by a teacher, and their denoising by the scores."""
 
     kind = "score"
     what = "score the lists with it, drop likely positives"
@@ -55,14 +55,14 @@ class Score(Stage[ScoreStageSettings]):
     )
 
     def reads(self, before: Available) -> Inputs:
-        """Mined lists and a teacher."""
+        """The inputs: mined lists and a teacher."""
         return Inputs(
             lists=self.needs_lists(before, "scores mined lists", mined=True),
             teacher=self.needs(before.teacher, "needs a teacher to score with; put a teacher before it"),
         )
 
     def leaves(self, before: Available) -> Available:
-        """Lists with scores, which denoising may have shortened."""
+        """What later stages may read: lists with scores, which denoising may have shortened."""
         settings = self.settings
         made = replace(before, lists=self.name, scored=True)
         limited = settings.maximum is not None or settings.margin is not None
@@ -71,21 +71,21 @@ class Score(Stage[ScoreStageSettings]):
         return made.with_fewest(settings.keep_at_least, f"{self.name}.keep_at_least={settings.keep_at_least}")
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """Pairs of the lists that it reads."""
+        """The amount of work: the pairs of the lists."""
         read = self.needs(lists, f"scores mined lists; {LISTS_FROM}")
         return Sizes(f"{read.text} = {read.pairs:,} pairs", questions=read.number, pairs=read.pairs)
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Each pair once."""
+        """Estimated duration: each pair is scored once."""
         return sizes.pairs / rates.pairs_per_second
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """By the shards of scores."""
+        """The finished share, by the shards of scores."""
         shards = sum(1 for _ in (folder / SCORED / SHARDS).glob("*.parquet"))
         return shards * self.settings.shard_size / max(1, sizes.questions)
 
     def execute(self, task: Task) -> Done:
-        """Score every list, then drop the negatives that the teacher believes to be relevant."""
+        """Score every list, then drop the negatives that the teacher scores like positives."""
         settings = self.settings
         lists = self.needs(task.inputs.open_lists(), "was given no lists")
         scored = score_lists(

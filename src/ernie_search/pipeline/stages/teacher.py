@@ -50,7 +50,7 @@ class Teacher(Stage[TeacherStageSettings]):
 
     @property
     def teacher(self) -> TeacherModel:
-        """The ready one, or what it is trained from."""
+        """The ready cross-encoder, or the base of the trained ones."""
         settings = self.settings
         if settings.use:
             return TeacherModel(settings.use, None, settings.max_length, ready=True)
@@ -58,11 +58,11 @@ class Teacher(Stage[TeacherStageSettings]):
 
     @property
     def sources(self) -> dict[str, str]:
-        """The weights of a ready cross-encoder."""
+        """Fingerprint of the weights of a ready cross-encoder."""
         return {"use": weights_identity(self.settings.use)} if self.settings.use else {}
 
     def reads(self, before: Available) -> Inputs:
-        """Lists, unless the cross-encoder is ready."""
+        """The input: lists, unless the cross-encoder is ready."""
         if self.settings.use:
             return Inputs()
         return Inputs(lists=self.needs_lists(before, "trains on mined lists"))
@@ -71,7 +71,7 @@ class Teacher(Stage[TeacherStageSettings]):
         return replace(before, teacher=self.name)
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """Pairs that are read, forward and backward."""
+        """The amount of work: pairs of all steps."""
         one = self.settings
         if one.use:
             return Sizes(one.use)
@@ -80,11 +80,11 @@ class Teacher(Stage[TeacherStageSettings]):
         return Sizes(text, steps=steps, pairs=steps * one.questions_per_batch * (1 + one.negatives))
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Of its training; a ready one takes none."""
+        """Estimated duration of the trainings; zero for a ready cross-encoder."""
         return sizes.pairs / rates.pairs_per_second * BACKWARD if sizes.pairs else 0.0
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """By the latest checkpoint of each teacher; a finished one counts whole."""
+        """The finished share, by the latest checkpoint of each teacher."""
         if self.settings.use:
             return 0.0
         teachers = [folder / MODELS / f"teacher-{number}" for number in range(self.settings.folds)]
@@ -97,7 +97,7 @@ class Teacher(Stage[TeacherStageSettings]):
         return sum(done) / self.settings.folds
 
     def execute(self, task: Task) -> Done:
-        """Train the teachers on the lists, or note which ready one is taken and what its weights are."""
+        """Train the teachers on the lists, or record the ready one with the fingerprint of its weights."""
         settings = self.settings
         if settings.use:
             ready = Teachers.open(settings.use)
