@@ -269,7 +269,7 @@ class RowMaker:
         return folder if seed is None else folder / f"seed-{seed}"
 
     def _trainings(self, row: Row, last: AnyStage, seed: int) -> list[tuple[str, AnyStage, Path]]:
-        """Trainings of a row with their folders: a warm-up and a frozen teacher, if it has them, then its own.
+        """Trainings of a row with their folders: if any a warm-up and a frozen teacher, then its own.
 
         Its warm-up is one for all seeds, under the recipe's, as the shared one is.
         """
@@ -281,7 +281,7 @@ class RowMaker:
         return [*first, *((part, with_seed(stage, seed), folder / part) for part, stage in seeded)]
 
     def _trained(self, row: Row, last: AnyStage, seed: int, *, train: bool) -> bool:
-        """Train a row, or with ``train`` false only look for its trainings; returns whether all are there.
+        """Train a row, or without ``train`` only look for its trainings; return whether all are there.
 
         Seconds are of what the row trains beside a warm-up, so that all rows' count the same.
         """

@@ -1,7 +1,5 @@
 """Mining of hard negatives from any run: the best-ranked passages that are not positives or copies."""
 
-import hashlib
-import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from ernie_search.data import Collection
 from ernie_search.data.near_duplicates import jaccard
 from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
+from ernie_search.mining.negatives import best_first, generator_of
 from ernie_search.mining.passage_table import Known, PassageTable, temporary_file_errors
 
 FILL_DRAWS = 1000
@@ -166,7 +165,10 @@ class _Miner:
         self._counts["absent"] = self._table.judged - judged
 
     def _list(self, query: str, positives: list[str], scores: Mapping[str, float]) -> TrainingList:
-        ranks = {passage: rank for rank, passage in enumerate(self._ranked(query, scores), start=1)}
+        ranks = {
+            passage: rank
+            for rank, passage in enumerate(best_first(scores, f"{self._run}: question {query!r}"), start=1)
+        }
         chosen = _Chosen(self._settings.near_duplicate)
         for passage in positives:
             known = self._table.passage(passage)
@@ -193,12 +195,6 @@ class _Miner:
             tuple(negatives),
             negative_ranks=tuple(ranks[passage] for passage in negatives),
         )
-
-    def _ranked(self, query: str, scores: Mapping[str, float]) -> list[str]:
-        """Passages best first, equal scores by id, as the evaluation ranks them."""
-        if any(map(math.isnan, scores.values())):
-            raise DataError(f"{self._run}: question {query!r}: a score is NaN; repair the run before mining")
-        return sorted(scores, key=lambda passage: (-scores[passage], passage))
 
     def _from_window(
         self, query: str, ranked: list[str], positives: set[str], chosen: "_Chosen"
@@ -232,9 +228,7 @@ class _Miner:
 
     def _fill(self, query: str, excluded: set[str], chosen: "_Chosen", number: int) -> list[str]:
         """Up to ``number`` random passages that pass the same tests as those of the window."""
-        seed = f"{self._settings.seed}\0{query}".encode()
-        # hashed, as ``hash`` of a string changes from process to process
-        generator = random.Random(hashlib.blake2b(seed, digest_size=8).digest())
+        generator = generator_of(self._settings.seed, query)
         filled: list[str] = []
         for row in _random_rows(generator, self._table.passages, FILL_DRAWS + len(excluded)):
             passage = self._table.id_of(row)

@@ -93,7 +93,7 @@ def mine_negatives(
             unjudged += 1
             continue
         positives = {passage_id for passage_id, grade in qrels[query_id].items() if grade > 0}
-        top = _ranked(scores, query_id)[:last]
+        top = best_first(scores, f"question {query_id!r}")[:last]
         found = [passage_id for passage_id in top[first:] if passage_id not in positives]
         removed += len(top[first:]) - len(found)
         keys = text_keys or {}
@@ -103,7 +103,7 @@ def mine_negatives(
         own += len(found) - len(others)
         candidates = [one for one in others if keys.get(one) not in relevant]
         copies += len(others) - len(candidates)
-        generator = _generator(seed, query_id)
+        generator = generator_of(seed, query_id)
         drawn = generator.sample(candidates, min(number, len(candidates)))
         if len(drawn) < number and everything is not None:
             # A few to spare: what they leave out, the question and copies, is seen only once it is drawn.
@@ -126,16 +126,19 @@ def mine_negatives(
     )
 
 
-def _ranked(scores: Mapping[str, float], query_id: str) -> list[str]:
-    if any(math.isnan(score) for score in scores.values()):
-        raise DataError(
-            f"query {query_id!r}: a candidate's score is NaN; repair the run before mining from it"
-        )
-    return sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))
+def best_first(scores: Mapping[str, float], where: str) -> list[str]:
+    """Passages by falling score, equal scores by id, as evaluation ranks them.
+
+    Raises:
+        DataError: a score is NaN; the message begins with ``where``.
+    """
+    if any(map(math.isnan, scores.values())):
+        raise DataError(f"{where}: a score is NaN; repair the run before mining")
+    return sorted(scores, key=lambda passage: (-scores[passage], passage))
 
 
-def _generator(seed: int, query_id: str) -> random.Random:
-    """A generator of the query's own; hashed, as ``hash`` of a string changes from process to process."""
+def generator_of(seed: int, query_id: str) -> random.Random:
+    """A random generator for one query; seeded by a hash that is the same in every process."""
     return random.Random(hashlib.blake2b(f"{seed}\0{query_id}".encode(), digest_size=8).digest())
 
 
