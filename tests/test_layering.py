@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": set(),
     "report": {"evaluation"},
     "training": {"data", "model", "losses", "mining", "evaluation"},  # evaluation: dev figures while training
-    "teacher": {"data", "model", "mining", "training", "encoding.executors"},
+    "teacher": {"data", "model", "losses", "mining", "training", "encoding.executors"},
     "encoding": {"data", "model"},
     "index": set(),
     "search": {"model", "index", "encoding"},

@@ -22,8 +22,8 @@ from ernie_search.mining.lists import Lists
 from ernie_search.model import load
 from ernie_search.pipeline.manifest import StageManifest
 from ernie_search.pipeline.recipe import Recipe
-from ernie_search.pipeline.runner import Made, run_stages
-from ernie_search.pipeline.stage import Given
+from ernie_search.pipeline.runner import FinishedStages, run_stages
+from ernie_search.pipeline.stage import InputPaths
 from ernie_search.training import TrainSettings, prepare
 from ernie_search.training.batches import StepBatches
 from ernie_search.training.prepare import relevant, sample
@@ -49,7 +49,7 @@ class Inputs:
     """
 
     folder: Path
-    given: Given
+    given: InputPaths
     settings: TrainSettings
     questions: dict[str, list[Query]]
     passages: list[str]
@@ -62,7 +62,7 @@ class Inputs:
         return self.folder / f"examples-{seed}.jsonl"
 
 
-def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bool) -> Given:
+def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bool) -> InputPaths:
     """What the recipe's last training is given by the stages before it, in ``folder/shared``.
 
     Args:
@@ -73,7 +73,7 @@ def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bo
     """
     before = recipe.stages[:-1]
     folders = {stage.name: folder / "shared" / stage.name for stage in before}
-    made = Made.nothing(recipe, collection, folders)
+    made = FinishedStages.none(recipe, collection, folders)
     for stage in before:
         manifest = StageManifest.read(folders[stage.name])
         if manifest is None and not make:
@@ -92,14 +92,14 @@ def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bo
             made.manifests[stage.name] = manifest
     if make:
         made = run_stages(recipe, len(before), collection, folders)
-    return made.given(recipe.inputs[-1])
+    return made.input_paths(recipe.inputs[-1])
 
 
 def prepare_inputs(
     recipe: Recipe,
     collection: Collection,
     folder: Path,
-    given: Given,
+    given: InputPaths,
     split: str,
     dev_questions: int,
     seeds: Iterable[int],

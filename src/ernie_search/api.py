@@ -12,7 +12,7 @@ from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.held import hold
 from ernie_search.data.validation import first_of, inspect_collection
 from ernie_search.encoding import EncodedCollection, encode_collection
-from ernie_search.encoding.executors import Engine, LocalEngine
+from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.index import Store, open_index, passage_batch
 from ernie_search.index.spec import check_same_model
 from ernie_search.pipeline.recipe import load_recipe
@@ -61,7 +61,7 @@ def build_index(
     tokens: bool = True,
     shard_size: int = 4096,
     progress: Callable[[int], None] | None = None,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     expect: Callable[[int], None] | None = None,
 ) -> EncodedCollection:
     """Validate a collection and encode it; the same call goes on with an interrupted one.
@@ -75,8 +75,8 @@ def build_index(
         tokens: store token matrices, which late interaction needs.
         shard_size: passages a file.
         progress: called with the number of passages done since its last call.
-        engine: where passages are encoded (``ernie_search.encoding.executors.open_engine``); by default in
-            this process.
+        executor: where passages are encoded (``ernie_search.encoding.executors.open_executor``); by default
+            in this process.
         expect: told how many passages there are before the first is encoded; not where they are cut.
 
     Raises:
@@ -95,7 +95,7 @@ def build_index(
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
         data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
     # What is sent to other machines must not lie on a GPU of this one.
-    device = None if engine is None or isinstance(engine, LocalEngine) else "cpu"
+    device = None if executor is None or isinstance(executor, LocalExecutor) else "cpu"
     return encode_collection(
         ernie_search.model.load(model, device=device),
         passages,
@@ -105,7 +105,7 @@ def build_index(
         with_tokens=tokens,
         model_path=model,
         progress=progress,
-        engine=engine,
+        executor=executor,
     )
 
 

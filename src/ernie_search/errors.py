@@ -33,5 +33,5 @@ class StorageError(ErnieSearchError):
     """The disk refused: full, read-only, or not permitted."""
 
 
-class EngineError(ErnieSearchError):
+class ExecutorError(ErnieSearchError):
     """A Ray cluster that does not answer, or that lost a piece of work more often than it is tried again."""

@@ -147,7 +147,7 @@ def test_wrong_options_are_one_line(run_cli, data, recipe, output, options, word
     line = result.stderr.splitlines()[-1]
     assert line.startswith("error: ")
     assert words in line
-    assert not (output / "run.json").exists()
+    assert not (output / "training.json").exists()
 
 
 def test_a_broken_collection_is_named_before_anything_is_read_for_training(run_cli, data, recipe, output):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ernie_search._util.settings import parse_typed
 from ernie_search.data import MemoryCollection
 from ernie_search.data.near_duplicates import shingles
 from ernie_search.errors import DataError, SettingsError, StorageError
-from ernie_search.mining import Lists, MineSettings, mine_lists
-from ernie_search.mining.passage_table import MiningStore
-from ernie_search.mining.settings import DenoiseSettings, parse_settings
+from ernie_search.mining import DenoiseSettings, Lists, MineSettings, mine_lists
+from ernie_search.mining.passage_table import PassageTable
 from ernie_search.types import Passage, Qrels, Query, Run
 
 PARTS = (
@@ -320,10 +320,10 @@ def test_faults_of_a_collection(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cramped(store: MiningStore, *_: object) -> None:
+    def cramped(store: PassageTable, *_: object) -> None:
         store._base.execute("PRAGMA max_page_count=20")
 
-    monkeypatch.setattr(MiningStore, "_load_judgements", cramped)
+    monkeypatch.setattr(PassageTable, "_load_judgements", cramped)
     data = collection({f"p{n}": "x" * 4000 for n in range(100)}, {"q": {"p1": 1}})
     with pytest.raises(StorageError, match=r"mining's temporary file: .*full; free some space, or .*TMPDIR"):
         mine_lists([("q", {})], data, tmp_path / "lists")
@@ -402,7 +402,7 @@ def test_memory_grows_with_neither_questions_nor_corpus(
 
 
 def test_settings() -> None:
-    assert parse_settings(MineSettings, {"number": 4}) == MineSettings(number=4)
+    assert parse_typed(MineSettings, {"number": 4}) == MineSettings(number=4)
     for kind, values, message in (
         (MineSettings, {"nubmer": 4}, "unknown setting 'nubmer'; did you mean 'number'"),
         (MineSettings, {"number": 0}, "setting number=0: input should be greater than"),
@@ -413,4 +413,4 @@ def test_settings() -> None:
         (DenoiseSettings, {"keep_at_least": 0}, "setting keep_at_least=0"),
     ):
         with pytest.raises(SettingsError, match=message):
-            parse_settings(kind, values)
+            parse_typed(kind, values)

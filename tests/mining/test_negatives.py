@@ -97,7 +97,7 @@ def test_bad_input_is_refused() -> None:
         mine_negatives(RUN, QRELS, 1, first=-1, last=5)
     with pytest.raises(SettingsError, match="8 negatives asked from 5 ranks"):
         mine_negatives(RUN, QRELS, 8, last=5)
-    with pytest.raises(DataError, match="query 'q1': a candidate's score is NaN"):
+    with pytest.raises(DataError, match="question 'q1': a score is NaN"):
         mine_negatives({"q1": {"a": float("nan")}}, QRELS, 1)
 
 

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     ScoreSettings(base="some/base:3", query_prompt="query: ").write(tmp_path / "run" / "best")
     settings = {"steps": 80, "dense_weight": 1.0, "interaction_weight": 3.0, "cascade_weight": 0.0, "seed": 7}
     run = {"settings": settings, "collection": "abc123", "versions": {"sentence_transformers": "6.2"}}
-    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    (tmp_path / "run" / "training.json").write_text(json.dumps(run))
     (tmp_path / "run" / "result.json").write_text(json.dumps({"truncated": {"query": 0.0, "passage": 0.125}}))
     measures = {"MRR@10": {"mean": 0.51234, "low": 0.5, "high": 0.525}}
     systems = [
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_refused(folder: Path) -> None:
 
 def test_a_recipes_model_is_described_by_its_last_training(folder: Path) -> None:
     recipe = folder / "recipe"
-    run = json.loads((folder / "run" / "run.json").read_text())
+    run = json.loads((folder / "run" / "training.json").read_text())
     for number, (name, kind, weight) in enumerate(
         [("warm-up", "warm-up", 0.0), ("mine", "mine", 0.0), ("cascade", "cascade", 0.25)]
     ):
@@ -96,7 +96,7 @@ def test_a_recipes_model_is_described_by_its_last_training(folder: Path) -> None
         os.utime(recipe / name / "stage.json", (1000 + number, 1000 + number))
         if kind != "mine":
             settings = run["settings"] | {"cascade_weight": weight}
-            (recipe / name / "run.json").write_text(json.dumps(run | {"settings": settings}))
+            (recipe / name / "training.json").write_text(json.dumps(run | {"settings": settings}))
     (recipe / "model").mkdir()
     ScoreSettings().write(recipe / "model")
     text = write_card(recipe / "model").read_text(encoding="utf-8")

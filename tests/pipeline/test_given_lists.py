@@ -15,7 +15,7 @@ from ernie_search.mining import DenoiseSettings, Lists, TrainingList, denoise, w
 from ernie_search.model.cross_encoder import new_cross_encoder
 from ernie_search.pipeline import load_recipe, make_plan, plan_table, shipped, train_recipe
 from ernie_search.pipeline.recipe import make_stage, stage_names
-from ernie_search.pipeline.stage import GivenLists, Inputs, Stage, wire
+from ernie_search.pipeline.stage import GivenLists, Inputs, Stage, stage_inputs
 from tiny_training import TRAIN, collection, weights
 
 CASCADE = ("cascade", {"cascade_weight": 1})
@@ -48,12 +48,12 @@ def stages(*written: str | tuple[str, dict[str, Any]]) -> list[Stage[Any]]:
 def test_given_lists_are_read_until_a_stage_makes_others(tmp_path: Path) -> None:
     given = lists(tmp_path / "lists")
     assert (given.sizes.shortest, given.sizes.positives, given.sizes.negatives) == (3, 40, 39 * 5 + 3)
-    assert wire(stages(CASCADE), given) == [Inputs(lists=given)]
+    assert stage_inputs(stages(CASCADE), given) == [Inputs(lists=given)]
     ready = ("teacher", {"use": "some/cross-encoder"})
     attention = ("cascade", {"cascade_weight": 1, "attention_weight": 1})
-    assert wire(stages(ready, attention), given)[1] == Inputs(lists=given, teacher="teacher")
+    assert stage_inputs(stages(ready, attention), given)[1] == Inputs(lists=given, teacher="teacher")
     path = stages("teacher", "score", CASCADE, "mine", "score", CASCADE)
-    assert wire(path, given) == [
+    assert stage_inputs(path, given) == [
         Inputs(lists=given),
         Inputs(lists=given, teacher="teacher"),
         Inputs(lists="score", teacher=None),

@@ -38,28 +38,28 @@ def opens() -> Iterator[list[str]]:
 def test_all_five_stages_read_the_corpus_three_times_at_most_and_hash_it_once(
     tiny_recipe: Callable[..., Path], tmp_path: Path, opens: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, hashed, wired = tmp_path / "crops", [], []
+    data, hashed, calls = tmp_path / "crops", [], []
     write_beir(collection(), data)
     os.utime(data / CORPUS, (1e9, 1e9))  # as files are that were not written this very second
-    sha256_file, wire = files.sha256_file, recipe_module.wire
+    sha256_file, stage_inputs = files.sha256_file, recipe_module.stage_inputs
 
     def hashing(path: Path) -> str:
         hashed.append(Path(path).name)
         return sha256_file(path)
 
-    def wiring(*arguments: Any) -> Any:
-        wired.append(arguments)
-        return wire(*arguments)
+    def counted_inputs(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return stage_inputs(*arguments)
 
     monkeypatch.setattr(files, "sha256_file", hashing)
-    monkeypatch.setattr(recipe_module, "wire", wiring)
+    monkeypatch.setattr(recipe_module, "stage_inputs", counted_inputs)
     opens.clear()
     recipe = str(tiny_recipe())
     first = ernie_search.train(str(data), tmp_path / "run", recipe)
     assert first.model == tmp_path / "run" / "model"
     assert hashed.count(CORPUS) == 1
     assert len(opens) <= 3 + 1
-    assert len(wired) == 1
+    assert len(calls) == 1
     opens.clear()
     assert ernie_search.train(str(data), tmp_path / "run", recipe) == first
     assert len(opens) == 1  # validated; its hash is remembered

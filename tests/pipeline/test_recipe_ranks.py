@@ -11,7 +11,7 @@ import pytest
 from ernie_search.ablation import ablate
 from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.pipeline import load_recipe, run_recipe
-from ernie_search.pipeline.stage import Done, Given, Task
+from ernie_search.pipeline.stage import Done, InputPaths, Task
 from ernie_search.pipeline.stages.mine import Mine, MineStageSettings
 from ernie_search.pipeline.subprocess_stage import in_subprocess
 from ranks import launch
@@ -94,7 +94,7 @@ class Tells(Mine):
 def task(tmp_path: Path) -> tuple[Task, list[str]]:
     told: list[str] = []
     folder = tmp_path / "stage"
-    return Task(collection(), folder, Given("model"), lambda event, _: told.append(event)), told
+    return Task(collection(), folder, InputPaths("model"), lambda event, _: told.append(event)), told
 
 
 def test_a_stage_in_a_process_of_its_own_knows_nothing_of_the_launcher(

@@ -40,7 +40,7 @@ class Stubs:
         self.calls.append(stage.name)
         folder = task.folder / "best"
         folder.mkdir(parents=True, exist_ok=True)
-        read = [task.given.model, task.given.lists, task.given.teacher]
+        read = [task.inputs.model, task.inputs.lists, task.inputs.teacher]
         texts = [
             (Path(one) / "text").read_text() for one in read if one is not None and Path(str(one)).is_dir()
         ]
@@ -173,17 +173,6 @@ def test_a_stage_done_with_other_settings_is_refused_with_the_difference(tmp_pat
         Stubs().run(recipe(tmp_path, base="b"), collection(), output)
     with pytest.raises(TrainingError, match=r"stage 'warm-up' was made from something else \(collection "):
         Stubs().run(recipe(tmp_path), collection("coffee"), output)
-
-
-def test_a_setting_newer_than_the_manifest_counts_as_its_default(tmp_path: Path) -> None:
-    stubs, output = Stubs(), tmp_path / "run"
-    stubs.run(recipe(tmp_path), collection(), output)
-    path = output / "cascade" / "stage.json"
-    old = json.loads(path.read_text())
-    del old["settings"]["dual_weight"]
-    path.write_text(json.dumps(old))
-    with pytest.raises(TrainingError, match=r"dual_weight 0.0, now 1.0\)"):
-        stubs.run(recipe(tmp_path, **{"cascade.dual_weight": 1}), collection(), output)
 
 
 def test_what_comes_after_a_changed_stage_is_refused_until_it_is_deleted(tmp_path: Path) -> None:

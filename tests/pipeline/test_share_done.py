@@ -10,7 +10,7 @@ from ernie_search.data import MemoryCollection
 from ernie_search.pipeline import load_recipe, make_plan
 from ernie_search.pipeline.plan import PILOT_QUESTIONS, pilot
 from ernie_search.pipeline.stage import Sizes
-from ernie_search.training.checkpoints import CHECKPOINT_FILE
+from ernie_search.training.folder import CHECKPOINT_FILE
 from ernie_search.types import Passage, Query
 from tiny_training import collection
 
@@ -34,9 +34,9 @@ def test_where_nothing_is_there_all_is_left(name: str, tmp_path: Path) -> None:
     assert left(name, tmp_path) == 1.0
 
 
-def test_a_training_goes_on_from_its_latest_whole_checkpoint(tmp_path: Path) -> None:
+def test_a_training_resumes_from_its_latest_whole_checkpoint(tmp_path: Path) -> None:
     steps = STAGES["cascade"].training.steps  # type: ignore[union-attr]
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "training.json").write_text("{}")
     assert left("cascade", tmp_path) == 1.0
     checkpoint(tmp_path, steps // 4)
     checkpoint(tmp_path, steps // 2)

@@ -6,7 +6,7 @@ import pytest
 
 from ernie_search.errors import SettingsError
 from ernie_search.pipeline.recipe import make_stage, stage_names
-from ernie_search.pipeline.stage import Inputs, Stage, wire
+from ernie_search.pipeline.stage import Inputs, Stage, stage_inputs
 
 
 def stages(*written: str | tuple[str, dict[str, Any]]) -> list[Stage[Any]]:
@@ -20,7 +20,7 @@ SCORED = ("cascade", {"cascade_weight": 1, "attention_weight": 1})
 
 def test_two_rounds_read_the_latest_of_everything() -> None:
     path = stages("warm-up", "mine", "teacher", "score", SCORED, "mine", "score", SCORED)
-    assert wire(path) == [
+    assert stage_inputs(path) == [
         Inputs(),
         Inputs(model="warm-up"),
         Inputs(lists="mine"),
@@ -34,8 +34,8 @@ def test_two_rounds_read_the_latest_of_everything() -> None:
 
 def test_a_ready_teacher_reads_nothing_and_a_cascade_without_teacher_needs_no_scores() -> None:
     ready = ("teacher", {"use": "some/cross-encoder"})
-    assert wire(stages("warm-up", ready, "mine", "score"))[1] == Inputs()
-    assert wire(stages("warm-up", "mine", "cascade"))[2] == Inputs(model="warm-up", lists="mine")
+    assert stage_inputs(stages("warm-up", ready, "mine", "score"))[1] == Inputs()
+    assert stage_inputs(stages("warm-up", "mine", "cascade"))[2] == Inputs(model="warm-up", lists="mine")
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_a_ready_teacher_reads_nothing_and_a_cascade_without_teacher_needs_no_sc
 )
 def test_an_order_that_cannot_work_is_refused(path: Any, words: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        wire(stages(*path))
+        stage_inputs(stages(*path))
     assert str(caught.value).startswith(words)

@@ -32,7 +32,7 @@ class Count(Stage[CountSettings]):
 
     kind = "count"
     settings_type = CountSettings
-    told = (("words", "words"),)
+    reported = (("words", "words"),)
 
     @property
     def what(self) -> str:
@@ -54,7 +54,7 @@ class Count(Stage[CountSettings]):
         return len(list(folder.glob("part-*"))) * self.settings.block / sizes.passages
 
     def execute(self, task: Task) -> Done:
-        assert Path(task.given.model).is_dir()
+        assert Path(task.inputs.model).is_dir()
         texts = [passage.text for passage in task.collection.passages()]
         for start in range(0, len(texts), self.settings.block):
             part = task.folder / f"part-{start}"
@@ -110,7 +110,7 @@ def test_it_is_planned_resumed_and_skipped(
     assert run_recipe(recipe, collection(), output, observer) == output / "model"
     assert [event for event, _ in told] == ["stage", "progress", "progress", "stage-done"]
     assert told[0][1]["state"] == "resumes"
-    assert told[-1][1]["told"] == [f"{WORDS} words"]
+    assert told[-1][1]["reported"] == [f"{WORDS} words"]
     made = StageManifest.read(output / "count")
     assert made is not None
     assert (set(made.inputs), set(made.outputs), made.seed) == ({"collection", "model"}, {"words"}, 7)

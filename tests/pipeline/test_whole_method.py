@@ -74,7 +74,7 @@ def test_the_whole_method_runs_and_goes_on_after_a_kill(
 WHAT_STAGES_LEAVE = {
     "warm-up": {
         *("best/model.safetensors", "last/token_head.safetensors", "best/tokenizer.json"),
-        *("result.json", "run.json"),
+        *("result.json", "training.json"),
     },
     "mine": {"run.trec", "lists/lists.parquet", "lists/manifest.json"},
     "teacher": {

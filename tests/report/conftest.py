@@ -57,7 +57,7 @@ def run_folder(tmp_path: Path) -> Path:
         "base": EVIL,
         "layers": None,
     }
-    (warm / "run.json").write_text(json.dumps(run))
+    (warm / "training.json").write_text(json.dumps(run))
     result = {
         "seconds": 4000.0,
         "steps": 400,

@@ -57,7 +57,7 @@ def test_a_single_run_folder_and_what_is_none(run_folder: Path, tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no run"):
         read_folder(tmp_path / "empty")
-    (run_folder / "warm-up" / "run.json").write_text("[1]")
+    (run_folder / "warm-up" / "training.json").write_text("[1]")
     with pytest.raises(DataError, match="not a JSON object"):
         read_folder(run_folder)
 

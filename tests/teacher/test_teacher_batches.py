@@ -2,10 +2,11 @@
 
 import pytest
 
+from ernie_search._util.settings import parse_typed
 from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.mining.lists import TrainingList
-from ernie_search.teacher import TeacherSettings, parse_teacher_settings
-from ernie_search.teacher.loss import ListBatches
+from ernie_search.teacher import TeacherSettings
+from ernie_search.teacher.listwise import ListBatches
 from tiny_teacher import training_lists
 
 
@@ -55,10 +56,10 @@ def test_what_cannot_fill_a_step_is_refused():
 
 
 def test_settings_are_typed_and_refused_by_name():
-    assert parse_teacher_settings({"steps": "7", "layers": 2}).steps == 7
+    assert parse_typed(TeacherSettings, {"steps": "7", "layers": 2}).steps == 7
     with pytest.raises(SettingsError, match=r"unknown setting 'step'; did you mean 'steps'\?"):
-        parse_teacher_settings({"step": 7})
+        parse_typed(TeacherSettings, {"step": 7})
     with pytest.raises(SettingsError, match="setting steps=True"):
-        parse_teacher_settings({"steps": True})
+        parse_typed(TeacherSettings, {"steps": True})
     with pytest.raises(SettingsError, match="backwards=3 does not divide questions_per_batch=4"):
         TeacherSettings(questions_per_batch=4, backwards=3).check()

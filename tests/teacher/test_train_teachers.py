@@ -15,7 +15,7 @@ from ernie_search.errors import DataError, ModelError, SettingsError, TrainingEr
 from ernie_search.mining.lists import TrainingList, write_lists
 from ernie_search.teacher import Teachers, train_teachers
 from ernie_search.teacher.teachers import fold_of
-from ernie_search.training.checkpoints import checkpoint_steps
+from ernie_search.training.folder import checkpoint_steps
 from event_files import scalars
 from tiny_model import half_base
 from tiny_teacher import TRAIN, collection, lists, settings, training_lists
@@ -115,7 +115,7 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(base, whole):
     events: list[str] = []
     train_teachers(collection(), mined, whole, settings(base), lambda name, values: events.append(name))
     assert events == []
-    with pytest.raises(TrainingError, match=r"holds another run \(steps 6, now 7\)"):
+    with pytest.raises(TrainingError, match=r"holds another training \(steps 6, now 7\)"):
         train_teachers(collection(), mined, whole, settings(base, steps=7))
 
 
@@ -154,7 +154,7 @@ def test_each_teacher_is_trained_on_the_other_folds(base, whole):
 
 def test_a_teacher_never_sees_a_question_of_its_fold(base, tmp_path, monkeypatch):
     seen: dict[int, set[str]] = {}
-    from ernie_search.teacher import loss as loss_module
+    from ernie_search.teacher import listwise as loss_module
 
     plain = loss_module.PairCollator.__call__
 
@@ -198,10 +198,10 @@ def test_teachers_that_an_older_version_began_are_not_gone_on_with(base, tmp_pat
     mined, chosen = lists(tmp_path / "lists"), settings(base)
     with pytest.raises(Killed):
         train_teachers(collection(), mined, tmp_path / "run", chosen, stop_at(1, "step", 1))
-    begun = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    begun = json.loads((tmp_path / "run" / "training.json").read_text(encoding="utf-8"))
     del begun["format"]
-    (tmp_path / "run" / "run.json").write_text(json.dumps(begun), encoding="utf-8")
-    with pytest.raises(TrainingError, match=r"holds another run \(format"):
+    (tmp_path / "run" / "training.json").write_text(json.dumps(begun), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"holds another training \(format"):
         train_teachers(collection(), mined, tmp_path / "run", chosen)
 
 

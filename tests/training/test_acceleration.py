@@ -9,15 +9,15 @@ from safetensors.torch import load_file
 from ernie_search.errors import SettingsError
 from ernie_search.model import JointEncoder
 from ernie_search.model.dropout import active_dropouts
-from ernie_search.training import parse_settings, run, student, train
-from ernie_search.training.trainer import arguments
+from ernie_search.training import joint, parse_settings, student, train
+from ernie_search.training.joint import arguments
 from tiny_training import collection, settings
 
 QUICK: dict[str, Any] = {"steps": 4, "evaluations": 0, "checkpoints": 1}
 
 
 def test_tf32_without_such_a_gpu_is_refused_before_anything_is_written(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "has_tf32", lambda: False)
+    monkeypatch.setattr(joint, "has_tf32", lambda: False)
     with pytest.raises(SettingsError, match=r"needs an NVIDIA GPU .* set precision to auto or fp32"):
         train(collection(), tmp_path / "run", settings(precision="tf32"), base=base)
     assert list(tmp_path.rglob("*")) == []
@@ -25,7 +25,7 @@ def test_tf32_without_such_a_gpu_is_refused_before_anything_is_written(base, tmp
 
 def test_memory_is_pinned_for_a_gpu_alone(tmp_path):
     for on_cpu in (True, False):
-        made = arguments(tmp_path, settings(), on_cpu=on_cpu, with_dev=False)
+        made = arguments(tmp_path, settings(), on_cpu=on_cpu, evaluates=False)
         assert made.dataloader_pin_memory is not on_cpu
         assert made.tf32 is None
 

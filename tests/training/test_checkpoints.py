@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ernie_search.errors import TrainingError
-from ernie_search.training.checkpoints import (
+from ernie_search.training.folder import (
     CHECKPOINT_FILE,
     checkpoint_steps,
     damage,

@@ -144,17 +144,17 @@ def test_the_dropout_of_the_second_encoding_is_that_of_the_first(model, data, mo
 
 
 def test_no_graph_of_the_encoder_is_kept(model, data, monkeypatch):
-    from ernie_search.training.step import Encodings
+    from ernie_search.training.step import EncoderPasses
 
     kept: list[bool] = []
-    read = Encodings._read
+    read = EncoderPasses._read
 
-    def watched(self: Encodings, features: Any) -> Any:
+    def watched(self: EncoderPasses, features: Any) -> Any:
         output = read(self, features)
         kept.append(output.cls.requires_grad)
         return output
 
-    monkeypatch.setattr(Encodings, "_read", watched)
+    monkeypatch.setattr(EncoderPasses, "_read", watched)
     one_step(model, data, settings(gradient_cache=True), StepTeachers())
     half = len(kept) // 2
     assert kept == [False] * half + [True] * half

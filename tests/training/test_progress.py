@@ -80,9 +80,9 @@ def test_a_failed_run_gives_the_terminal_back():
 def test_a_second_run_starts_from_nothing():
     second = [("start", {"step": 100, "steps": 300}), ("step", {"step": 101}), ("end", {"step": 101})]
     text = shown([*RUN, *second], terminal=True)
-    assert "going on after step 100 of 300" in text
+    assert "resuming after step 100 of 300" in text
     assert "step 101 of 300" in text
-    assert "loss" not in text[text.index("going on") :]
+    assert "loss" not in text[text.index("resuming") :]
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(4, "0:04"), (725, "12:05"), (3725, "1:02:05")])

@@ -135,7 +135,7 @@ RUN = """
 import os, signal, sys
 from pathlib import Path
 from torch import nn
-import ernie_search.training.run as run
+import ernie_search.training.joint as joint
 import ernie_search.training.student as student
 from ernie_search.errors import ErnieSearchError
 from ernie_search.training import train
@@ -163,7 +163,7 @@ def watched(self, items):
 
 Collator.__call__ = watched
 if how == "versions" and rank == 1:
-    run.version = lambda name: "0.0.0"
+    joint.version = lambda name: "0.0.0"
 data = collection()
 if how == "data" and rank == 1:
     from ernie_search.types import Passage
@@ -275,10 +275,10 @@ def test_fewer_questions_than_ranks_are_refused():
 
 
 def test_one_process_agrees_with_itself():
-    World().agree({"collection": "one"})
-    assert World().first(lambda: 3) == 3
+    World().check_equal({"collection": "one"})
+    assert World().on_main(lambda: 3) == 3
     with pytest.raises(TrainingError):
-        World().first(_refuse)
+        World().on_main(_refuse)
 
 
 def _refuse() -> None:

@@ -15,8 +15,7 @@ import torch
 
 from ernie_search.errors import StorageError, TrainingError
 from ernie_search.training import TrainResult, train
-from ernie_search.training.checkpoints import checkpoint_steps, is_whole
-from ernie_search.training.folder import read_result
+from ernie_search.training.folder import checkpoint_steps, damage, read_result
 from tiny_training import collection, settings, weights
 
 CHANGES: dict[str, Any] = {"steps": 10, "evaluations": 3, "checkpoints": 3}
@@ -52,7 +51,7 @@ def assert_same_end(folder: Path, result: TrainResult, whole: tuple[Path, TrainR
     kept = {
         "best",
         "last",
-        "run.json",
+        "training.json",
         "result.json",
         "log.jsonl",
         "curves.png",
@@ -174,7 +173,7 @@ def test_the_best_model_until_the_checkpoint_must_be_whole(base, whole, tmp_path
     with pytest.raises(TrainingError, match=r"best: token_head.safetensors was altered .* delete"):
         train(collection(), folder, settings(**CHANGES), base=base)
     shutil.rmtree(folder / "best")
-    with pytest.raises(TrainingError, match=r"best: best.json is missing, and the run cannot go on"):
+    with pytest.raises(TrainingError, match=r"best: best.json is missing, and the training cannot resume"):
         train(collection(), folder, settings(**CHANGES), base=base)
 
 
@@ -196,17 +195,17 @@ def test_a_finished_run_whose_last_model_was_altered_makes_it_again(base, whole,
 @pytest.mark.parametrize(
     ("file", "content", "problem"),
     [
-        ("result.json", "[1]", "not readable as the result of a run"),
-        ("result.json", '{"model": 3}', "not readable as the result of a run"),
-        ("result.json", '{"sha256": 5}', "not readable as the result of a run"),
-        ("run.json", "[1]", "does not say which run this is"),
-        ("run.json", '{"settings": 1}', "does not say which run this is"),
+        ("result.json", "[1]", "not readable as the result of a training"),
+        ("result.json", '{"model": 3}', "not readable as the result of a training"),
+        ("result.json", '{"sha256": 5}', "not readable as the result of a training"),
+        ("training.json", "[1]", "does not say what is trained here"),
+        ("training.json", '{"settings": 1}', "does not say what is trained here"),
     ],
 )
 def test_a_mark_of_another_type_is_one_line(base, whole, tmp_path, file, content, problem):
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in ("run.json", "result.json"):
+    for name in ("training.json", "result.json"):
         shutil.copy(whole[0] / name, folder / name)
     (folder / file).write_text(content, encoding="utf-8")
     with pytest.raises(StorageError, match=problem) as caught:
@@ -218,14 +217,14 @@ def test_every_file_of_a_checkpoint_counts(whole, tmp_path):
     checkpoint = whole[0] / "checkpoint-10"
     files = sorted(path.relative_to(checkpoint) for path in checkpoint.rglob("*") if path.is_file())
     assert {"optimizer.pt", "rng_state.pth", "scheduler.pt", "model.safetensors"} <= set(map(str, files))
-    assert is_whole(checkpoint)
+    assert damage(checkpoint) is None
     for name in files:
         broken = tmp_path / "checkpoint-10"
         shutil.copytree(checkpoint, broken)
         (broken / name).unlink()
-        assert not is_whole(broken), name
+        assert damage(broken) is not None, name
         (broken / name).write_bytes(b"")
-        assert not is_whole(broken), name
+        assert damage(broken) is not None, name
         shutil.rmtree(broken)
 
 
@@ -234,7 +233,7 @@ def test_seconds_and_truncated_texts_are_of_all_calls(base, tmp_path):
     folder, whole_folder = tmp_path / "run", tmp_path / "whole"
     with pytest.raises(Killed):
         train(collection(), folder, chosen, base=base, observer=stop_at("checkpoint", 8))
-    before = json.loads((folder / "checkpoint-8" / "tally.json").read_text(encoding="utf-8"))
+    before = json.loads((folder / "checkpoint-8" / "counts.json").read_text(encoding="utf-8"))
     assert before["seconds"] > 0
     assert before["texts"]["query"] == 8 * 8  # the step that the loader read ahead is not in it
     result = train(collection(), folder, chosen, base=base)
@@ -253,7 +252,7 @@ def test_precision_is_measured_once_and_kept(base, tmp_path, monkeypatch):
         train(collection(), folder, chosen, base=base, observer=stop_at("checkpoint", 4))
     monkeypatch.setattr("ernie_search.training.folder.prefers_bf16", lambda device: False)
     train(collection(), folder, chosen, base=base)
-    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["precision"] == "bf16"
+    assert json.loads((folder / "training.json").read_text(encoding="utf-8"))["precision"] == "bf16"
     train(collection(), straight, settings(**CHANGES, precision="bf16"), base=base)
     assert weights(folder / "last") == weights(straight / "last")
     assert log_of(folder) == log_of(straight)  # dev in the run's precision, too

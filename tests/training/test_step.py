@@ -10,7 +10,7 @@ from ernie_search.losses import candidates
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.training import TrainingData, TrainSettings, prepare
 from ernie_search.training.batches import Collator, StepBatch, StepBatches
-from ernie_search.training.run import Run
+from ernie_search.training.joint import JointTraining
 from ernie_search.training.step import JointLoss
 from tiny_training import collection, settings
 
@@ -157,7 +157,7 @@ def test_the_collator_encodes_a_shared_passage_once_and_counts_what_it_cuts(base
 def test_the_token_head_has_a_rate_of_its_own(base, data, tmp_path: Path):
     chosen = settings(learning_rate=1e-4, head_learning_rate=5e-3, weight_decay=0.02)
     model = from_base(base, settings=ScoreSettings(query_length=32, passage_length=60), device="cpu")
-    run = Run(tmp_path / "run", chosen, model, data, lambda event, values: None)
+    run = JointTraining(tmp_path / "run", chosen, model, data, lambda event, values: None)
     groups = run.trainer.create_optimizer().param_groups
     names = {id(value): name for name, value in model.named_parameters()}
     seen = [names[id(value)] for group in groups for value in group["params"]]

@@ -15,24 +15,24 @@ UNTRAINED = {
     "ceiling-late": "late interaction of full re-ranks the top 100 of alone",
     "ceiling-cross": "the cross-encoder re-ranks the top 100 of alone",
 }
-"""Rows that no training belongs to, and what they are."""
+"""Rows without a training, described."""
 UNSEEDED = ("bm25", "base")
-"""Rows without any draw."""
+"""Rows without randomness, so without seeds."""
 RERANKED, LATE_OF = "alone", "full"
-"""The row that the ceilings re-rank, and the one whose late interaction does it."""
+"""The row whose run the ceilings re-rank, and the row whose late interaction re-ranks it."""
 NEEDED = {"ceiling-late": (RERANKED, LATE_OF), "ceiling-cross": (RERANKED,)}
-"""Rows that another row is made from."""
+"""Rows that a row is made from."""
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row.
+    """One row of an ablation.
 
     Attributes:
         name: in ``--rows`` and in the table.
-        what: in words.
+        what: its description.
         stage: the training; ``None`` for a row that trains nothing.
         teacher: the training of its frozen teacher, for the row that has one.
         warm_up: what its training starts from, for the row that does not share the recipe's; one for all
@@ -86,7 +86,7 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
 
 
 def trained_as(recipe: Recipe) -> dict[str, str]:
-    """Rows that come to the same training as an earlier one, and that one: it is done once, for both.
+    """Rows with the same training as an earlier row, and that row: it is trained once, for both.
 
     Where the recipe's last stage is, say, the cascade alone, its row *full* is the row *cascade*.
     """
@@ -102,7 +102,7 @@ def trained_as(recipe: Recipe) -> dict[str, str]:
 
 
 def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
-    """The rows of that names, or all; with those that they are made from, in the order of the table.
+    """The rows of these names, or all, with the rows that they are made from, in the order of the table.
 
     Raises:
         SettingsError: an unknown row (with the nearest known one), or one that the recipe does not allow.
@@ -124,7 +124,7 @@ def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
 
 
 def _lack(name: str, written: Mapping[str, Any], recipe: str) -> str:
-    """Why a recipe does not allow a known row."""
+    """Why a recipe does not allow a known row, as the end of a sentence."""
     if "warm-up" in written.get(name, {}):
         return (
             f"has a warm-up of its own, and the last training of {recipe} starts from no warm-up of the base"
@@ -135,7 +135,7 @@ def _lack(name: str, written: Mapping[str, Any], recipe: str) -> str:
 
 
 def _figures(values: Mapping[str, Any], stage: AnyStage) -> Values:
-    """``recipe 3`` is the stage's own value, or 3 where that is 0."""
+    """Settings with ``recipe 3`` replaced by the stage's own value, or by 3 where that is 0."""
     own = stage.settings.model_dump()
 
     def figure(key: str, value: Any) -> Any:
@@ -155,7 +155,7 @@ def _warm_up(recipe: Recipe) -> AnyStage | None:
 
 
 def inputs_of(stage: AnyStage, recipe: Recipe) -> Inputs:
-    """What a row's training reads in the place of the recipe's last stage; its frozen teacher is its own.
+    """Inputs of a row's training, which takes the place of the recipe's last stage.
 
     Raises:
         SettingsError: something that it needs is made by no stage before it.

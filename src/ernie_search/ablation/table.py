@@ -19,13 +19,13 @@ SMALLEST_SHOWN_P = 0.001
 
 @dataclass(slots=True)
 class RowResult:
-    """What one row came to.
+    """Measures of one row.
 
     Attributes:
-        name, what: of the row.
-        measured: by seed; a row that has no seeds has the one ``None``.
+        name, what: name and description of the row.
+        measured: by seed; a row without seeds has the one ``None``.
         seconds: of training, by seed.
-        trained_as: the row whose training it shares, and in whose folder its runs are.
+        trained_as: the row whose training, and folder, it shares.
     """
 
     name: str
@@ -35,13 +35,13 @@ class RowResult:
     trained_as: str | None = None
 
     def add(self, seed: int | None, measured: Measured, seconds: float | None) -> None:
-        """One seed's measures; ``seconds`` of its training, where it has one."""
+        """Add one seed's measures, and the ``seconds`` of its training, where it has one."""
         self.measured[seed] = measured
         if seed is not None and seconds is not None:
             self.seconds[seed] = seconds
 
     def mean(self, measure: str, queries: Sequence[str] | None = None) -> float:
-        """Over questions (all, or those named) and seeds."""
+        """Mean over questions (all, or those named) and seeds."""
         return float(np.mean([_values(one, measure, queries).mean() for one in self.measured.values()]))
 
 
@@ -109,7 +109,7 @@ def ceiling(rows: Mapping[str, RowResult]) -> dict[str, Any]:
 
 
 def _gap_closed(row: RowResult, rows: Mapping[str, RowResult], top: Mapping[str, Any]) -> float | None:
-    """Of the gap between *alone* and the better ceiling, over the seeds that all three have."""
+    """Share of the gap between *alone* and the better ceiling, over the seeds that all three have."""
     better = rows[CROSS if top["cross"] >= top["late"] else LATE]
     seeds = set(rows[ALONE].measured) & set(better.measured)
     seeds = seeds if None in row.measured else seeds & set(row.measured)
@@ -205,7 +205,7 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 
 def _throughout(row: Mapping[str, Any]) -> list[str]:
-    """The gains over rows whose warm-up has no distillation, in words: no column has room for them."""
+    """Gains over rows whose warm-up has no distillation, as sentences below the table."""
     gains = {peer: _gain(found) for peer, found in row["over"].items() if peer.endswith("-throughout")}
     return [f"{row['row']} over {peer}: {gain}, p {p}." for peer, (gain, p) in gains.items() if gain]
 

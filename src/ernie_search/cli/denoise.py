@@ -33,14 +33,14 @@ def denoise(
 ) -> None:
     """Drop negatives that the teacher scores like positives. The scored lists are not changed."""
     from ernie_search import mining
-    from ernie_search.mining.settings import parse_settings
+    from ernie_search._util.settings import parse_typed
 
     if margin is None and maximum is None:
         raise SettingsError("denoise needs a limit: give --margin, such as --margin 0, or --maximum")
     if output.resolve() == lists.resolve():
         raise SettingsError(f"--output {output}: is the folder of the scored lists; name another one")
     values = {"margin": margin, "maximum": maximum, "keep_at_least": keep_at_least}
-    settings = parse_settings(mining.DenoiseSettings, values)
+    settings = parse_typed(mining.DenoiseSettings, values)
     with working("denoising"):
         clean = mining.denoise(mining.Lists.open(lists), output, settings)
     if as_json:

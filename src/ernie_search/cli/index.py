@@ -8,7 +8,7 @@ import typer
 from ernie_search._util.files import MANIFEST, behind_link
 from ernie_search.cli import store
 from ernie_search.cli.app import Commands
-from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
+from ernie_search.cli.executor import Address, ExecutorName, WorkerCpus, WorkerGpus, opened
 from ernie_search.cli.output import AsJson, console, loading, print_json, progress
 from ernie_search.errors import IndexStateError, SettingsError
 
@@ -57,14 +57,14 @@ def encode(
     chunk_overlap: ChunkOverlap = 0,
     tokens: WithTokens = True,
     shard_size: ShardSize = 4096,
-    engine: EngineName = "local",
+    executor: ExecutorName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
     worker_gpus: WorkerGpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a collection into shards, searched in memory. Interrupted, the same command goes on."""
-    with opened(engine, address, worker_cpus, worker_gpus) as where:
+    with opened(executor, address, worker_cpus, worker_gpus) as where:
         done = _encoded(source, model, output, chunk_words, chunk_overlap, tokens, shard_size, where)
     if as_json:
         print_json(
@@ -124,7 +124,7 @@ def build(
         str, typer.Option(help="I/N: be one of N loaders of a Qdrant cluster, who load at once.")
     ] = "1/1",
     shard_size: ShardSize = 4096,
-    engine: EngineName = "local",
+    executor: ExecutorName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
     worker_gpus: WorkerGpus = None,
@@ -138,7 +138,7 @@ def build(
         if model is None:
             raise SettingsError("--model: needed to encode a collection; shards that are there need none")
         folder = shards or _beside(output)
-        with opened(engine, address, worker_cpus, worker_gpus) as where:
+        with opened(executor, address, worker_cpus, worker_gpus) as where:
             _encoded(source, model, folder, chunk_words, chunk_overlap, tokens != "none", shard_size, where)
     with loading("the store"):
         from ernie_search.index import build_store
@@ -221,7 +221,7 @@ def _encoded(
     chunk_overlap: int,
     tokens: bool,
     shard_size: int,
-    engine: Any,
+    executor: Any,
 ) -> Any:
     """The collection, encoded into shards."""
     _check_cut(chunk_words, chunk_overlap)
@@ -237,7 +237,7 @@ def _encoded(
             tokens=tokens,
             shard_size=shard_size,
             progress=advance,
-            engine=engine,
+            executor=executor,
             expect=advance.expect,
         )
 

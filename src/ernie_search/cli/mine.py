@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ernie_search.mining import Lists
-    from ernie_search.mining.preview import Preview, PreviewPassage
+    from ernie_search.mining.lists import Preview, PreviewPassage
 
 EXAMPLE = "Example: ernie-search mine bm25.run my-data --output runs/lists --first 5 --number 8"
 PREVIEW_EXAMPLE = "Example: ernie-search mine-preview runs/lists my-data --number 5"
@@ -40,12 +40,12 @@ def mine(
     as_json: AsJson = False,
 ) -> None:
     """Mine hard negatives: the best-ranked passages of each question, without positives and their copies."""
+    from ernie_search._util.settings import parse_typed
     from ernie_search.data import open_collection
     from ernie_search.mining import MineSettings, mine_lists
-    from ernie_search.mining.settings import parse_settings
 
     values = {"first": first, "last": last, "number": number, "near_duplicate": near_duplicate, "seed": seed}
-    settings = parse_settings(MineSettings, values)
+    settings = parse_typed(MineSettings, values)
     collection = open_collection(source)
     with progress("mining", None) as advance:
         lists = mine_lists(run, collection, output, settings, split=split, progress=advance)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_search.cli.engine import Address, EngineName, WorkerCpus, WorkerGpus, opened
+from ernie_search.cli.executor import Address, ExecutorName, WorkerCpus, WorkerGpus, opened
 from ernie_search.cli.output import AsJson, console, loading, print_json, print_line, progress
 
 EXAMPLE = "Example: ernie-search score runs/lists my-data --teacher runs/teacher --output runs/scored"
@@ -21,7 +21,7 @@ def score(
     max_length: Annotated[
         int | None, typer.Option(help="Most tokens of a pair; default: the teacher's own limit.")
     ] = None,
-    engine: EngineName = "local",
+    executor: ExecutorName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
     worker_gpus: WorkerGpus = None,
@@ -36,14 +36,14 @@ def score(
 
         unscored = Lists.open(lists)
         # A model that is sent to other machines must not be on a GPU of this one.
-        device = "cpu" if engine == "ray" else None
+        device = "cpu" if executor == "ray" else None
         teachers = Teachers.open(teacher, max_length=max_length, device=device)
     with (
-        opened(engine, address, worker_cpus, worker_gpus) as where,
+        opened(executor, address, worker_cpus, worker_gpus) as where,
         progress("scoring lists", len(unscored)) as advance,
     ):
         collection = open_collection(source)
-        scored = score_lists(teachers, collection, unscored, output, progress=advance, engine=where)
+        scored = score_lists(teachers, collection, unscored, output, progress=advance, executor=where)
     about = scored.manifest["scores"]
     if as_json:
         print_json({"lists": str(scored.folder), "scores": about})

@@ -23,11 +23,12 @@ def teacher(
 ) -> None:
     """Train cross-encoders, each on one part of the lists, to score the other. The same command resumes."""
     with loading("the libraries"):
+        from ernie_search._util.settings import parse_typed
         from ernie_search.cli.train import PipelineProgress
         from ernie_search.data import open_collection
         from ernie_search.mining.lists import Lists
-        from ernie_search.teacher import parse_teacher_settings, train_teachers
-    settings = parse_teacher_settings(parse_changes(changes or []))
+        from ernie_search.teacher import TeacherSettings, train_teachers
+    settings = parse_typed(TeacherSettings, parse_changes(changes or []))
     show = PipelineProgress(console(stderr=True))
     found = train_teachers(open_collection(source), Lists.open(lists), output, settings, show)
     if as_json:

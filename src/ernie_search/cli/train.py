@@ -50,7 +50,7 @@ class PipelineProgress:
             resumes = ", resumes" if values["state"] == "resumes" else ""
             self._stage(f"stage {values['name']}{resumes}")
         elif event == "stage-done":
-            counts = "".join(f"; {one}" for one in values["told"])
+            counts = "".join(f"; {one}" for one in values["reported"])
             self._stage(f"stage {values['name']}: done in {values['seconds']:,.0f} seconds{counts}")
         elif event == "teacher":
             self._line(f"teacher {values['number'] + 1} of {values['teachers']}")
@@ -130,7 +130,7 @@ def train(
         from ernie_search.pipeline import estimate, load_recipe, make_plan, plan_table, train_recipe
         from ernie_search.training.world import World
 
-    speaks = World.launched().speaks  # of several processes only one prints
+    is_main = World.launched().is_main  # of several processes only one prints
     name, given = recipe_and_source(what, source, recipe)
     chosen = load_recipe(name, settings)
     place = given or chosen.source
@@ -140,7 +140,7 @@ def train(
         raise SettingsError("train needs a folder to write to; give one with --output")
     collection = hold(open_collection(place))
     validate(collection)
-    if speaks and (dry_run or not chosen.single):
+    if is_main and (dry_run or not chosen.single):
         plan = make_plan(chosen, collection, output)
         if dry_run:
             plan = estimate(plan, chosen, collection)
@@ -154,7 +154,7 @@ def train(
     show_progress = PipelineProgress(console(stderr=True), stages=not chosen.single)
     result = train_recipe(chosen, collection, output, show_progress)
     trained = show_progress.worked
-    if not speaks:
+    if not is_main:
         return
     if as_json:
         paths = {"model": str(result.model), "last": str(result.last)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ernie_search._util.files import MANIFEST, atomic_write, remove, sha256_file, storage_errors
 from ernie_search.encoder import Encoder
-from ernie_search.encoding.executors import Engine, LocalEngine
+from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.encoding.work import Asked, encode_shard, encode_shard_packed, prefers_bf16
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.shards import Manifest, ShardInfo, read_manifest, shard_name, shard_problem, write_shard
@@ -155,7 +155,7 @@ def encode_collection(
     with_tokens: bool = True,
     model_path: Path | str | None = None,
     progress: Callable[[int], None] | None = None,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
 ) -> EncodedCollection:
     """Encode ``passages`` into ``output``; after any interruption the same call goes on with what is missing.
 
@@ -168,7 +168,7 @@ def encode_collection(
         with_tokens: store token matrices (fp16) too; without them only dense search is possible.
         model_path: the model's directory, noted in the manifest so that search finds it by itself.
         progress: called with the number of passages done since its last call, skipped ones included.
-        engine: where passages are encoded; by default in this process. Files are read and written here only.
+        executor: where passages are encoded; by default in this process. Only this process writes files.
 
     Returns:
         EncodedCollection. A finished folder is checked (SHA-256) and left alone.
@@ -178,16 +178,16 @@ def encode_collection(
         IndexStateError: the folder is of another model or other data, or another process writes into it.
         ModelError: the model gave vectors that are not finite.
         StorageError: the disk is full or read-only. Finished shards stay.
-        EngineError: the engine failed. Finished shards stay.
+        ExecutorError: the executor failed. Finished shards stay.
     """
     if shard_size < 1:
         raise SettingsError(f"shard_size={shard_size}: must be at least 1 passage")
-    engine = engine or LocalEngine()
+    executor = executor or LocalExecutor()
     with exclusive(output):
         manifest = begin_or_resume(
             model,
             output,
-            prefers_bf16=lambda: _prefers_bf16(model, engine),
+            prefers_bf16=lambda: _prefers_bf16(model, executor),
             data_fingerprint=data_fingerprint,
             shard_size=shard_size,
             with_tokens=with_tokens,
@@ -198,15 +198,15 @@ def encode_collection(
             if progress is not None:
                 progress(manifest.passages)
         else:
-            encoded = _encode_missing(model, passages, output, manifest, progress, engine)
+            encoded = _encode_missing(model, passages, output, manifest, progress, executor)
     return EncodedCollection(
         output, manifest.passages, manifest.truncated, manifest.tokens, encoded, manifest.seconds
     )
 
 
-def _prefers_bf16(model: Encoder, engine: Engine) -> bool:
+def _prefers_bf16(model: Encoder, executor: Executor) -> bool:
     """Whether bf16 pays where the work is done."""
-    ((_, answer),) = engine.run(model, prefers_bf16, [("precision", None, 0)])
+    ((_, answer),) = executor.run(model, prefers_bf16, [("precision", None, 0)])
     return answer
 
 
@@ -216,7 +216,7 @@ def _encode_missing(
     output: Path,
     manifest: Manifest,
     progress: Callable[[int], None] | None,
-    engine: Engine,
+    executor: Executor,
 ) -> int:
     """Encode the shards that ``manifest`` lacks; the number of passages encoded."""
     done = {info.file: info for info in manifest.shards}
@@ -236,8 +236,8 @@ def _encode_missing(
                 progress(len(batch))
 
     # On the way from another process a shard is a file's bytes, as packing is work, too.
-    work = encode_shard if isinstance(engine, LocalEngine) else encode_shard_packed
-    for name, made in engine.run(model, work, missing(), progress):
+    work = encode_shard if isinstance(executor, LocalExecutor) else encode_shard_packed
+    for name, made in executor.run(model, work, missing(), progress):
         with atomic_write(output / name, "wb") as handle:
             if made.packed is not None:
                 handle.write(made.packed)

@@ -1,13 +1,10 @@
-"""Candidates by words, which needs no model; hard negatives from any system's run, as lists on disk."""
+"""BM25, and hard negatives from any run as training lists on disk; no model is needed."""
 
 from ernie_search.mining.bm25 import BM25
-from ernie_search.mining.denoise import denoise
-from ernie_search.mining.lists import Lists, ListSizes, TrainingList, write_lists
-from ernie_search.mining.mine import mine_lists
+from ernie_search.mining.denoise import DenoiseSettings, denoise
+from ernie_search.mining.lists import Lists, ListSizes, TrainingList, preview, write_lists
+from ernie_search.mining.mine import MineSettings, mine_lists
 from ernie_search.mining.negatives import MinedNegatives, mine_negatives
-from ernie_search.mining.preview import preview
-from ernie_search.mining.settings import DenoiseSettings, MineSettings
-from ernie_search.mining.words import words
 
 __all__ = [
     "BM25",
@@ -21,6 +18,5 @@ __all__ = [
     "mine_lists",
     "mine_negatives",
     "preview",
-    "words",
     "write_lists",
 ]

@@ -1,4 +1,4 @@
-"""BM25 over a collection: the word-based baseline, and the source of the first hard negatives."""
+"""BM25 in memory: the word-based baseline, and the source of the first hard negatives."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -8,8 +8,8 @@ import numpy as np
 from bm25s.stopwords import STOPWORDS_EN
 from numpy.typing import NDArray
 
+from ernie_search._util.words import words
 from ernie_search.errors import DataError, SettingsError
-from ernie_search.mining.words import words
 from ernie_search.types import Passage, Query, Run
 
 K1 = 0.9
@@ -20,13 +20,13 @@ B = 0.4
 class BM25:
     """An index of title and text of passages in memory, scored as Lucene does (Kamphuis et al., ECIR 2020).
 
-    Memory: 8 bytes a distinct word of each passage, several times that while building.
+    Memory: 8 bytes per distinct word of each passage, several times that while building.
 
     Args:
         passages: read once; their ids and words are kept, not their texts.
         stop_words: "en" leaves out Lucene's 33 English ones, None counts every word.
-        k1: how fast repetitions of a word lose weight.
-        b: how much long passages are held back, 0 to 1.
+        k1: how slowly repetitions of a word lose weight.
+        b: how much long passages are penalised, 0 to 1.
 
     Raises:
         DataError: no passage, none with a word in it, or an id twice.
@@ -67,15 +67,15 @@ class BM25:
                 f"BM25: none of the {len(rows)} passages has a word to count; check the collection"
             )
         self._index: Any = bm25s.BM25(method="lucene", k1=k1, b=b)
-        # our ids, not bm25s' own: it numbers words in the order of a set, which changes from run to run
+        # our ids, not bm25s' own: it numbers words in the order of a set, which differs between processes
         self._index.index((rows, self._vocabulary), create_empty_token=False, show_progress=False)
 
     def search(self, queries: Iterable[Query], k: int = 100) -> Run:
         """The at most ``k`` best passages of each query, best first.
 
-        Only passages that share a word with the query (score above 0) are listed, so a query may have
-        fewer, or none: it is in the run all the same. Equal scores stand in the order in which the
-        passages came. One query is scored at a time: (N,) float32 scores for N passages are held.
+        Only passages that share a word with the query (score above 0) are listed, so a query may have fewer,
+        or none, and is in the run even so. Equal scores keep the order of the passages. One query is scored
+        at a time, with (N,) float32 scores for N passages in memory.
 
         Raises:
             SettingsError: ``k`` below 1.
@@ -99,7 +99,7 @@ class BM25:
         rows = np.flatnonzero(scores > 0)
         found = scores[rows]
         if rows.size > k:
-            # everything from the k-th score up: all its ties, so that the stable sort chooses among them
+            # everything from the k-th score up, with all its ties, so that the stable sort chooses among them
             reached = found >= np.partition(found, rows.size - k)[rows.size - k]
             rows, found = rows[reached], found[reached]
         order = np.argsort(-found, kind="stable")[:k]

@@ -1,4 +1,4 @@
-"""Negatives that the teacher takes for positives, out: training would push away what nobody judged."""
+"""Denoising of training lists: negatives that the teacher scores like positives are dropped."""
 
 import hashlib
 import heapq
@@ -7,31 +7,47 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import Field
+
+from ernie_search._util.settings import TypedSettings
 from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
-from ernie_search.mining.settings import DenoiseSettings
 
 POOL = 4096
-"""Passages of the lists themselves, drawn by a hash, that fill those which denoising leaves too short."""
+"""Negatives of all lists, drawn by a hash, that fill lists which denoising leaves too short."""
 COUNTED = ("denoised", "too_few", "refilled", "still_short")
+
+
+class DenoiseSettings(TypedSettings):
+    """Limits on a teacher's scores, above which negatives are dropped as likely positives; by default none.
+
+    Attributes:
+        maximum: drop negatives with a higher raw logit than this.
+        margin: drop negatives that score above the best positive's logit less this (0: above the positive).
+        keep_at_least: a list that keeps fewer negatives is filled up to this number with other questions',
+            without scores; set it to the negatives that a training uses.
+    """
+
+    maximum: float | None = None
+    margin: float | None = None
+    keep_at_least: int = Field(1, ge=1)
 
 
 def denoise(lists: Lists, output: Path, settings: DenoiseSettings) -> Lists:
     """Write the lists again without the negatives that score too high (RocketQA, Qu et al. 2021).
 
-    A negative goes if its logit is above ``maximum``, or above its question's best positive's less
-    ``margin``. A list that keeps fewer than ``keep_at_least`` is filled with other questions' negatives,
-    drawn at random: what the teacher takes for a positive does not come back for want of another. The filled
-    ones have no score (NaN) and rank 0; a training tells them from the positive, and the teacher says nothing
-    of them.
+    A negative is dropped if its logit is above ``maximum``, or above the logit of its question's best
+    positive less ``margin``. A list that keeps fewer than ``keep_at_least`` is filled with other questions'
+    negatives, drawn at random, and never with those dropped. The filled ones have no score (NaN) and rank 0:
+    the contrastive terms use them, the terms with a teacher don't.
 
     Args:
-        lists: scored ones, streamed; they are left as they are.
+        lists: scored ones, streamed and not changed.
         output: the folder of the new lists; that of ``lists`` itself may be named.
         settings: the limits.
 
     Returns:
-        The lists; to the counts of their manifest come ``denoised``, the negatives dropped, ``too_few``, the
+        The lists. The counts of their manifest get ``denoised``, the negatives dropped, ``too_few``, the
         lists of which the limits left fewer than ``keep_at_least``, ``refilled``, the negatives that fill
         them, and ``still_short``, the lists for which there were not enough.
 
@@ -73,7 +89,7 @@ def denoise(lists: Lists, output: Path, settings: DenoiseSettings) -> Lists:
 
 
 def clean(one: TrainingList, settings: DenoiseSettings) -> list[int]:
-    """Places of the negatives that are within both limits; one without a score is."""
+    """Places of the negatives within both limits, or without a score."""
     limit = math.inf if settings.maximum is None else settings.maximum
     if settings.margin is not None:
         limit = min(limit, max(one.positive_scores) - settings.margin)
@@ -100,7 +116,7 @@ def _pool(lists: Lists) -> list[str]:
 
 
 def _fillers(one: TrainingList, pool: list[str], number: int) -> list[str]:
-    """Passages for one list: from a place of its own in the pool on, none that it has or had."""
+    """Passages to fill one list: from its own place in the pool on, without its own passages."""
     if number <= 0:
         return []
     own = {one.query, *one.positives, *one.negatives}  # where questions are passages, not itself either

@@ -1,6 +1,6 @@
-"""What the cascade trains on, as a folder: each question's positives, its negatives, and a teacher's scores.
+"""Training lists as a folder: each question's positives, hard negatives, and a teacher's scores.
 
-A folder holds ``lists.parquet``, one row a question, and ``manifest.json``, which says what made it and has
+A folder holds ``lists.parquet``, one row per question, and ``manifest.json``, which says what made it and has
 the file's SHA-256. Both are written whole or not at all, and read row group by row group.
 """
 
@@ -24,16 +24,18 @@ from ernie_search._util.files import (
     sha256_file,
     write_json,
 )
-from ernie_search.errors import DataError, StorageError
+from ernie_search.data import Collection
+from ernie_search.errors import DataError, SettingsError, StorageError
+from ernie_search.types import Passage, Query
 
 FORMAT = 1
-"""Goes up when a folder written by an older version can no longer be read."""
+"""Goes up when folders in an older format can no longer be read."""
 LISTS_FILE = "lists.parquet"
 ROW_GROUP = 1000
-"""Questions held at a time, when writing and when reading."""
+"""Questions in memory at a time, when writing and when reading."""
 NEEDED = {"rows": int, "scored": bool, "sha256": str, "fingerprint": str, "data_fingerprint": str}
 POSSIBLE = {"counts": dict, "settings": dict, "scores": dict, "split": str}
-"""What a manifest has, and may have, of what is read again, and of which type."""
+"""Entries that a manifest must have, and may have, with their types."""
 SCHEMA = pa.schema(
     [
         pa.field("query", pa.string(), nullable=False),
@@ -48,16 +50,16 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
-    """One training question with what it is to tell apart.
+    """The list of one training question: its positives and negatives.
 
     Attributes:
         query: id of the training question.
         positives: passage ids, known relevant, in a stable order.
         negatives: distinct passage ids, best-ranked first; no positives.
-        positive_scores: the teacher's raw logits, one a positive; () when unscored.
+        positive_scores: the teacher's raw logits, one per positive; () when unscored.
         negative_scores: the same for the negatives; NaN for one that was drawn at random after scoring.
-        negative_ranks: where each negative stood in the run, from 1; 0 for one that was drawn at random. ()
-            where that is not known.
+        negative_ranks: rank of each negative in the run, from 1; 0 for one that was drawn at random. () where
+            unknown.
     """
 
     query: str
@@ -69,16 +71,16 @@ class TrainingList:
 
     @property
     def scored(self) -> bool:
-        """Whether a teacher has scored it."""
+        """Whether the list has a teacher's scores."""
         return bool(self.positive_scores)
 
 
 @dataclass(frozen=True, slots=True)
 class ListSizes:
-    """How long the lists of a folder are.
+    """Lengths of the lists in a folder.
 
     Attributes:
-        shortest: negatives of the list that has the fewest.
+        shortest: negatives of the shortest list.
         positives, negatives: of all lists together.
     """
 
@@ -88,12 +90,12 @@ class ListSizes:
 
 
 class Lists:
-    """A folder of training lists, checked when opened, streamed when read. Made by ``open`` alone.
+    """A folder of training lists, checked when opened, streamed when read; use :meth:`open`.
 
     Attributes:
         folder: where it lies.
-        manifest: everything that the manifest says: settings, counts a stage, what made it.
-        scored: whether every list carries a teacher's scores.
+        manifest: the whole manifest: settings, counts, what made it.
+        scored: whether every list has a teacher's scores.
         fingerprint: 16 hex digits of the lists and their collection.
         data_fingerprint: of the collection that they were mined from.
     """
@@ -148,7 +150,7 @@ class Lists:
         return self._rows
 
     def sizes(self) -> ListSizes:
-        """How long the lists are; all of them are read.
+        """Lengths of the lists; all of them are read.
 
         Raises:
             DataError: the file cannot be read as lists.
@@ -161,7 +163,7 @@ class Lists:
         return ListSizes(shortest, positives, negatives)
 
     def __iter__(self) -> Iterator[TrainingList]:
-        """All lists in the order in which they were written; one row group is held at a time.
+        """Yield the lists in the order in which they were written; one row group is in memory at a time.
 
         Raises:
             DataError: the file cannot be read as lists.
@@ -192,12 +194,12 @@ def write_lists(
         folder: the final name; one that stands there is replaced.
         lists: read once, ``ROW_GROUP`` at a time; a question comes once.
         data_fingerprint: of the collection whose ids these are.
-        about: what else the manifest is to say (settings, counts, model). Read after the last list, so
-            that a producer may count into it while it is being read.
+        about: further entries of the manifest (settings, counts, model). Read after the last list, so that
+            the producer of the lists may count into it.
 
     Raises:
-        DataError: no list, one without positives, one whose passages repeat or that has another number of
-            scores than of passages, or scored lists among unscored ones.
+        DataError: no list; a list without positives, with repeated passages, or with another number of scores
+            than of passages; or scored lists among unscored ones.
         StorageError: ``folder`` holds something else, which is left alone; or the disk refused, and nothing
             is left behind.
     """
@@ -236,7 +238,7 @@ def write_lists(
 
 
 def _checked(one: TrainingList, *, scored: bool) -> bool:
-    """Refuse a list that no training could use; returns ``scored``."""
+    """Refuse a list that no training could use; return ``scored``."""
     where = f"list of question {one.query!r}"
     if not one.positives:
         raise DataError(f"{where}: has no positive; leave the question out")
@@ -257,3 +259,73 @@ def _checked(one: TrainingList, *, scored: bool) -> bool:
     if not all(map(math.isfinite, (*one.positive_scores, *known))):
         raise DataError(f"{where}: a teacher's score is not finite; check the teacher")
     return scored
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewPassage:
+    """One passage of a previewed list.
+
+    Attributes:
+        passage: with title and text.
+        score: the teacher's raw logit; None where there is none.
+        rank: in the run it was mined from, from 1; 0 for one drawn at random; None where that is not known,
+            and for positives.
+    """
+
+    passage: Passage
+    score: float | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One question's list, with the texts of its passages."""
+
+    query: Query
+    positives: list[PreviewPassage]
+    negatives: list[PreviewPassage]
+
+
+def preview(lists: Lists, collection: Collection, number: int = 3) -> list[Preview]:
+    """Preview ``number`` lists, evenly spread over the folder, with the texts of their passages.
+
+    Lists, questions and passages are read once each; memory holds the chosen lists, their texts, and the
+    split's questions.
+
+    Raises:
+        DataError: the lists are of another collection, or name a question or passage that it lacks.
+        SettingsError: ``number`` below 1.
+    """
+    if number < 1:
+        raise SettingsError(f"number of lists to show is {number}; ask for at least 1")
+    if lists.data_fingerprint != collection.fingerprint:
+        raise DataError(
+            f"{lists.folder}: mined from another collection ({lists.data_fingerprint}) than "
+            f"{collection.source} is now ({collection.fingerprint}); name that one, or mine again"
+        )
+    number = min(number, len(lists))
+    places = {place * len(lists) // number for place in range(number)}
+    chosen = [one for place, one in enumerate(lists) if place in places]
+    wanted = {passage for one in chosen for passage in (*one.positives, *one.negatives)}
+    passages = {passage.id: passage for passage in collection.passages() if passage.id in wanted}
+    asked = {one.query for one in chosen}
+    split = str(lists.manifest.get("split", "train"))
+    queries = {query.id: query for query in collection.queries(split) if query.id in asked}
+    missing = sorted(wanted - passages.keys()) + sorted(asked - queries.keys())
+    if missing:
+        raise DataError(f"{collection.source}: {missing[0]!r} of {lists.folder} is not in it; mine again")
+    return [_with_texts(one, queries[one.query], passages) for one in chosen]
+
+
+def _with_texts(one: TrainingList, query: Query, passages: dict[str, Passage]) -> Preview:
+    unknown = [None] * len(one.negatives)
+    positives = zip(one.positives, one.positive_scores or [None] * len(one.positives), strict=True)
+    negatives = zip(one.negatives, one.negative_scores or unknown, one.negative_ranks or unknown, strict=True)
+    return Preview(
+        query,
+        [PreviewPassage(passages[passage], score) for passage, score in positives],
+        [
+            PreviewPassage(passages[passage], None if score is None or math.isnan(score) else score, rank)
+            for passage, score, rank in negatives
+        ],
+    )

@@ -1,26 +1,26 @@
-"""From any run to training lists: the best-ranked passages that are neither positives nor copies of any."""
+"""Mining of hard negatives from any run: the best-ranked passages that are not positives or copies."""
 
-import hashlib
-import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from pydantic import Field, model_validator
+
+from ernie_search._util.settings import TypedSettings
 from ernie_search._util.trec import stream_run
 from ernie_search.data import Collection
 from ernie_search.data.near_duplicates import jaccard
 from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
-from ernie_search.mining.passage_table import Known, MiningStore, temporary_file_errors
-from ernie_search.mining.settings import MineSettings
+from ernie_search.mining.negatives import best_first, generator_of
+from ernie_search.mining.passage_table import Known, PassageTable, temporary_file_errors
 
 FILL_DRAWS = 1000
-"""Random passages looked at to fill one list, beside those that are excluded: where so many do not fit, more
-would hardly do."""
+"""Random passages tried to fill one list, beside the excluded ones."""
 
 Counts = dict[str, int]
-STAGES = (
+COUNTED = (
     "candidates",
     "outside_window",
     "known_positives",
@@ -45,6 +45,31 @@ and those of them that stayed ``short`` even so; left out, ``unjudged`` and ``wi
 ``absent`` from the run."""
 
 
+class MineSettings(TypedSettings):
+    """Which passages of a run become hard negatives.
+
+    Attributes:
+        first: ranks skipped at the top (0: none), where positives that nobody judged are likeliest.
+        last: the rank, counted from 0 and known positives included, at which the window ends.
+        number: negatives kept per question.
+        near_duplicate: 4-gram Jaccard similarity to a positive, or to a negative kept before, above which a
+            passage is left out; 0 turns this off. 0.5 is what ``data.near_duplicates`` splits collections by.
+        seed: of the passages that fill a list which the window leaves too short.
+    """
+
+    first: int = Field(0, ge=0)
+    last: int = Field(100, ge=1)
+    number: int = Field(16, ge=1)
+    near_duplicate: float = Field(0.5, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _window_has_ranks(self) -> Self:
+        if self.last <= self.first:
+            raise ValueError(f"last={self.last} is not above first={self.first}; widen the window of ranks")
+        return self
+
+
 def mine_lists(
     run: Iterable[tuple[str, Mapping[str, float]]] | Path | str,
     collection: Collection,
@@ -66,9 +91,9 @@ def mine_lists(
     window's end. Equal scores are ranked by passage id. What a question gets depends on the settings, its
     id, its own passages and the corpus: not on the other questions.
 
-    Memory: one question's scores and texts, ``store.RECENT`` passages' 4-grams, SQLite's cache, and
+    Memory: one question's scores and texts, ``passage_table.RECENT`` passages' 4-grams, SQLite's cache, and
     ``lists.ROW_GROUP`` lists; it grows with neither the corpus nor the questions. Texts, judgements and the
-    ids of the questions that came lie in a temporary file (:class:`MiningStore`).
+    ids of the questions that came lie in a temporary file (:class:`PassageTable`).
 
     Args:
         run: a TREC run file of any system (plain or gzip, a question's lines together), or pairs of question
@@ -77,11 +102,11 @@ def mine_lists(
         output: the folder of the lists, replaced if it holds lists already.
         settings: window, number, duplicates; the defaults of ``MineSettings``.
         split: whose questions are mined.
-        about: what else the manifest is to say (the model that made the run, say).
+        about: further entries of the manifest (the model that made the run, say).
         progress: called with the number of questions read since its last call.
 
     Returns:
-        The lists; ``manifest["counts"]`` has all of ``STAGES``.
+        The lists; ``manifest["counts"]`` has all of ``COUNTED``.
 
     Raises:
         DataError: a positive, or a passage of the run, that the corpus lacks; a score that is not a number;
@@ -89,7 +114,7 @@ def mine_lists(
         StorageError: the disk is full or not writable; nothing is left behind.
     """
     settings = settings or MineSettings()
-    counts = dict.fromkeys(STAGES, 0)
+    counts = dict.fromkeys(COUNTED, 0)
     rankings: Iterable[tuple[str, Mapping[str, float]]]
     if isinstance(run, Path | str):
         where, name, rankings = str(run), Path(run).name, stream_run(Path(run))
@@ -103,33 +128,33 @@ def mine_lists(
         "settings": settings.model_dump(include=set(MineSettings.model_fields)),
         "counts": counts,
     }
-    with temporary_file_errors(), MiningStore(collection, split, grams=settings.near_duplicate > 0) as store:
-        miner = _Miner(store, settings, counts, where, collection.source)
+    with temporary_file_errors(), PassageTable(collection, split, grams=settings.near_duplicate > 0) as table:
+        miner = _Miner(table, settings, counts, where, collection.source)
         lists = miner.lists(rankings, progress or (lambda _: None))
         return write_lists(Path(output), lists, data_fingerprint=collection.fingerprint, about=manifest)
 
 
 class _Miner:
-    """The stages, question by question, and their counts."""
+    """Mines the list of each question, and counts what is left out and why."""
 
     def __init__(
-        self, store: MiningStore, settings: MineSettings, counts: Counts, run: str, source: str
+        self, table: PassageTable, settings: MineSettings, counts: Counts, run: str, source: str
     ) -> None:
-        self._store, self._settings, self._counts = store, settings, counts
+        self._table, self._settings, self._counts = table, settings, counts
         self._run, self._source = run, source
 
     def lists(
         self, rankings: Iterable[tuple[str, Mapping[str, float]]], progress: Callable[[int], None]
     ) -> Iterator[TrainingList]:
-        """The list of each question that has positives."""
+        """Yield the list of each question that has positives."""
         judged = 0
         for query, scores in rankings:
-            if not self._store.first_time(query):
+            if not self._table.first_time(query):
                 raise DataError(
                     f"{self._run}: question {query!r} comes twice; group the lines of each question "
                     "(sort -s -k1,1)"
                 )
-            positives = self._store.positives(query)
+            positives = self._table.positives(query)
             judged += positives is not None
             if positives:
                 self._counts["mined"] += 1
@@ -137,20 +162,23 @@ class _Miner:
             else:
                 self._counts["unjudged" if positives is None else "without_positives"] += 1
             progress(1)
-        self._counts["absent"] = self._store.judged - judged
+        self._counts["absent"] = self._table.judged - judged
 
     def _list(self, query: str, positives: list[str], scores: Mapping[str, float]) -> TrainingList:
-        ranks = {passage: rank for rank, passage in enumerate(self._ranked(query, scores), start=1)}
+        ranks = {
+            passage: rank
+            for rank, passage in enumerate(best_first(scores, f"{self._run}: question {query!r}"), start=1)
+        }
         chosen = _Chosen(self._settings.near_duplicate)
         for passage in positives:
-            known = self._store.passage(passage)
+            known = self._table.passage(passage)
             if known is None:
                 raise DataError(
                     f"{self._source}: question {query!r}: its positive {passage!r} is not in the corpus; "
                     "add it or drop the judgement"
                 )
             chosen.add_positive(known)
-        chosen.add_question(self._store.question_key(query), self._store.passage(query))
+        chosen.add_question(self._table.question_key(query), self._table.passage(query))
         negatives = self._from_window(query, list(ranks), set(positives), chosen)
         self._counts["kept"] += len(negatives)
         if len(negatives) < self._settings.number:
@@ -168,16 +196,10 @@ class _Miner:
             negative_ranks=tuple(ranks[passage] for passage in negatives),
         )
 
-    def _ranked(self, query: str, scores: Mapping[str, float]) -> list[str]:
-        """Best first, equal scores by id, as the evaluation ranks them."""
-        if any(map(math.isnan, scores.values())):
-            raise DataError(f"{self._run}: question {query!r}: a score is NaN; repair the run before mining")
-        return sorted(scores, key=lambda passage: (-scores[passage], passage))
-
     def _from_window(
         self, query: str, ranked: list[str], positives: set[str], chosen: "_Chosen"
     ) -> list[str]:
-        """The best of the window that stay."""
+        """The best passages of the window that stay as negatives."""
         counts, number = self._counts, self._settings.number
         window = ranked[self._settings.first : self._settings.last]
         others = [passage for passage in window if passage not in positives]
@@ -191,7 +213,7 @@ class _Miner:
             if len(negatives) == number:
                 counts["not_needed"] += len(candidates) - place
                 break
-            known = self._store.passage(passage)
+            known = self._table.passage(passage)
             if known is None:
                 raise DataError(
                     f"{self._run}: question {query!r}: passage {passage!r} is not in {self._source}; "
@@ -205,14 +227,12 @@ class _Miner:
         return negatives
 
     def _fill(self, query: str, excluded: set[str], chosen: "_Chosen", number: int) -> list[str]:
-        """Up to ``number`` random passages that pass the same tests."""
-        seed = f"{self._settings.seed}\0{query}".encode()
-        # hashed, as ``hash`` of a string changes from process to process
-        generator = random.Random(hashlib.blake2b(seed, digest_size=8).digest())
+        """Up to ``number`` random passages that pass the same tests as those of the window."""
+        generator = generator_of(self._settings.seed, query)
         filled: list[str] = []
-        for row in _random_rows(generator, self._store.passages, FILL_DRAWS + len(excluded)):
-            passage = self._store.id_of(row)
-            known = None if passage in excluded else self._store.passage(passage)
+        for row in _random_rows(generator, self._table.passages, FILL_DRAWS + len(excluded)):
+            passage = self._table.id_of(row)
+            known = None if passage in excluded else self._table.passage(passage)
             if known is not None and not chosen.add_negative(known):
                 filled.append(passage)
                 if len(filled) == number:
@@ -221,7 +241,7 @@ class _Miner:
 
 
 def _random_rows(generator: random.Random, total: int, number: int) -> Iterator[int]:
-    """Distinct ones of ``range(total)``, all of them if they are no more than ``number``; drawn as needed."""
+    """Yield up to ``number`` distinct elements of ``range(total)``, drawn as needed."""
     if total <= number:
         yield from generator.sample(range(total), total)
         return
@@ -234,7 +254,7 @@ def _random_rows(generator: random.Random, total: int, number: int) -> Iterator[
 
 
 class _Chosen:
-    """A question's positives and the negatives kept so far, as what the next one is compared with."""
+    """A question's positives and the negatives kept so far, with which the next one is compared."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
@@ -245,14 +265,14 @@ class _Chosen:
         self._all_grams: set[int] = set()
 
     def add_positive(self, known: Known) -> None:
-        """Positives are taken as they are."""
+        """Add a positive, without any test."""
         self._positive_keys.add(known.key)
         self._add(known)
 
     def add_question(self, key: bytes | None, known: Known | None) -> None:
-        """The question's own text, and the passage with its id: where there is one, it is the question.
+        """Add the question's own text, and the passage with its id, which is the question where there is one.
 
-        Only of a passage are near copies out, too: a short question nearly equals much that answers it.
+        Near copies are excluded only of the passage: a short question nearly equals much that answers it.
         """
         if key is not None:
             self._own_keys.add(key)
@@ -261,7 +281,7 @@ class _Chosen:
             self._add(known)
 
     def add_negative(self, known: Known) -> str | None:
-        """Take it, or name the stage at which it is out."""
+        """Add a negative; or return under which name of :data:`COUNTED` it is left out."""
         if known.key in self._own_keys - self._positive_keys:
             return "own_passages"
         if known.key in self._positive_keys:

@@ -15,12 +15,12 @@ SPARE = 8
 
 @dataclass(frozen=True, slots=True)
 class MinedNegatives:
-    """What was mined, and what was met on the way.
+    """Mined negatives, and counts of what was left out.
 
     Attributes:
         negatives: query id -> distinct passage ids, in random order: a part of the list is as fair a sample.
         positives_removed: known positives that stood in the rank windows.
-        own_removed: passages there that are the question itself (their id is its), or copies of its text.
+        own_removed: passages there that are the question itself (with its id), or copies of its text.
         copies_removed: passages there whose text is that of a known positive.
         short: queries that got fewer negatives than asked, after filling.
         filled: negatives drawn from the whole corpus because a window held too few.
@@ -59,7 +59,7 @@ def mine_negatives(
         run: candidates, higher scores first.
         qrels: judgements; passages with a grade above 0 are never drawn, nor is one with the question's id:
             where questions are passages (ArguAna, Quora), it is the question itself.
-        number: negatives a query.
+        number: negatives per query.
         first: ranks skipped at the top (0: none), where unjudged positives are likeliest.
         last: the rank, counted from 0 and known positives included, at which the window ends.
         seed: of the drawing.
@@ -93,7 +93,7 @@ def mine_negatives(
             unjudged += 1
             continue
         positives = {passage_id for passage_id, grade in qrels[query_id].items() if grade > 0}
-        top = _ranked(scores, query_id)[:last]
+        top = best_first(scores, f"question {query_id!r}")[:last]
         found = [passage_id for passage_id in top[first:] if passage_id not in positives]
         removed += len(top[first:]) - len(found)
         keys = text_keys or {}
@@ -103,7 +103,7 @@ def mine_negatives(
         own += len(found) - len(others)
         candidates = [one for one in others if keys.get(one) not in relevant]
         copies += len(others) - len(candidates)
-        generator = _generator(seed, query_id)
+        generator = generator_of(seed, query_id)
         drawn = generator.sample(candidates, min(number, len(candidates)))
         if len(drawn) < number and everything is not None:
             # A few to spare: what they leave out, the question and copies, is seen only once it is drawn.
@@ -126,16 +126,19 @@ def mine_negatives(
     )
 
 
-def _ranked(scores: Mapping[str, float], query_id: str) -> list[str]:
-    if any(math.isnan(score) for score in scores.values()):
-        raise DataError(
-            f"query {query_id!r}: a candidate's score is NaN; repair the run before mining from it"
-        )
-    return sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))
+def best_first(scores: Mapping[str, float], where: str) -> list[str]:
+    """Passages by falling score, equal scores by id, as evaluation ranks them.
+
+    Raises:
+        DataError: a score is NaN; the message begins with ``where``.
+    """
+    if any(map(math.isnan, scores.values())):
+        raise DataError(f"{where}: a score is NaN; repair the run before mining")
+    return sorted(scores, key=lambda passage: (-scores[passage], passage))
 
 
-def _generator(seed: int, query_id: str) -> random.Random:
-    """A generator of the query's own; hashed, as ``hash`` of a string changes from process to process."""
+def generator_of(seed: int, query_id: str) -> random.Random:
+    """A random generator for one query; seeded by a hash that is the same in every process."""
     return random.Random(hashlib.blake2b(f"{seed}\0{query_id}".encode(), digest_size=8).digest())
 
 

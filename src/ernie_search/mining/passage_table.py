@@ -1,4 +1,4 @@
-"""Passages and judgements on disk while mining: what is looked up is read, and memory stays the same."""
+"""Passages and judgements of a collection on disk while mining, so that memory stays small."""
 
 import contextlib
 import sqlite3
@@ -15,13 +15,13 @@ from ernie_search.errors import DataError, StorageError
 from ernie_search.types import Query
 
 RECENT = 2048
-"""Passages whose 4-grams are kept ready: neighbouring questions tend to find the same ones."""
+"""Passages whose 4-grams are cached, as neighbouring questions often find the same ones."""
 CACHE_KIB = 16 * 1024
 """SQLite's own cache, in KiB."""
 
 
 class Known(NamedTuple):
-    """What is compared of a passage.
+    """What two passages are compared by.
 
     Attributes:
         key: equal for equal texts, whatever their case and white space.
@@ -32,8 +32,8 @@ class Known(NamedTuple):
     grams: set[int]
 
 
-class MiningStore:
-    """Texts and judgements of a collection in a temporary file that the system removes by itself.
+class PassageTable:
+    """Texts and judgements of a collection in a temporary SQLite file that the system removes by itself.
 
     SQLite makes the file in the system's temporary folder (TMPDIR names another) and unlinks it at once, so
     that nothing is left even after ``kill -9``. It needs as much disk as the corpus has text.
@@ -72,19 +72,19 @@ class MiningStore:
             self.close()
             raise
 
-    def __enter__(self) -> "MiningStore":
+    def __enter__(self) -> "PassageTable":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Drop everything."""
+        """Remove everything."""
         self.passage.cache_clear()
         self._base.close()
 
     def first_time(self, query: str) -> bool:
-        """Note that the question came; False if it did before."""
+        """Note that the question came; False if it had come before."""
         return self._base.execute("INSERT OR IGNORE INTO seen VALUES (?)", (query,)).rowcount == 1
 
     def positives(self, query: str) -> list[str] | None:
@@ -95,7 +95,7 @@ class MiningStore:
         return [passage for passage, grade in rows if grade > 0] if rows else None
 
     def question_key(self, query: str) -> bytes | None:
-        """What :func:`text_key` says of a question's text; None for one whose text the collection lacks."""
+        """The :func:`text_key` of a question; None where the collection lacks its text."""
         found = self._base.execute("SELECT key FROM questions WHERE query = ?", (query,)).fetchone()
         return None if found is None else bytes(found[0])
 
@@ -105,7 +105,7 @@ class MiningStore:
         return found
 
     def _passage(self, passage_id: str) -> Known | None:
-        """What is compared of a passage, or None for an unknown id. Recent answers are kept."""
+        """What a passage is compared by, or None for an unknown id; recent answers are cached."""
         columns = "key, text" if self._grams else "key, ''"
         found = self._base.execute(f"SELECT {columns} FROM passages WHERE id = ?", (passage_id,)).fetchone()
         return None if found is None else Known(found[0], set(map(hash, shingles(found[1]))))
@@ -159,7 +159,7 @@ def text_key(text: str) -> bytes:
 
 @contextlib.contextmanager
 def temporary_file_errors() -> Iterator[None]:
-    """Turn SQLite's refusals (its temporary file finds no room) into one line that says what to do."""
+    """Turn errors of SQLite's temporary file (no space left) into a StorageError that says what to do."""
     try:
         yield
     except sqlite3.OperationalError as error:

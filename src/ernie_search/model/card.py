@@ -73,8 +73,8 @@ def write_card(
 
     Args:
         model: a saved joint model.
-        run_folder: of its training (``run.json``, ``result.json``), or of a recipe with several stages, whose
-            last training counts; absent: the folder above the model, if it is one of both.
+        run_folder: of its training (``training.json``, ``result.json``), or of a recipe with several stages,
+            whose last training counts; absent: the folder above the model, if it is one of both.
         measures: files of ``evaluate --json``.
         facts: what only a person knows.
 
@@ -92,9 +92,9 @@ def write_card(
     stages = _stages(folder)
     trained = [one for one in stages if one["kind"] in TRAININGS]
     at = folder / trained[-1]["stage"] if trained else folder
-    if run_folder is not None and not (at / "run.json").is_file():
-        raise DataError(f"{folder}: no run.json; name the folder of one training, or of a recipe's stages")
-    run = _read(at / "run.json")
+    if run_folder is not None and not (at / "training.json").is_file():
+        raise DataError(f"{folder}: no training.json; name the folder of a training, or of a recipe's stages")
+    run = _read(at / "training.json")
     result = _read(at / "result.json") if run else {}
     reports = [report for path in measures for report in _reports(path)]
     facts = facts or CardFacts()
@@ -114,7 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _stages(folder: Path) -> list[dict[str, Any]]:
     """What each finished stage of a recipe says of itself, with the folder's name, in the order they ran."""
-    if (folder / "run.json").is_file():
+    if (folder / "training.json").is_file():
         return []
     found = [
         {**_read(path), "stage": path.parent.name, "written": path.stat().st_mtime_ns}

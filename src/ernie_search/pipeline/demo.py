@@ -1,4 +1,4 @@
-"""The demo: the main job on the documentation of the Python packages that are installed beside it."""
+"""The demo: training, index and search over the documentation of the installed Python packages."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from ernie_search.training import prepare, train
 from ernie_search.training.trainer import Observer
 
 ENCODE_SHARE = 0.35
-"""Of the time, for encoding the corpus once a model; the rest beside training is BM25, loading, measuring."""
+"""Share of the time for encoding the corpus with all models; the rest beside training is for measuring."""
 TRAIN_SHARE = 0.45
 FEWEST_STEPS, MOST_STEPS = 10, 400
 FEWEST_PASSAGES = 300
@@ -41,11 +41,11 @@ RERANKED = f"{BEST}, re-ranked by its late interaction"
 
 @dataclass(slots=True)
 class DemoResult:
-    """What the demo ends with.
+    """Results of the demo.
 
     Attributes:
-        rows: a row a system, measured over the same test questions.
-        plan: corpus size, steps, and the throughput they follow from.
+        rows: one per system, measured over the same test questions.
+        plan: corpus size, steps, and the measured throughput.
         model, index, collection: directories to continue with; the index is a store.
     """
 
@@ -70,8 +70,8 @@ def run_demo(
         output: folder for the collection, models, shards, store and runs.
         minutes: what it may take on this machine; corpus and steps follow from its measured throughput.
         source: another collection with train and test splits.
-        say: told in words what happens.
-        observer: told of training events.
+        say: called with a line on each step.
+        observer: called with training events.
     """
     keep_freed_memory()
     recipe = load_recipe("demo")
@@ -225,7 +225,7 @@ def _sample(whole: Collection, passages: int) -> MemoryCollection:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What fits into the minutes of a demo.
+    """The corpus and the steps that fit into the minutes of a demo.
 
     Attributes:
         passages: to index, for each of the models.

@@ -1,4 +1,4 @@
-"""What a finished stage leaves: ``stage.json``, written last, by which the next call knows it again."""
+"""The manifest of a finished stage, ``stage.json``: written last, and compared by later calls."""
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,23 +12,23 @@ from ernie_search.errors import StorageError
 
 STAGE_FILE = "stage.json"
 FORMAT = 2
-"""Goes up when a manifest written by an older version can no longer be read."""
+"""Goes up when manifests in an older format can no longer be read."""
 LIBRARIES = ("ernie-search", "sentence-transformers", "torch", "transformers")
 UNCHECKED = ("README.md",)
-"""Model cards: text for people, which they may edit; it holds durations, so it differs from time to time."""
+"""Model cards, which users may edit, and which hold durations."""
 
 Plain = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A file as it was written: while size and time are the same, its bytes are not read to compare them.
+    """A file as it was written; its bytes are compared only if its time changed.
 
     Attributes:
         sha256: of its bytes.
         size: in bytes.
         modified: time of the last change, in nanoseconds.
-        timed: whether it holds durations, so that it is not the same when the stage is done again.
+        timed: whether it holds durations, so that it differs each time the stage is executed.
     """
 
     sha256: str
@@ -37,7 +37,7 @@ class FileRecord:
     timed: bool = False
 
     def problem(self, path: Path) -> str | None:
-        """What became of the file; ``None`` if it is the one that was written."""
+        """What changed since the file was written; ``None`` if nothing did."""
         if not path.is_file():
             return f"{path} is missing"
         now = path.stat()
@@ -50,17 +50,17 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class StageManifest:
-    """A finished stage.
+    """What a finished stage was made from, and what it made.
 
     Attributes:
         name, kind: of the stage.
         settings: its settings as plain values.
-        inputs: fingerprint of all that it read, by what it is.
-        gives: what later stages read: a path inside its folder, or the name of a ready model.
-        outputs: each file that must not change, by its path inside the folder.
-        counts: what it says of itself.
+        inputs: fingerprints of its inputs, by name.
+        gives: the output for later stages: a path inside its folder, or the name of a ready model.
+        outputs: files that must not change, by their path inside the folder.
+        counts: of the stage, such as lists and steps.
         versions: of Python and the libraries that made it.
-        seconds: that the calls which did it took.
+        seconds: taken by all calls that executed it.
         seed: of the stage; ``None`` where nothing is drawn.
     """
 
@@ -78,12 +78,12 @@ class StageManifest:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with what went in and with what came out; not with time or place."""
+        """16 hex digits that change with inputs, settings and outputs, but not with time or place."""
         written = {name: one.sha256 for name, one in self.outputs.items() if not one.timed}
         return fingerprint(self.kind, self.settings, self.inputs, written)
 
     def write(self, folder: Path) -> None:
-        """Write ``stage.json``: from now on the stage is done."""
+        """Write ``stage.json``, which marks the stage as finished."""
         write_json(folder / STAGE_FILE, asdict(self))
 
     @staticmethod
@@ -109,31 +109,27 @@ class StageManifest:
         return StageManifest(**{**values, "outputs": outputs})
 
     def altered(self, folder: Path) -> str | None:
-        """The first output that is no longer what the stage wrote, and how; ``None`` if all are."""
+        """The first output that changed since the stage wrote it, and how; ``None`` if none did."""
         problems = (one.problem(folder / name) for name, one in self.outputs.items())
         return next((problem for problem in problems if problem), None)
 
-    def differences(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-        """Settings that are others now: ``["steps 80, now 100"]``.
-
-        A setting that is newer than the manifest counts as its default.
-        """
-        before = {**defaults, **self.settings}
-        names = sorted(before.keys() | settings.keys())
+    def differences(self, settings: Mapping[str, Any]) -> list[str]:
+        """Settings that differ now: ``["steps 80, now 100"]``."""
+        names = sorted(self.settings.keys() | settings.keys())
         return [
-            f"{name} {before.get(name)}, now {settings.get(name)}"
+            f"{name} {self.settings.get(name)}, now {settings.get(name)}"
             for name in names
-            if before.get(name) != settings.get(name)
+            if self.settings.get(name) != settings.get(name)
         ]
 
 
 def versions() -> dict[str, str]:
-    """Python's and the libraries' versions, by name."""
+    """Versions of Python and the libraries, by name."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def records(folder: Path, outputs: Iterable[str], *, timed: bool = False) -> dict[str, FileRecord]:
-    """Every file below ``outputs`` (files and folders inside ``folder``) as it is now, by its path there.
+    """Records of every file below ``outputs`` (files and folders inside ``folder``), by its path there.
 
     Raises:
         StorageError: one of ``outputs`` holds no file.

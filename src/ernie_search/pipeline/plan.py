@@ -1,4 +1,4 @@
-"""What a recipe is going to do: each stage with its size, how far it is, and about how long it takes."""
+"""The plan of a recipe: each stage with its size, its state, and an estimate of its duration."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.model.encode import autocast
 from ernie_search.pipeline.recipe import AnyStage, Recipe
-from ernie_search.pipeline.runner import Made, State, check_before, done_as, folder_of, state_of
+from ernie_search.pipeline.runner import FinishedStages, State, check_before, done_as, folder_of, state_of
 from ernie_search.pipeline.stage import GivenLists, Inputs, ListCount, Sizes
 from ernie_search.training import TrainingData, TrainSettings, prepare
 from ernie_search.training.batches import Collator, StepBatches
@@ -30,9 +30,9 @@ from ernie_search.training.student import make_ready, usual_budget
 PILOT_QUESTIONS, PILOT_PASSAGES = 300, 300
 PILOT_TEXTS = 96
 PILOT_STEPS = 4
-"""The first, in which memory is taken and kernels are chosen, does not count."""
+"""Steps that are timed, without the first, in which memory is allocated and kernels are chosen."""
 COMPARED, QUESTIONS = 20_000, 64
-"""Vectors and questions of the product that stands for exact search."""
+"""Vectors and questions of the product by which exact search is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class PlannedStage:
     """One line of the plan.
 
     Attributes:
-        stage: what is done.
+        stage: of the recipe.
         sizes: of the whole stage.
-        state, left: how far it is, and the share of its work that is left.
+        state, left: its state, and the share of its work that is left.
     """
 
     stage: AnyStage
@@ -53,7 +53,7 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All stages of a recipe over a collection.
+    """The stages of a recipe over a collection, with their sizes and states.
 
     Attributes:
         stages: in their order.
@@ -70,10 +70,10 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Plan:
-    """Sizes and states; writes nothing.
+    """Plan a recipe: sizes and states of its stages; nothing is written.
 
     Args:
-        recipe: what to do.
+        recipe: to plan.
         collection: read once, for its counts.
         output: the pipeline's folder; ``None`` for one that does not exist yet.
 
@@ -86,7 +86,7 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
     passages = sum(1 for _ in collection.passages())
     qrels = collection.qrels("train")
     questions = sum(1 for query in qrels if relevant(qrels, query))
-    made = Made.nothing(recipe, collection, {})
+    made = FinishedStages.none(recipe, collection, {})
     planned: dict[str, PlannedStage] = {}
     for stage, inputs in zip(recipe.stages, recipe.inputs, strict=True):
         state: State = "to do"
@@ -107,7 +107,7 @@ def make_plan(recipe: Recipe, collection: Collection, output: Path | None) -> Pl
 
 
 def _lists_read(inputs: Inputs, planned: Mapping[str, PlannedStage]) -> ListCount | None:
-    """How many lists a stage reads, and how long they are; ``None`` where that is not known."""
+    """Number and pairs of the lists that a stage reads; ``None`` where unknown."""
     lists = inputs.lists
     if isinstance(lists, GivenLists):
         pairs = lists.sizes.positives + lists.sizes.negatives
@@ -116,7 +116,7 @@ def _lists_read(inputs: Inputs, planned: Mapping[str, PlannedStage]) -> ListCoun
 
 
 def plan_table(plan: Plan, title: str) -> Table:
-    """A line for given lists, and a line a stage; with estimates, a column for them and their sum."""
+    """The plan as a table: one line per stage, with a column for estimates where there are any."""
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("stage", "what", "size"):
         table.add_column(name, overflow="fold")
@@ -138,14 +138,14 @@ def plan_table(plan: Plan, title: str) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.5 h``: no more exact than an estimate is."""
+    """A duration as text: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def estimate(plan: Plan, recipe: Recipe, collection: Collection) -> Plan:
-    """The plan with about the seconds of each stage; writes nothing.
+    """Add estimated seconds to each stage of a plan; nothing is written.
 
     A few steps, passages and pairs are measured on this machine. Left out: reading, BM25, saving, comparing
     near-duplicates, and what the dev measurements take beside encoding. Terms that need a teacher are timed
@@ -166,7 +166,7 @@ def estimate(plan: Plan, recipe: Recipe, collection: Collection) -> Plan:
 
 
 class MeasuredRates:
-    """What this machine does per second with a recipe's models, on a sample of a collection.
+    """Speeds of this machine with a recipe's models, measured on a sample of a collection.
 
     Args:
         recipe: whose models and lengths count.
@@ -181,12 +181,12 @@ class MeasuredRates:
         batches = [stage.training.questions_per_batch for stage in recipe.stages if stage.training]
         self._few = pilot(collection, max(batches))
         texts = [passage.full_text for passage in self._few.passages()][:PILOT_TEXTS]
-        # Before any step: the model is made ready for training there, and for nothing else.
+        # Before any step, which makes the model ready for training only.
         self.passages_per_second = passages_per_second(self._model, texts)
 
     @cached_property
     def products_per_second(self) -> float:
-        """Questions' and passages' vectors compared, the best ten of each kept: exact search."""
+        """Products of a question's and a passage's vector per second, keeping the best ten: exact search."""
         random = np.random.default_rng(0)
         dim = self._model.get_embedding_dimension() or 1
         asked = random.standard_normal((QUESTIONS, dim), dtype=np.float32)
@@ -200,7 +200,7 @@ class MeasuredRates:
 
     @cached_property
     def pairs_per_second(self) -> float:
-        """Pairs of question and passage that a fresh cross-encoder over the teacher's base scores."""
+        """Pairs per second that a fresh cross-encoder over the teacher's base scores."""
         recipe, few = self._recipe, self._few
         named = next((stage.teacher for stage in recipe.stages if stage.teacher is not None), None)
         base, layers = (recipe.base, recipe.layers) if named is None else (named.base, named.layers)
@@ -215,7 +215,7 @@ class MeasuredRates:
         return len(pairs) / (time.perf_counter() - started)
 
     def seconds_per_step(self, settings: TrainSettings) -> float:
-        """Of a joint training step, without the terms that need a teacher's scores."""
+        """Seconds of a joint training step, without the terms that need a teacher's scores."""
         plain = {f"{term}_weight": 0.0 for term in (*settings.cross_terms, "attention")}
         timed = settings.model_copy(
             update=plain | {"interaction_teacher": "late", "max_questions": 0, "evaluations": 0}
@@ -230,7 +230,7 @@ def pilot(collection: Collection, questions: int = PILOT_QUESTIONS) -> MemoryCol
 
     Args:
         collection: with a ``train`` split.
-        questions: that must be among them, where there are so many: those of a batch.
+        questions: minimal number, if there are so many: those of a batch.
     """
     qrels = collection.qrels("train")
     asked = [query for query in collection.queries("train") if relevant(qrels, query.id)]
@@ -246,7 +246,7 @@ def pilot(collection: Collection, questions: int = PILOT_QUESTIONS) -> MemoryCol
 
 
 def passages_per_second(model: JointEncoder, texts: list[str]) -> float:
-    """Encoding rate over a few texts, both readings."""
+    """Passages encoded per second over a few texts, both readings."""
     model.encode_joint(texts[:8], "passage")
     started = time.perf_counter()
     model.encode_joint(texts, "passage")
@@ -254,7 +254,7 @@ def passages_per_second(model: JointEncoder, texts: list[str]) -> float:
 
 
 def seconds_per_step(model: JointEncoder, data: TrainingData, settings: TrainSettings) -> float:
-    """Time of a joint step: forward, backward and the optimizer's, at a rate of zero.
+    """Seconds of a joint step: forward, backward and optimizer, at a learning rate of zero.
 
     The model's weights stay as they are; it is made ready for training, and for no other use.
     """

@@ -13,7 +13,7 @@ import yaml
 from ernie_search._util.files import did_you_mean
 from ernie_search._util.settings import parse_typed
 from ernie_search.errors import SettingsError
-from ernie_search.pipeline.stage import GivenLists, Inputs, Stage, wire
+from ernie_search.pipeline.stage import GivenLists, Inputs, Stage, stage_inputs
 from ernie_search.pipeline.stages import KINDS
 from ernie_search.training import TrainSettings
 
@@ -23,9 +23,9 @@ FORM = "a list such as '- warm-up: {steps: 80}'"
 ENDINGS = (".yaml", ".yml")
 NUMBERED = re.compile(r"(.+?)-([0-9]+)")
 FIXED = ("steps", "seed", "questions_per_batch", "negatives", "max_questions")
-"""What a row of an ablation must leave alone, or the rows could not be compared."""
+"""Settings that the rows of an ablation must share to be comparable."""
 WHOLE = "full"
-"""The row that is the recipe as it is."""
+"""The row that trains the recipe unchanged."""
 ROWS = "rows."
 
 AnyStage = Stage[Any]
@@ -34,7 +34,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to train, from what, in which stages.
+    """A base model, and the stages that train it.
 
     Attributes:
         name: of the shipped recipe, or the file's.
@@ -43,9 +43,9 @@ class Recipe:
         seed: of every stage that sets none of its own.
         source: the collection that the recipe is for; ``None`` leaves it to the caller.
         stages: in their order, which was checked.
-        inputs: what each of them reads of the others.
-        lists: made before, for the stages that read lists; ``None`` where stages make their own.
-        rows: what single rows of an ablation set otherwise, by the row's name.
+        inputs: of each stage.
+        lists: given for the stages that read lists; ``None`` where stages make their own.
+        rows: settings of single rows of an ablation, by the row's name.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Recipe:
 
     @property
     def single(self) -> bool:
-        """Whether it is one training alone, which is made in the output folder itself."""
+        """Whether it has one stage only, whose folder is the output folder itself."""
         return len(self.stages) == 1
 
 
@@ -110,7 +110,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         stages.append(_stage(name, stage, kind, {**defaults, **settings}, changes.get(stage, {})))
     lists = None if folder is None else GivenLists.open(folder)
     try:
-        inputs = wire(stages, lists)
+        inputs = stage_inputs(stages, lists)
         _check_whole(stages, inputs, lists)
         rows = _check_rows(_merged(values.get("rows"), row_changes), stages[-1])
     except SettingsError as error:
@@ -125,7 +125,7 @@ def shipped() -> list[str]:
 
 
 def is_recipe(name: str) -> bool:
-    """Whether ``name`` is a recipe's: a shipped one, or a YAML file. Anything else is a collection's."""
+    """Whether ``name`` is a shipped recipe or a YAML file; anything else names a collection."""
     return name.endswith(ENDINGS) or name in shipped()
 
 
@@ -149,7 +149,7 @@ def read_recipe(name: str) -> Any:
 
 
 def rows_file() -> Any:
-    """``rows.yaml``: the weights that rows of an ablation set, and the rows by name."""
+    """The contents of ``rows.yaml``: the weights that rows of an ablation set, and the rows by name."""
     return parse_yaml("rows.yaml", _packaged("rows.yaml"))
 
 
@@ -176,10 +176,9 @@ def parse_yaml(name: str, text: str) -> Any:
 
 
 def stage_names(written: list[str]) -> list[tuple[str, str]]:
-    """Name and kind of each stage of a list, as it is written in a recipe.
+    """Name and kind of each stage, from the list in a recipe.
 
-    A kind that repeats is numbered; whoever writes the number must count right, as overrides and folders go
-    by it.
+    A repeated kind is numbered. A number that is written out must be right, as overrides and folders use it.
 
     Raises:
         SettingsError: an unknown kind (with the nearest known one), or a wrong number.
@@ -221,7 +220,7 @@ def changed_for_row(last: AnyStage, changes: Mapping[str, Any]) -> AnyStage:
 
 
 def _written(name: str, values: Any) -> list[tuple[str, Values]]:
-    """The stages as they stand in the file: what they are called, and their settings."""
+    """The stages of the file: their names as written, and their settings."""
     if not isinstance(values, dict):
         raise SettingsError(f"{name}: a recipe is a mapping with the keys {', '.join(KEYS)}")
     for key in values:
@@ -293,7 +292,7 @@ def _changes(given: Values, names: list[str], kinds: dict[str, str]) -> dict[str
 
 
 def _stage(name: str, stage: str, kind: str, values: Values, changes: Values) -> AnyStage:
-    """A stage with its overrides; a fault of the recipe itself names the recipe."""
+    """A stage with its overrides; errors of the recipe itself name the recipe."""
     try:
         return make_stage(stage, kind, {**values, **changes})
     except SettingsError:
@@ -305,7 +304,7 @@ def _stage(name: str, stage: str, kind: str, values: Values, changes: Values) ->
 
 
 def _check_whole(stages: list[AnyStage], inputs: list[Inputs], given: GivenLists | None) -> None:
-    """Refuse a recipe that trains no model, or whose stages don't read the lists that were given."""
+    """Refuse a recipe that trains no model, or whose stages don't read the given lists."""
     if all(stage.training is None for stage in stages):
         raise SettingsError("no stage trains a model; add a stage such as '- warm-up: {steps: 80}'")
     if given is not None and all(one.lists is not given for one in inputs):
@@ -316,7 +315,7 @@ def _check_whole(stages: list[AnyStage], inputs: list[Inputs], given: GivenLists
 
 
 def _split_changes(given: Mapping[str, Any]) -> tuple[Values, dict[str, Values]]:
-    """The overrides of stages, and those of an ablation's rows by the row's name."""
+    """Overrides of stages, and of an ablation's rows by the row's name."""
     others: Values = {}
     rows: dict[str, Values] = {}
     for key, value in given.items():
@@ -331,11 +330,11 @@ def _split_changes(given: Mapping[str, Any]) -> tuple[Values, dict[str, Values]]
 
 
 def _check_rows(written: Any, last: AnyStage) -> dict[str, Values]:
-    """What single rows of the recipe's ablation set, refused by name, by setting, and by value.
+    """Settings of single rows of the recipe's ablation, with names, settings and values checked.
 
     Args:
         written: settings by row, of the recipe and the command line together.
-        last: the stage that rows train anew.
+        last: the stage that the rows change.
     """
     if not written:
         return {}
@@ -361,7 +360,7 @@ def _check_rows(written: Any, last: AnyStage) -> dict[str, Values]:
 
 
 def _merged(written: Any, overrides: Mapping[str, Values]) -> Any:
-    """Rows as they are written, with those of the command line over them; what is wrong stays as it is."""
+    """The recipe's rows, overridden by those of the command line; invalid values are passed on."""
     written = {} if written is None else written
     if not _by_row(written):
         return written

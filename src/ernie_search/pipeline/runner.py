@@ -1,4 +1,4 @@
-"""Runs a recipe in one folder: skips finished stages, resumes interrupted ones, refuses other ones."""
+"""Execution of a recipe in one folder: finished stages are skipped, interrupted ones resumed."""
 
 import shutil
 import time
@@ -17,25 +17,25 @@ from ernie_search.pipeline.recipe import Recipe
 from ernie_search.pipeline.stage import (
     READY_FINGERPRINT,
     Done,
-    Given,
     GivenLists,
+    InputPaths,
     Inputs,
     Observer,
     Stage,
     Task,
-    weights_identity,
 )
 from ernie_search.pipeline.subprocess_stage import PEAK, in_subprocess
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training import TrainResult
-from ernie_search.training.folder import read_result
-from ernie_search.training.world import World, one_for_all
+from ernie_search.training.folder import read_result, weights_identity
+from ernie_search.training.joint import ignore_event
+from ernie_search.training.world import World, share_failures
 
 MODEL = "model"
 ORIGIN_FILE = "recipe.json"
-"""In the final model: which stage of which recipe it is of."""
+"""In the final model's folder: the stage that it was copied from."""
 PAUSE = 0.5
-"""Seconds between two looks for a manifest that another process writes."""
+"""Seconds between two checks for a manifest that another process writes."""
 
 AnyStage = Stage[Any]
 State = Literal["done", "resumes", "to do"]
@@ -68,7 +68,7 @@ def run_recipe(
         recipe: what to do.
         collection: with a ``train`` split; read from disk once where it is small.
         output: the pipeline's folder: one folder a stage, and ``model``; with a single stage, that stage's.
-        observer: told of every event.
+        observer: called with every event.
 
     Returns:
         The directory of the final model: the best of the last training.
@@ -85,7 +85,7 @@ def run_recipe(
     last = recipe.last_training.name
     if recipe.single:
         return folders[last] / finished[last].gives
-    if World.launched().speaks:
+    if World.launched().is_main:
         _publish(finished[last], folders[last], output / MODEL)
     else:
         _await_model(finished[last], output / MODEL)
@@ -93,15 +93,15 @@ def run_recipe(
 
 
 @dataclass(slots=True)
-class Made:
-    """What a recipe's finished stages made, and where: what the next stage reads.
+class FinishedStages:
+    """The finished stages of a recipe, and where their outputs lie.
 
     Attributes:
         recipe: of the stages.
         data: fingerprint of the collection.
         folders: of the stages, by name.
         manifests: of those that are finished, by name.
-        base: what the weights of the recipe's base are.
+        base: identity of the weights of the recipe's base.
         frozen: manifest of a frozen late-interaction teacher, and its directory.
     """
 
@@ -113,12 +113,14 @@ class Made:
     frozen: tuple[StageManifest, Path] | None = None
 
     @staticmethod
-    def nothing(recipe: Recipe, collection: Collection, folders: Mapping[str, Path]) -> "Made":
-        """Before the first stage."""
-        return Made(recipe, collection.fingerprint, dict(folders), {}, weights_identity(recipe.base))
+    def none(recipe: Recipe, collection: Collection, folders: Mapping[str, Path]) -> "FinishedStages":
+        """No finished stage yet."""
+        return FinishedStages(
+            recipe, collection.fingerprint, dict(folders), {}, weights_identity(recipe.base)
+        )
 
-    def given(self, inputs: Inputs) -> Given:
-        """Where the inputs of a stage lie."""
+    def input_paths(self, inputs: Inputs) -> InputPaths:
+        """Paths of the inputs of a stage."""
 
         def place(name: str | None) -> Path | None:
             return None if name is None else self.folders[name] / self.manifests[name].gives
@@ -133,10 +135,10 @@ class Made:
         lists = inputs.lists.folder if isinstance(inputs.lists, GivenLists) else place(inputs.lists)
         frozen = model if self.frozen is None else self.frozen[1]
         layers = None if model else self.recipe.layers
-        return Given(str(model or self.recipe.base), layers, lists, teacher, frozen, ready)
+        return InputPaths(str(model or self.recipe.base), layers, lists, teacher, frozen, ready)
 
     def fingerprints(self, stage: AnyStage, inputs: Inputs) -> dict[str, Any]:
-        """What makes a stage's inputs others: the collection, earlier stages, the base, and given lists."""
+        """Fingerprints of all inputs of a stage: the collection, earlier stages, the base, given lists."""
         found: dict[str, Any] = {"collection": self.data, **stage.sources}
         if stage.training is not None and inputs.model is None:
             found |= {"base": self.base, "layers": self.recipe.layers}
@@ -153,7 +155,7 @@ def run_stages(
     collection: Collection,
     folders: Mapping[str, Path],
     observer: Observer | None = None,
-) -> Made:
+) -> FinishedStages:
     """Run the first ``number`` stages of a recipe, each in its folder.
 
     Raises:
@@ -163,15 +165,15 @@ def run_stages(
     """
     collection = hold(collection)
     check_before(recipe, collection, number)
-    made = Made.nothing(recipe, collection, folders)
+    made = FinishedStages.none(recipe, collection, folders)
     for stage, inputs in zip(recipe.stages[:number], recipe.inputs[:number], strict=True):
-        task = Task(collection, folders[stage.name], made.given(inputs), observer or silent)
+        task = Task(collection, folders[stage.name], made.input_paths(inputs), observer or ignore_event)
         made.manifests[stage.name] = perform(stage, task, made.fingerprints(stage, inputs))
     return made
 
 
 def check_before(recipe: Recipe, collection: Collection, number: int) -> None:
-    """Refuse at once what one of a recipe's first ``number`` stages would refuse hours later.
+    """Refuse before the first stage what one of the first ``number`` stages would refuse hours later.
 
     Raises:
         DataError: the recipe's lists are of another collection.
@@ -183,7 +185,7 @@ def check_before(recipe: Recipe, collection: Collection, number: int) -> None:
 
 
 def check_stages(stages: Sequence[AnyStage], inputs: Sequence[Inputs], base: str) -> None:
-    """Let each stage refuse the teacher that it is going to be given.
+    """Let each stage refuse the teacher that it will be given.
 
     Args:
         stages: in their order.
@@ -199,23 +201,19 @@ def check_stages(stages: Sequence[AnyStage], inputs: Sequence[Inputs], base: str
 
 
 def folder_of(recipe: Recipe, output: Path, stage: AnyStage) -> Path:
-    """Where a stage is made: that of a recipe of one stage in the output folder itself."""
+    """The folder of a stage; a recipe with one stage has it in the output folder itself."""
     return output if recipe.single else output / stage.name
 
 
-def silent(event: str, values: dict[str, object]) -> None:
-    """The observer of whoever gives none."""
-
-
 def state_of(folder: Path) -> State:
-    """How far the stage in ``folder`` is, by its files alone."""
+    """State of the stage in ``folder``, by its files alone."""
     if StageManifest.read(folder) is not None:
         return "done"
     return "resumes" if folder.is_dir() and any(folder.iterdir()) else "to do"
 
 
 def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageManifest | None:
-    """The manifest of a stage that was done as it is asked for now; ``None`` if it is not done.
+    """The manifest of a finished stage with these settings and inputs; ``None`` if it is not finished.
 
     Raises:
         TrainingError: it was done with other settings or from other inputs; it says which.
@@ -225,9 +223,7 @@ def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageMa
     if found is None:
         return None
     redo = f"choose another output folder, or delete {folder} to do the stage again"
-    fields = type(stage.settings).model_fields
-    defaults = {name: one.get_default() for name, one in fields.items() if not one.is_required()}
-    changed = found.differences(stage.settings.model_dump(mode="json"), defaults)
+    changed = found.differences(stage.settings.model_dump(mode="json"))
     if found.kind != stage.kind:
         changed.insert(0, f"kind {found.kind}, now {stage.kind}")
     if changed:
@@ -250,7 +246,7 @@ def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageMa
 
 
 def perform(stage: AnyStage, task: Task, inputs: Mapping[str, Any]) -> StageManifest:
-    """Execute a stage, or find it done; its manifest is written last.
+    """Execute a stage unless it is finished; its manifest is written last.
 
     Of several processes (``torchrun``) all share a training; any other stage is executed for the first of
     them, in a process of its own, and the others wait for its manifest in the folder, which all must see.
@@ -270,12 +266,12 @@ def perform(stage: AnyStage, task: Task, inputs: Mapping[str, Any]) -> StageMani
     if world.size == 1:
         return _executed(stage, task, inputs, stage.execute)
     if stage.shared:
-        if world.speaks:
+        if world.is_main:
             return _executed(stage, task, inputs, stage.execute)
         stage.execute(task)
         return _awaited(stage, task.folder, inputs)
-    with one_for_all(task.folder, world):
-        if world.speaks:
+    with share_failures(task.folder, world):
+        if world.is_main:
             return _executed(stage, task, inputs, lambda task: in_subprocess(stage, task))
         return _awaited(stage, task.folder, inputs)
 
@@ -283,7 +279,7 @@ def perform(stage: AnyStage, task: Task, inputs: Mapping[str, Any]) -> StageMani
 def _executed(
     stage: AnyStage, task: Task, inputs: Mapping[str, Any], execute: Callable[[Task], Done]
 ) -> StageManifest:
-    """Execute the stage, tell the observer, write its manifest."""
+    """Execute the stage, report it to the observer, and write its manifest."""
     folder = task.folder
     about = {"name": stage.name, "kind": stage.kind}
     task.observer("stage", about | {"state": state_of(folder)})
@@ -306,15 +302,17 @@ def _executed(
         seed=getattr(stage.settings, "seed", None),
     )
     manifest.write(folder)
-    told = [f"{manifest.counts[name]:,} {said}" for name, said in stage.told if manifest.counts.get(name)]
+    reported = [
+        f"{manifest.counts[name]:,} {said}" for name, said in stage.reported if manifest.counts.get(name)
+    ]
     task.observer(
-        "stage-done", about | {"seconds": manifest.seconds, "counts": manifest.counts, "told": told}
+        "stage-done", about | {"seconds": manifest.seconds, "counts": manifest.counts, "reported": reported}
     )
     return manifest
 
 
 def _awaited(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageManifest:
-    """What rank 0 writes at the end; if rank 0 dies, the launcher ends this process, too."""
+    """Wait for the manifest that rank 0 writes; if rank 0 dies, the launcher ends this process, too."""
     while True:
         found = done_as(stage, folder, inputs)
         if found is not None:

@@ -1,4 +1,4 @@
-"""A stage of a pipeline: what each kind says of itself, what it reads, and what it leaves behind."""
+"""The interface of a stage of a pipeline: its inputs and outputs, its size, its duration, its work."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel
 
-from ernie_search._util.files import fingerprint, remembered_sha256
 from ernie_search._util.settings import parse_typed
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError, SettingsError
@@ -18,16 +17,17 @@ from ernie_search.training import TrainSettings
 
 LISTS_FROM = "put a mine before it, or give lists that are there already, with --lists"
 READY_FINGERPRINT = "ready_fingerprint"
-"""Of a manifest's counts: what a ready cross-encoder was when it was taken."""
+"""In a manifest's counts: the fingerprint of a ready cross-encoder when it was taken."""
 QUESTION_SHARE = 0.3
-"""Of a passage's encoding time: what a question takes, which is shorter."""
+"""Encoding time of a question, as a share of a passage's."""
 
 S = TypeVar("S", bound=BaseModel)
 T = TypeVar("T")
 
 Observer = Callable[[str, dict[str, Any]], None]
-"""Told of ``stage`` (one begins: name, kind, state), ``stage-done`` (name, kind, seconds, counts, and in
-``told`` those that are shown, in words), ``progress`` (what, done, total), and of every training's events."""
+"""Called with ``stage`` (one begins: name, kind, state), ``stage-done`` (name, kind, seconds, counts, and in
+``reported`` those that are shown, in words), ``progress`` (what, done, total), and every training's events.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class GivenLists:
 
     @property
     def folder(self) -> Path:
-        """Where they lie."""
+        """The folder of the lists."""
         return self.lists.folder
 
     @property
@@ -60,7 +60,7 @@ class GivenLists:
 
     @property
     def text(self) -> str:
-        """What they are, for people."""
+        """A description for users."""
         scores = "scored" if self.lists.scored else "no scores"
         return f"{len(self.lists):,} lists of {self.sizes.shortest} negatives or more, {scores}"
 
@@ -81,14 +81,14 @@ class Inputs:
 
     @property
     def named(self) -> dict[str, str]:
-        """The stages among them, by what they give."""
+        """The inputs that come from stages: names of the stages by the kind of input."""
         all_three = {"model": self.model, "lists": self.lists, "teacher": self.teacher}
         return {what: stage for what, stage in all_three.items() if isinstance(stage, str)}
 
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """What the stages before a stage have made.
+    """What a stage may read, because the stages before it make it.
 
     Attributes:
         model, teacher: the last training, and the last stage that makes a teacher.
@@ -108,7 +108,7 @@ class Available:
 
     @staticmethod
     def at_start(given: GivenLists | None) -> "Available":
-        """What a recipe's first stage may read: the lists that were given, if any."""
+        """What a recipe's first stage may read: the given lists, if any."""
         if given is None:
             return Available()
         shortest = given.sizes.shortest
@@ -128,7 +128,7 @@ class Available:
 
 @dataclass(frozen=True, slots=True)
 class TeacherModel:
-    """The cross-encoder that a stage makes or takes, as far as its settings say.
+    """The cross-encoder that a stage makes or takes, according to its settings.
 
     Attributes:
         base: what it is trained from, or the ready one's directory or name.
@@ -145,7 +145,7 @@ class TeacherModel:
 
 @dataclass(frozen=True, slots=True)
 class ListCount:
-    """The lists that a stage makes: ``text`` for people, how many, and how many pairs they have."""
+    """The lists that a stage makes: ``text`` for users, their number, and the number of their pairs."""
 
     text: str
     number: int
@@ -154,10 +154,10 @@ class ListCount:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a stage works through; 0 where it does none of that.
+    """The amount of a stage's work, by kind; 0 for what it does not do.
 
     Attributes:
-        text: for people.
+        text: for users.
         steps, passages, questions: of the stage.
         pairs: of question and passage that a cross-encoder reads.
         made: the lists that it makes from mined passages.
@@ -172,27 +172,27 @@ class Sizes:
 
 
 class Rates(Protocol):
-    """What this machine does per second, measured when it is first asked for."""
+    """Speeds of this machine, each measured when it is first needed."""
 
     @property
     def passages_per_second(self) -> float:
-        """Passages encoded, both readings."""
+        """Passages encoded per second, both readings."""
 
     @property
     def pairs_per_second(self) -> float:
-        """Pairs that the recipe's cross-encoder scores."""
+        """Pairs that the recipe's cross-encoder scores per second."""
 
     @property
     def products_per_second(self) -> float:
-        """Products of a question's and a passage's vector in exact search."""
+        """Products of a question's and a passage's vector per second in exact search."""
 
     def seconds_per_step(self, settings: TrainSettings) -> float:
-        """Of a joint training step, without what a cross-encoder does for it."""
+        """Seconds of a joint training step, without a cross-encoder's work for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """Where the inputs of a stage lie.
+class InputPaths:
+    """Paths of the inputs of a stage.
 
     Attributes:
         model: directory of the model to start from, or the recipe's base.
@@ -238,17 +238,17 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a stage is executed on: the collection, its own folder, its inputs, and whom it tells."""
+    """What a stage is executed with: the collection, its own folder, its inputs, and the observer."""
 
     collection: Collection
     folder: Path
-    given: Given
+    inputs: InputPaths
     observer: Observer
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a stage says when it is finished.
+    """What a finished stage returns.
 
     Attributes:
         gives: what later stages read: a path inside the folder, or the name of a ready model.
@@ -274,7 +274,7 @@ class Stage(ABC, Generic[S]):
         settings: of the kind's own type.
         kind: what a recipe calls such a stage.
         settings_type: the type of ``settings``.
-        told: counts of a finished stage that are shown, and in which words.
+        reported: counts of a finished stage that are shown, with words for each.
         shared: whether several processes share it; any other stage is executed for the first of them.
     """
 
@@ -282,46 +282,46 @@ class Stage(ABC, Generic[S]):
     settings: S
     kind: ClassVar[str]
     settings_type: ClassVar[type[BaseModel]]
-    told: ClassVar[tuple[tuple[str, str], ...]] = ()
+    reported: ClassVar[tuple[tuple[str, str], ...]] = ()
     shared: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def what(self) -> str:
-        """What it does, in a few words, for the plan."""
+        """A short description for the plan."""
 
     @abstractmethod
     def reads(self, before: Available) -> Inputs:
-        """What it reads of what the stages before it made.
+        """The inputs among what is available.
 
         Raises:
-            SettingsError: something that it needs is not there; it says what to put before it.
+            SettingsError: an input is missing; the message says which stage to put before this one.
         """
 
     @abstractmethod
     def leaves(self, before: Available) -> Available:
-        """What the stages after it may read."""
+        """What the stages after this one may read."""
 
     @abstractmethod
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """What it works through.
+        """The amount of work.
 
         Args:
             passages, questions: of the collection, and of its ``train`` split with a positive.
-            lists: that it reads.
+            lists: that the stage reads.
         """
 
     @abstractmethod
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """About how long it takes."""
+        """Estimated duration."""
 
     @abstractmethod
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """The share of an interrupted stage that is done, by the files in its folder; 1 or more is all."""
+        """The finished share of an interrupted stage, by the files in its folder; 1 or more for all."""
 
     @abstractmethod
     def execute(self, task: Task) -> Done:
-        """Do all of it, or what an interrupted call left over."""
+        """Do the work, or what an interrupted call left of it."""
 
     @property
     def training(self) -> TrainSettings | None:
@@ -330,12 +330,12 @@ class Stage(ABC, Generic[S]):
 
     @property
     def teacher(self) -> TeacherModel | None:
-        """The cross-encoder that it makes; ``None`` for the other kinds."""
+        """The cross-encoder that the stage makes; ``None`` for the other kinds."""
         return None
 
     @property
     def sources(self) -> dict[str, str]:
-        """Fingerprints of what it reads beside the collection, the base and other stages, by what it is."""
+        """Fingerprints of further inputs, beside the collection, the base and other stages, by name."""
         return {}
 
     def check(self, base: str, teacher: TeacherModel | None) -> None:
@@ -356,7 +356,7 @@ class Stage(ABC, Generic[S]):
         return replace(self, settings=settings)
 
     def needs_lists(self, before: Available, reason: str, *, mined: bool = False) -> str | GivenLists:
-        """The last lists, or the last as they were mined.
+        """The last lists, or the last mined ones.
 
         Raises:
             SettingsError: there are none.
@@ -377,16 +377,15 @@ class Stage(ABC, Generic[S]):
         return value
 
 
-def wire(stages: Sequence[Stage[Any]], given: GivenLists | None = None) -> list[Inputs]:
-    """The inputs of each stage.
+def stage_inputs(stages: Sequence[Stage[Any]], given: GivenLists | None = None) -> list[Inputs]:
+    """The inputs of each stage, checked.
 
     Args:
         stages: in their order.
-        given: lists that were made before; they are what the stages read until one of them makes others.
+        given: lists that were made before, which the stages read until one of them makes others.
 
     Raises:
-        SettingsError: a stage whose input no stage before it makes. It names the stage and what to put
-            before it.
+        SettingsError: no stage before one makes its input; the message names both.
     """
     before = Available.at_start(given)
     found = []
@@ -405,18 +404,12 @@ def available_after(stages: Sequence[Stage[Any]], given: GivenLists | None) -> A
 
 
 class Counter:
-    """Adds up what is done and tells the observer; to be handed on as ``progress``."""
+    """A ``progress`` callback that reports the sum of finished items to the observer."""
 
     def __init__(self, observer: Observer, what: str, total: int | None = None) -> None:
         self.observer, self.what, self.total, self.done = observer, what, total, 0
 
     def __call__(self, more: int) -> None:
-        """``more`` items are done."""
+        """Count ``more`` finished items."""
         self.done += more
         self.observer("progress", {"what": self.what, "done": self.done, "total": self.total})
-
-
-def weights_identity(model: str) -> str:
-    """A hub name as it is; of a directory what its weights are, so that it may be moved but not changed."""
-    weights = sorted(Path(model).rglob("*.safetensors")) if Path(model).is_dir() else []
-    return fingerprint([remembered_sha256(path) for path in weights]) if weights else model

@@ -1,8 +1,8 @@
-"""A stage in a process of its own, which knows nothing of the others that ``torchrun`` started.
+"""Execution of a stage in a process of its own, outside those that ``torchrun`` started.
 
-Only trainings are shared between processes. Mining, teachers and scoring are done by one, and the libraries
-behind them must not find out that there are others: they would wait for them. So rank 0 starts a process
-without the launcher's variables, and hands on what that tells.
+Only trainings are shared between processes. Mining, teachers and scoring run in one, and the libraries behind
+them must not learn of the others, as they would wait for them. So rank 0 starts a process without the
+launcher's variables, and passes its events on.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from typing import Any
 from ernie_search._util.hardware import peak_memory
 from ernie_search.errors import ErnieSearchError, TrainingError
 from ernie_search.pipeline.stage import Done, Stage, Task
+from ernie_search.training.joint import ignore_event
 
 NAMES = frozenset(
     {
@@ -26,19 +27,19 @@ NAMES = frozenset(
     }
 )
 FAMILIES = ("TORCHELASTIC_", "TORCH_NCCL_", "ACCELERATE_")
-"""What ``torchrun`` and ``accelerate launch`` set: names, and beginnings of names."""
+"""Variables that ``torchrun`` and ``accelerate launch`` set: names, and prefixes of names."""
 SOURCE = "from ernie_search.pipeline.subprocess_stage import serve; serve()"
 PEAK = "peak_bytes"
-"""Of a manifest's counts: main memory that the process held at most in the call that finished the stage; with
-all that it held before, such as the libraries, but not what other processes held."""
+"""In a manifest's counts: peak memory of the process in the call that finished the stage, including what it
+held before, such as the libraries."""
 
 
 def in_subprocess(stage: Stage[Any], task: Task) -> Done:
-    """Have another process execute a stage.
+    """Execute a stage in another process.
 
     Args:
         stage: of a kind that the other process can import.
-        task: what to do; its observer is told here of what happens there.
+        task: what to do; its observer is called here with the events of the other process.
 
     Raises:
         ErnieSearchError: what the stage refused.
@@ -49,20 +50,20 @@ def in_subprocess(stage: Stage[Any], task: Task) -> Done:
         for name, value in os.environ.items()
         if name not in NAMES and not name.startswith(FAMILIES)
     }
-    told, tell = os.pipe()
+    events_in, events_out = os.pipe()
     with subprocess.Popen(
-        [sys.executable, "-c", SOURCE, str(tell), str(os.getpid())],
+        [sys.executable, "-c", SOURCE, str(events_out), str(os.getpid())],
         stdin=subprocess.PIPE,
-        pass_fds=(tell,),
+        pass_fds=(events_out,),
         env=environment,
     ) as process:
-        os.close(tell)
+        os.close(events_out)
         try:
             if process.stdin is not None:
-                with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # it died; said below
-                    pickle.dump((stage, replace(task, observer=_silent)), stdin)
-            with open(told, "rb") as events:
-                found = _heard(events, task)
+                with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # it died; reported below
+                    pickle.dump((stage, replace(task, observer=ignore_event)), stdin)
+            with open(events_in, "rb") as events:
+                found = _pass_on(events, task)
         finally:
             if process.poll() is None and sys.exc_info()[0] is not None:
                 process.kill()
@@ -76,8 +77,8 @@ def in_subprocess(stage: Stage[Any], task: Task) -> Done:
     )
 
 
-def _heard(events: Any, task: Task) -> Any:
-    """Hand on events until there are no more; what the last message brought."""
+def _pass_on(events: Any, task: Task) -> Any:
+    """Pass events on to the observer until they end; return the last message."""
     found: Any = None
     while True:
         try:
@@ -91,32 +92,28 @@ def _heard(events: Any, task: Task) -> Any:
 
 
 def serve() -> None:
-    """Execute the stage that comes in on stdin; tell of it on the pipe that the first argument numbers."""
-    tell, parent = int(sys.argv[1]), int(sys.argv[2])
+    """Execute the stage read from stdin; write its events to the pipe that the first argument numbers."""
+    events_out, parent = int(sys.argv[1]), int(sys.argv[2])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     stage, task = pickle.load(sys.stdin.buffer)
-    with open(tell, "wb") as events:
+    with open(events_out, "wb") as events:
 
-        def say(what: str, value: Any) -> None:
+        def send(what: str, value: Any) -> None:
             pickle.dump((what, value), events)
             events.flush()
 
         try:
-            done = stage.execute(replace(task, observer=lambda event, values: say("event", (event, values))))
+            done = stage.execute(replace(task, observer=lambda event, values: send("event", (event, values))))
             peak = peak_memory()
             counts = dict(done.counts) | ({} if peak is None else {PEAK: peak})
-            say("done", replace(done, counts=counts))
+            send("done", replace(done, counts=counts))
         except ErnieSearchError as error:
-            say("error", error)
+            send("error", error)
             sys.exit(2)
 
 
 def _end_with(parent: int) -> None:
-    """End when the process that waits for this one is gone: the next start must find nobody in the folder."""
+    """End when the parent process is gone, so that nothing works in the folder any more."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-def _silent(event: str, values: dict[str, Any]) -> None:
-    """In the place of an observer, which cannot be handed to another process."""

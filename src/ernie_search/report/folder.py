@@ -13,7 +13,7 @@ from typing import Any
 from ernie_search._util.files import read_json
 from ernie_search.errors import DataError
 
-LOG, RUN, RESULT, STAGE, TABLE = "log.jsonl", "run.json", "result.json", "stage.json", "table.json"
+LOG, RUN, RESULT, STAGE, TABLE = "log.jsonl", "training.json", "result.json", "stage.json", "table.json"
 PARTS = ("shared", "rows", "shards", "best", "last", "model")
 """Folders that are no stages of their own."""
 
@@ -88,7 +88,7 @@ def _records(folder: Path, name: str) -> Iterator[StageRecord]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Not by ``run.json`` alone, which also a folder of several trainings has."""
+    """Not by ``training.json`` alone, which also a folder of several trainings has."""
     return any((folder / one).is_file() for one in (STAGE, RESULT, LOG))
 
 

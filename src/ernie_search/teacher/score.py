@@ -1,4 +1,4 @@
-"""Every list scored once: raw logits, shard by shard; an interrupted scoring goes on where it stopped."""
+"""Scoring of mined lists by teachers, shard by shard, so that an interrupted scoring resumes."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ernie_search import __version__
 from ernie_search._util.files import (
@@ -27,16 +27,15 @@ from ernie_search._util.files import (
     write_json,
 )
 from ernie_search._util.hardware import keep_freed_memory, prefers_bf16
-from ernie_search._util.settings import read_record
+from ernie_search._util.settings import TypedSettings, read_record
 from ernie_search.data import Collection
-from ernie_search.encoding.executors import Engine, LocalEngine
+from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.errors import DataError, StorageError
+from ernie_search.losses import entropy_advice
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
-from ernie_search.teacher.measure import passage_texts, question_texts
-from ernie_search.teacher.teachers import Teachers
+from ernie_search.teacher.teachers import Teachers, passage_texts, question_texts
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training.settings import TrainSettings
-from ernie_search.training.tally import scores_advice
 
 FORMAT = 1
 SCORES_FILE = "scores.json"
@@ -63,16 +62,16 @@ class ScoredList:
 
 @dataclass(slots=True)
 class ScoreFolder:
-    """What is scored already, and by whom.
+    """A folder of scores, finished or not.
 
     Attributes:
         folder: where it lies.
-        key: whose scores of what: other teachers, data or lists are refused.
-        precision: that the scoring began in, and goes on in: which is faster is a measurement, which may come
-            out otherwise next time.
-        shard_size: lists a shard; a folder goes on with its own.
+        key: teachers, data and lists of the scores; a folder with another key is refused.
+        precision: of the scoring, kept when it is resumed: which is faster is a measurement, which may come
+            out differently the next time.
+        shard_size: lists in a shard; kept when the scoring is resumed.
         shards: file name -> SHA-256 of the finished ones.
-        seconds: spent scoring, over all interrupted runs.
+        seconds: spent scoring, in all calls.
     """
 
     folder: Path
@@ -86,7 +85,7 @@ class ScoreFolder:
 
     @staticmethod
     def begin(folder: Path, key: dict[str, Any], *, precision: str, shard_size: int) -> "ScoreFolder":
-        """Start a folder (nothing is written yet), or take up one that was begun with the same key.
+        """Begin a folder (nothing is written yet), or open one that was begun with the same key.
 
         Raises:
             DataError: it holds other scores (it says which), or a shard was altered since it was written.
@@ -181,7 +180,7 @@ class ScoreFolder:
                 ) from error
 
     def empty_staging(self) -> Path:
-        """Where the scored lists are written first, without what a kill in ``move_up`` left there."""
+        """The staging folder of the scored lists, cleared of what a kill in ``move_up`` left there."""
         staging = self.folder / STAGING
         with storage_errors(self.folder):
             remove(staging)
@@ -203,17 +202,15 @@ def shard_name(number: int) -> str:
     return f"scores-{number:05d}.parquet"
 
 
-class ListScoreSettings(BaseModel):
+class ListScoreSettings(TypedSettings):
     """How lists are scored.
 
     Attributes:
-        shard_size: lists scored together, sorted by length; an interruption loses them at most.
-        token_budget: padded tokens a micro-batch; 0 takes what suits the device.
-        precision: ``auto`` measures whether bf16 is faster on this machine, once a folder.
+        shard_size: lists scored together, sorted by length; an interruption loses at most one shard.
+        token_budget: padded tokens in a micro-batch; 0 takes what suits the device.
+        precision: ``auto`` measures whether bf16 is faster on this machine, once per folder.
         split: of the lists' questions.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shard_size: int = Field(256, ge=1)
     token_budget: int = Field(0, ge=0)
@@ -229,18 +226,18 @@ def score_lists(
     settings: ListScoreSettings | None = None,
     *,
     progress: Callable[[int], None] | None = None,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
 ) -> Lists:
-    """Score every passage of every list with the teacher that has not seen the question.
+    """Score every passage of every list with the teacher that was not trained on the question.
 
     Args:
         teachers: a folder of trained ones, a ready cross-encoder's directory or name, or either opened.
         collection: that the lists were mined from; its passages are read once, and the needed texts held.
-        lists: streamed; scores that they carry are replaced.
+        lists: streamed; scores that they have are replaced.
         output: gets the scores in shards, and at the end the scored lists: a folder for ``Lists.open``.
         settings: how.
         progress: called with the number of lists done since its last call, those of earlier calls included.
-        engine: where pairs are scored; by default in this process. Files are read and written here only.
+        executor: where pairs are scored; by default in this process. Only this process writes files.
 
     Returns:
         The scored lists. A finished folder is checked and left alone.
@@ -250,9 +247,9 @@ def score_lists(
             since they were written, a question or passage that the collection lacks.
         ModelError: a teacher cannot be loaded, or its score is not finite.
         StorageError: the disk is full or not writable. Finished shards stay.
-        EngineError: the engine failed. Finished shards stay.
+        ExecutorError: the executor failed. Finished shards stay.
     """
-    engine = engine or LocalEngine()
+    executor = executor or LocalExecutor()
     settings = settings or ListScoreSettings()
     check_same_data(lists, collection)
     if not isinstance(teachers, Teachers):
@@ -266,7 +263,7 @@ def score_lists(
     }
     precision = settings.precision
     if precision == "auto":
-        ((_, faster),) = engine.run(teachers, bf16_pays, [("precision", None, 0)])
+        ((_, faster),) = executor.run(teachers, bf16_pays, [("precision", None, 0)])
         precision = "bf16" if faster else "fp32"
     state = ScoreFolder.begin(Path(output), key, precision=precision, shard_size=settings.shard_size)
     if settings.precision not in ("auto", state.precision):
@@ -279,7 +276,7 @@ def score_lists(
             progress(len(lists))
         return Lists.open(state.folder)
     keep_freed_memory()
-    _Scoring(teachers, collection, lists, state, settings, progress, engine).score()
+    _Scoring(teachers, collection, lists, state, settings, progress, executor).score()
     about = dict(lists.manifest)
     scored = _with_summary(_joined(lists, state), about, teachers, state)
     write_lists(state.empty_staging(), scored, data_fingerprint=lists.data_fingerprint, about=about)
@@ -292,12 +289,12 @@ class ScoreJob:
     """The pairs of a shard's lists.
 
     Attributes:
-        speakers: for each pair the teacher that has not seen its question, by number.
+        teachers: for each pair the number of the teacher that was not trained on its question.
         pairs: question and passage texts.
         token_budget, bf16: see ``Teachers.scores``.
     """
 
-    speakers: list[int]
+    teachers: list[int]
     pairs: list[tuple[str, str]]
     token_budget: int | None
     bf16: bool
@@ -306,19 +303,19 @@ class ScoreJob:
 def score_job(
     teachers: Teachers, job: ScoreJob, progress: Callable[[int], None] | None = None
 ) -> list[float]:
-    """What is done once a shard, in this process or on another machine."""
-    found = teachers.scores(job.speakers, job.pairs, token_budget=job.token_budget, bf16=job.bf16)
+    """Score the pairs of one shard; executors call it, in this process or on another machine."""
+    found = teachers.scores(job.teachers, job.pairs, token_budget=job.token_budget, bf16=job.bf16)
     values: list[float] = found.tolist()
     return values
 
 
 def bf16_pays(teachers: Teachers, job: None, progress: Callable[[int], None] | None = None) -> bool:
-    """Whether bf16 is faster where this runs."""
+    """Whether bf16 is faster on the machine that calls this."""
     return prefers_bf16(teachers.all[0].device)
 
 
 class _Scoring:
-    """Scores the shards that are missing."""
+    """Scoring of the shards that a folder lacks."""
 
     def __init__(
         self,
@@ -328,13 +325,13 @@ class _Scoring:
         state: ScoreFolder,
         settings: ListScoreSettings,
         progress: Callable[[int], None] | None,
-        engine: Engine,
+        executor: Executor,
     ) -> None:
         self.teachers, self.collection, self.lists, self.state = teachers, collection, lists, state
-        self.settings, self.progress, self.engine = settings, progress, engine
+        self.settings, self.progress, self.executor = settings, progress, executor
 
     def score(self) -> None:
-        """All that is left."""
+        """Score the missing shards."""
         wanted: dict[str, str] = {}
         asked: set[str] = set()
         for _, group in self._missing():
@@ -352,17 +349,17 @@ class _Scoring:
         def jobs() -> Iterator[tuple[int, ScoreJob, int]]:
             for number, group in self._missing(self.progress):
                 groups[number] = group
-                speakers, pairs = [], []
+                numbers, pairs = [], []
                 for one in group:
-                    speaker = self.teachers.of(one.positives)
+                    number_of_teacher = self.teachers.of(one.positives)
                     for passage in chain(one.positives, one.negatives):
-                        speakers.append(speaker)
+                        numbers.append(number_of_teacher)
                         pairs.append((questions[one.query], passages[passage]))
                 budget = self.settings.token_budget or None
-                yield number, ScoreJob(speakers, pairs, budget, self.state.precision == "bf16"), len(group)
+                yield number, ScoreJob(numbers, pairs, budget, self.state.precision == "bf16"), len(group)
 
         last = time.perf_counter()
-        for number, scores in self.engine.run(self.teachers, score_job, jobs()):
+        for number, scores in self.executor.run(self.teachers, score_job, jobs()):
             now = time.perf_counter()
             group = groups.pop(number)
             self.state.add(number, list(_by_list(group, scores)), now - last)
@@ -373,7 +370,7 @@ class _Scoring:
     def _missing(
         self, progress: Callable[[int], None] | None = None
     ) -> Iterator[tuple[int, list[TrainingList]]]:
-        """Number and lists of every shard that is not there; the others are told to ``progress``."""
+        """Number and lists of every missing shard; the others are reported to ``progress``."""
         source, number = iter(self.lists), 0
         while group := list(islice(source, self.state.shard_size)):
             if shard_name(number) not in self.state.shards:
@@ -384,7 +381,7 @@ class _Scoring:
 
 
 def _by_list(lists: Sequence[TrainingList], scores: list[float]) -> Iterator[ScoredList]:
-    """Flat scores dealt out to their lists."""
+    """Scores by list, from the flat scores of all pairs."""
     start = 0
     for one in lists:
         middle = start + len(one.positives)
@@ -394,7 +391,7 @@ def _by_list(lists: Sequence[TrainingList], scores: list[float]) -> Iterator[Sco
 
 
 def _joined(lists: Lists, state: ScoreFolder) -> Iterator[TrainingList]:
-    """The lists with their scores."""
+    """The lists joined with their scores."""
     for one, scored in zip(lists, state.scores(), strict=True):
         if scored.query != one.query:
             raise DataError(
@@ -407,10 +404,10 @@ def _joined(lists: Lists, state: ScoreFolder) -> Iterator[TrainingList]:
 def _with_summary(
     lists: Iterator[TrainingList], about: dict[str, Any], teachers: Teachers, state: ScoreFolder
 ) -> Iterator[TrainingList]:
-    """The same lists; when the last has passed, ``about["scores"]`` says what the scores say of the teacher.
+    """Pass the lists on; after the last one ``about["scores"]`` holds a summary of the scores.
 
     ``positive_first``: share of the lists with negatives whose best positive is above them all; ``entropy``:
-    mean, in nats, of the softmax over a list's first positive and its negatives at temperature 1;
+    mean entropy, in nats, of the softmax over a list's first positive and its negatives at temperature 1;
     ``in_training``: the same at the ``cross_temperature`` that a training has by default, over so many
     ``candidates`` in the mean.
     """
@@ -444,15 +441,16 @@ def _with_summary(
 
 
 def entropy_warning(scored: Lists) -> str | None:
-    """One line where the scores are almost flat or one-hot to a training; ``None`` where they teach."""
-    training = scored.manifest["scores"].get("in_training")  # an older version's lists have none
-    if not training:
-        return None
-    return scores_advice(training["entropy"], training["candidates"], training["cross_temperature"])
+    """One line of advice where the softmax of the scores is almost flat or one-hot; ``None`` otherwise."""
+    training = scored.manifest["scores"]["in_training"]
+    advice = entropy_advice(training["entropy"], training["candidates"], "cross_temperature")
+    return (
+        advice and f"with cross_temperature={training['cross_temperature']:g}, as trainings have it, {advice}"
+    )
 
 
 def _entropy(logits: NDArray[np.float64]) -> float:
-    """Of their softmax, in nats."""
+    """Entropy of the softmax of the logits, in nats."""
     weights = np.exp(logits - logits.max())
     shares = weights / weights.sum()
     return float(-np.sum(shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny))))

@@ -1,6 +1,6 @@
-"""Which question stands in which step, with which positive and negatives: a function of the seed alone.
+"""The batches of a training, as a function of the seed alone: each step's questions, positives, negatives.
 
-Nothing here depends on what was drawn before, so step 137 of a resumed run is step 137 of the first one.
+Nothing depends on what was drawn before, so a resumed training has the same steps as an uninterrupted one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from ernie_search.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question, all its known positives, and the negatives it may be shown.
+    """A training question with all its known positives and the negatives to draw from.
 
     Attributes:
-        question: its text.
+        question: text.
         positives, negatives: passage ids.
-        positive_scores, negative_scores: a cross-encoder's logits, one a passage; () where none scored them.
-        id: of the question.
+        positive_scores, negative_scores: a cross-encoder's logits, one per passage; () without scores.
+        id: question id.
     """
 
     question: str
@@ -47,7 +47,7 @@ class StepBatch:
         questions, ids: texts and ids.
         groups: passage ids.
         positives: all known positives of each question.
-        scores: a cross-encoder's logits for each group; empty lists where none scored them.
+        scores: a cross-encoder's logits for each group; empty lists without scores.
     """
 
     questions: list[str]
@@ -58,14 +58,17 @@ class StepBatch:
 
     @property
     def no_negatives(self) -> list[frozenset[str]]:
-        """For each question the passages that are no negatives of it: its known positives, and the passage
-        with its own id, which is the question itself where questions are passages (ArguAna, Quora)."""
+        """For each question the passages that must not be its negatives.
+
+        They are its known positives, and the passage with its own id, which is the question itself where
+        questions are passages (ArguAna, Quora).
+        """
         ids = self.ids or [""] * len(self.questions)
         return [known | {one} if one else known for known, one in zip(self.positives, ids, strict=True)]
 
 
 class StepBatches(Dataset[StepBatch]):
-    """Item ``s`` is the batch of step ``s``. Each epoch is a new permutation; no question twice in a step."""
+    """Batches by step: each epoch is a new permutation, and no question comes twice in a step."""
 
     def __init__(
         self, examples: Sequence[Example], *, steps: int, questions: int, negatives: int, seed: int
@@ -89,7 +92,7 @@ class StepBatches(Dataset[StepBatch]):
         self.per_epoch = len(examples) // questions
         poorest = min(examples, key=lambda example: len(example.negatives))
         fewest = len(poorest.negatives)
-        # A way out is named only if it is one: what it would be refused for is looked at here, too.
+        # Only a remedy that would not be refused itself is named.
         alone = self._without_in_batch_negatives() if min(negatives, fewest) == 0 else None
         leave_out = "add passages to the corpus that are not relevant to it, or leave the question out"
         if fewest < negatives:
@@ -109,7 +112,7 @@ class StepBatches(Dataset[StepBatch]):
             )
 
     def _without_in_batch_negatives(self) -> tuple[int, str] | None:
-        """The first step and question that have no negative among the other questions' positives."""
+        """The first step and question without a negative among the other questions' positives."""
         for step in range(self.steps):
             batch = self[step]
             drawn = {group[0] for group in batch.groups}
@@ -148,18 +151,18 @@ class StepBatches(Dataset[StepBatch]):
 
 @dataclass(slots=True)
 class Collator:
-    """Tokenizes a step: its questions and its passages, each in micro-batches under the token budget.
+    """Collates a step: its questions and its passages, tokenized, in micro-batches under the token budget.
 
-    Padding then costs next to nothing: at length 256 a plain padded SQuAD batch is a third padding.
+    Sorted by length, they have little padding: at length 256 a plain padded SQuAD batch is a third padding.
 
     Attributes:
         model: for its tokenizer, prompts and lengths.
-        passages: text of every passage id that a step may name.
-        token_budget: padded tokens a micro-batch.
-        with_pairs: hand on the texts of each question and its positive, for the cross-encoder's own pass.
+        passages: text of every passage of the steps, by id.
+        token_budget: padded tokens in a micro-batch.
+        with_pairs: pass on the texts of each question and its positive, for the cross-encoder's own pass.
         padding: share of a large micro-batch that may be padding; 1 where its readers pack it.
-        world: the ranks that share a step: each tokenizes its own questions and its own distinct passages,
-            and knows by their ids who is whose candidate in the whole step.
+        world: the ranks that share a step. Each tokenizes its share of the questions and of the distinct
+            passages; the candidates of the whole step are known on all, by the passages' ids.
     """
 
     model: JointEncoder
@@ -170,7 +173,7 @@ class Collator:
     world: World = field(default_factory=World)
 
     def __call__(self, items: list[StepBatch]) -> dict[str, Any]:
-        """One step (the loader's batch size is one step); ``truncated``: how many texts were cut, by task."""
+        """Collate one step (the loader's batch size is one step); ``truncated`` counts cut texts by task."""
         (step,) = items
         who: Candidates = candidates(step.groups, step.no_negatives)
         # A passage that several groups show is encoded once, and its row used again.

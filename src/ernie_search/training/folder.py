@@ -1,24 +1,47 @@
-"""What the folder of a run says of it: which run it is, and how it ended."""
+"""The folder of a training: what is trained there, its checkpoints, and the result."""
 
+import os
+import re
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ernie_search._util.files import altered, checksums, fingerprint, read_json, write_json
+import sentence_transformers
+import torch
+import transformers
+
+from ernie_search._util.files import (
+    altered,
+    checksums,
+    fingerprint,
+    fsync_directory,
+    read_json,
+    remembered_sha256,
+    remove,
+    sync_tree,
+    write_json,
+)
 from ernie_search._util.hardware import default_device, prefers_bf16
 from ernie_search._util.settings import read_record
 from ernie_search.errors import StorageError, TrainingError
 from ernie_search.training.log import LOG_FILE
 
-RUN_FILE = "run.json"
+TRAINING_FILE = "training.json"
+"""What is trained in a folder: everything that would lead to other weights, and the precision."""
 RESULT_FILE = "result.json"
 UNCHECKED = ("README.md",)
-"""Files of a model that people may edit: its card."""
+"""Files of a saved model that users may edit: its card."""
+STAGING = ".staging"
+"""Where a checkpoint is written before it gets its name."""
+CHECKPOINT_FILE = "checkpoint.json"
+"""A checkpoint's manifest: SHA-256 of every other file. Not ``manifest.json``: a saved model may have one."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a run ended with.
+    """How a training ended.
 
     Attributes:
         model: directory of the best checkpoint's model (of the last, without a dev split).
@@ -27,7 +50,7 @@ class TrainResult:
         steps, seconds: done in all, and taken by the calls that did them (without what a kill undid).
         truncated: share of the questions ("query") and passages ("passage") of all steps that were longer
             than the model reads.
-        filled: negatives that BM25 did not find in its ranks, so that random passages stand in for them.
+        filled: negatives drawn at random because BM25 found too few in its ranks.
     """
 
     model: Path
@@ -37,55 +60,76 @@ class TrainResult:
     steps: int
     seconds: float
     truncated: dict[str, float]
-    filled: int = 0  # runs that are older have none
+    filled: int
 
 
-def claimed_precision(
-    output: Path, identity: dict[str, Any], asked: str, defaults: dict[str, Any] | None = None
-) -> str:
-    """The precision to train in: the one that the run in this folder began with, if there is one.
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that could give other weights, by name."""
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "sentence_transformers": sentence_transformers.__version__,
+    }
 
-    ``auto`` is decided by a measurement, which may come out otherwise next time: so it is decided once.
+
+def weights_identity(model: str) -> str:
+    """A fingerprint of the weights in a directory, wherever it lies; a hub name as it is."""
+    weights = sorted(Path(model).rglob("*.safetensors")) if Path(model).is_dir() else []
+    return fingerprint([remembered_sha256(path) for path in weights]) if weights else model
+
+
+def check_identity(output: Path, identity: dict[str, Any], precision: str) -> str:
+    """Check that a folder holds this training or none, and return the precision to train in.
+
+    A training that began keeps its precision: ``auto`` is a measurement, which may come out differently the
+    next time.
 
     Args:
-        output: folder of the run.
-        identity: everything that makes a run another run, as plain values.
-        asked: ``auto``, ``bf16`` or ``fp32``.
-        defaults: of the settings in ``identity``.
+        output: the training folder.
+        identity: everything that would lead to other weights, as plain values.
+        precision: as asked for: ``auto``, ``bf16``, ``fp32`` or ``tf32``.
 
     Raises:
-        TrainingError: the folder holds another run, or models that are of no run.
-        StorageError: it is a file.
+        TrainingError: the folder holds another training, or models without a ``training.json``.
+        StorageError: it is a file, or its ``training.json`` is not readable.
     """
     if output.exists() and not output.is_dir():
-        raise StorageError(f"{output}: is a file; choose a folder for the run")
-    mark = output / RUN_FILE
-    if mark.is_file():
-        before = read_json(mark)
-        if not isinstance(before, dict) or not isinstance(before.get("settings", {}), dict):
-            raise StorageError(f"{mark}: does not say which run this is; choose another output folder")
-        precision = str(before.pop("precision", asked))
-        # A setting that is younger than the run had its default's effect then.
-        before["settings"] = (defaults or {}) | before.get("settings", {})
+        raise StorageError(f"{output}: is a file; choose a folder for the training")
+    path = output / TRAINING_FILE
+    if path.is_file():
+        before = read_json(path)
+        if not isinstance(before, dict) or "precision" not in before:
+            raise StorageError(f"{path}: does not say what is trained here; choose another output folder")
+        begun_in = str(before.pop("precision"))
         if fingerprint(before) != fingerprint(identity):
             raise TrainingError(
-                f"{output}: holds another run ({_differences(before, identity)}); "
+                f"{output}: holds another training ({_differences(before, identity)}); "
                 "choose another output folder or delete this one"
             )
-        return precision
+        return begun_in
     for name in ("best", "last", RESULT_FILE, LOG_FILE):
         if (output / name).exists():
             raise TrainingError(
-                f"{output}: has {name} but no {RUN_FILE}, so it is no run of ours; "
+                f"{output}: has {name} but no {TRAINING_FILE}, so it is not a training folder of ours; "
                 "choose another output folder"
             )
-    if asked == "auto":
+    if precision == "auto":
         return "bf16" if prefers_bf16(default_device()) else "fp32"
-    return asked
+    return precision
+
+
+def write_identity(output: Path, identity: dict[str, Any], precision: str) -> None:
+    """Write ``training.json``, unless it is there.
+
+    Call it once nothing can be refused any more: bad input must not leave a file that the corrected one
+    would contradict.
+    """
+    if not (output / TRAINING_FILE).is_file():
+        write_json(output / TRAINING_FILE, identity | {"precision": precision})
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What another run was asked otherwise: ``steps 100, now 200; ...``."""
+    """What differs from the training in the folder: ``steps 100, now 200; ...``."""
     parts = []
     for name, value in now.items():
         old = before.get(name)
@@ -98,7 +142,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def read_result(output: Path) -> TrainResult | None:
-    """The result of a finished run whose models are still there, as they were written.
+    """The result of a finished training whose models are there, unaltered; ``None`` otherwise.
 
     Raises:
         StorageError: ``result.json`` is not readable as one.
@@ -108,11 +152,11 @@ def read_result(output: Path) -> TrainResult | None:
         return None
     found = read_json(path)
     try:
-        sums = dict(found.pop("sha256", {}))  # runs that are older have none
+        sums = dict(found.pop("sha256"))
         result = read_record(TrainResult, found)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
-            f"{path}: not readable as the result of a run ({error}); delete the file and run again"
+            f"{path}: not readable as the result of a training ({error}); delete the file and train again"
         ) from error
     result = replace(result, model=output / result.model, last=output / result.last)
     if not (result.model.is_dir() and result.last.is_dir()) or altered(output, sums) is not None:
@@ -121,7 +165,7 @@ def read_result(output: Path) -> TrainResult | None:
 
 
 def write_result(output: Path, result: TrainResult) -> None:
-    """Say that the run is finished; directories by their names, so that the folder can be moved."""
+    """Write ``result.json``, which marks the training as finished; the folder may be moved afterwards."""
     names = {"model": result.model.name, "last": result.last.name}
     sums = {
         f"{name}/{file}": digest
@@ -129,3 +173,91 @@ def write_result(output: Path, result: TrainResult) -> None:
         for file, digest in checksums(output / name, leave_out=UNCHECKED).items()
     }
     write_json(output / RESULT_FILE, asdict(result) | names | {"sha256": sums})
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is missing or altered in a checkpoint, compared with its manifest; ``None`` if it is whole.
+
+    Every file is read: one altered file could silently change the model that comes out.
+    """
+    if not (checkpoint / CHECKPOINT_FILE).is_file():
+        return f"{CHECKPOINT_FILE} is missing"
+    try:
+        sums = read_json(checkpoint / CHECKPOINT_FILE)
+    except StorageError:
+        return f"{CHECKPOINT_FILE} is not readable"
+    if not isinstance(sums, dict) or not sums or not all(isinstance(one, str) for one in sums.values()):
+        return f"{CHECKPOINT_FILE} holds no checksums"
+    return altered(checkpoint, sums)
+
+
+def checkpoint_steps(folder: Path) -> dict[int, Path]:
+    """Whole checkpoints below ``folder``, by step."""
+    return {step: path for step, path in _named(folder).items() if damage(path) is None}
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """The whole checkpoint with the highest step, and one line for each damaged checkpoint above it.
+
+    Returns:
+        ``(None, [])`` where there is no checkpoint.
+
+    Raises:
+        TrainingError: there are checkpoints, and none is whole.
+    """
+    damaged: list[str] = []
+    for path in _newest_first(folder):
+        problem = damage(path)
+        if problem is None:
+            return path, damaged
+        damaged.append(f"{path} cannot be resumed ({problem})")
+    if damaged:
+        raise TrainingError(
+            f"{damaged[0]}, and no checkpoint before it is whole; delete {folder} and run the same command "
+            "again to train from the start"
+        )
+    return None, []
+
+
+def publish(staging: Path, folder: Path, keep: int) -> None:
+    """Move the checkpoint in ``staging`` to its name in ``folder``, durably; then remove the oldest ones.
+
+    A kill before the rename leaves the former checkpoint, one after it the new one, and never half of either.
+
+    Args:
+        staging: holds a folder ``checkpoint-STEP``; it is gone afterwards.
+        folder: the training folder.
+        keep: how many checkpoints stay. Half-deleted ones are removed, and later ones, too: the training was
+            resumed from before them, so they were damaged.
+    """
+    kept: list[Path] = []
+    for fresh in staging.glob("checkpoint-*"):
+        write_json(fresh / CHECKPOINT_FILE, checksums(fresh))
+        sync_tree(fresh)
+        target = folder / fresh.name
+        remove(target)
+        os.rename(fresh, target)
+        newest = list(_newest_first(folder))
+        kept = newest[newest.index(target) :][:keep]
+    fsync_directory(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+    for path in _named(folder).values():
+        if path not in kept:
+            remove(path)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the unfinished files that a kill left behind."""
+    for path in (folder / STAGING, *folder.glob(".*.tmp")):
+        remove(path)
+
+
+def _named(folder: Path) -> dict[int, Path]:
+    """Everything below ``folder`` with the name of a checkpoint, whole or not, by step."""
+    matches = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in folder.glob("checkpoint-*")}
+    return {int(match[1]): path for path, match in matches.items() if match}
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    named = _named(folder)
+    return (named[step] for step in sorted(named, reverse=True))

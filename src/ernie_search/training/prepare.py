@@ -1,4 +1,4 @@
-"""From a collection to what a run trains on: sampled questions, their negatives, a dev sample."""
+"""The data of a training, from a collection: sampled questions, their negatives, and a dev sample."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -24,9 +24,10 @@ MEASURE = "MRR@10"
 
 @dataclass(slots=True)
 class DevSample:
-    """What is measured on the way: questions, their qrels, and a pool that holds every positive.
+    """A sample to measure during training: questions, their qrels, and a pool with all their positives.
 
-    The pool is small, so its figures stand above those over the whole corpus; they only choose a checkpoint.
+    The pool is small, so figures over it are higher than those over the whole corpus; they only choose a
+    checkpoint.
     """
 
     questions: dict[str, str]
@@ -38,7 +39,7 @@ class DevEvaluator(BaseEvaluator):
     """MRR@10 of the single vector and of late interaction over the dev sample."""
 
     def __init__(self, sample: DevSample, *, late: bool, bf16: bool | None = None) -> None:
-        """``bf16``: the precision of the run; measured anew, a resumed run could choose another best."""
+        """``bf16``: the training's precision; measured again, it could lead to another best model."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.sample, self.late, self.bf16 = sample, late, bf16
         self.primary_metric = "late_mrr"
@@ -46,15 +47,15 @@ class DevEvaluator(BaseEvaluator):
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
-        """Scores by name, higher is better."""
+        """Measure, see :meth:`measure`."""
         return self.measure(model)
 
     def measure(self, model: JointEncoder) -> dict[str, float]:
-        """``{"dense_mrr": .., "late_mrr": ..}``; the second only where late interaction is trained."""
+        """MRR@10 as ``{"dense_mrr": .., "late_mrr": ..}``, the second only if late interaction is trained."""
         sample = self.sample
-        how: dict[str, Any] = {"tokens": self.late, "bf16": self.bf16}
-        questions = model.encode_joint(list(sample.questions.values()), "query", **how)
-        passages = model.encode_joint(list(sample.passages.values()), "passage", **how)
+        options: dict[str, Any] = {"tokens": self.late, "bf16": self.bf16}
+        questions = model.encode_joint(list(sample.questions.values()), "query", **options)
+        passages = model.encode_joint(list(sample.passages.values()), "passage", **options)
         scores = {"dense_mrr": self._mrr(questions.dense @ passages.dense.T)}
         if self.late:
             flat = np.concatenate(passages.tokens)
@@ -77,21 +78,21 @@ class DevEvaluator(BaseEvaluator):
 
 
 DISTINCT_NEGATIVES = 8
-"""Negatives mined a question, for each step to draw from."""
+"""Negatives mined per question, for each step to draw from."""
 DEV_CORPUS = 200_000
-"""Passages that BM25 looks through for the dev sample where it mines no negatives: its index of MS MARCO's
-8.8 million takes 18 GB, and a sample of a thousand is found among fewer."""
+"""Passages that BM25 searches for the dev sample where it mines no negatives: its index of MS MARCO's 8.8
+million takes 18 GB, and a part is enough for a sample of a thousand."""
 
 
 @dataclass(slots=True)
 class TrainingData:
-    """Everything that a run reads of its collection.
+    """Everything that a training reads of its collection.
 
     Attributes:
         examples: questions with their positives and negatives; with scores, where the lists have them.
-        passages: texts of all passages that ``examples`` name.
-        dev: the sample that is measured on the way; ``None`` without a dev split.
-        filled: negatives that BM25 did not find, drawn from the corpus instead.
+        passages: texts of all passages of ``examples``.
+        dev: the sample to measure during training; ``None`` without a dev split.
+        filled: negatives drawn from the corpus because BM25 found too few.
     """
 
     examples: list[Example]
@@ -112,7 +113,7 @@ def relevant(qrels: Qrels, query: str) -> list[str]:
 
 
 def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None = None) -> TrainingData:
-    """Sample, find the negatives, and read the texts that are needed.
+    """Sample questions, find their negatives, and read the texts of both.
 
     Memory holds those texts, and BM25's index where it is needed: for the negatives, unless ``lists`` brings
     them (with 16 bytes of each text), and for the dev sample. With lists that sample comes from a part of a
@@ -120,8 +121,8 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
 
     Args:
         collection: with a ``train`` split.
-        settings: of the run.
-        lists: mined lists, with a teacher's scores or without; only their questions are trained on.
+        settings: of the training.
+        lists: mined lists, with or without a teacher's scores; only their questions are trained on.
 
     Raises:
         DataError: no training questions, a positive that the corpus lacks, or lists of another collection.
@@ -151,14 +152,14 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
     bm25, filled = None, 0
     if lists is None:
         keys: dict[str, bytes] = {}
-        bm25 = BM25(_noting(collection, keys))
-        examples, filled = _mined(bm25, questions, qrels, keys, settings)
+        bm25 = BM25(_with_text_keys(collection, keys))
+        examples, filled = _bm25_examples(bm25, questions, qrels, keys, settings)
         keys.clear()
     else:
-        examples = _listed(lists, questions)
+        examples = _list_examples(lists, questions)
         if dev_questions:
             judged_relevant = {one for query in dev_questions for one in relevant(dev_qrels, query.id)}
-            bm25 = BM25(_some(collection, DEV_CORPUS, judged_relevant))
+            bm25 = BM25(_sample_passages(collection, DEV_CORPUS, judged_relevant))
     wanted = {passage for one in examples for passage in (*one.positives, *one.negatives)}
     pool: set[str] = set()
     if bm25 is not None and dev_questions:
@@ -184,15 +185,15 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
     return TrainingData(examples, {p: text for p, text in texts.items() if p in wanted}, dev, filled)
 
 
-def _noting(collection: Collection, keys: dict[str, bytes]) -> Iterator[Passage]:
-    """The passages; as they pass, ``keys`` gets what tells each one's text, by its id."""
+def _with_text_keys(collection: Collection, keys: dict[str, bytes]) -> Iterator[Passage]:
+    """Yield the passages, and note in ``keys`` each one's text key by its id."""
     for passage in collection.passages():
         keys[passage.id] = text_key(passage.full_text)
         yield passage
 
 
-def _some(collection: Collection, number: int, wanted: set[str]) -> Iterator[Passage]:
-    """About ``number`` passages, chosen by a hash of their ids, and those wanted; all of a small corpus."""
+def _sample_passages(collection: Collection, number: int, wanted: set[str]) -> Iterator[Passage]:
+    """About ``number`` passages, chosen by a hash of their ids, and the wanted ones."""
     share = min(1.0, number / max(1, sum(1 for _ in collection.passages())))
     for passage in collection.passages():
         place = int.from_bytes(hashlib.sha256(f"dev:{passage.id}".encode()).digest()[:8], "big")
@@ -200,7 +201,7 @@ def _some(collection: Collection, number: int, wanted: set[str]) -> Iterator[Pas
             yield passage
 
 
-def _mined(
+def _bm25_examples(
     bm25: BM25, questions: list[Query], qrels: Qrels, keys: dict[str, bytes], settings: TrainSettings
 ) -> tuple[list[Example], int]:
     """Examples with BM25's negatives, and how many of those had to be drawn from the corpus."""
@@ -227,8 +228,8 @@ def _mined(
     return examples, mined.filled
 
 
-def _listed(lists: Lists, questions: list[Query]) -> list[Example]:
-    """Examples of mined lists, in the order of the questions."""
+def _list_examples(lists: Lists, questions: list[Query]) -> list[Example]:
+    """Examples from mined lists, in the order of the questions."""
     texts = {query.id: query.text for query in questions}
     found = {
         one.query: Example(

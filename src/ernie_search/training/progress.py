@@ -1,4 +1,4 @@
-"""A training run to look at: one bar on a terminal, a few lines in a file or pipe."""
+"""Progress of a training: a bar on a terminal, a few lines in a file or pipe."""
 
 import math
 import time
@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 LINES = 10
-"""Of the loss, that a whole run leaves in a file or pipe; its log.jsonl has them all."""
+"""Lines of the loss that a whole training writes to a file or pipe; log.jsonl has all of them."""
 
 
 class TrainProgress:
-    """An observer that shows the step, time left, the loss and dev; of several runs one after the other, too.
+    """An observer that shows the step, the time left, the loss and dev, of one training after another.
 
     Args:
-        console: where to; whether it is a terminal decides the form.
+        console: to write to; whether it is a terminal decides the form.
 
     Example:
         >>> train(collection, output, settings, base=base, observer=TrainProgress(Console(stderr=True)))
@@ -30,12 +30,12 @@ class TrainProgress:
     def _reset(self, step: int, steps: int) -> None:
         self.step, self.first, self.steps = step, step, steps
         self.started = time.monotonic()
-        self.said = step
+        self.reported = step
         self.loss = ""
         self.dev: tuple[float, ...] = ()
 
     def __call__(self, event: str, values: dict[str, Any]) -> None:
-        """Show one event of a run."""
+        """Show one event."""
         if event == "prepare":
             mined = "" if values.get("lists") else "mining negatives, "
             self._line(f"reading questions and passages, {mined}loading the base model")
@@ -67,7 +67,7 @@ class TrainProgress:
     def _start(self, step: int, steps: int) -> None:
         self._reset(step, steps)
         if step:
-            self._line(f"going on after step {step} of {steps}")
+            self._line(f"resuming after step {step} of {steps}")
         if self.console.is_terminal:
             columns = (
                 TextColumn("step {task.completed:.0f} of {task.total:.0f}"),
@@ -87,8 +87,8 @@ class TrainProgress:
     def _log(self, step: int) -> None:
         if self._bar is not None:
             self._advance(step)
-        elif step >= min(self.said + math.ceil(self.steps / LINES), self.steps):
-            self.said = step
+        elif step >= min(self.reported + math.ceil(self.steps / LINES), self.steps):
+            self.reported = step
             left = f", {self.time_left()} left" if step < self.steps else ""
             self._line(f"step {step} of {self.steps}: {self.loss}{left}")
 
@@ -106,7 +106,7 @@ class TrainProgress:
         return "  ".join(part for part in (self.loss, dev) if part)
 
     def time_left(self) -> str:
-        """From the mean of the steps that this call did: ``12:05`` (minutes and seconds) or ``1:02:05``."""
+        """Time left, by the mean of this call's steps: ``12:05`` (minutes and seconds) or ``1:02:05``."""
         done = max(1, self.step - self.first)
         seconds = round((time.monotonic() - self.started) / done * (self.steps - self.step))
         minutes, rest = divmod(seconds, 60)

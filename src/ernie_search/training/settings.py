@@ -1,4 +1,4 @@
-"""The settings of one training run, typed, with unknown names refused."""
+"""Settings of trainings, typed, with unknown names refused."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,20 +11,50 @@ from ernie_search.errors import SettingsError
 CROSS_TERMS = ("cascade", "direct", "margin")
 """Terms that need a cross-encoder's scores of each question's list."""
 TOKEN_TERMS = ("late", "cascade", "attention")
-"""Terms that need the student's token matrix, whatever else is set."""
+"""Terms that always need the student's token matrix."""
 
 
-class TrainSettings(TypedSettings):
-    """Training of the joint encoder: a warm-up (losses 1 and 2 of docs/method.md), or the cascade.
+class TrainerSettings(TypedSettings):
+    """Settings that every training has, whether of the joint encoder or of a cross-encoder.
 
     Attributes:
+        seed: of the sampling, the fresh weights and dropout.
         steps: optimizer steps.
-        questions_per_batch, negatives: a step sees ``questions_per_batch * (1 + negatives)`` passages; of all
-            processes together, where several share a step.
+        questions_per_batch: questions in a step; of all processes together, where several share a step.
+        learning_rate: peak rate.
+        warmup: share of the steps in which the rate rises; then it falls linearly to zero.
+        token_budget: padded tokens in a micro-batch; 0 takes what suits the device.
+        attention_dropout: 0 keeps scaled-dot-product attention on its fast path (CPU); hidden dropout stays.
+        evaluations: how often the model is measured during training, the end included; 0 for never.
+        checkpoints: how many resumable checkpoints are written during training, the end included.
+        keep_checkpoints: how many of them are kept; from 2 on, a damaged one costs only the steps since the
+            one before it.
+    """
+
+    seed: int = Field(0, ge=0)
+    steps: int = Field(200, ge=1)
+    questions_per_batch: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    token_budget: int = Field(0, ge=0)
+    attention_dropout: float = Field(0.0, ge=0, lt=1)
+    evaluations: int = Field(4, ge=0)
+    checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(1, ge=1)
+
+
+class TrainSettings(TrainerSettings):
+    """Training of the joint encoder: a warm-up (losses 1 and 2 of docs/method.md), or the cascade.
+
+    The attributes of :class:`TrainerSettings`, and:
+
+    Attributes:
+        negatives: a step sees ``questions_per_batch * (1 + negatives)`` passages.
         max_questions: train on a seeded sample of so many questions; 0 takes all.
         negative_first, negative_last: the window of BM25 ranks that negatives are drawn from.
-        learning_rate, head_learning_rate: peak rates of the encoder and of the fresh token head.
-        warmup: share of the steps in which the rate rises; then it falls linearly to zero.
+        head_learning_rate: peak rate of the fresh token head; ``learning_rate`` is the encoder's.
         dense_weight, late_weight, interaction_weight: of ``L_DE``, ``L_LI`` and ``L_LI>DE``; a weight of zero
             costs nothing.
         cascade_weight, direct_weight, margin_weight: of ``L_CE>LI``, ``L_CE>DE`` and MarginMSE; they need
@@ -45,33 +75,20 @@ class TrainSettings(TypedSettings):
         dual_temperature: of the dense scores in ``L_dual``.
         dual_passages: encode the passages twice for it, too, not only the questions.
         query_length, passage_length: tokens kept of a text.
-        token_budget: padded tokens a micro-batch; 0 takes what suits the device.
         gradient_cache: encode every micro-batch twice and keep no graph between: memory then hardly grows
             with questions_per_batch, and a step takes longer by one more forward; the gradients are the same.
-        attention_dropout: 0 keeps scaled-dot-product attention on its fast path (CPU); hidden dropout stays.
-        precision: ``auto`` measures whether bf16 is faster on this machine; ``tf32`` is fp32 whose products a
-            GPU (Ampere or later) takes with 10 bits.
+        precision: ``auto`` measures whether bf16 is faster on this machine; ``tf32`` is fp32 with products
+            rounded to 10 bits (GPUs from Ampere on).
         compile: compile the encoder (``torch.compile``): the first steps take minutes, the others less. Not
             together with gradient_cache, whose second pass must have the dropout of the first.
-        evaluations: how often dev is measured on the way, the end included; 0 for never.
-        dev_questions, dev_passages: size of the dev sample that is measured on the way.
-        checkpoints: how many resumable checkpoints are written on the way, the end included.
-        keep_checkpoints: how many of them are kept; from 2 on, one that is damaged costs only the steps
-            since the one before it.
+        dev_questions, dev_passages: size of the dev sample that is measured during training.
     """
 
-    seed: int = Field(0, ge=0)
-    steps: int = Field(200, ge=1)
-    questions_per_batch: int = Field(32, ge=1)
     negatives: int = Field(1, ge=0)
     max_questions: int = Field(0, ge=0)
     negative_first: int = Field(0, ge=0)
     negative_last: int = Field(30, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
     head_learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    max_grad_norm: float = Field(1.0, gt=0)
     dense_weight: float = Field(1.0, ge=0)
     late_weight: float = Field(1.0, ge=0)
     interaction_weight: float = Field(3.0, ge=0)
@@ -97,16 +114,11 @@ class TrainSettings(TypedSettings):
     dual_passages: bool = False
     query_length: int = Field(64, ge=4)
     passage_length: int = Field(256, ge=8)
-    token_budget: int = Field(0, ge=0)
     gradient_cache: bool = False
-    attention_dropout: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32", "tf32"] = "auto"
     compile: bool = False
-    evaluations: int = Field(4, ge=0)
     dev_questions: int = Field(200, ge=1)
     dev_passages: int = Field(800, ge=2)
-    checkpoints: int = Field(2, ge=1)
-    keep_checkpoints: int = Field(1, ge=1)
 
     def weight(self, term: str) -> float:
         """The weight of a term of the loss, by the term's name."""
@@ -130,14 +142,16 @@ class TrainSettings(TypedSettings):
         return [name for name in CROSS_TERMS if self.weight(name) > 0]
 
     def check(self) -> "TrainSettings":
-        """Refuse what cannot be trained, before anything is loaded.
+        """Refuse settings that cannot be trained, before anything is loaded.
 
         Raises:
             SettingsError: no loss at all, no negatives at all, an empty window of ranks, or two settings that
                 exclude each other.
         """
         if self.dense_weight == 0 and self.late_weight == 0 and not self.cross_terms:
-            raise SettingsError("dense_weight and late_weight are both 0, so nothing learns; set one above 0")
+            raise SettingsError(
+                "dense_weight and late_weight are both 0, so nothing is learned; set one above 0"
+            )
         if self.cross_terms and self.negatives == 0:
             raise SettingsError(
                 f"{self.cross_terms[0]}_weight is above 0, and negatives=0 leaves the cross-encoder nothing "

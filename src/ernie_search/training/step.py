@@ -1,4 +1,8 @@
-"""One step: both readings of every text, then the terms of the loss, each by its name."""
+"""The loss of one step: both readings of every text, then the terms of the loss by name.
+
+With gradient caching, or on several ranks, the graph is cut at the readings: the terms leave their gradients
+there, and one backward at the end carries them into the encoder.
+"""
 
 import contextlib
 from collections import defaultdict
@@ -13,18 +17,19 @@ from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, maxsim
 from ernie_search.model import EncoderOutput, JointEncoder
 from ernie_search.model.attention import AttentionTargets
-from ernie_search.training.gather import gather_rows, share_blocks
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.terms import TERMS, StepReadings
-from ernie_search.training.world import World
+from ernie_search.training.world import World, gather_rows, share_blocks
 
-Way = Literal["whole", "cut", "again"]
+GradientPath = Literal["whole", "cut", "again"]
+"""How gradients reach the encoder: in one graph; from readings where the graph was cut; or, with gradient
+caching, by encoding the micro-batches again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RandomState:
-    """Where the random numbers of the processor, and of the device where it is another, stand."""
+    """State of the random generators of the processor and, if it is another one, of the device."""
 
     processor: Tensor
     device: Tensor | None
@@ -32,12 +37,12 @@ class RandomState:
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomState":
-        """As they stand; small, and no copy of anything else."""
+        """The present state."""
         own = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
         return cls(torch.get_rng_state(), own, device)
 
     def restore(self) -> None:
-        """Put them back there."""
+        """Set the generators back to this state."""
         torch.set_rng_state(self.processor)
         if self.device is not None:
             torch.get_device_module(self.kind).set_rng_state(self.device, self.kind)
@@ -45,7 +50,7 @@ class RandomState:
 
 @dataclass(slots=True)
 class _MicroBatch:
-    """One pass of the encoder: what went in, what came out, and the leaves that stand for it."""
+    """One pass of the encoder: its inputs, its outputs, and the leaves that stand for them in the terms."""
 
     features: dict[str, Tensor]
     state: RandomState | None
@@ -54,35 +59,35 @@ class _MicroBatch:
 
 
 @dataclass(slots=True)
-class Encodings:
-    """All passes of one step.
+class EncoderPasses:
+    """The encoder's passes of one step, and how gradients return through them.
 
     Attributes:
         model: the student, in the trainer's wrapper where it has one.
-        normalise: whether its single vectors are.
-        way: see above.
+        normalise: whether its single vectors are normalised.
+        path: of the gradients.
         device: of the model.
     """
 
     model: Any
     normalise: bool
-    way: Way
+    path: GradientPath
     device: torch.device
     _passes: list[_MicroBatch] = field(default_factory=list)
 
     def encode(self, parts: Sequence[dict[str, Tensor]]) -> list[EncoderOutput]:
-        """Micro-batches through the model; what comes out is where the terms' gradient arrives."""
+        """Encode micro-batches; the terms' gradients arrive at what is returned."""
         return [self._encode(part) for part in parts]
 
     def _encode(self, features: dict[str, Tensor]) -> EncoderOutput:
-        if self.way == "whole":
+        if self.path == "whole":
             return self._read(features)
-        state = RandomState.now(self.device) if self.way == "again" else None
-        with torch.set_grad_enabled(self.way == "cut"):
+        state = RandomState.now(self.device) if self.path == "again" else None
+        with torch.set_grad_enabled(self.path == "cut"):
             output = self._read(features)
         outputs = _tensors(output)
         leaves = [tensor.detach().requires_grad_() for tensor in outputs]
-        kept = outputs if self.way == "cut" else []
+        kept = outputs if self.path == "cut" else []
         self._passes.append(_MicroBatch(features, state, kept, leaves))
         return EncoderOutput(leaves[0], leaves[1] if len(leaves) > 1 else None, output.mask)
 
@@ -90,11 +95,11 @@ class Encodings:
         return EncoderOutput.from_features(self.model(dict(features)), normalise=self.normalise)
 
     def carry_back(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """The same values; the backward of their sum carries the gradients of the leaves into the encoder.
+        """Return the same values, whose sum's backward carries the gradients of the leaves into the encoder.
 
-        Call it when the leaves have their gradients. The backward can be run once.
+        Call it when the leaves have their gradients. The backward can run once.
         """
-        if self.way == "cut":
+        if self.path == "cut":
             pairs = [
                 (output, leaf.grad)
                 for one in self._passes
@@ -109,20 +114,20 @@ class Encodings:
         return list(carried)
 
     def encode_again(self, scale: Tensor) -> None:
-        """Encode each micro-batch with a graph, under the dropout that it had, and give it its gradient.
+        """Encode each micro-batch again, with a graph and the same dropout, and pass its gradient back.
 
         Args:
-            scale: what the cached gradients are multiplied by.
+            scale: multiplies the cached gradients.
         """
-        passes, self._passes = self._passes, []
+        waiting, self._passes = self._passes, []
         after = RandomState.now(self.device)
-        while passes:
-            one = passes.pop(0)
+        while waiting:
+            one = waiting.pop(0)
             if one.state is not None:
                 one.state.restore()
-            # Ranks add up their gradients once a step, with the last micro-batch of each.
+            # Ranks sum their gradients once per step, with the last micro-batch of each.
             alone = (
-                self.model.no_sync if passes and hasattr(self.model, "no_sync") else contextlib.nullcontext
+                self.model.no_sync if waiting and hasattr(self.model, "no_sync") else contextlib.nullcontext
             )
             with torch.enable_grad(), alone():
                 outputs = _tensors(self._read(one.features))
@@ -151,18 +156,18 @@ class _Cut(torch.autograd.Function):
 
 class _Again(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, encodings: Encodings, anchor: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        ctx.encodings = encodings
+    def forward(ctx: Any, passes: EncoderPasses, anchor: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        ctx.passes = passes
         return tuple(value.clone() for value in values)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.encodings.encode_again(_scale(grads))
+        ctx.passes.encode_again(_scale(grads))
         return None, None, *(None for _ in grads)
 
 
 def _scale(grads: Sequence[Tensor]) -> Tensor:
-    """What all parts of the loss are multiplied by alike."""
+    """The factor by which all parts of the loss are multiplied."""
     together = torch.stack(list(grads))
     if not bool((together == together[0]).all()) and bool(together.isfinite().all()):
         raise TrainingError(
@@ -177,21 +182,21 @@ def _tensors(output: EncoderOutput) -> list[Tensor]:
 
 
 @dataclass(slots=True)
-class Cuts:
-    """Cuts the graph at the scores as well: a term's own graph then lives no longer than the term."""
+class DetachedScores:
+    """Cuts the graph at the scores as well, so that a term's own graph lives no longer than the term."""
 
     _pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """The same scores as a leaf; as they are where nothing behind them learns."""
+        """The scores as a leaf; as they are where they need no gradient."""
         if not scores.requires_grad:
             return scores
         leaf = scores.detach().requires_grad_()
         self._pairs.append((scores, leaf))
         return leaf
 
-    def push(self) -> None:
-        """Carry what arrived at the leaves on to what lies behind, all at once: ranks talk in there."""
+    def backward(self) -> None:
+        """Carry the gradients into what made the scores, all at once, as ranks exchange them there."""
         reached = [(scores, leaf.grad) for scores, leaf in self._pairs if leaf.grad is not None]
         self._pairs.clear()
         if reached:
@@ -199,16 +204,16 @@ class Cuts:
 
 
 WINNERS_KEPT = 1 << 23
-"""Places of maxima (4 bytes each) that gradient caching keeps; above, MaxSim's backward finds them again."""
+"""Positions of maxima (4 bytes each) that gradient caching keeps; if more, the backward finds them again."""
 
 
 class JointLoss(nn.Module):
     """The weighted sum of :data:`~ernie_search.training.terms.TERMS`.
 
-    The top-level loss of the trainer: it holds the model under the name that the trainer replaces by the
-    wrapped one, and returns its parts weighted, as the trainer adds them up. The raw parts and the teachers'
-    entropies gather in ``raw`` until :meth:`take_raw`. Teachers are no submodules: they are not trained,
-    saved or moved with the student.
+    This is the trainer's top-level loss. It holds the model under the name that the trainer replaces by the
+    wrapped one, and returns its parts weighted, as the trainer sums them. The raw parts and the teachers'
+    entropies are collected in ``raw`` until :meth:`take_raw`. Teachers are not submodules: they are not
+    trained, saved or moved with the student.
 
     With gradient caching, or on several ranks, only the sum of the parts has a gradient.
     """
@@ -222,7 +227,7 @@ class JointLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self._student = (model,)  # as it is, where the trainer wraps the other; a tuple is no submodule
+        self._student = (model,)  # stays unwrapped: a tuple is not a submodule
         self.settings = settings
         self.teachers = teachers or StepTeachers()
         self.world = world or World()
@@ -235,22 +240,22 @@ class JointLoss(nn.Module):
         return self._student[0]
 
     @property
-    def way(self) -> Way:
-        """How gradients come back into the encoder."""
+    def path(self) -> GradientPath:
+        """How gradients reach the encoder."""
         if self.settings.gradient_cache:
             return "again"
         return "cut" if self.world.size > 1 else "whole"
 
     def forward(self, features: dict[str, Any], labels: None = None) -> dict[str, Tensor]:
-        """Weighted loss parts of one collated step; a part whose weight is zero is not computed."""
-        settings, way = self.settings, self.way
-        encodings = Encodings(self.model, self.normalise, way, self.student.device)
-        cuts = Cuts()
-        step = self._readings(features, encodings, (lambda scores: scores) if way == "whole" else cuts)
+        """Weighted loss parts of one collated step, without those whose weight is zero."""
+        settings, path = self.settings, self.path
+        passes = EncoderPasses(self.model, self.normalise, path, self.student.device)
+        cut = DetachedScores()
+        step = self._readings(features, passes, (lambda scores: scores) if path == "whole" else cut)
         parts = {}
         for name in settings.active_terms:
             value = TERMS[name](step)
-            if way != "whole":
+            if path != "whole":
                 if value.requires_grad:
                     (value * settings.weight(name)).backward()  # type: ignore[no-untyped-call]
                 value = value.detach()
@@ -260,17 +265,17 @@ class JointLoss(nn.Module):
         for name, value in step.entropies.items():
             self.raw[name].append(value)
         weighted = {f"loss_{name}": value * settings.weight(name) for name, value in parts.items()}
-        if way == "whole":
+        if path == "whole":
             return weighted
-        cuts.push()
-        return dict(zip(weighted, encodings.carry_back(list(weighted.values())), strict=True))
+        cut.backward()
+        return dict(zip(weighted, passes.carry_back(list(weighted.values())), strict=True))
 
-    def _readings(self, features: dict[str, Any], encodings: Encodings, cut: Any) -> StepReadings:
+    def _readings(self, features: dict[str, Any], passes: EncoderPasses, cut: Any) -> StepReadings:
         settings, world = self.settings, self.world
         who = Candidates(features["positive"], features["allowed"], features["own"])
         count = len(who.positive)
-        questions = self._questions(encodings.encode(features["questions"]), features)
-        passages, columns = self._passages(encodings.encode(features["passages"]), features)
+        questions = self._questions(passes.encode(features["questions"]), features)
+        passages, columns = self._passages(passes.encode(features["passages"]), features)
         recompute = settings.gradient_cache and (
             questions.tokens is not None
             and questions.tokens.shape[0] * questions.tokens.shape[1] * len(columns) > WINNERS_KEPT
@@ -280,15 +285,17 @@ class JointLoss(nn.Module):
             return cut(gather_rows(rows, world, count))  # type: ignore[no-any-return]
 
         def second_pass() -> Tensor:
-            again = self._questions(encodings.encode(features["questions"]), features)
+            again = self._questions(passes.encode(features["questions"]), features)
             other, places = passages, columns
             if settings.dual_passages:
-                other, places = self._passages(encodings.encode(features["passages"]), features)
+                other, places = self._passages(passes.encode(features["passages"]), features)
             return whole(torch.cat([again.cls @ block.cls.t() for block in other], dim=1)[:, places])
 
         def frozen_late() -> Tensor:
             with torch.no_grad():
-                reading = Encodings(self.teachers.frozen_late(), self.normalise, "whole", self.student.device)
+                reading = EncoderPasses(
+                    self.teachers.frozen_late(), self.normalise, "whole", self.student.device
+                )
                 asked = self._questions(reading.encode(features["questions"]), features)
                 answers, places = self._frozen_passages(reading, features)
                 scores = torch.cat([maxsim(*asked.late(), *block.late()) for block in answers], dim=1)
@@ -321,10 +328,10 @@ class JointLoss(nn.Module):
     def _passages(
         self, parts: list[EncoderOutput], features: dict[str, Any]
     ) -> tuple[list[EncoderOutput], Tensor]:
-        """Blocks of passages, of all ranks, and ``(P,)``: which of their rows is each candidate place.
+        """Blocks of passages of all ranks, and ``(P,)``: the row, among theirs, of each candidate place.
 
-        Without caching a rank's passages are one block, padded; with it the micro-batches stay what they are,
-        as a common block would be a second copy.
+        Without gradient caching a rank's passages are one padded block; with it each micro-batch is a block,
+        as a common one would be a second copy.
         """
         order: Tensor = features["passage_order"]
         if not self.settings.gradient_cache and parts:
@@ -334,9 +341,9 @@ class JointLoss(nn.Module):
         return blocks, place[features["columns"]]
 
     def _frozen_passages(
-        self, reading: Encodings, features: dict[str, Any]
+        self, reading: EncoderPasses, features: dict[str, Any]
     ) -> tuple[Iterator[EncoderOutput] | list[EncoderOutput], Tensor]:
-        """The same of the frozen teacher; in one process, one block after the other: none is needed twice."""
+        """As :meth:`_passages`, of the frozen teacher; one block at a time in a single process."""
         if not self.settings.gradient_cache or self.world.size > 1:
             return self._passages(reading.encode(features["passages"]), features)
         order: Tensor = features["passage_order"]

@@ -1,6 +1,6 @@
-"""Teachers from outside the student: a cross-encoder's attention, a frozen late interaction.
+"""Teachers that a step asks: a cross-encoder for its attention, a frozen model for its late interaction.
 
-What a cross-encoder says of a list is not here: its scores come with the lists.
+A cross-encoder's scores are not among them: they come with the lists.
 """
 
 from collections import defaultdict
@@ -25,33 +25,33 @@ from ernie_search.model.attention import (
 from ernie_search.training.settings import TrainSettings
 
 EVEN = 0.95
-"""Share of the largest entropy from which attention says nothing of where to match."""
+"""Share of the largest entropy above which attention is too even to teach where to match."""
 Pair = tuple[frozenset[str], str, str]
 """Ids of the question's known positives, its text, the passage's text."""
 
 
 class CrossTeachers(Protocol):
-    """One cross-encoder, or the cross-fitted ones of which each teaches the questions it has not seen."""
+    """One or more cross-encoders, of which each teaches the questions that it was not trained on."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the weights of any of them."""
+        """16 hex digits that change with the weights of any cross-encoder."""
 
     @property
     def all(self) -> Sequence[CrossEncoder]:
-        """Every one of them."""
+        """All cross-encoders."""
 
     def of(self, positives: frozenset[str]) -> int:
-        """Which of :attr:`all` teaches the question with these positives."""
+        """Place in :attr:`all` of the cross-encoder that teaches the question with these positives."""
 
 
 @dataclass(slots=True)
 class StepTeachers:
-    """What a run is taught by; nothing of it is trained.
+    """The teachers that the steps of a training ask; they are not trained.
 
     Attributes:
         cross: the cross-encoders, where their attention teaches.
-        frozen: directory of a joint model whose late interaction teaches.
+        frozen: directory of a joint model, where its late interaction teaches.
     """
 
     cross: CrossTeachers | None = None
@@ -64,7 +64,7 @@ class StepTeachers:
         """Refuse settings whose teacher is missing.
 
         Raises:
-            SettingsError: it names the setting.
+            SettingsError: a teacher is missing; the message names the setting.
         """
         if settings.attention_weight > 0 and self.cross is None:
             raise SettingsError(
@@ -81,12 +81,12 @@ class StepTeachers:
             )
 
     def fit(self, student: JointEncoder, settings: TrainSettings) -> None:
-        """Load what the settings need, and refuse teachers that read other tokens than the student.
+        """Load the teachers that the settings need, and refuse those with another tokenizer.
 
         Raises:
-            ModelError: another tokenizer; it says why that matters.
+            ModelError: another tokenizer.
         """
-        self._bf16 = asks_bf16(settings.precision)  # decided once a run, so that it goes on as it began
+        self._bf16 = asks_bf16(settings.precision)  # decided once per training, so that a resume keeps it
         self._layer = settings.attention_layer
         if settings.attention_weight > 0 and self.cross is not None:
             for teacher in self.cross.all:
@@ -102,7 +102,7 @@ class StepTeachers:
                 )
 
     def frozen_models(self) -> list[JointEncoder]:
-        """The frozen joint model where there is one, loaded by :meth:`fit`."""
+        """The frozen joint model in a list, loaded by :meth:`fit`; an empty list without one."""
         return [] if self._frozen_model is None else [self._frozen_model]
 
     def frozen_late(self) -> JointEncoder:
@@ -120,7 +120,7 @@ class StepTeachers:
         *,
         layer: int | None = None,
     ) -> AttentionTargets:
-        """What the cross-encoder of each question attends to, on the student's token grid.
+        """Attention of each question's cross-encoder, on the student's tokens.
 
         Args:
             student: for its tokenizer, prompts and lengths.
@@ -155,7 +155,7 @@ class StepTeachers:
         )
 
     def attention_advice(self, student: JointEncoder, pairs: Sequence[Pair]) -> str | None:
-        """One line where the chosen layer attends almost evenly, with the layers that do so least.
+        """One line of advice where the chosen layer attends almost evenly; it names the least even layers.
 
         Args:
             student: see :meth:`attention`; after :meth:`fit`.
@@ -173,12 +173,12 @@ class StepTeachers:
         others = ", ".join(f"{layer} ({spread[layer]:.2f})" for layer in best)
         return (
             f"token-level attention: layer {chosen} of the cross-encoder attends almost evenly to all tokens "
-            f"of the passage ({spread[chosen]:.2f} of the largest entropy), so it says nothing of where to "
+            f"of the passage ({spread[chosen]:.2f} of the largest entropy), so it does not teach where to "
             f"match; the least even layers are {others}: set attention_layer"
         )
 
     def identity(self, settings: TrainSettings) -> dict[str, str]:
-        """What makes a run another run: fingerprints of the teachers that the settings use."""
+        """Fingerprints of the teachers that the settings use: with other ones the weights would be others."""
         used: dict[str, str] = {}
         if settings.attention_weight > 0 and self.cross is not None:
             used["cross"] = self.cross.fingerprint

@@ -1,4 +1,4 @@
-"""The terms of the loss: each one function of what a step read, and one line in :data:`TERMS`.
+"""The terms of the loss: each one function of a step's readings, and one line in :data:`TERMS`.
 
 ``L = L_DE + L_LI + w_i L_LI>DE + w_c L_CE>LI + w_d L_CE>DE + w_a L_att + w_r L_dual`` (docs/method.md, "The
 total loss"), and MarginMSE and two other teachers of the single vector for comparison. A term of weight zero
@@ -34,12 +34,12 @@ from ernie_search.training.settings import TrainSettings
 
 @dataclass
 class StepReadings:
-    """One step as the terms see it: Q questions, P = Q (1 + n) candidate places, B distinct passages.
+    """The readings of one step: Q questions, P = Q (1 + n) candidate places, B distinct passages.
 
-    Scores are of the whole step, on every rank; encodings of questions are this rank's own.
+    Scores are of the whole step, on every rank; the questions are this rank's own.
 
     Attributes:
-        settings: of the run.
+        settings: of the training.
         questions: this rank's questions, all Q of them where there is one.
         passages: B rows of all ranks, in blocks; a passage that several groups show is one row.
         columns: ``(P,)`` the row, of the rows of all blocks, of each candidate place.
@@ -49,8 +49,8 @@ class StepReadings:
         second_pass: the questions (or both sides) encoded once more: its ``(Q, P)`` dense scores.
         frozen_late: ``(Q, P)`` scores of a frozen late-interaction teacher.
         attention: what the cross-encoder attends to, on each question's positive.
-        entropies: mean entropy of each teacher that spoke, in nats, by name; filled by the terms.
-        whole: rows of this rank's questions to those of all Q questions.
+        entropies: mean entropy of each teacher, in nats, by name; filled by the terms.
+        whole: gathers rows of this rank's questions into those of all Q questions.
         mine: which of the Q questions are this rank's.
         recompute: MaxSim keeps nothing for its backward.
         frugal: attention keeps nothing for its backward.
@@ -114,17 +114,17 @@ class StepReadings:
 
 
 def dense(step: StepReadings) -> Tensor:
-    """``L_DE``."""
+    """``L_DE``: contrastive loss of the single vectors."""
     return contrastive(step.dense, step.who, step.settings.dense_temperature)
 
 
 def late(step: StepReadings) -> Tensor:
-    """``L_LI``."""
+    """``L_LI``: contrastive loss of late interaction."""
     return contrastive(step.late, step.who, step.settings.late_temperature)
 
 
 def interaction(step: StepReadings) -> Tensor:
-    """``L_LI>DE``; or, to compare with, taught by a frozen model or by the sum of both readings."""
+    """``L_LI>DE``: late interaction, a frozen model, or the sum of both teaches the single vector."""
     settings = step.settings
     if settings.interaction_teacher == "ensemble":
         both = ensemble_distillation(
@@ -162,23 +162,23 @@ def _from_cross(step: StepReadings, student: Tensor, temperature: float) -> Tens
 
 
 def cascade(step: StepReadings) -> Tensor:
-    """``L_CE>LI``."""
+    """``L_CE>LI``: the cross-encoder teaches late interaction."""
     return _from_cross(step, step.late, step.settings.cascade_temperature)
 
 
 def direct(step: StepReadings) -> Tensor:
-    """``L_CE>DE``, the short cut past the late interaction."""
+    """``L_CE>DE``: the cross-encoder teaches the single vector directly."""
     return _from_cross(step, step.dense, step.settings.direct_temperature)
 
 
 def margin(step: StepReadings) -> Tensor:
-    """MarginMSE from the cross-encoder to the single vector, for comparison."""
+    """MarginMSE: the cross-encoder teaches the single vector its margins; for comparison."""
     scale = step.settings.margin_scale
     return margin_mse(step.cross, step.own(step.dense), step.scored, student_scale=scale)
 
 
 def attention(step: StepReadings) -> Tensor:
-    """``L_att``, on the positives; block by block, each with the questions whose positive it holds."""
+    """``L_att``: the cross-encoder's attention on the positives teaches token similarities."""
     questions, question_mask = step.questions.late()
     positives = step.columns[step.who.positive[step.mine]]
     sums, first = questions.new_zeros(len(positives), 4), 0
@@ -212,7 +212,7 @@ def attention(step: StepReadings) -> Tensor:
 
 
 def dual(step: StepReadings) -> Tensor:
-    """``L_dual``."""
+    """``L_dual``: two passes with other dropout must score alike."""
     temperature = step.settings.dual_temperature
     return dual_regularization(step.dense, step.second_pass(), step.who.allowed, temperature=temperature)
 

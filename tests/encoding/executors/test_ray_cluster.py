@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ernie_search.encoding import encode_collection
-from ernie_search.encoding.executors import open_engine
+from ernie_search.encoding.executors import open_executor
 from stub_encoder import StubEncoder, numbered_passages
 
 pytest.importorskip("ray", reason="the extra 'ray' is not installed")
@@ -29,8 +29,8 @@ def test_a_lost_node_costs_only_what_it_had_not_finished(tmp_path, monkeypatch):
     try:
         second = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
-        with closing(open_engine("ray", cluster.address, cpus=1)) as engine:
-            assert engine.workers == 2
+        with closing(open_executor("ray", cluster.address, cpus=1)) as executor:
+            assert executor.workers == 2
             done: list[int] = []
 
             def lose(more: int) -> None:
@@ -38,7 +38,7 @@ def test_a_lost_node_costs_only_what_it_had_not_finished(tmp_path, monkeypatch):
                 if len(done) == 3:
                     cluster.remove_node(second, allow_graceful=False)
 
-            found = encode(tmp_path / "ray", engine=engine, progress=lose)
+            found = encode(tmp_path / "ray", executor=executor, progress=lose)
     finally:
         cluster.shutdown()
     assert sum(done) == 60

@@ -1,4 +1,4 @@
-"""What encoding and scoring ask of an engine: the same function over many jobs, results as they come."""
+"""The interface of executors, which apply one function to many jobs, and the one in this process."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
@@ -11,8 +11,8 @@ Work = Callable[[Any, Job, Callable[[int], None] | None], Result]
 """``work(model, job, progress)``: importable by its name, the same for the same job, without side effects."""
 
 
-class Engine(Protocol):
-    """Does jobs; the caller alone reads and writes files, so a lost worker costs only its unfinished jobs."""
+class Executor(Protocol):
+    """Applies a function to jobs; only the caller writes files, so a lost worker costs its own jobs alone."""
 
     def run(
         self,
@@ -21,27 +21,27 @@ class Engine(Protocol):
         jobs: Iterable[tuple[Key, Job, int]],
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[tuple[Key, Result]]:
-        """Do all jobs.
+        """Apply ``work`` to every job.
 
         Args:
-            model: handed to ``work``.
-            work: done once a job; on a cluster, again where it was lost.
-            jobs: key, job, and how many items it has; drawn as there is room for them, never all at once.
+            model: passed to ``work``.
+            work: called once per job; on a cluster, again where a job was lost.
+            jobs: key, job, and its number of items; drawn lazily, as workers become free.
             progress: called with the number of items done since its last call.
 
         Yields:
             Key and result of each job, in any order.
 
         Raises:
-            ErnieSearchError: what ``work`` raises, or the engine failed.
+            ErnieSearchError: what ``work`` raises, or the executor failed.
         """
 
     def close(self) -> None:
-        """Let go of what the engine holds."""
+        """Release what the executor holds."""
 
 
-class LocalEngine:
-    """Does each job when its turn comes; ``progress`` is called from inside the work."""
+class LocalExecutor:
+    """Does the jobs one after the other in this process; ``progress`` is passed on to ``work``."""
 
     def run(
         self,
@@ -50,9 +50,9 @@ class LocalEngine:
         jobs: Iterable[tuple[Key, Job, int]],
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[tuple[Key, Result]]:
-        """See ``Engine``; results come in the order of the jobs."""
+        """Apply ``work`` to every job, in their order; see :class:`Executor`."""
         for key, job, _ in jobs:
             yield key, work(model, job, progress)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this executor holds nothing."""

@@ -1,4 +1,4 @@
-"""The kinds of stages that a recipe can name: a file each, and a line here."""
+"""The kinds of stages that a recipe can name: one file per kind, and one line in ``KINDS``."""
 
 from typing import Any
 

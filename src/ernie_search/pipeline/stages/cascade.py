@@ -6,7 +6,7 @@ from ernie_search.pipeline.stages.warm_up import Training
 
 
 class Cascade(Training):
-    """The joint model trained on mined lists, under a cross-encoder where its terms ask for one."""
+    """Training of the joint model on mined lists, with a cross-encoder as teacher where terms need one."""
 
     kind = "cascade"
 
@@ -15,7 +15,7 @@ class Cascade(Training):
         return f"train the joint model on the {'scored' if self.settings.cross_terms else 'mined'} lists"
 
     def reads(self, before: Available) -> Inputs:
-        """Lists, the model of an earlier training, and the teacher whose attention teaches."""
+        """The inputs: lists, the model of an earlier training, and the teacher whose attention teaches."""
         self.without_frozen_teacher(before)
         settings = self.settings
         lists = self.needs_lists(before, "trains on mined lists")

@@ -1,4 +1,4 @@
-"""The stage ``mine``: the last trained model searches the training questions; its best become negatives."""
+"""The stage ``mine``: hard negatives from the last trained model's ranking of the training questions."""
 
 import shutil
 from dataclasses import replace
@@ -24,12 +24,12 @@ from ernie_search.pipeline.stage import (
     Sizes,
     Stage,
     Task,
-    weights_identity,
 )
 from ernie_search.search.over_shards import run_over_shards
+from ernie_search.training.folder import weights_identity
 from ernie_search.training.prepare import relevant, sample
 
-LISTS, RUN, SHARDS, ORIGIN = "lists", "run.trec", "shards", "run.json"
+LISTS, RUN, SHARDS, ORIGIN = "lists", "run.trec", "shards", "origin.json"
 
 
 class MineStageSettings(MineSettings):
@@ -38,7 +38,7 @@ class MineStageSettings(MineSettings):
     Attributes:
         max_questions: mine for a seeded sample of so many training questions; 0 takes all. The same number
             and seed as a warm-up's draw the same questions.
-        shard_size: passages encoded at a time, and lost at most to an interruption.
+        shard_size: passages encoded at a time; an interruption loses at most one shard.
     """
 
     max_questions: int = Field(0, ge=0)
@@ -51,10 +51,10 @@ class Mine(Stage[MineStageSettings]):
     kind = "mine"
     what = "search with it, keep hard negatives"
     settings_type = MineStageSettings
-    told = (("lists", "lists"), ("filled", "negatives drawn at random, as too few were found"))
+    reported = (("lists", "lists"), ("filled", "negatives drawn at random, as too few were found"))
 
     def reads(self, before: Available) -> Inputs:
-        """A trained model."""
+        """The input: a trained model."""
         return Inputs(model=self.needs(before.model, "mines with a trained model; put a warm-up before it"))
 
     def leaves(self, before: Available) -> Available:
@@ -62,7 +62,7 @@ class Mine(Stage[MineStageSettings]):
         return made.with_fewest(self.settings.number, f"{self.name}.number={self.settings.number}")
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """Passages to encode, questions to search, and the lists that come of it."""
+        """The amount of work: passages to encode, questions to search, lists to make."""
         number = self.settings.number
         asked = min(self.settings.max_questions or questions, questions)
         text = f"{passages:,} passages; {asked:,} questions x {number}"
@@ -70,23 +70,23 @@ class Mine(Stage[MineStageSettings]):
         return Sizes(text, passages=passages, questions=asked, made=made)
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Encoding both sides, and exact search."""
+        """Estimated duration: encoding of passages and questions, and exact search."""
         encoded = (sizes.passages + sizes.questions * QUESTION_SHARE) / rates.passages_per_second
         return encoded + sizes.passages * sizes.questions / rates.products_per_second
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """By the encoded shards, which are gone once the run is written; what is left then is quick."""
+        """The finished share, by the encoded shards; they are removed once the run is written."""
         if (folder / RUN).is_file():
             return 1.0
         shards = sum(1 for _ in (folder / SHARDS).glob("*.parquet"))
         return shards * self.settings.shard_size / max(1, sizes.passages)
 
     def execute(self, task: Task) -> Done:
-        """Search, write the run, mine the lists from it; resumes from the last shard, or from the run."""
+        """Search, write the run, and mine lists from it; an interrupted call is resumed."""
         settings, folder = self.settings, task.folder
         origin = {
             "made_by": fingerprint(
-                weights_identity(task.given.model),
+                weights_identity(task.inputs.model),
                 task.collection.fingerprint,
                 settings.max_questions,
                 settings.seed,
@@ -95,9 +95,9 @@ class Mine(Stage[MineStageSettings]):
         }
         known = (folder / ORIGIN).is_file() and read_json(folder / ORIGIN) == origin
         if not (known and (folder / RUN).is_file()):
-            # The mark first: without it, a run left by other settings could be taken for this one's.
+            # First the origin: otherwise a run left by other settings could be taken for this one's.
             (folder / RUN).unlink(missing_ok=True)
-            remove_unfinished(folder / RUN)  # as long as the run that a kill broke off
+            remove_unfinished(folder / RUN)  # what a kill left, which can be as large as the run
             write_json(folder / ORIGIN, origin)
             self._search(task)
         mined = MineSettings(**settings.model_dump(include=set(MineSettings.model_fields)))
@@ -111,7 +111,7 @@ class Mine(Stage[MineStageSettings]):
         """Rank the training questions' passages by the model's single vectors; writes ``run.trec``."""
         keep_freed_memory()
         settings, shards = self.settings, task.folder / SHARDS
-        model = load(task.given.model)
+        model = load(task.inputs.model)
         encode_collection(
             model,
             task.collection.passages(),

@@ -1,4 +1,4 @@
-"""The stage ``score``: the teacher's scores of every list, and the negatives that are dropped by them."""
+"""The stage ``score``: a teacher scores every list, and likely positives are dropped from it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +28,11 @@ SCORED, LISTS = "scored", "lists"
 
 
 class ScoreStageSettings(DenoiseSettings):
-    """The teacher's scores of every list, and what is dropped by them.
+    """Scoring of the lists by a teacher, and the limits of denoising.
 
     Attributes:
-        shard_size: lists scored together, and lost at most to an interruption.
-        token_budget: padded tokens a micro-batch; 0 takes what suits the device.
+        shard_size: lists scored together; an interruption loses at most one shard.
+        token_budget: padded tokens in a micro-batch; 0 takes what suits the device.
         precision: ``auto`` measures whether bf16 is faster on this machine.
     """
 
@@ -42,12 +42,12 @@ class ScoreStageSettings(DenoiseSettings):
 
 
 class Score(Stage[ScoreStageSettings]):
-    """Lists with a teacher's scores, without the negatives that the teacher takes for positives."""
+    """Scoring of mined lists by a teacher, and their denoising by the scores."""
 
     kind = "score"
     what = "score the lists with it, drop likely positives"
     settings_type = ScoreStageSettings
-    told = (
+    reported = (
         ("lists", "lists"),
         ("denoised", "negatives dropped, which the teacher takes for positives"),
         ("refilled", "drawn from other questions in their place"),
@@ -55,14 +55,14 @@ class Score(Stage[ScoreStageSettings]):
     )
 
     def reads(self, before: Available) -> Inputs:
-        """Mined lists and a teacher."""
+        """The inputs: mined lists and a teacher."""
         return Inputs(
             lists=self.needs_lists(before, "scores mined lists", mined=True),
             teacher=self.needs(before.teacher, "needs a teacher to score with; put a teacher before it"),
         )
 
     def leaves(self, before: Available) -> Available:
-        """Lists with scores, which denoising may have shortened."""
+        """What later stages may read: lists with scores, which denoising may have shortened."""
         settings = self.settings
         made = replace(before, lists=self.name, scored=True)
         limited = settings.maximum is not None or settings.margin is not None
@@ -71,25 +71,25 @@ class Score(Stage[ScoreStageSettings]):
         return made.with_fewest(settings.keep_at_least, f"{self.name}.keep_at_least={settings.keep_at_least}")
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """Pairs of the lists that it reads."""
+        """The amount of work: the pairs of the lists."""
         read = self.needs(lists, f"scores mined lists; {LISTS_FROM}")
         return Sizes(f"{read.text} = {read.pairs:,} pairs", questions=read.number, pairs=read.pairs)
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Each pair once."""
+        """Estimated duration: each pair is scored once."""
         return sizes.pairs / rates.pairs_per_second
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """By the shards of scores."""
+        """The finished share, by the shards of scores."""
         shards = sum(1 for _ in (folder / SCORED / SHARDS).glob("*.parquet"))
         return shards * self.settings.shard_size / max(1, sizes.questions)
 
     def execute(self, task: Task) -> Done:
-        """Score every list, then drop the negatives that the teacher believes to be relevant."""
+        """Score every list, then drop the negatives that the teacher scores like positives."""
         settings = self.settings
-        lists = self.needs(task.given.open_lists(), "was given no lists")
+        lists = self.needs(task.inputs.open_lists(), "was given no lists")
         scored = score_lists(
-            self.needs(task.given.open_teacher(), "was given no teacher"),
+            self.needs(task.inputs.open_teacher(), "was given no teacher"),
             task.collection,
             lists,
             task.folder / SCORED,

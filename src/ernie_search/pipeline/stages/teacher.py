@@ -17,12 +17,10 @@ from ernie_search.pipeline.stage import (
     Stage,
     Task,
     TeacherModel,
-    weights_identity,
 )
 from ernie_search.teacher import Teachers, TeacherSettings, train_teachers
 from ernie_search.teacher.teachers import TEACHERS_FILE
-from ernie_search.training.checkpoints import checkpoint_steps
-from ernie_search.training.folder import RESULT_FILE
+from ernie_search.training.folder import RESULT_FILE, checkpoint_steps, weights_identity
 
 MODELS, READY = "teachers", "ready.json"
 BACKWARD = 3.0
@@ -52,7 +50,7 @@ class Teacher(Stage[TeacherStageSettings]):
 
     @property
     def teacher(self) -> TeacherModel:
-        """The ready one, or what it is trained from."""
+        """The ready cross-encoder, or the base of the trained ones."""
         settings = self.settings
         if settings.use:
             return TeacherModel(settings.use, None, settings.max_length, ready=True)
@@ -60,11 +58,11 @@ class Teacher(Stage[TeacherStageSettings]):
 
     @property
     def sources(self) -> dict[str, str]:
-        """The weights of a ready cross-encoder."""
+        """Fingerprint of the weights of a ready cross-encoder."""
         return {"use": weights_identity(self.settings.use)} if self.settings.use else {}
 
     def reads(self, before: Available) -> Inputs:
-        """Lists, unless the cross-encoder is ready."""
+        """The input: lists, unless the cross-encoder is ready."""
         if self.settings.use:
             return Inputs()
         return Inputs(lists=self.needs_lists(before, "trains on mined lists"))
@@ -73,7 +71,7 @@ class Teacher(Stage[TeacherStageSettings]):
         return replace(before, teacher=self.name)
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """Pairs that are read, forward and backward."""
+        """The amount of work: pairs of all steps."""
         one = self.settings
         if one.use:
             return Sizes(one.use)
@@ -82,11 +80,11 @@ class Teacher(Stage[TeacherStageSettings]):
         return Sizes(text, steps=steps, pairs=steps * one.questions_per_batch * (1 + one.negatives))
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Of its training; a ready one takes none."""
+        """Estimated duration of the trainings; zero for a ready cross-encoder."""
         return sizes.pairs / rates.pairs_per_second * BACKWARD if sizes.pairs else 0.0
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """By the latest checkpoint of each teacher; a finished one counts whole."""
+        """The finished share, by the latest checkpoint of each teacher."""
         if self.settings.use:
             return 0.0
         teachers = [folder / MODELS / f"teacher-{number}" for number in range(self.settings.folds)]
@@ -99,13 +97,13 @@ class Teacher(Stage[TeacherStageSettings]):
         return sum(done) / self.settings.folds
 
     def execute(self, task: Task) -> Done:
-        """Train the teachers on the lists, or note which ready one is taken and what its weights are."""
+        """Train the teachers on the lists, or record the ready one with the fingerprint of its weights."""
         settings = self.settings
         if settings.use:
             ready = Teachers.open(settings.use)
             write_json(task.folder / READY, {"use": settings.use, "fingerprint": ready.fingerprint})
             return Done(settings.use, (READY,), {READY_FINGERPRINT: ready.fingerprint})
-        lists = self.needs(task.given.open_lists(), "was given no lists")
+        lists = self.needs(task.inputs.open_lists(), "was given no lists")
         own = TeacherSettings(**settings.model_dump(include=set(TeacherSettings.model_fields)))
         made = train_teachers(task.collection, lists, task.folder / MODELS, own, task.observer)
         models = tuple(Path(model).relative_to(task.folder).as_posix() for model in made.models)

@@ -26,13 +26,12 @@ from ernie_search.pipeline.stage import (
 )
 from ernie_search.teacher import Teachers
 from ernie_search.training import TrainSettings, train
-from ernie_search.training.checkpoints import checkpoint_steps
-from ernie_search.training.folder import RESULT_FILE, RUN_FILE
+from ernie_search.training.folder import RESULT_FILE, TRAINING_FILE, checkpoint_steps
 from ernie_search.training.teachers import StepTeachers
 
 
 class Training(Stage[TrainSettings], ABC):
-    """A training of the joint model from what the stages before it made; the best checkpoint is its model."""
+    """A training of the joint model, whose best checkpoint is the stage's model."""
 
     settings_type = TrainSettings
     shared = True
@@ -45,12 +44,12 @@ class Training(Stage[TrainSettings], ABC):
         return replace(before, model=self.name)
 
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
-        """Steps, and what each shows."""
+        """The amount of work: steps, and their passages."""
         group = f"{self.settings.questions_per_batch} x (1 + {self.settings.negatives})"
         return Sizes(f"{self.settings.steps:,} steps x {group}", steps=self.settings.steps)
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Steps and dev measurements; attention's teacher reads a pair a question."""
+        """Estimated duration of steps and dev measurements, and of the attention of a cross-encoder."""
         settings = self.settings
         step = rates.seconds_per_step(settings)
         if settings.attention_weight > 0:
@@ -59,12 +58,12 @@ class Training(Stage[TrainSettings], ABC):
         return sizes.steps * step + settings.evaluations * encoded / rates.passages_per_second
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
-        """By the latest whole checkpoint."""
+        """The finished share, by the latest whole checkpoint."""
         return max(checkpoint_steps(folder), default=0) / self.settings.steps
 
     def execute(self, task: Task) -> Done:
-        """Train; resumes from the last checkpoint."""
-        given = task.given
+        """Train, or resume from the last checkpoint."""
+        given = task.inputs
         result = train(
             task.collection,
             task.folder,
@@ -83,7 +82,7 @@ class Training(Stage[TrainSettings], ABC):
             "filled": result.filled,
         }
         outputs = tuple(dict.fromkeys((result.model.name, result.last.name)))
-        return Done(result.model.name, outputs, counts, (RESULT_FILE, RUN_FILE), result.seconds)
+        return Done(result.model.name, outputs, counts, (RESULT_FILE, TRAINING_FILE), result.seconds)
 
     def check(self, base: str, teacher: TeacherModel | None) -> None:
         """Refuse a teacher whose attention cannot teach.
@@ -121,13 +120,13 @@ class Training(Stage[TrainSettings], ABC):
 
 
 class WarmUp(Training):
-    """The joint model trained on BM25's negatives; no teacher's scores, no teacher's attention."""
+    """Training of the joint model on BM25's negatives, without a cross-encoder."""
 
     kind = "warm-up"
     what = "train the joint model on BM25's negatives"
 
     def reads(self, before: Available) -> Inputs:
-        """The model of an earlier training, if there is one."""
+        """The input: the model of an earlier training, if there is one."""
         self.without_frozen_teacher(before)
         attention = ["attention"] if self.settings.attention_weight > 0 else []
         taught = [*self.settings.cross_terms, *attention]
@@ -140,7 +139,7 @@ class WarmUp(Training):
 
 
 def _models(teacher: TeacherModel) -> list[str]:
-    """What the teachers are, or are trained from."""
+    """Names of the ready teachers, or of the base of the trained ones."""
     if not teacher.ready:
         return [teacher.base]
     try:
@@ -150,7 +149,7 @@ def _models(teacher: TeacherModel) -> list[str]:
 
 
 def _layers(model: str, teacher: TeacherModel) -> int | None:
-    """Of the teacher: those that its stage keeps, or all that its config counts."""
+    """Number of the teacher's layers: those that its stage keeps, or all of its config."""
     if teacher.layers and not teacher.ready:
         return teacher.layers
     try:

@@ -1,4 +1,4 @@
-"""``--engine`` and its options: refused in one line before anything is loaded."""
+"""``--executor`` and its options: refused in one line before anything is loaded."""
 
 import socket
 import sys
@@ -17,12 +17,12 @@ COMMANDS = {
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--engine", "rya"], "engine 'rya'"),
-        (["--address", "host:6379"], "takes no address; add: --engine ray"),
-        (["--worker-cpus", "2"], "add: --engine ray"),
+        (["--executor", "rya"], "executor 'rya'"),
+        (["--address", "host:6379"], "takes no address; add: --executor ray"),
+        (["--worker-cpus", "2"], "add: --executor ray"),
     ],
 )
-def test_impossible_engines(run_cli, command, options, message):
+def test_impossible_executors(run_cli, command, options, message):
     done = run_cli(*COMMANDS[command], *options)
     assert done.exit_code == 2
     assert message in done.stderr
@@ -32,14 +32,14 @@ def test_impossible_engines(run_cli, command, options, message):
 def test_ray_that_is_not_installed(run_cli, monkeypatch):
     monkeypatch.delitem(sys.modules, "ernie_search.encoding.executors.ray", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
-    done = run_cli(*COMMANDS["index"], "--engine", "ray")
+    done = run_cli(*COMMANDS["index"], "--executor", "ray")
     assert done.exit_code == 2
     assert "pip install 'ernie-search[ray]'" in done.stderr
 
 
-def test_the_local_engine_by_name(run_cli, collection, stub_model, tmp_path):
+def test_the_local_executor_by_name(run_cli, collection, stub_model, tmp_path):
     done = run_cli(
-        "index", collection, "--model", stub_model, "--output", tmp_path / "i", "--engine", "local"
+        "index", collection, "--model", stub_model, "--output", tmp_path / "i", "--executor", "local"
     )
     assert done.exit_code == 0, done.stderr
     assert read_manifest(tmp_path / "i").passages == 3
@@ -69,7 +69,7 @@ def test_nobody_at_the_address(run_cli, monkeypatch, command, address):
     with socket.socket() as held:  # bound, and not listening: nobody else can take the port meanwhile
         held.bind(("127.0.0.1", 0))
         there = address.format(held.getsockname()[1])
-        done = run_cli(*COMMANDS[command], "--engine", "ray", "--address", there)
+        done = run_cli(*COMMANDS[command], "--executor", "ray", "--address", there)
     assert done.exit_code == 2
     assert done.stderr.startswith(f"error: {there}: no Ray cluster answers there")
     assert done.stderr.count("\n") == 1

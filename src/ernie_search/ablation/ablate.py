@@ -1,4 +1,4 @@
-"""An ablation: the stages that its rows share, then each row trained, searched, measured, or found again."""
+"""An ablation: the shared stages, then each row trained, searched and measured, unless it was before."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -37,13 +37,13 @@ from ernie_search.pipeline.runner import (
     done_as,
     perform,
     run_stages,
-    silent,
 )
 from ernie_search.pipeline.stage import Inputs, Observer, Task
 from ernie_search.search import Searcher
 from ernie_search.search.fusion import Staged
 from ernie_search.search.rerank import rerank
 from ernie_search.teacher import rerank_run
+from ernie_search.training.joint import ignore_event
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.training.world import World
 from ernie_search.types import Passage, Qrels, Query, Run
@@ -51,11 +51,11 @@ from ernie_search.types import Passage, Qrels, Query, Run
 SEEDS = (0, 1, 2)
 TABLE = "table.json"
 WARM_UP, TEACHER, TRAIN = "warm-up", "teacher", "train"
-"""Folders of a row's trainings, in their order; a warm-up's is above those of the seeds."""
+"""Folders of a row's trainings, in their order; a warm-up's lies above those of the seeds."""
 CEILING_QUESTIONS = 500
-"""Questions that the ceilings are measured on: a cross-encoder over 100 passages each takes its time."""
+"""Questions that the ceilings are measured on, as a cross-encoder over 100 passages each is slow."""
 DEPTH = 100
-"""Passages a question in a row's run: what recall@50 and the ceilings need."""
+"""Passages per question in a row's run, as recall@50 and the ceilings need."""
 MEASURES = ("MRR@10", "recall@50")
 
 
@@ -84,7 +84,7 @@ def ablate(
     observer: Observer | None = None,
     keep_vectors: bool = False,
 ) -> Ablation:
-    """Train and measure the rows of a comparison, or those that are left; what is done is only read.
+    """Train and measure the rows of an ablation; finished ones are only read.
 
     Args:
         recipe: its last stage is what the rows change; its other stages run once, in ``output/shared``.
@@ -95,7 +95,7 @@ def ablate(
         rows: names of :func:`~ernie_search.ablation.declared_rows`; ``None``: all that the recipe allows.
         seeds: of the rows' training.
         split: whose questions are measured.
-        observer: told of every event, and of ``row`` (name, seed).
+        observer: called with every event, and with ``row`` (name, seed).
         keep_vectors: leave each row's passage vectors in its folder: measuring another split then encodes its
             questions alone.
 
@@ -112,7 +112,7 @@ def ablate(
             check_stages(
                 [*recipe.stages[:-1], stage], [*recipe.inputs[:-1], inputs_of(stage, recipe)], recipe.base
             )
-    made = RowMaker(recipe, collection, output, split, observer or silent, keep_vectors=keep_vectors)
+    made = RowMaker(recipe, collection, output, split, observer or ignore_event, keep_vectors=keep_vectors)
     asked = {*_asked_before(output / TABLE), *(row.name for row in chosen)}
     shown = [row for row in declared_rows(recipe).values() if row.name in asked]
     results = {row.name: made.earlier(row) for row in shown}
@@ -141,7 +141,7 @@ def ablate(
 
 
 def _asked_before(table: Path) -> list[str]:
-    """Rows that earlier calls were asked for, whatever split they measured."""
+    """Rows that earlier calls asked for, on any split."""
     return list(read_json(table).get("asked", [])) if table.is_file() else []
 
 
@@ -160,11 +160,11 @@ class _Trained:
 
 @dataclass(frozen=True, slots=True)
 class _Ranking:
-    """What a row's run follows from.
+    """How the run of a row is made.
 
     Attributes:
-        made_by: fingerprint of all of it.
-        qrels: what counts.
+        made_by: fingerprint of everything that determines the run.
+        qrels: to measure it by.
         make: searches, or re-ranks.
     """
 
@@ -174,10 +174,10 @@ class _Ranking:
 
 
 class RowMaker:
-    """Makes the rows of one recipe in one folder.
+    """Trains and measures the rows of one recipe in one folder.
 
     Attributes:
-        shared: what the stages before the last made.
+        shared: the finished stages before the last.
         trained_as: rows that share another row's training.
     """
 
@@ -202,7 +202,7 @@ class RowMaker:
         self.made: dict[tuple[str, int], _Trained] = {}
 
     def earlier(self, row: Row) -> RowResult:
-        """A row in words, with what earlier calls measured of it."""
+        """A row with the measures of earlier calls."""
         same = self.trained_as.get(row.name)
         said = row.what if same is None else f"{row.what}: that of {same}"
         result = RowResult(row.name, said, trained_as=same)
@@ -213,11 +213,11 @@ class RowMaker:
         return result
 
     def seconds(self, row: Row, seed: int | None) -> float | None:
-        """Of the row's training; ``None`` for a row that has none."""
+        """Seconds of the row's training; ``None`` for a row without one."""
         return None if row.stage is None or seed is None else self.made[row.name, seed].seconds
 
     def measured(self, row: Row, seed: int | None) -> Measured:
-        """A row's measures; what is not there is trained, searched or re-ranked.
+        """A row's measures; what is missing is trained, searched or re-ranked.
 
         Args:
             row: of the recipe.
@@ -231,7 +231,7 @@ class RowMaker:
         return measured_run(folder, self.split, asked.made_by, asked.qrels, asked.make, row.name)
 
     def _found(self, row: Row, seed: int | None) -> Measured | None:
-        """What an earlier call measured, if this recipe would come to the same; nothing is made for it.
+        """Measures of an earlier call with the same recipe; nothing is made.
 
         Raises:
             StorageError: a model or run of it was altered since.
@@ -252,7 +252,7 @@ class RowMaker:
         if seed is not None and row.name in NEEDED:
             first = self._folder(RERANKED, seed) / f"{self.split}.trec"
             if not first.is_file() or any((name, seed) not in self.made for name in NEEDED[row.name]):
-                return None  # what a ceiling re-ranks, or re-ranks with
+                return None  # the run that a ceiling re-ranks, or the model that does, is missing
         return known_run(folder, self.split, self._ranking(row, seed).made_by)
 
     def _seeds_of(self, row: Row) -> Sequence[int | None]:
@@ -269,7 +269,7 @@ class RowMaker:
         return folder if seed is None else folder / f"seed-{seed}"
 
     def _trainings(self, row: Row, last: AnyStage, seed: int) -> list[tuple[str, AnyStage, Path]]:
-        """What a row trains, and where: a warm-up and a frozen teacher, if it has them, then itself.
+        """Trainings of a row with their folders: if any a warm-up and a frozen teacher, then its own.
 
         Its warm-up is one for all seeds, under the recipe's, as the shared one is.
         """
@@ -281,7 +281,7 @@ class RowMaker:
         return [*first, *((part, with_seed(stage, seed), folder / part) for part, stage in seeded)]
 
     def _trained(self, row: Row, last: AnyStage, seed: int, *, train: bool) -> bool:
-        """Each training of a row in turn, done or, unless ``train``, only found; whether all are there.
+        """Train a row, or without ``train`` only look for its trainings; return whether all are there.
 
         Seconds are of what the row trains beside a warm-up, so that all rows' count the same.
         """
@@ -293,7 +293,7 @@ class RowMaker:
             made: StageManifest | None
             if train:
                 made = perform(
-                    stage, Task(self.collection, folder, before.given(inputs), self.observer), read
+                    stage, Task(self.collection, folder, before.input_paths(inputs), self.observer), read
                 )
                 for checkpoint in folder.glob("checkpoint-*"):  # as large as three models each
                     shutil.rmtree(checkpoint)
@@ -321,7 +321,7 @@ class RowMaker:
         return self._dense(row, seed) if row.stage is not None else self._ceiling(row.name, seed)
 
     def _dense(self, row: Row, seed: int) -> _Ranking:
-        """Measured is the last step's model, so that all rows have equal steps."""
+        """The run of a trained row, by the last step's model, so that all rows have equal steps."""
         folder = self._folder(row.name, seed)
         made_by = fingerprint(self.made[row.name, seed].fingerprint, self.shared.data, self.split, DEPTH)
 
@@ -339,7 +339,7 @@ class RowMaker:
         return _Ranking(fingerprint("bm25", self.split, DEPTH, (self.shared.data,)), self.qrels, make)
 
     def _base(self, folder: Path) -> _Ranking:
-        """The base as it comes, cut to the recipe's layers and the last training's lengths."""
+        """The run of the untrained base, with the recipe's layers and the last training's lengths."""
         last, base, layers = self.recipe.stages[-1].training, self.recipe.base, self.recipe.layers
         lengths = ScoreSettings()
         if last is not None:
@@ -354,7 +354,7 @@ class RowMaker:
         return _Ranking(fingerprint("base", self.split, DEPTH, parts), self.qrels, make)
 
     def _ceiling(self, name: str, seed: int) -> _Ranking:
-        """The top of *alone*, re-ranked; over a fixed sample of the questions."""
+        """The best of *alone*, re-ranked, over a fixed sample of the questions."""
         folder, first = self._folder(name, seed), self._folder(RERANKED, seed) / f"{self.split}.trec"
         all_asked = [query for query in self.collection.queries(self.split) if relevant(self.qrels, query.id)]
         questions: list[Query] = sample(all_asked, CEILING_QUESTIONS, 0)
@@ -369,7 +369,7 @@ class RowMaker:
         else:
             stage = [stage for stage in self.recipe.stages if stage.teacher is not None][-1]
             parts.append(self.shared.manifests[stage.name].fingerprint)
-            given = self.shared.given(Inputs(teacher=stage.name))
+            given = self.shared.input_paths(Inputs(teacher=stage.name))
 
             def make() -> Run:
                 whole, teachers = read_run(first), stage.needs(given.open_teacher(), "gives no teacher")
@@ -382,13 +382,13 @@ class RowMaker:
 def measured_run(
     folder: Path, split: str, made_by: str, qrels: Qrels, make: Callable[[], Run], tag: str
 ) -> Measured:
-    """The measures of ``folder/SPLIT.trec``, which is made only where it is not there.
+    """The measures of ``folder/SPLIT.trec``, which is made if it is missing.
 
     Args:
         folder: of the row.
         split: names the two files, ``SPLIT.trec`` and ``SPLIT.json``.
-        made_by: fingerprint of all that the run follows from.
-        qrels: what counts.
+        made_by: fingerprint of everything that determines the run.
+        qrels: to measure it by.
         make: searches, or re-ranks.
         tag: of the run file.
 
@@ -419,7 +419,7 @@ def measured_run(
 
 
 def known_run(folder: Path, split: str, made_by: str) -> Measured | None:
-    """The measures of ``folder/SPLIT.trec``; ``None`` where it is not there, or was made by something else.
+    """The measures of ``folder/SPLIT.trec``; ``None`` if it is missing, or was made from something else.
 
     Raises:
         StorageError: the run was altered since it was measured.
@@ -437,7 +437,7 @@ def known_run(folder: Path, split: str, made_by: str) -> Measured | None:
 
 
 def _files(folder: Path, split: str) -> tuple[Path, Path]:
-    """The run, and what was measured of it."""
+    """Files of a row's run and of its measures."""
     return folder / f"{split}.trec", folder / f"{split}.json"
 
 
@@ -446,7 +446,7 @@ def dense_run(
 ) -> Run:
     """Search the split's questions with the single vectors, whose shards are made in ``folder``.
 
-    They are removed afterwards unless they are to be kept; kept ones are found again.
+    The shards are removed afterwards unless ``keep`` is set; kept ones are used again.
     """
     shards = folder / "shards"
     encode_collection(
@@ -461,7 +461,7 @@ def dense_run(
 def late_rerank(
     model: JointEncoder, collection: Collection, questions: Iterable[Query], first: Run, folder: Path
 ) -> Run:
-    """The first stage's passages of each question, ordered by the model's late interaction.
+    """Re-rank the first stage's passages of each question by the model's late interaction.
 
     Only the passages that ``first`` names are encoded.
     """

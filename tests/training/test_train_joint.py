@@ -103,7 +103,7 @@ def test_a_base_without_a_tokenizer_is_refused_and_leaves_no_mark(tmp_path):
         path.unlink()
     with pytest.raises(ModelError, match="no tokenizer in this directory"):
         train(collection(), tmp_path / "run", settings(**QUICK), base=str(folder))
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run" / "training.json").exists()
 
 
 def test_the_best_checkpoint_is_kept_where_it_is_not_the_last(base, tmp_path, monkeypatch):
@@ -140,7 +140,7 @@ def test_a_finished_run_is_read_and_not_trained_again(base, tmp_path):
 def test_another_run_s_folder_is_refused_and_the_difference_named(base, tmp_path):
     folder = tmp_path / "run"
     train(collection(), folder, settings(**QUICK), base=base)
-    before = (folder / "run.json").read_bytes()
+    before = (folder / "training.json").read_bytes()
     queries = [Query(f"q{i}", f"{crop}?") for i, crop in enumerate(CROPS)]
     other = collection(queries=queries, qrels=few(TRAIN))
     for what, words in (
@@ -152,15 +152,15 @@ def test_another_run_s_folder_is_refused_and_the_difference_named(base, tmp_path
         arguments = {"collection": collection(), "settings": settings(**QUICK), "base": base} | what
         with pytest.raises(TrainingError) as caught:
             train(output=folder, **arguments)
-        assert str(caught.value).startswith(f"{folder}: holds another run ({words}")
+        assert str(caught.value).startswith(f"{folder}: holds another training ({words}")
         assert str(caught.value).endswith("; choose another output folder or delete this one")
-    assert (folder / "run.json").read_bytes() == before
+    assert (folder / "training.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
 def test_a_folder_with_somebody_else_s_model_is_refused(base, tmp_path, name):
     (tmp_path / "run" / name).mkdir(parents=True)
-    with pytest.raises(TrainingError, match=f"run: has {name} but no run.json"):
+    with pytest.raises(TrainingError, match=f"run: has {name} but no training.json"):
         train(collection(), tmp_path / "run", settings(**QUICK), base=base)
 
 
@@ -175,7 +175,7 @@ def test_a_file_is_no_folder_for_a_run(base, tmp_path):
     [
         ({}, {"questions_per_batch": 1, "negatives": 0}, SettingsError, "leaves no negative"),
         ({}, {"negative_first": 9, "negative_last": 9}, SettingsError, "negative_last=9 is not above"),
-        ({}, {"dense_weight": 0, "late_weight": 0}, SettingsError, "so nothing learns"),
+        ({}, {"dense_weight": 0, "late_weight": 0}, SettingsError, "so nothing is learned"),
         ({"qrels": few(7)}, {}, TrainingError, "7 training questions are fewer than questions_per_batch=8"),
         ({"qrels": {"dev": {"d0": {"p0": 1}}}}, {}, DataError, "no split 'train'"),
         ({"qrels": {"train": {"q0": {"p0": 0}}}}, {}, DataError, "no question with a relevant passage"),
@@ -299,13 +299,13 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     assert "\n" not in str(caught.value)
     left = {path.name for path in folder.iterdir()}
     kept = "checkpoint-4" if place == "checkpoint-8" else "checkpoint-8"
-    assert left - {"tensorboard", "curves.png"} == {"run.json", "log.jsonl", kept}
+    assert left - {"tensorboard", "curves.png"} == {"training.json", "log.jsonl", kept}
     result = train(collection(), folder, chosen, base=base)
     assert weights(result.last) == weights(straight)
 
 
 def test_settings_are_those_of_the_call(base, tmp_path):
     train(collection(), tmp_path / "run", settings(**QUICK), base=base, layers=1)
-    mark = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    mark = json.loads((tmp_path / "run" / "training.json").read_text(encoding="utf-8"))
     assert TrainSettings(**mark["settings"]) == settings(**QUICK)
     assert (mark["base"], mark["layers"], mark["collection"]) == (base, 1, collection().fingerprint)

@@ -1,4 +1,4 @@
-"""The teacher's loss, and the collating of lists into length-sorted micro-batches of pairs."""
+"""Listwise training of a cross-encoder: the lists of each step, their pairs in micro-batches, the loss."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,21 +16,24 @@ from torch.utils.data import Dataset
 from ernie_search.errors import TrainingError
 from ernie_search.mining.lists import TrainingList
 from ernie_search.model.cross_encoder import pair_batches
-from ernie_search.training.tally import Tally
+
+PAIR_ORDERS = {"pair": "order"}
+"""See :data:`ernie_search.training.trainer.ORDERS`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """What a question is shown with: passage ids, the positive first."""
+class DrawnList:
+    """A question with the passages drawn for one step, by their ids, the positive first."""
 
     question: str
     passages: list[str]
 
 
-class ListBatches(Dataset[list[Drawn]]):
+class ListBatches(Dataset[list[DrawnList]]):
     """Item ``s * backwards + b`` is part ``b`` of step ``s``. Each epoch is a new permutation of the lists.
 
-    Nothing depends on what was drawn before, so step 137 of a resumed run is step 137 of the first one.
+    Nothing depends on what was drawn before, so a resumed training has the same steps as an uninterrupted
+    one.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class ListBatches(Dataset[list[Drawn]]):
     def __len__(self) -> int:
         return self.steps * self.backwards
 
-    def __getitem__(self, item: int) -> list[Drawn]:
+    def __getitem__(self, item: int) -> list[DrawnList]:
         if not 0 <= item < len(self):
             raise IndexError(item)
         step, part = divmod(item, self.backwards)
@@ -79,7 +82,7 @@ class ListBatches(Dataset[list[Drawn]]):
         return [self._draw(epoch, int(number)) for number in self._permutation(epoch)[start : start + size]]
 
     def drawn_passages(self) -> Iterator[tuple[str, str]]:
-        """Question and passage id of everything that any step will show."""
+        """Question and passage id of every pair of every step."""
         for item in range(len(self)):
             for drawn in self[item]:
                 for passage in drawn.passages:
@@ -90,22 +93,22 @@ class ListBatches(Dataset[list[Drawn]]):
             self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.lists)))
         return self._order[1]
 
-    def _draw(self, epoch: int, number: int) -> Drawn:
+    def _draw(self, epoch: int, number: int) -> DrawnList:
         one = self.lists[number]
         draw = np.random.default_rng([self.seed, epoch, number])
         positive = one.positives[int(draw.integers(len(one.positives)))]
         picked = draw.permutation(len(one.negatives))[: self.negatives]
-        return Drawn(one.query, [positive, *(one.negatives[int(place)] for place in picked)])
+        return DrawnList(one.query, [positive, *(one.negatives[int(place)] for place in picked)])
 
 
 @dataclass(slots=True)
 class PairCollator:
-    """Tokenizes the pairs of some lists, sorted by length, in micro-batches under the token budget.
+    """Collates lists to tokenized pairs, sorted by length, in micro-batches under the token budget.
 
     Attributes:
         model: for its tokenizer and length.
         questions, passages: texts by id.
-        token_budget: padded tokens a micro-batch.
+        token_budget: padded tokens in a micro-batch.
     """
 
     model: CrossEncoder
@@ -113,8 +116,8 @@ class PairCollator:
     passages: Mapping[str, str]
     token_budget: int
 
-    def __call__(self, items: list[list[Drawn]]) -> dict[str, Any]:
-        """One part of a step (the loader's batch size is one part): Q lists with N pairs in all.
+    def __call__(self, items: list[list[DrawnList]]) -> dict[str, Any]:
+        """Collate one part of a step (the loader's batch size is one part): Q lists with N pairs in all.
 
         Returns:
             ``parts``: the micro-batches; ``order (N,)``: the place of each of their rows among the pairs;
@@ -131,22 +134,10 @@ class PairCollator:
         }
 
 
-class PairTally(Tally):
-    """Counts pairs."""
-
-    def __init__(self) -> None:
-        super().__init__(texts={"pair": 0}, truncated={"pair": 0})
-
-    def add(self, batch: Mapping[str, Any]) -> None:
-        """Count one collated part of a step."""
-        self.texts["pair"] += len(batch["order"])
-        self.truncated["pair"] += int(batch["truncated"]["pair"])
-
-
 class ListwiseLoss(nn.Module):
-    """``-log softmax over the list of s_CE / tau`` at the positive (docs/method.md, "The teacher").
+    """Listwise cross entropy: ``-log softmax(s_CE / tau)`` at the positive (docs/method.md, "The teacher").
 
-    How often the positive comes first, and the entropy of the softmax in nats, gather until
+    The share of lists whose positive comes first, and the entropy of the softmax in nats, are collected until
     :meth:`take_raw`.
     """
 
@@ -175,13 +166,13 @@ class ListwiseLoss(nn.Module):
 def listwise(
     logits: Tensor, sizes: list[int], temperature: float, raw: dict[str, list[Tensor]] | None = None
 ) -> Tensor:
-    """Mean over Q lists of the cross entropy of the first place.
+    """Mean over Q lists of the cross entropy of the first passage.
 
     Args:
         logits: ``(N,)``, the lists one after the other, each with its positive first.
         sizes: passages of each list; they sum to N.
         temperature: divides the logits.
-        raw: takes the share of lists whose first is on top, and the mean entropy in nats.
+        raw: gets the share of lists whose first passage has the highest logit, and the mean entropy in nats.
     """
     grid = (
         pad_sequence(list(torch.split(logits, sizes)), batch_first=True, padding_value=-torch.inf)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ernie_search.teacher.loss import listwise
+from ernie_search.teacher.listwise import listwise
 
 
 def test_listwise_is_the_cross_entropy_of_the_first():
