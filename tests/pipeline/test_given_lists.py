@@ -103,7 +103,7 @@ def test_what_cannot_work_with_the_lists_says_what_to_do(
 def test_the_advice_is_none_that_is_refused_in_turn(tmp_path: Path) -> None:
     given = lists(tmp_path / "lists", shortest=0)
     with pytest.raises(SettingsError, match="has 0; make longer lists: mine --number") as caught:
-        wire(stages(CASCADE), given)
+        stage_inputs(stages(CASCADE), given)
     assert "lower negatives" not in str(caught.value)
 
 
