@@ -101,20 +101,14 @@ def _machine(missing: list[Missing]) -> dict[str, Any] | None:
 def _gpu_paths(machine: dict[str, Any] | None) -> dict[str, Any] | None:
     """What training and encoding may take of the GPU at hand; None without an NVIDIA one.
 
-    ``packed``: torch has attention over texts of several lengths in one row. ``compiler``: what ``compile:
-    true`` would use.
+    ``compiler``: what ``compile: true`` would use.
     """
     if machine is None or all(one["kind"] != "cuda" for one in machine["accelerators"]):
         return None
     from ernie_search._util.hardware import has_tf32
-    from ernie_search.model import packs_on_gpu
 
     triton = _version("triton")
-    return {
-        "tf32": has_tf32(),
-        "packed": packs_on_gpu(),
-        "compiler": f"triton {triton}" if triton else None,
-    }
+    return {"tf32": has_tf32(), "compiler": f"triton {triton}" if triton else None}
 
 
 def _base(missing: list[Missing]) -> dict[str, Any]:
@@ -181,18 +175,11 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _path_rows(paths: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """How batches are read, and what may be asked for."""
+    """What a GPU offers beyond the defaults."""
     if paths is None:
-        return [("attention", "torch's SDPA over padded batches; tf32 and packing need an NVIDIA GPU")]
-    packed = (
-        "packed without padding, for models that prove to give the same so; else SDPA over padded batches"
-    )
+        return []
     compiler = paths["compiler"]
     return [
-        (
-            "attention",
-            packed if paths["packed"] else "torch's SDPA over padded batches (this torch cannot pack)",
-        ),
         ("tf32", "can be asked for: precision: tf32" if paths["tf32"] else "not on this GPU"),
         ("torch.compile", f"can be asked for: compile: true ({compiler})" if compiler else "needs triton"),
     ]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.util.tensor import repad_flattened_features
 from torch import Tensor, nn
 
 from ernie_search._util.files import fingerprint
@@ -18,7 +19,6 @@ from ernie_search.errors import ModelError
 from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
-from ernie_search.model.packing import Packing
 from ernie_search.model.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call, give_padding
@@ -79,8 +79,6 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
-        self.may_pack = True
-        self._packing = Packing()
         self.special_ids: Tensor
         if model_name_or_path is not None:
             model_name_or_path = resolve_base(model_name_or_path)
@@ -225,20 +223,11 @@ class JointEncoder(SentenceTransformer):
         """SentenceTransformer's pass; the same token states then go through the head."""
         features = super().forward(input, **kwargs)
         if self.attach_tokens:
+            if "cu_seq_lens_q" in features:  # read without padding, as one row: flash attention
+                features = repad_flattened_features(features)
             features[LATE_TOKENS] = self.token_head(features["token_embeddings"])
             features[LATE_MASK] = self._late_mask(features)
         return features
-
-    def pack(self) -> bool:
-        """Let the layers read batches without padding where the backbone can, and say whether it can now.
-
-        Asked under the autocast of the run, on its device; see :mod:`ernie_search.model.packing`. A compiled
-        model is left alone, and one whose tokenizer pads on the left.
-        """
-        compiled = any(getattr(part, "_compiled_call_impl", None) for part in (self, self[0], self.backbone))
-        if compiled or not self.may_pack or self.tokenizer.padding_side != "right":
-            return False
-        return self._packing.prove(self[0])
 
     def _late_mask(self, features: dict[str, Tensor]) -> Tensor:
         ids = features["input_ids"]

@@ -43,7 +43,7 @@ from ernie_search.training.folder import (
 from ernie_search.training.prepare import DevEvaluator, DevSample, TrainingData, prepare
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
-from ernie_search.training.student import allowed_padding, make_ready, usual_budget
+from ernie_search.training.student import make_ready, usual_budget
 from ernie_search.training.tally import EntropyWatch, Tally
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.trainer import Events, JointTrainer, Observer, arguments
@@ -104,7 +104,6 @@ class Run:
                 data.passages,
                 settings.token_budget or usual_budget(model.device),
                 with_pairs=settings.attention_weight > 0,
-                padding=allowed_padding([model, *(teachers.frozen_models() if teachers else ())], settings),
                 world=world,
             ),
             callbacks=[Events(self._observe)],

@@ -1,7 +1,5 @@
 """The student before its first step: what it drops, how fast its passes are, how much one takes."""
 
-from collections.abc import Iterable
-
 import torch
 
 from ernie_search.errors import SettingsError
@@ -9,7 +7,7 @@ from ernie_search.model import JointEncoder
 from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.dropout import active_dropouts, attention_dropouts, use_byte_dropout
 from ernie_search.model.embedding import use_adding_embeddings
-from ernie_search.model.encode import GPU_TOKEN_BUDGET, PADDING, autocast
+from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.training.settings import TrainSettings
 
 CPU_TRAINING_BUDGET = 2048
@@ -30,7 +28,6 @@ def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = Tr
     for dropout in attention_dropouts(model):
         dropout.p = settings.attention_dropout
     use_byte_dropout(model)
-    model.may_pack = settings.attention_dropout == 0  # packed attention drops nothing
     if settings.compile:
         model.backbone.compile(dynamic=True)
     else:
@@ -43,21 +40,6 @@ def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = Tr
             "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
             "hidden_dropout_prob above 0"
         )
-
-
-def allowed_padding(readers: Iterable[JointEncoder], settings: TrainSettings) -> float:
-    """What share of a large micro-batch may be padding: any, where all its readers pack it on a GPU.
-
-    Args:
-        readers: the student, and a frozen teacher that reads the same micro-batches.
-        settings: for the precision of the run, in which packing is tried here.
-    """
-
-    def packs(model: JointEncoder) -> bool:
-        with autocast(model.device, settings.precision == "bf16"):
-            return model.device.type == "cuda" and model.pack()
-
-    return 1.0 if all(map(packs, readers)) else PADDING
 
 
 def usual_budget(device: torch.device) -> int:
