@@ -1,4 +1,4 @@
-"""What this machine can do: measured, not assumed.
+"""What this machine can do, as measured, and settings of its C library.
 
 A processor flag says that an instruction exists, not that it pays: on one machine with AVX512-BF16 (no AMX) a
 2048^3 product is slower in bf16 than in fp32 (benchmarks/RESULTS.md). So the precision follows a short
@@ -81,7 +81,7 @@ def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 
 def _text(path: Path) -> str:
-    """What a file of the kernel says; nothing where it is absent or closed to us."""
+    """Content of a file of the kernel; empty where it is absent or not readable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -89,7 +89,7 @@ def _text(path: Path) -> str:
 
 
 def value_of(path: Path, key: str) -> str:
-    """What a file of "name: value" lines says of ``key``; nothing where it says nothing."""
+    """Value of ``key`` in a file of "name: value" lines; empty where it is not there."""
     for line in _text(path).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
@@ -131,7 +131,7 @@ def _statistic(beside: Path, key: str) -> int:
 def speedup(
     slow: Work, fast: Work, seconds: float = MEASURE_SECONDS, clock: Clock = time.perf_counter
 ) -> float:
-    """How many times as fast ``fast`` is as ``slow``: the ratio of their best times.
+    """Speedup of ``fast`` over ``slow``: the ratio of their best times.
 
     The two run in turn, so that what else the machine does hits both; the first round is not timed
     (it makes kernels and buffers), unless a single call is so slow that there is no time for another.
@@ -156,8 +156,10 @@ def speedup(
 
 @functools.cache
 def bf16_speedup() -> float:
-    """Measured speed of a bf16 linear product over fp32 on this processor (1024 x 384 x 1536: an encoder's
-    feed-forward layer), best of several within about 0.1 s. Measured once a process.
+    """Measured speedup of a bf16 linear product over fp32 on this processor.
+
+    The product is an encoder's feed-forward layer (1024 x 384 x 1536); the best of several within about 0.1 s
+    counts, measured once per process.
 
     One thread, and its processor time instead of the wall clock: the ratio of two threads changes with what
     other programs do on the same cores.
@@ -188,7 +190,9 @@ def asks_bf16(precision: str) -> bool | None:
 
 
 def prefers_bf16(device: "str | torch.device" = "cpu") -> bool:
-    """Whether bf16 autocast pays on ``device``: on a processor by measurement, on a GPU by native support.
+    """Whether bf16 autocast is faster on ``device``.
+
+    On a processor this is measured; a GPU must support it natively.
 
     ``ERNIE_SEARCH_BF16=never`` in the environment says no everywhere, so that what is left to a measurement
     is fp32: for vectors that several machines make, and for the tests, which compare to the last bits.
@@ -237,7 +241,7 @@ def default_device() -> str:
 
 
 def inspect() -> Machine:
-    """Everything above at once (takes the import of torch and about 0.1 s)."""
+    """This machine's processor, memory, accelerators and precision (imports torch; takes about 0.1 s)."""
     import torch
 
     total, available = memory()
@@ -256,7 +260,7 @@ def inspect() -> Machine:
 
 
 def forget_peak_memory() -> bool:
-    """Let ``peak_memory`` count from now on; whether that is possible here (on Linux it mostly is)."""
+    """Reset what ``peak_memory`` reports; False where the system does not allow it (Linux mostly does)."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -265,8 +269,7 @@ def forget_peak_memory() -> bool:
 
 
 def peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
-    """Bytes of main memory that this process held at most since ``forget_peak_memory``; ``None`` where the
-    system does not say."""
+    """Largest resident memory in bytes since ``forget_peak_memory``; ``None`` where that is unknown."""
     value, _, unit = value_of(status, "VmHWM").partition(" ")
     return int(value) * 1024 if value.isdigit() and unit == "kB" else None
 

@@ -1,4 +1,4 @@
-"""Texts to vectors, fast: tokenize once, sort by length, run micro-batches under a token budget."""
+"""Encoding of texts: tokenize once, sort by length, run micro-batches under a token budget."""
 
 import contextlib
 import threading
@@ -18,16 +18,16 @@ from ernie_search.model.output import EncoderOutput
 from ernie_search.types import Task
 
 CPU_TOKEN_BUDGET = 1024
-"""Tokens a micro-batch on a processor: its activations stay in cache."""
+"""Tokens per micro-batch on a processor, so few that its activations stay in cache."""
 GPU_TOKEN_BUDGET = 65536
 ENOUGH_TOKENS = 4096
-"""So many keep a GPU busy: a group of fewer is not cut for the sake of its padding."""
+"""Tokens that keep a GPU busy; a smaller group is not cut to avoid padding."""
 PADDING = 0.05
 """Share of a large group that may be padding."""
 
 LONE_TOKENS = 64
-"""So few tokens are encoded on one thread. A second gains 3 ms by itself, and costs 14, with pauses of 100,
-where threads of other libraries (BLAS, the store) wait for work on the same two cores."""
+"""Up to so many tokens are encoded on one thread. A second thread saves 3 ms when alone, and costs 14 ms,
+with pauses of 100 ms, where threads of other libraries (BLAS, the index) wait on the same two cores."""
 
 
 class TextReader(Protocol):
@@ -66,7 +66,7 @@ class TextReader(Protocol):
 
 _TURNS: WeakKeyDictionary[TextReader, threading.RLock] = WeakKeyDictionary()
 _TURNS_LOCK = threading.Lock()
-"""Beside the models, not in them: a lock can be neither copied nor pickled."""
+"""Kept beside the models, since a lock can be neither copied nor pickled."""
 
 
 @dataclass(slots=True)
@@ -95,11 +95,11 @@ class Tokenized:
     prompt_length: int | None
 
 
-def encodings(model: TextReader, texts: Sequence[str], task: Task) -> BatchEncoding:
-    """The tokenizer's own account of texts as ``model`` reads them: with the prompt, cut to its length.
+def tokenizer_output(model: TextReader, texts: Sequence[str], task: Task) -> BatchEncoding:
+    """What the tokenizer returns for texts as ``model`` reads them: with the prompt, cut to its length.
 
     Raises:
-        ModelError: a tokenizer without a fast version, which gives no such account.
+        ModelError: the tokenizer has no fast version, and so no offsets.
     """
     prompt = model.prompt_of(task)
     encoding: BatchEncoding = model.tokenizer(
@@ -118,7 +118,7 @@ def encodings(model: TextReader, texts: Sequence[str], task: Task) -> BatchEncod
 def tokenize(model: TextReader, texts: Sequence[str], task: Task) -> Tokenized:
     """Tokenize with the prompt and the length limit of ``task``, and count what was cut."""
     prompt, tokenizer = model.prompt_of(task), model.tokenizer
-    encoding = encodings(model, texts, task)
+    encoding = tokenizer_output(model, texts, task)
     truncated = sum(1 for one in encoding.encodings or () if one.overflowing)
     prompt_length = None
     if prompt:
@@ -131,7 +131,7 @@ def tokenize(model: TextReader, texts: Sequence[str], task: Task) -> Tokenized:
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Places of texts, longest first, in groups of at most ``budget`` padded tokens (one text at least).
+    """Group texts of similar length, longest first, at most ``budget`` padded tokens (or one text) a group.
 
     A group that is large enough ends where too much of it would be padding: of a step's 80 passages, together
     within a GPU's budget, four tokens of ten would be.
@@ -152,7 +152,7 @@ def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def _before_padding(order: Sequence[int], lengths: Sequence[int], start: int, stop: int) -> int:
-    """Where the group from ``start`` ends at the latest, so that at most ``PADDING`` of it is padding."""
+    """The last end of the group from ``start`` at which at most ``PADDING`` of it is padding."""
     longest, tokens = lengths[order[start]], 0
     for place in range(start, stop):
         tokens += lengths[order[place]]
@@ -185,14 +185,14 @@ def padded(
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether this machine is really faster in bf16."""
+    """Whether this machine is faster in bf16, as measured."""
     return prefers_bf16(device.type)
 
 
 def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.AbstractContextManager[object]:
-    """bf16 where asked for, by default where it pays; else nothing.
+    """bf16 autocast if asked for, by default where it is faster; otherwise a context that does nothing.
 
-    Where no gradient is wanted, take it with ``no_grad``, not ``inference_mode``: there autocast does not
+    Where no gradient is wanted, combine it with ``no_grad``, not ``inference_mode``: there autocast does not
     keep the weights that it has cast, and casts all of them again for every micro-batch.
     """
     if bf16_pays(device) if bf16 is None else bf16:
@@ -202,7 +202,7 @@ def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.Abstr
 
 @contextlib.contextmanager
 def _threads_for(tokens: int) -> Iterator[None]:
-    """One thread of this process for a few tokens, all that torch has for more."""
+    """Run a few tokens on one thread, and more on all of torch's threads."""
     before = torch.get_num_threads()
     few = tokens <= LONE_TOKENS and before > 1
     if few:
@@ -215,8 +215,11 @@ def _threads_for(tokens: int) -> Iterator[None]:
 
 
 def _turn_of(model: TextReader) -> threading.RLock:
-    """Held while ``model`` encodes: its pass and its tokenizer keep settings between calls, so threads that
-    share a model would change each other's (and the tokenizer refuses). One pass uses all cores anyway."""
+    """The lock that is held while ``model`` encodes.
+
+    The model and its tokenizer keep settings between calls, so threads that share a model would change each
+    other's (and the tokenizer refuses). One pass uses all cores anyway.
+    """
     with _TURNS_LOCK:
         return _TURNS.setdefault(model, threading.RLock())
 
