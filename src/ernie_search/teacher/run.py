@@ -29,7 +29,6 @@ from ernie_search.model.cross_encoder import (
     score_pairs,
 )
 from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
-from ernie_search.model.embedding import use_adding_embeddings
 from ernie_search.teacher.loss import ListBatches, ListwiseLoss, PairCollator, PairTally
 from ernie_search.teacher.measure import passage_texts, question_texts
 from ernie_search.teacher.settings import TeacherSettings
@@ -137,7 +136,6 @@ class TeacherRun:
             dropout.p = settings.attention_dropout
         use_byte_dropout(self.model)
         use_cpu_attention(self.model)
-        use_adding_embeddings(self.model)
         keep_freed_memory()
         on_cpu = self.model.device.type == "cpu"
         budget = settings.token_budget or usual_budget(self.model.device)

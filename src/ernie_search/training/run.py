@@ -69,7 +69,7 @@ class Run:
     ) -> None:
         self.output, self.settings, self.model, self.observer = output, settings, model, observer
         self.world = world = world or World()
-        make_ready(model, settings, alone=world.size == 1)
+        make_ready(model, settings)
         # With gradient caching memory is what counts: what a micro-batch takes goes back to the system.
         if settings.gradient_cache:
             keep_freed_memory(CACHED_LARGEST)

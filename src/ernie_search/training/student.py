@@ -6,7 +6,6 @@ from ernie_search.errors import SettingsError
 from ernie_search.model import JointEncoder
 from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.dropout import active_dropouts, attention_dropouts, use_byte_dropout
-from ernie_search.model.embedding import use_adding_embeddings
 from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.training.settings import TrainSettings
 
@@ -14,13 +13,12 @@ CPU_TRAINING_BUDGET = 2048
 """Padded tokens a micro-batch on a processor."""
 
 
-def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = True) -> None:
+def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
     """Set its dropout, make its passes fast, compile it where asked for; what is saved stays the same.
 
     Args:
         model: the student, on its device.
         settings: of the run.
-        alone: whether this process is the only one that trains it.
 
     Raises:
         SettingsError: dual regularization without any dropout.
@@ -32,8 +30,6 @@ def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = Tr
         model.backbone.compile(dynamic=True)
     else:
         use_cpu_attention(model)
-        if alone:
-            use_adding_embeddings(model)
     if settings.dual_weight > 0 and not any(active_dropouts(model)):
         raise SettingsError(
             f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "
