@@ -1,6 +1,7 @@
 """Base models: the bundled one, a base cut to its first layers, and what a backbone can read."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
             setattr(config, name, count)
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:count]
+
+
+def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
+    """The dropout modules that act on attention weights."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and name.rsplit(".", 2)[-2:-1] == ["self"]:
+            yield module
 
 
 def is_causal(backbone: nn.Module) -> bool:

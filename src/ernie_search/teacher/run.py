@@ -15,10 +15,10 @@ from transformers import PrinterCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from ernie_search._util.files import atomic_directory, recover_directory, write_json
-from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError
 from ernie_search.mining.lists import Lists, TrainingList
+from ernie_search.model.base import attention_dropouts
 from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.cross_encoder import (
     Pair,
@@ -28,7 +28,6 @@ from ernie_search.model.cross_encoder import (
     save_cross_encoder,
     score_pairs,
 )
-from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
 from ernie_search.teacher.loss import ListBatches, ListwiseLoss, PairCollator, PairTally
 from ernie_search.teacher.measure import passage_texts, question_texts
 from ernie_search.teacher.settings import TeacherSettings
@@ -134,9 +133,7 @@ class TeacherRun:
             )
         for dropout in attention_dropouts(self.model):
             dropout.p = settings.attention_dropout
-        use_byte_dropout(self.model)
         use_cpu_attention(self.model)
-        keep_freed_memory()
         on_cpu = self.model.device.type == "cpu"
         budget = settings.token_budget or usual_budget(self.model.device)
         watched = sample_lists(others, settings.held_out) if settings.evaluations else []
