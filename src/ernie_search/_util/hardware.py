@@ -274,22 +274,21 @@ def peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
     return int(value) * 1024 if value.isdigit() and unit == "kB" else None
 
 
-def keep_freed_memory(largest: int = 1 << 30) -> bool:
-    """Ask glibc to keep freed blocks instead of giving them back to the system at once.
+def return_large_blocks(above: int = 1 << 20) -> bool:
+    """Have glibc return every freed block of more than ``above`` bytes to the system at once.
 
-    A step frees and takes the same hundreds of megabytes; given back each time, every page is faulted in and
-    cleared again. What that costs a training step, ``benchmarks/step_parts.py`` measures.
+    Left alone, glibc keeps blocks of up to 32 MiB. Where blocks of ever other sizes lie between others that
+    stay, as under gradient caching, what it keeps is full of holes that nothing fits into.
 
     Args:
-        largest: bytes from which a block is not kept. Kept blocks of ever other sizes, between others that
-            stay, leave holes: where memory is what counts, only small ones are worth keeping.
+        above: size in bytes; smaller blocks are kept.
 
     Returns:
-        whether the C library took both settings; elsewhere than on glibc nothing happens.
+        Whether the C library accepted both settings; on other systems than glibc nothing happens.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
-        return bool(libc.mallopt(_M_MMAP_THRESHOLD, largest)) and bool(
+        return bool(libc.mallopt(_M_MMAP_THRESHOLD, above)) and bool(
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         )
     except (OSError, AttributeError):
@@ -297,13 +296,13 @@ def keep_freed_memory(largest: int = 1 << 30) -> bool:
 
 
 def share_arenas(most: int = 2) -> bool:
-    """Have all threads take memory from ``most`` of glibc's arenas; to be called before there are threads.
+    """Limit glibc to ``most`` arenas of memory for all threads; call it before there are threads.
 
-    By default eight a processor: what one thread frees in its arena is of no use to the others, and a store's
-    threads come and go.
+    The default is eight per processor. What one thread frees in its arena is of no use to the others, and the
+    threads of an index come and go.
 
     Returns:
-        whether the C library took it; elsewhere than on glibc nothing happens.
+        Whether the C library accepted it; on other systems than glibc nothing happens.
     """
     try:
         return bool(ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, most))
@@ -312,10 +311,10 @@ def share_arenas(most: int = 2) -> bool:
 
 
 def release_freed_memory() -> bool:
-    """Give freed blocks back to the system now, from all of glibc's arenas, whatever it was told to keep.
+    """Return freed memory of all of glibc's arenas to the system now.
 
     Returns:
-        whether there was something to give back; False elsewhere than on glibc.
+        Whether any was returned; False on other systems than glibc.
     """
     try:
         return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))

@@ -75,8 +75,7 @@ def serve(
         },
     )
     with loading("the libraries"):
-        from ernie_search._util.hardware import keep_freed_memory, share_arenas
+        from ernie_search._util.hardware import share_arenas
 
-        keep_freed_memory()
         share_arenas()  # or a service that is written to grows by a sixth in some thousand requests
     run(settings, print_line)

@@ -22,7 +22,7 @@ from ernie_search._util.files import (
     sha256_file,
     write_json,
 )
-from ernie_search._util.hardware import default_device, has_tf32, keep_freed_memory
+from ernie_search._util.hardware import default_device, has_tf32
 from ernie_search.data import Collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.mining.lists import Lists
@@ -50,8 +50,6 @@ from ernie_search.training.trainer import Events, JointTrainer, Observer, argume
 from ernie_search.training.world import World, one_for_all, seed_rank
 
 BEST_FILE = "best.json"
-CACHED_LARGEST = 1 << 20
-"""Bytes of the largest block that stays in the process under gradient caching."""
 
 
 class Run:
@@ -70,11 +68,6 @@ class Run:
         self.output, self.settings, self.model, self.observer = output, settings, model, observer
         self.world = world = world or World()
         make_ready(model, settings)
-        # With gradient caching memory is what counts: what a micro-batch takes goes back to the system.
-        if settings.gradient_cache:
-            keep_freed_memory(CACHED_LARGEST)
-        else:
-            keep_freed_memory()
         model.attach_tokens = settings.needs_tokens
         self.tally = Tally(world=world)
         self.watch = EntropyWatch(settings)

@@ -261,12 +261,9 @@ def _here() -> str:
 
 
 def _prepare(threads: int) -> None:
-    """The threads and the ways with memory of the process that asks; a model without torch needs neither."""
+    """Give torch in this worker the threads of the process that asks."""
     if "torch" not in sys.modules:
         return
     import torch
 
-    from ernie_search._util.hardware import keep_freed_memory
-
     torch.set_num_threads(threads)
-    keep_freed_memory()
