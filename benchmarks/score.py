@@ -50,10 +50,8 @@ def make(folder: str) -> str:
 
 def ours(folder: str, sample: list[tuple[str, str]], bf16: bool) -> dict[str, Any]:
     """Our scoring."""
-    from ernie_search._util.hardware import keep_freed_memory
     from ernie_search.model.cross_encoder import load_cross_encoder, score_pairs
 
-    keep_freed_memory()
     model = load_cross_encoder(folder, device="cpu")
     score_pairs(model, sample[:64], bf16=bf16)
     started = time.perf_counter()

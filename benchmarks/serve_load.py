@@ -67,10 +67,8 @@ def prepare(folder: str, quick: bool, work: str, questions: int, model: str) -> 
 
 def in_process(index: str, model: str, texts: list[str], limit: int) -> list[float]:
     """The milliseconds of calls to search in process."""
-    from ernie_search._util.hardware import keep_freed_memory
     from ernie_search.search import Searcher
 
-    keep_freed_memory()
     searcher = Searcher.open(index, model)
     for text in texts[:5]:
         searcher.search(text, SETTINGS["k"], mode="late", candidates=100)

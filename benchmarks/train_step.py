@@ -67,7 +67,7 @@ def theirs(
 
     from ernie_search.data import open_collection
     from ernie_search.model import bundled_base
-    from ernie_search.model.dropout import attention_dropouts
+    from ernie_search.model.base import attention_dropouts
     from ernie_search.training import prepare
     from ernie_search.training.batches import StepBatches
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import ernie_search.model
 from ernie_search._util.files import fingerprint
-from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.held import hold
 from ernie_search.data.validation import first_of, inspect_collection
@@ -82,7 +81,6 @@ def build_index(
     Raises:
         ErnieSearchError: see :func:`ernie_search.encoding.encode_collection`.
     """
-    keep_freed_memory()
     collection = open_collection(source)
     errors, info = inspect_collection(collection)
     if errors:
@@ -138,7 +136,6 @@ def add_to_index(
         IndexStateError: no such store, another model, or another writer at work.
         DataError: a collection that does not hold what it should.
     """
-    keep_freed_memory()
     collection = open_collection(source)
     validate(collection)
     passages: Iterable[Passage] = collection.passages()

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import ernie_search.model
 from ernie_search._util import hardware
 from ernie_search.cli import doctor
 from ernie_search.errors import ModelError
@@ -47,7 +46,6 @@ def test_the_table_shows_the_machine(run_cli):
         "0.53 times fp32",
         "fp32 will be used",
         "Big [card] (cuda, 80.0 GiB, bf16 yes)",
-        "packed without padding, for models whose results stay the same",
         "precision: tf32",
         "compile: true (triton 1.2.3)",
         "SHA-256 as expected",
@@ -125,17 +123,16 @@ def test_a_full_disk_and_little_memory_are_named(run_cli, monkeypatch):
 
 def test_an_older_gpu_without_triton_is_told_what_it_lacks(run_cli, monkeypatch):
     monkeypatch.setattr(hardware, "has_tf32", lambda: False)
-    monkeypatch.setattr(ernie_search.model, "packs_on_gpu", lambda: False)
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "triton" else "1.2.3")
     result = run_cli("doctor")
-    for words in ("this torch cannot pack", "not on this GPU", "needs triton"):
+    for words in ("not on this GPU", "needs triton"):
         assert words in result.stdout
     paths = json.loads(run_cli("doctor", "--json").stdout)["gpu_paths"]
-    assert paths == {"tf32": False, "packed": False, "compiler": None}
+    assert paths == {"tf32": False, "compiler": None}
 
 
 def test_without_a_gpu_none_of_its_paths_is_promised(run_cli, monkeypatch):
     machine = dataclasses.replace(MACHINE, accelerators=())
     monkeypatch.setattr(hardware, "inspect", lambda: machine)
-    assert "SDPA over padded batches; tf32 and packing need an NVIDIA GPU" in run_cli("doctor").stdout
+    assert "tf32" not in run_cli("doctor").stdout
     assert json.loads(run_cli("doctor", "--json").stdout)["gpu_paths"] is None

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from ernie_search.data import write_beir
+from ernie_search.errors import SettingsError
 from ernie_search.model import load
 from ernie_search.types import Query
 from tiny_training import CROPS, collection, settings, weights
@@ -62,6 +63,23 @@ def test_a_model_is_trained_and_what_to_type_next_is_said(run_cli, data, recipe,
     assert lines[1] == FILLED
     assert all(line.startswith(("step ", "warning: the teacher's entropy is ")) for line in lines[2:])
     assert load(output / "best").length_of("query") == 12
+
+
+@pytest.mark.parametrize("caches", [True, False])
+def test_large_blocks_go_back_to_the_system_under_gradient_caching(
+    run_cli, data, recipe, output, monkeypatch, caches
+):
+    asked: list[str] = []
+
+    def stop(*args: object) -> None:
+        raise SettingsError("that is all")
+
+    monkeypatch.setattr("ernie_search._util.hardware.return_large_blocks", lambda: asked.append("blocks"))
+    monkeypatch.setattr("ernie_search.pipeline.train_recipe", stop)
+    changes = f"gradient_cache={str(caches).lower()}"
+    result = run_cli("train", data, "--output", output, "--recipe", recipe, "--set", changes)
+    assert result.stderr.endswith("error: that is all\n")
+    assert asked == ["blocks"] * caches
 
 
 def test_random_negatives_are_counted_and_said_only_where_there_are_any(run_cli, recipe, tmp_path):

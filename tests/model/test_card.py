@@ -79,7 +79,7 @@ def test_what_is_wrong_is_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match="no joint model"):
         write_card(folder)
     with pytest.raises(DataError, match=r"no run\.json"):
-        write_card(folder / "run" / "best", run_folder=folder)
+        write_card(folder / "run" / "best", training_folder=folder)
     (folder / "other.json").write_text('{"systems": []}')
     with pytest.raises(DataError, match=r"other\.json: not of evaluate --json"):
         write_card(folder / "run" / "best", measures=[folder / "other.json"])
@@ -102,7 +102,7 @@ def test_a_recipes_model_is_described_by_its_last_training(folder: Path) -> None
     text = write_card(recipe / "model").read_text(encoding="utf-8")
     assert "Stages: warm-up, mine, cascade. Of the last training:" in text
     assert "a cross-encoder teaches the late interaction (weight 0.25)" in text
-    assert write_card(recipe / "model", run_folder=recipe).read_text(encoding="utf-8") == text
+    assert write_card(recipe / "model", training_folder=recipe).read_text(encoding="utf-8") == text
 
 
 def test_answer_recall_has_its_table_and_its_place_in_the_header(folder: Path) -> None:

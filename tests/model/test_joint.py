@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model import JointEncoder, ScoreSettings, bundled_base, from_base, load
 from ernie_search.model import base as base_module
-from ernie_search.model.dropout import attention_dropouts
+from ernie_search.model.base import attention_dropouts
 from ernie_search.model.joint import HEAD_FILE
 from ernie_search.model.saved_files import FILES_FILE
 from ernie_search.model.settings import SETTINGS_FILE

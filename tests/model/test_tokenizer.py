@@ -53,7 +53,7 @@ def test_a_directory_without_a_tokenizer(tmp_path, files):
 
 def test_the_folder_of_a_training_run_names_its_model(tmp_path):
     tokenizer().save_pretrained(tmp_path / "run" / "last")
-    with pytest.raises(ModelError, match=r"run: the folder of a training run.*its model is [^\n]*run/last$"):
+    with pytest.raises(ModelError, match=r"run: a training folder.*its model is [^\n]*run/last$"):
         open_tokenizer(str(tmp_path / "run"))
 
 

@@ -248,7 +248,7 @@ def test_it_learns_what_tells_the_positives_apart(base, tmp_path):
 
 def test_the_parts_of_a_step_add_up_to_the_whole_step(base, tmp_path, monkeypatch):
     # Dropout would draw otherwise in parts.
-    monkeypatch.setattr("ernie_search.model.dropout.ByteDropout.forward", lambda self, values: values)
+    monkeypatch.setattr("torch.nn.Dropout.forward", lambda self, values: values)
     mined = lists(tmp_path / "lists")
     first_steps = []
     for backwards in (1, 2):

@@ -10,7 +10,6 @@ from ernie_search.errors import TrainingError
 from ernie_search.losses import maxsim
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
-from ernie_search.model.dropout import ByteDropout, use_byte_dropout
 from ernie_search.training import TrainingData, TrainSettings, prepare, train
 from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.step import JointLoss
@@ -60,7 +59,6 @@ def model(base: str) -> JointEncoder:
     """Training, with much dropout."""
     lengths = ScoreSettings(token_dim=16, query_length=32, passage_length=60)
     made = from_base(base, settings=lengths, device="cpu").train()
-    use_byte_dropout(made)
     for module in made.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.3
@@ -121,14 +119,14 @@ def test_cached_gradients_are_the_plain_ones(
 
 def test_the_dropout_of_the_second_encoding_is_that_of_the_first(model, data, monkeypatch):
     drawn: list[list[Tensor]] = [[]]
-    forward = ByteDropout.forward
+    forward = nn.Dropout.forward
 
-    def watched(self: ByteDropout, values: Tensor) -> Tensor:
+    def watched(self: nn.Dropout, values: Tensor) -> Tensor:
         result = forward(self, values)
         drawn[-1].append((result == 0).detach())
         return result
 
-    monkeypatch.setattr(ByteDropout, "forward", watched)
+    monkeypatch.setattr(nn.Dropout, "forward", watched)
     backward = JointLoss.forward
 
     def two(self: JointLoss, features: Any, labels: None = None) -> Any:

@@ -354,12 +354,10 @@ def test_an_even_attention_is_said_with_the_layers_that_are_less_even(base, list
 
 
 def test_dual_without_dropout_is_refused(base, tmp_path, monkeypatch):
-    def no_dropout(model: nn.Module) -> None:
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+    def all_of_them(model: nn.Module) -> list[nn.Dropout]:  # they get the rate of attention's, which is 0
+        return [module for module in model.modules() if isinstance(module, nn.Dropout)]
 
-    monkeypatch.setattr("ernie_search.training.student.use_byte_dropout", no_dropout)
+    monkeypatch.setattr("ernie_search.training.student.attention_dropouts", all_of_them)
     with pytest.raises(SettingsError, match=r"no dropout of .* is active"):
         train(collection(), tmp_path / "run", settings(dual_weight=1.0), base=base)
 

@@ -1,4 +1,4 @@
-"""What this machine can do: measured, not assumed.
+"""What this machine can do, as measured, and settings of its C library.
 
 A processor flag says that an instruction exists, not that it pays: on one machine with AVX512-BF16 (no AMX) a
 2048^3 product is slower in bf16 than in fp32 (benchmarks/RESULTS.md). So the precision follows a short
@@ -81,7 +81,7 @@ def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 
 def _text(path: Path) -> str:
-    """What a file of the kernel says; nothing where it is absent or closed to us."""
+    """Content of a file of the kernel; empty where it is absent or not readable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -89,7 +89,7 @@ def _text(path: Path) -> str:
 
 
 def value_of(path: Path, key: str) -> str:
-    """What a file of "name: value" lines says of ``key``; nothing where it says nothing."""
+    """Value of ``key`` in a file of "name: value" lines; empty where it is not there."""
     for line in _text(path).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
@@ -131,7 +131,7 @@ def _statistic(beside: Path, key: str) -> int:
 def speedup(
     slow: Work, fast: Work, seconds: float = MEASURE_SECONDS, clock: Clock = time.perf_counter
 ) -> float:
-    """How many times as fast ``fast`` is as ``slow``: the ratio of their best times.
+    """Speedup of ``fast`` over ``slow``: the ratio of their best times.
 
     The two run in turn, so that what else the machine does hits both; the first round is not timed
     (it makes kernels and buffers), unless a single call is so slow that there is no time for another.
@@ -156,8 +156,10 @@ def speedup(
 
 @functools.cache
 def bf16_speedup() -> float:
-    """Measured speed of a bf16 linear product over fp32 on this processor (1024 x 384 x 1536: an encoder's
-    feed-forward layer), best of several within about 0.1 s. Measured once a process.
+    """Measured speedup of a bf16 linear product over fp32 on this processor.
+
+    The product is an encoder's feed-forward layer (1024 x 384 x 1536); the best of several within about 0.1 s
+    counts, measured once per process.
 
     One thread, and its processor time instead of the wall clock: the ratio of two threads changes with what
     other programs do on the same cores.
@@ -188,7 +190,9 @@ def asks_bf16(precision: str) -> bool | None:
 
 
 def prefers_bf16(device: "str | torch.device" = "cpu") -> bool:
-    """Whether bf16 autocast pays on ``device``: on a processor by measurement, on a GPU by native support.
+    """Whether bf16 autocast is faster on ``device``.
+
+    On a processor this is measured; a GPU must support it natively.
 
     ``ERNIE_SEARCH_BF16=never`` in the environment says no everywhere, so that what is left to a measurement
     is fp32: for vectors that several machines make, and for the tests, which compare to the last bits.
@@ -237,7 +241,7 @@ def default_device() -> str:
 
 
 def inspect() -> Machine:
-    """Everything above at once (takes the import of torch and about 0.1 s)."""
+    """This machine's processor, memory, accelerators and precision (imports torch; takes about 0.1 s)."""
     import torch
 
     total, available = memory()
@@ -256,7 +260,7 @@ def inspect() -> Machine:
 
 
 def forget_peak_memory() -> bool:
-    """Let ``peak_memory`` count from now on; whether that is possible here (on Linux it mostly is)."""
+    """Reset what ``peak_memory`` reports; False where the system does not allow it (Linux mostly does)."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -265,28 +269,26 @@ def forget_peak_memory() -> bool:
 
 
 def peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
-    """Bytes of main memory that this process held at most since ``forget_peak_memory``; ``None`` where the
-    system does not say."""
+    """Largest resident memory in bytes since ``forget_peak_memory``; ``None`` where that is unknown."""
     value, _, unit = value_of(status, "VmHWM").partition(" ")
     return int(value) * 1024 if value.isdigit() and unit == "kB" else None
 
 
-def keep_freed_memory(largest: int = 1 << 30) -> bool:
-    """Ask glibc to keep freed blocks instead of giving them back to the system at once.
+def return_large_blocks(above: int = 1 << 20) -> bool:
+    """Have glibc return every freed block of more than ``above`` bytes to the system at once.
 
-    A step frees and takes the same hundreds of megabytes; given back each time, every page is faulted in and
-    cleared again. What that costs a training step, ``benchmarks/step_parts.py`` measures.
+    Left alone, glibc keeps blocks of up to 32 MiB. Where blocks of ever other sizes lie between others that
+    stay, as under gradient caching, what it keeps is full of holes that nothing fits into.
 
     Args:
-        largest: bytes from which a block is not kept. Kept blocks of ever other sizes, between others that
-            stay, leave holes: where memory is what counts, only small ones are worth keeping.
+        above: size in bytes; smaller blocks are kept.
 
     Returns:
-        whether the C library took both settings; elsewhere than on glibc nothing happens.
+        Whether the C library accepted both settings; on other systems than glibc nothing happens.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
-        return bool(libc.mallopt(_M_MMAP_THRESHOLD, largest)) and bool(
+        return bool(libc.mallopt(_M_MMAP_THRESHOLD, above)) and bool(
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         )
     except (OSError, AttributeError):
@@ -294,13 +296,13 @@ def keep_freed_memory(largest: int = 1 << 30) -> bool:
 
 
 def share_arenas(most: int = 2) -> bool:
-    """Have all threads take memory from ``most`` of glibc's arenas; to be called before there are threads.
+    """Limit glibc to ``most`` arenas of memory for all threads; call it before there are threads.
 
-    By default eight a processor: what one thread frees in its arena is of no use to the others, and a store's
-    threads come and go.
+    The default is eight per processor. What one thread frees in its arena is of no use to the others, and the
+    threads of an index come and go.
 
     Returns:
-        whether the C library took it; elsewhere than on glibc nothing happens.
+        Whether the C library accepted it; on other systems than glibc nothing happens.
     """
     try:
         return bool(ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, most))
@@ -309,10 +311,10 @@ def share_arenas(most: int = 2) -> bool:
 
 
 def release_freed_memory() -> bool:
-    """Give freed blocks back to the system now, from all of glibc's arenas, whatever it was told to keep.
+    """Return freed memory of all of glibc's arenas to the system now.
 
     Returns:
-        whether there was something to give back; False elsewhere than on glibc.
+        Whether any was returned; False on other systems than glibc.
     """
     try:
         return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))

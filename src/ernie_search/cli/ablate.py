@@ -39,12 +39,13 @@ def ablate(
     settings = overrides(changes, base, layers)
     with loading("the libraries"):
         from ernie_search.ablation import ablate as compare_rows
-        from ernie_search.cli.train import PipelineProgress
+        from ernie_search.cli.train import PipelineProgress, settle_memory
         from ernie_search.data import open_collection, validate
         from ernie_search.data.held import hold
         from ernie_search.pipeline import load_recipe
 
     chosen = load_recipe(recipe, settings)
+    settle_memory(chosen)
     place = source or chosen.source
     if place is None:
         raise SettingsError(f"recipe {recipe} names no collection; give one with --source")

@@ -39,4 +39,4 @@ def card(
     from ernie_search.model.card import CardFacts, write_card
 
     facts = CardFacts(name, data, dataset, tuple(language or ()), license_, tuple(limit or ()))
-    print_line(str(write_card(model, run_folder=training, measures=measures or (), facts=facts)))
+    print_line(str(write_card(model, training_folder=training, measures=measures or (), facts=facts)))

@@ -101,20 +101,14 @@ def _machine(missing: list[Missing]) -> dict[str, Any] | None:
 def _gpu_paths(machine: dict[str, Any] | None) -> dict[str, Any] | None:
     """Optional speedups on this machine's NVIDIA GPU; None if it has none.
 
-    ``packed``: torch has attention for packed texts of different lengths. ``compiler``: what ``compile:
-    true`` uses.
+    ``compiler``: what ``compile: true`` would use.
     """
     if machine is None or all(one["kind"] != "cuda" for one in machine["accelerators"]):
         return None
     from ernie_search._util.hardware import has_tf32
-    from ernie_search.model import packs_on_gpu
 
     triton = _version("triton")
-    return {
-        "tf32": has_tf32(),
-        "packed": packs_on_gpu(),
-        "compiler": f"triton {triton}" if triton else None,
-    }
+    return {"tf32": has_tf32(), "compiler": f"triton {triton}" if triton else None}
 
 
 def _base(missing: list[Missing]) -> dict[str, Any]:
@@ -181,18 +175,11 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _path_rows(paths: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """How batches are computed, and which speedups can be turned on."""
+    """What a GPU offers beyond the defaults."""
     if paths is None:
-        return [("attention", "torch's SDPA over padded batches; tf32 and packing need an NVIDIA GPU")]
-    packed = (
-        "packed without padding, for models whose results stay the same; otherwise SDPA over padded batches"
-    )
+        return []
     compiler = paths["compiler"]
     return [
-        (
-            "attention",
-            packed if paths["packed"] else "torch's SDPA over padded batches (this torch cannot pack)",
-        ),
         ("tf32", "available: precision: tf32" if paths["tf32"] else "not on this GPU"),
         ("torch.compile", f"available: compile: true ({compiler})" if compiler else "needs triton"),
     ]

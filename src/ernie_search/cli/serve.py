@@ -78,8 +78,7 @@ def serve(
         },
     )
     with loading("the libraries"):
-        from ernie_search._util.hardware import keep_freed_memory, share_arenas
+        from ernie_search._util.hardware import share_arenas
 
-        keep_freed_memory()
         share_arenas()  # otherwise memory grows by a sixth in some thousand writes
     run(settings, print_line)

@@ -13,6 +13,7 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.pipeline import Plan
+    from ernie_search.pipeline.recipe import Recipe
     from ernie_search.pipeline.stage import GivenLists
     from ernie_search.training import TrainResult
 
@@ -151,6 +152,7 @@ def train(
             console(stderr=not dry_run).print(plan_table(plan, title))
     if dry_run or output is None:
         return
+    settle_memory(chosen)
     show_progress = PipelineProgress(console(stderr=True), stages=not chosen.single)
     result = train_recipe(chosen, collection, output, show_progress)
     trained = show_progress.worked
@@ -161,6 +163,14 @@ def train(
         print_json(asdict(result) | paths | {"trained_now": trained})
     else:
         show(result, place, output, trained=trained)
+
+
+def settle_memory(recipe: "Recipe") -> None:
+    """Return large freed blocks to the system at once if a training of ``recipe`` caches its gradients."""
+    from ernie_search._util.hardware import return_large_blocks
+
+    if any(stage.training is not None and stage.training.gradient_cache for stage in recipe.stages):
+        return_large_blocks()
 
 
 def overrides(changes: list[str] | None, base: str | None, layers: int | None) -> dict[str, Any]:

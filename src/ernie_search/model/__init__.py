@@ -5,7 +5,6 @@ from ernie_search.model.encode import Encoded
 from ernie_search.model.export import export_multi_vector
 from ernie_search.model.joint import JointEncoder, from_base, load
 from ernie_search.model.output import EncoderOutput
-from ernie_search.model.packing import packs_on_gpu
 from ernie_search.model.settings import ScoreSettings
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "export_multi_vector",
     "from_base",
     "load",
-    "packs_on_gpu",
 ]

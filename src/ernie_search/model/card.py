@@ -1,4 +1,4 @@
-"""The model card: ``README.md`` of a saved model, as the hub expects it, from what the files say."""
+"""The model card: ``README.md`` of a saved model in the hub's format, written from the training's files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ TERMS = {
     "attention_weight": "token-level attention distillation from a cross-encoder",
     "dual_weight": "dual regularization: two passes with different dropout agree",
 }
-"""Settings that are the weight of a loss term, and what the term is."""
+"""Settings that weight a loss term, and what the term does."""
 TOLD = (
     "steps",
     "questions_per_batch",
@@ -35,17 +35,17 @@ TOLD = (
     "seed",
     "precision",
 )
-"""Settings worth a line in the card."""
+"""Settings that the card lists."""
 TRAININGS = ("warm-up", "cascade")
-"""Kinds of a recipe's stages that train the model, the later one last."""
+"""Kinds of stages that train the joint encoder; the last one that ran counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """What the files do not say.
+    """Facts for the card that are in none of the files.
 
     Attributes:
-        name: of the model, in the heading.
+        name: the model's name, for the heading.
         data: what it was trained on, in words.
         dataset: its id on the hub, if it has one.
         language: codes, as ``en``.
@@ -65,7 +65,7 @@ class CardFacts:
 def write_card(
     model: Path,
     *,
-    run_folder: Path | None = None,
+    training_folder: Path | None = None,
     measures: Sequence[Path] = (),
     facts: CardFacts | None = None,
 ) -> Path:
@@ -73,8 +73,8 @@ def write_card(
 
     Args:
         model: a saved joint model.
-        run_folder: of its training (``training.json``, ``result.json``), or of a recipe with several stages,
-            whose last training counts; absent: the folder above the model, if it is one of both.
+        training_folder: the training's folder (``training.json``, ``result.json``), or a pipeline's, whose
+            last training counts; by default the folder above the model, if it is one of the two.
         measures: files of ``evaluate --json``.
         facts: what only a person knows.
 
@@ -88,12 +88,14 @@ def write_card(
             f"{model}: no joint model ({SETTINGS_FILE} is not there); name the model's directory"
         )
     settings = ScoreSettings.read(model)
-    folder = run_folder if run_folder is not None else model.resolve().parent
+    folder = training_folder if training_folder is not None else model.resolve().parent
     stages = _stages(folder)
     trained = [one for one in stages if one["kind"] in TRAININGS]
     at = folder / trained[-1]["stage"] if trained else folder
-    if run_folder is not None and not (at / "training.json").is_file():
-        raise DataError(f"{folder}: no training.json; name the folder of a training, or of a recipe's stages")
+    if training_folder is not None and not (at / "training.json").is_file():
+        raise DataError(
+            f"{folder}: no training.json; name the folder of one training, or of a recipe's stages"
+        )
     run = _read(at / "training.json")
     result = _read(at / "result.json") if run else {}
     reports = [report for path in measures for report in _reports(path)]
@@ -113,7 +115,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _stages(folder: Path) -> list[dict[str, Any]]:
-    """What each finished stage of a recipe says of itself, with the folder's name, in the order they ran."""
+    """The manifest of each finished stage with its folder's name, in the order in which they ran."""
     if (folder / "training.json").is_file():
         return []
     found = [
@@ -124,8 +126,10 @@ def _stages(folder: Path) -> list[dict[str, Any]]:
 
 
 def _reports(path: Path) -> list[dict[str, Any]]:
-    """A file of ``evaluate --json``: of its judged measures and of its answer recall the last system each,
-    which is the model (a baseline comes before it)."""
+    """The model's reports in a file of ``evaluate --json``.
+
+    Judged measures and answer recall have one each: the last system, since a baseline comes before the model.
+    """
     found = read_json(path)
     try:
         systems = [found[key][-1] for key in ("systems", "answers") if found.get(key)]
@@ -143,7 +147,7 @@ def _reports(path: Path) -> list[dict[str, Any]]:
 def _header(
     name: str, settings: ScoreSettings, reports: Sequence[Mapping[str, Any]], facts: CardFacts
 ) -> dict[str, Any]:
-    """What the hub reads. Only what is known: an invented licence is worse than none."""
+    """The YAML header that the hub reads, with known facts only: a wrong licence is worse than none."""
     header: dict[str, Any] = {}
     if facts.language:
         header["language"] = list(facts.language)

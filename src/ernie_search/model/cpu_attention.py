@@ -1,9 +1,9 @@
-"""Attention whose gradient a processor takes by plain products, in bf16.
+"""Attention for training in bf16 on a processor, with a backward pass of plain matrix products.
 
-torch's fused attention (2.13) is fast forward, but its backward on a processor does without the matrix
-instructions in bf16: it takes eight times as long as forward, a third of a whole training step. The gradient
-is five products and a softmax, which take half of that and less. Forward stays torch's own.
-``benchmarks/step_parts.py`` measures what a step saves.
+The forward pass of torch's fused attention (2.13) is fast, but its backward pass does not use the matrix
+instructions for bf16: it takes eight times as long as forward, a third of a whole training step. The gradient
+is five products and a softmax, which take at most half of that. The forward pass stays torch's own. What it
+saves is in ``benchmarks/RESULTS.md``.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "ernie_search_cpu"
-"""What transformers knows :func:`cpu_attention` by."""
+"""Name of :func:`cpu_attention` in transformers."""
 UNUSUAL = ("sliding_window", "softcap", "position_bias", "s_aux")
-"""What a layer may ask of attention that is not plain."""
+"""Arguments by which a layer asks for more than plain attention."""
 BLOCK_BYTES = 1 << 20
-"""Of fp32 weights held at a time: half of a core's second-level cache."""
+"""Bytes of fp32 attention weights held at a time: half of a core's second-level cache."""
 
 
 class _PlainBackward(torch.autograd.Function):
@@ -51,7 +51,7 @@ class _PlainBackward(torch.autograd.Function):
 def _gradients(
     query: Tensor, key: Tensor, value: Tensor, given: Tensor, mask: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of query, key and value, ``(B, heads, L, d)`` each; softmax and its gradient in fp32."""
+    """Gradients of query, key and value, ``(B, heads, L, d)`` each; softmax and its gradient in fp32."""
     logits = torch.matmul(query, key.transpose(-1, -2)).float().mul_(scale)
     if mask is not None:
         logits = logits.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else logits.add_(mask)
@@ -79,8 +79,8 @@ def cpu_attention(
 ) -> tuple[Tensor, None]:
     """transformers' scaled-dot-product attention, with a backward of our own where that is faster.
 
-    It is taken where a gradient will be asked for in bf16, and attention is plain: no dropout of its weights,
-    no causal mask, no window. Everything else goes to torch as it is.
+    It is used where a gradient is needed in bf16 and attention is plain: no dropout of its weights, no causal
+    mask, no window. Everything else goes to torch unchanged.
 
     Args:
         module: the layer.
@@ -115,16 +115,13 @@ def cpu_attention(
     return mixed.transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(ATTENTION, cpu_attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-
-
 def use_cpu_attention(model: nn.Module) -> None:
-    """Let every Transformer inside ``model`` that is on a processor and reads by torch's fused attention
-    train so.
+    """Use this attention in every Transformer inside ``model`` that is on a processor and uses torch's own.
 
-    What is saved of it stays the same.
+    What is saved of it stays the same. transformers learns of this attention here, not on import.
     """
+    AttentionInterface.register(ATTENTION, cpu_attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     for module in model.modules():
         if not isinstance(module, PreTrainedModel) or module.device.type != "cpu":
             continue

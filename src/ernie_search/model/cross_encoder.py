@@ -1,4 +1,4 @@
-"""Cross-encoders, which read question and passage together: made, loaded, and scored with, fast.
+"""Cross-encoders, which read question and passage together: create, load, save and score with them.
 
 They are sentence-transformers' own ``CrossEncoder`` with one label. Scores are its raw logits, never
 sigmoids: a softmax over a list needs them unsquashed.
@@ -33,7 +33,7 @@ from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forge
 
 TASK = "sequence-classification"
 CHUNK = 4096
-"""Pairs tokenized and sorted at a time: what is held of a long list, and enough to sort by length."""
+"""Pairs that are tokenized and sorted by length at a time; bounds the memory of a long list."""
 
 Pair = tuple[str, str]
 """Question and passage, as texts."""
@@ -47,7 +47,7 @@ def new_cross_encoder(
     seed: int = 0,
     device: str | None = None,
 ) -> CrossEncoder:
-    """Make a cross-encoder from a base; its scoring head is fresh unless the base is a cross-encoder.
+    """Create a cross-encoder from a base; its scoring head is fresh unless the base is a cross-encoder.
 
     Args:
         base: any Hugging Face encoder or sentence-transformers model, or the bundled one's name.
@@ -78,7 +78,7 @@ def new_cross_encoder(
 def load_cross_encoder(
     name_or_path: str | Path, *, max_length: int | None = None, device: str | None = None
 ) -> CrossEncoder:
-    """Load a cross-encoder with one label: ours, or any ready one of the hub.
+    """Load a cross-encoder with one label: ours, or any trained one from the hub.
 
     Args:
         name_or_path: a directory, or a name on the hub.
@@ -134,7 +134,7 @@ def _open(
 
 
 def save_cross_encoder(model: CrossEncoder, folder: Path) -> None:
-    """Save a plain CrossEncoder directory, with the manifest of its files by which damage shows."""
+    """Save a plain CrossEncoder directory, with a manifest of its files that reveals damage."""
     forget_last_call(model.tokenizer)
     with listing_saved_files(folder):
         model.save(str(folder))
@@ -178,7 +178,7 @@ class PairBatches:
 
 
 def reads_plain_pairs(model: CrossEncoder) -> bool:
-    """Whether a pair goes into the model as one text after the other, so that we may tokenize it ourselves.
+    """Whether the model reads a pair as one text after the other, so that we may tokenize it ourselves.
 
     Not so with prompts, with chat templates, or with modules after the Transformer.
     """

@@ -1,12 +1,10 @@
-"""Texts to vectors, fast: tokenize once, sort by length, run micro-batches under a token budget."""
-
-from __future__ import annotations
+"""Encoding of texts: tokenize once, sort by length, run micro-batches under a token budget."""
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,26 +14,59 @@ from transformers import BatchEncoding
 
 from ernie_search._util.hardware import prefers_bf16
 from ernie_search.errors import ModelError
+from ernie_search.model.output import EncoderOutput
 from ernie_search.types import Task
 
-if TYPE_CHECKING:
-    from ernie_search.model.joint import JointEncoder
-
 CPU_TOKEN_BUDGET = 1024
-"""Tokens a micro-batch on a processor: its activations stay in cache."""
+"""Tokens per micro-batch on a processor, so few that its activations stay in cache."""
 GPU_TOKEN_BUDGET = 65536
 ENOUGH_TOKENS = 4096
-"""So many keep a GPU busy: a group of fewer is not cut for the sake of its padding."""
+"""Tokens that keep a GPU busy; a smaller group is not cut to avoid padding."""
 PADDING = 0.05
-"""Share of a large group that may be padding, where padding costs what text costs."""
+"""Share of a large group that may be padding."""
 
 LONE_TOKENS = 64
-"""So few tokens are encoded on one thread. A second gains 3 ms by itself, and costs 14, with pauses of 100,
-where threads of other libraries (BLAS, the store) wait for work on the same two cores."""
+"""Up to so many tokens are encoded on one thread. A second thread saves 3 ms when alone, and costs 14 ms,
+with pauses of 100 ms, where threads of other libraries (BLAS, the index) wait on the same two cores."""
 
-_TURNS: WeakKeyDictionary[JointEncoder, threading.RLock] = WeakKeyDictionary()
+
+class TextReader(Protocol):
+    """A model that gives both readings of texts, as far as :func:`encode_texts` uses it: a JointEncoder."""
+
+    attach_tokens: bool
+    training: bool
+
+    @property
+    def name(self) -> str:
+        """What to call the model in messages."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, as transformers has it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def prompt_of(self, task: Task) -> str:
+        """The prompt put before texts of this task."""
+
+    def length_of(self, task: Task) -> int:
+        """Tokens kept of a text of this task, special tokens included."""
+
+    def get_embedding_dimension(self) -> int | None:
+        """``D``, the width of a single vector."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch between training and eval mode."""
+
+    def read(self, features: dict[str, torch.Tensor]) -> EncoderOutput:
+        """Both readings of one micro-batch."""
+
+
+_TURNS: WeakKeyDictionary[TextReader, threading.RLock] = WeakKeyDictionary()
 _TURNS_LOCK = threading.Lock()
-"""Beside the models, not in them: a lock can be neither copied nor pickled."""
+"""Kept beside the models, since a lock can be neither copied nor pickled."""
 
 
 @dataclass(slots=True)
@@ -64,11 +95,11 @@ class Tokenized:
     prompt_length: int | None
 
 
-def encodings(model: JointEncoder, texts: Sequence[str], task: Task) -> BatchEncoding:
-    """The tokenizer's own account of texts as ``model`` reads them: with the prompt, cut to its length.
+def tokenizer_output(model: TextReader, texts: Sequence[str], task: Task) -> BatchEncoding:
+    """What the tokenizer returns for texts as ``model`` reads them: with the prompt, cut to its length.
 
     Raises:
-        ModelError: a tokenizer without a fast version, which gives no such account.
+        ModelError: the tokenizer has no fast version, and so no offsets.
     """
     prompt = model.prompt_of(task)
     encoding: BatchEncoding = model.tokenizer(
@@ -84,10 +115,10 @@ def encodings(model: JointEncoder, texts: Sequence[str], task: Task) -> BatchEnc
     return encoding
 
 
-def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized:
+def tokenize(model: TextReader, texts: Sequence[str], task: Task) -> Tokenized:
     """Tokenize with the prompt and the length limit of ``task``, and count what was cut."""
     prompt, tokenizer = model.prompt_of(task), model.tokenizer
-    encoding = encodings(model, texts, task)
+    encoding = tokenizer_output(model, texts, task)
     truncated = sum(1 for one in encoding.encodings or () if one.overflowing)
     prompt_length = None
     if prompt:
@@ -99,8 +130,8 @@ def tokenize(model: JointEncoder, texts: Sequence[str], task: Task) -> Tokenized
     return Tokenized(ids, truncated, prompt_length)
 
 
-def micro_batches(lengths: Sequence[int], budget: int, padding: float = PADDING) -> Iterator[list[int]]:
-    """Places of texts, longest first, in groups of at most ``budget`` padded tokens (one text at least).
+def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Group texts of similar length, longest first, at most ``budget`` padded tokens (or one text) a group.
 
     A group that is large enough ends where too much of it would be padding: of a step's 80 passages, together
     within a GPU's budget, four tokens of ten would be.
@@ -108,7 +139,6 @@ def micro_batches(lengths: Sequence[int], budget: int, padding: float = PADDING)
     Args:
         lengths: in tokens, of each text.
         budget: padded tokens of a group.
-        padding: share of a large group that may be; 1 where it costs nothing.
     """
     order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
     start = 0
@@ -116,20 +146,18 @@ def micro_batches(lengths: Sequence[int], budget: int, padding: float = PADDING)
         longest = lengths[order[start]]
         stop = min(len(order), start + max(1, budget // max(1, longest)))
         if budget > ENOUGH_TOKENS:
-            stop = _before_padding(order, lengths, start, stop, padding)
+            stop = _before_padding(order, lengths, start, stop)
         yield order[start:stop]
         start = stop
 
 
-def _before_padding(
-    order: Sequence[int], lengths: Sequence[int], start: int, stop: int, padding: float
-) -> int:
-    """Where the group from ``start`` ends at the latest, so that no more than ``padding`` of it is."""
+def _before_padding(order: Sequence[int], lengths: Sequence[int], start: int, stop: int) -> int:
+    """The last end of the group from ``start`` at which at most ``PADDING`` of it is padding."""
     longest, tokens = lengths[order[start]], 0
     for place in range(start, stop):
         tokens += lengths[order[place]]
         padded = longest * (place + 1 - start)
-        if padded >= ENOUGH_TOKENS and padded - tokens > padding * padded:
+        if padded >= ENOUGH_TOKENS and padded - tokens > PADDING * padded:
             return max(place, start + 1)
     return stop
 
@@ -157,14 +185,14 @@ def padded(
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether this machine is really faster in bf16."""
+    """Whether this machine is faster in bf16, as measured."""
     return prefers_bf16(device.type)
 
 
 def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.AbstractContextManager[object]:
-    """bf16 where asked for, by default where it pays; else nothing.
+    """bf16 autocast if asked for, by default where it is faster; otherwise a context that does nothing.
 
-    Where no gradient is wanted, take it with ``no_grad``, not ``inference_mode``: there autocast does not
+    Where no gradient is wanted, combine it with ``no_grad``, not ``inference_mode``: there autocast does not
     keep the weights that it has cast, and casts all of them again for every micro-batch.
     """
     if bf16_pays(device) if bf16 is None else bf16:
@@ -174,7 +202,7 @@ def autocast(device: torch.device, bf16: bool | None = None) -> contextlib.Abstr
 
 @contextlib.contextmanager
 def _threads_for(tokens: int) -> Iterator[None]:
-    """One thread of this process for a few tokens, all that torch has for more."""
+    """Run a few tokens on one thread, and more on all of torch's threads."""
     before = torch.get_num_threads()
     few = tokens <= LONE_TOKENS and before > 1
     if few:
@@ -186,15 +214,18 @@ def _threads_for(tokens: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _turn_of(model: JointEncoder) -> threading.RLock:
-    """Held while ``model`` encodes: its pass and its tokenizer keep settings between calls, so threads that
-    share a model would change each other's (and the tokenizer refuses). One pass uses all cores anyway."""
+def _turn_of(model: TextReader) -> threading.RLock:
+    """The lock that is held while ``model`` encodes.
+
+    The model and its tokenizer keep settings between calls, so threads that share a model would change each
+    other's (and the tokenizer refuses). One pass uses all cores anyway.
+    """
     with _TURNS_LOCK:
         return _TURNS.setdefault(model, threading.RLock())
 
 
 def encode_texts(
-    model: JointEncoder,
+    model: TextReader,
     texts: Sequence[str],
     task: Task,
     *,
@@ -228,13 +259,12 @@ def encode_texts(
         matrices: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(texts) if tokens else []
         kept_ids: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts) if tokens else []
         was_training, had_tokens = model.training, model.attach_tokens
-        model.eval()
+        model.train(False)
         model.attach_tokens = tokens
         try:
             total = sum(len(ids) for ids in tokenized.ids)
             with torch.no_grad(), autocast(device, bf16), _threads_for(total):
-                padding = 1.0 if device.type == "cuda" and model.pack() else PADDING
-                for places in micro_batches([len(ids) for ids in tokenized.ids], budget, padding):
+                for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
                     batch = [tokenized.ids[place] for place in places]
                     output = model.read(padded(batch, pad, tokenized.prompt_length, device))
                     dense[places] = output.cls.cpu().numpy()

@@ -1,4 +1,4 @@
-"""The late reading for others: a stand-alone MultiVectorEncoder that needs none of this package."""
+"""Export of late interaction as a MultiVectorEncoder of sentence-transformers, without this package."""
 
 import copy
 import json
@@ -20,15 +20,15 @@ from ernie_search.types import Task
 
 ST_CONFIG = "config_sentence_transformers.json"
 TOLERANCE = 1e-4
-"""Largest difference of two late scores in fp32; the Dense module of a 16-bit model multiplies in 16 bits."""
+"""Largest accepted difference of late scores; the Dense module of a 16-bit model multiplies in 16 bits."""
 TOLERANCE_16_BIT = 2e-2
 QUERIES = ("Where does tea grow?", "which river is the longest, and how long is it " * 8, "¿Qué es 水 [SEP]?")
 PASSAGES = ("Tea grows in Assam.", "The Nile is 6,650 km long; the Amazon 6,400. " * 40, "水は H2O です。")
-"""What the check scores: short, longer than most models read, and in other scripts."""
+"""Texts that the check scores: short ones, ones longer than most models read, and other scripts."""
 
 
 def export_multi_vector(model: JointEncoder, output: Path) -> Path:
-    """Write the late reading of ``model`` as a sentence-transformers MultiVectorEncoder directory.
+    """Write the late interaction of ``model`` as a sentence-transformers MultiVectorEncoder directory.
 
     Its modules are Transformer > Dense (the token head) > MultiVectorMask > Normalize, its similarity is
     "meanmaxsim", its lengths are the model's. What was written is loaded and must score as ``model`` does;
@@ -64,7 +64,7 @@ def export_multi_vector(model: JointEncoder, output: Path) -> Path:
 
 
 def _may_replace(output: Path) -> bool:
-    """Only what is empty or was an export may be overwritten: never the model itself, nor a home folder."""
+    """Whether ``output`` may be overwritten: only if empty, or an earlier export."""
     if not output.exists():
         return True
     if not output.is_dir():
@@ -103,7 +103,7 @@ def _multi_vector(model: JointEncoder) -> MultiVectorEncoder:
 
 
 def _check(model: JointEncoder, folder: Path, output: Path) -> None:
-    """Load ``folder`` as anybody would, and compare its scores with the joint model's."""
+    """Load ``folder`` with sentence-transformers, and compare its scores with the joint model's."""
     written = MultiVectorEncoder(str(folder), device=str(model.device), local_files_only=True)
     found = written.similarity(
         written.encode_query(list(QUERIES), convert_to_numpy=True, show_progress_bar=False),

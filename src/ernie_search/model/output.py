@@ -1,4 +1,4 @@
-"""What one pass of the joint encoder gives: the single vector and the token matrix of every text."""
+"""The output of the joint encoder: the single vector and the token matrix of every text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LATE_MASK = "late_mask"
 
 @dataclass(frozen=True, slots=True)
 class EncoderOutput:
-    """Two readings of one forward pass. Losses and search see only this.
+    """Both readings of one forward pass; losses and search see nothing else of a model.
 
     Attributes:
         cls: ``(B, D)`` single vectors, scaled so that a dot product is the model's own score
@@ -38,10 +38,10 @@ class EncoderOutput:
         return cls(single, features.get(LATE_TOKENS), features.get(LATE_MASK))
 
     def late(self) -> tuple[Tensor, Tensor]:
-        """``tokens`` and ``mask``, where late interaction was asked for.
+        """``tokens`` and ``mask``.
 
         Raises:
-            ModelError: it was not.
+            ModelError: this forward pass gave none.
         """
         if self.tokens is None or self.mask is None:
             raise ModelError("this pass gave no token vectors; set attach_tokens on the model")
@@ -49,7 +49,7 @@ class EncoderOutput:
 
     @classmethod
     def stack(cls, parts: "list[EncoderOutput]", order: Tensor) -> "EncoderOutput":
-        """Join micro-batches and put row ``order[i]`` of the result where part row ``i`` stood.
+        """Join micro-batches, and put their rows back into the order of the batch.
 
         Args:
             parts: outputs of micro-batches with ``sum(B_k) == len(order)`` rows of any lengths.

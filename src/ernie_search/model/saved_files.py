@@ -14,17 +14,17 @@ from ernie_search.errors import ErnieSearchError, ModelError, StorageError
 FILES_FILE = "ernie_search_files.json"
 FORMAT = 1
 UNLISTED = ("README.md", FILES_FILE)
-"""The model card is text for people, who may edit it; no list holds its own checksum."""
+"""Files without a checksum: people may edit the model card, and the manifest cannot hold its own."""
 TRAINER = re.compile(r"(training_args\.bin|optimizer\.pt|scheduler\.pt|trainer_state\.json|rng_state.*\.pth)")
 """What the trainer writes into a checkpoint, on other ranks perhaps while the model is being saved."""
 WEIGHTS = (".safetensors", ".bin")
 SETTLED = 2_000_000_000
-"""Nanoseconds after its last change from which a file's digest is remembered: before that, another change
-could leave size and time as they are, as a file system's clock is coarse."""
+"""Nanoseconds after a file's last change from which its digest is remembered. Sooner, another change could
+leave size and time as they are, since a file system's clock is coarse."""
 
 _Stamp = tuple[int, int, int, int]
 _digests: dict[str, tuple[_Stamp, str]] = {}
-"""Of every file that this process has hashed: what it looked like then, and its SHA-256."""
+"""SHA-256 of every file that this process has hashed, with its size and times then."""
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def _digest(path: Path) -> str:
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, _Stamp]]:
-    """What every file below ``folder`` looks like, by its name there; hidden ones are left out."""
+    """Size and times of every file below ``folder``, by relative name; hidden ones are left out."""
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
@@ -117,7 +117,7 @@ def _stamp(stat: os.stat_result) -> _Stamp:
 
 @contextlib.contextmanager
 def one_line(what: str, advice: str = "") -> Iterator[None]:
-    """Turn whatever a library raises while it loads a model into one line.
+    """Turn whatever a library raises while it loads a model into a ModelError of one line.
 
     transformers, tokenizers, safetensors and sentence-transformers raise KeyError, TypeError, ImportError and
     a bare Exception at damaged files, and the last two a panic of Rust, which is no Exception at all.
@@ -137,7 +137,7 @@ def one_line(what: str, advice: str = "") -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """A library's message without its essay; with the error's name where it says little without."""
+    """The first line of a library's message, with the error's name where the message alone says little."""
     lines = [line.strip() for line in str(error).strip().splitlines()]
     text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
     if isinstance(error, (OSError, ValueError, RuntimeError)) and text:

@@ -1,4 +1,4 @@
-"""How a model's two readings are scored: kept with the weights, so that search scores as training did."""
+"""Score settings of a joint encoder, saved with the weights, so that search scores as training did."""
 
 from pathlib import Path
 from typing import Literal

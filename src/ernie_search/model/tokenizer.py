@@ -1,4 +1,4 @@
-"""The tokenizer of a model alone, without its weights: to count tokens before anything is trained."""
+"""Tokenizers: opened without the model's weights, checked, and made able to pad."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from ernie_search.model.base import resolve_base
 from ernie_search.model.saved_files import check_saved_files
 
 TRAINED = ("best", "last")
-"""The models inside the folder of a training run."""
+"""The models inside a training folder."""
 WORD_BOUNDARY = "▁"
-"""What T5's kind of tokenizer has beside its special tokens when it has no words."""
+"""The one token, beside special ones, of a SentencePiece tokenizer without words."""
 
 
 def open_tokenizer(model: str) -> Any:
@@ -47,7 +47,7 @@ def open_tokenizer(model: str) -> Any:
 
 
 def check_vocabulary(tokenizer: Any, model: str) -> None:
-    """Refuse a tokenizer without words: of a config alone transformers makes one that reads all words alike.
+    """Refuse a tokenizer without words, such as transformers makes from a config alone.
 
     Args:
         tokenizer: as transformers has made it.
@@ -85,9 +85,9 @@ def check_embedded(tokenizer: Any, backbone: Any, model: str) -> None:
 
 
 def give_padding(tokenizer: Any, config: Any, model: str) -> None:
-    """Give a tokenizer without a padding token one to pad with: its token for the end of a text, mostly.
+    """Give a tokenizer without a padding token one, mostly its end-of-text token.
 
-    Many decoders are published without. Which one it is makes no difference to a vector, as attention and
+    Many decoders are published without one. Which token it is makes no difference to a vector: attention and
     pooling leave padding out.
 
     Args:
@@ -111,10 +111,10 @@ def give_padding(tokenizer: Any, config: Any, model: str) -> None:
 
 
 def forget_last_call(tokenizer: Any) -> None:
-    """Take the last call's cut and filling out of what a fast tokenizer saves of itself.
+    """Clear the truncation and padding of the last call from a fast tokenizer's state.
 
-    Else ``tokenizer.json`` would say how the last batch before the save was read: whoever opens that file
-    alone would have texts cut there, and a training that was killed would save another than one that was not.
+    Otherwise ``tokenizer.json`` would hold those of the last batch before the save: whoever opens that file
+    alone would have texts cut there, and a resumed training would save another file than one without a break.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
@@ -123,7 +123,7 @@ def forget_last_call(tokenizer: Any) -> None:
 
 
 def _has_vocabulary_file(tokenizer: Any, folder: Path) -> bool:
-    """Whether its words can be from the folder, or from that of a module in it.
+    """Whether the folder, or a module's folder in it, has a file that the tokenizer reads its words from.
 
     Tokenizers that read bytes or characters need no file.
     """
@@ -143,9 +143,7 @@ def _of_transformer(folder: Path) -> Path:
 def _none_in(folder: Path) -> ModelError:
     inside = next((folder / one for one in TRAINED if (folder / one / "tokenizer.json").is_file()), None)
     if inside is not None:
-        return ModelError(
-            f"{folder}: the folder of a training run, without a tokenizer; its model is {inside}"
-        )
+        return ModelError(f"{folder}: a training folder, without a tokenizer; its model is {inside}")
     return ModelError(
         f"{folder}: no tokenizer in this directory (tokenizer.json, or a vocabulary); "
         "name the directory of a whole model, or a base"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import read_json, write_json
-from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.data import Collection, MemoryCollection, open_collection, write_beir
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
@@ -73,7 +72,6 @@ def run_demo(
         say: called with a line on each step.
         observer: called with training events.
     """
-    keep_freed_memory()
     recipe = load_recipe("demo")
     output.mkdir(parents=True, exist_ok=True)
     plan, collection = _plan(output, recipe, minutes, source, say)

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ernie_search._util.hardware import asks_bf16, keep_freed_memory
+from ernie_search._util.hardware import asks_bf16
 from ernie_search.data import Collection, MemoryCollection
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
@@ -156,7 +156,6 @@ def estimate(plan: Plan, recipe: Recipe, collection: Collection) -> Plan:
         ModelError: the base cannot be had.
         DataError, TrainingError: the collection has too few training questions for a batch.
     """
-    keep_freed_memory()
     rates = MeasuredRates(recipe, collection)
     seconds = {
         one.stage.name: one.stage.seconds(one.sizes, rates) * one.left if one.left else 0.0

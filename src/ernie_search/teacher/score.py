@@ -26,7 +26,7 @@ from ernie_search._util.files import (
     storage_errors,
     write_json,
 )
-from ernie_search._util.hardware import keep_freed_memory, prefers_bf16
+from ernie_search._util.hardware import prefers_bf16
 from ernie_search._util.settings import TypedSettings, read_record
 from ernie_search.data import Collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
@@ -275,7 +275,6 @@ def score_lists(
         if progress is not None:
             progress(len(lists))
         return Lists.open(state.folder)
-    keep_freed_memory()
     _Scoring(teachers, collection, lists, state, settings, progress, executor).score()
     about = dict(lists.manifest)
     scored = _with_summary(_joined(lists, state), about, teachers, state)

@@ -12,11 +12,11 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from transformers import set_seed
 
 from ernie_search._util.files import read_json, write_json
-from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.data import Collection
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError
 from ernie_search.mining.lists import Lists, TrainingList
 from ernie_search.model import BUNDLED
+from ernie_search.model.base import attention_dropouts
 from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.cross_encoder import (
     Pair,
@@ -26,8 +26,6 @@ from ernie_search.model.cross_encoder import (
     save_cross_encoder,
     score_pairs,
 )
-from ernie_search.model.dropout import attention_dropouts, use_byte_dropout
-from ernie_search.model.embedding import use_adding_embeddings
 from ernie_search.teacher.listwise import PAIR_ORDERS, ListBatches, ListwiseLoss, PairCollator
 from ernie_search.teacher.teachers import (
     FORMAT,
@@ -193,10 +191,7 @@ class TeacherTraining(FolderTraining[None]):
             )
         for dropout in attention_dropouts(self.model):
             dropout.p = settings.attention_dropout
-        use_byte_dropout(self.model)
         use_cpu_attention(self.model)
-        use_adding_embeddings(self.model)
-        keep_freed_memory()
         budget = settings.token_budget or usual_budget(self.model.device)
         held_out = sample_lists(others, settings.held_out) if settings.evaluations else []
         questions, passages = _texts(collection, batches, held_out, split)

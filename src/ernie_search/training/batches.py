@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, candidates
 from ernie_search.model import JointEncoder
-from ernie_search.model.encode import PADDING, micro_batches, padded, tokenize
+from ernie_search.model.encode import micro_batches, padded, tokenize
 from ernie_search.training.world import World
 from ernie_search.types import Task
 
@@ -160,7 +160,6 @@ class Collator:
         passages: text of every passage of the steps, by id.
         token_budget: padded tokens in a micro-batch.
         with_pairs: pass on the texts of each question and its positive, for the cross-encoder's own pass.
-        padding: share of a large micro-batch that may be padding; 1 where its readers pack it.
         world: the ranks that share a step. Each tokenizes its share of the questions and of the distinct
             passages; the candidates of the whole step are known on all, by the passages' ids.
     """
@@ -169,7 +168,6 @@ class Collator:
     passages: Mapping[str, str]
     token_budget: int
     with_pairs: bool = False
-    padding: float = PADDING
     world: World = field(default_factory=World)
 
     def __call__(self, items: list[StepBatch]) -> dict[str, Any]:
@@ -206,7 +204,7 @@ class Collator:
     def _parts(self, texts: list[str], task: Task) -> tuple[list[dict[str, Tensor]], Tensor, int]:
         tokenized = tokenize(self.model, texts, task)
         pad = self.model.tokenizer.pad_token_id or 0
-        groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget, self.padding))
+        groups = list(micro_batches([len(ids) for ids in tokenized.ids], self.token_budget))
         parts = [padded([tokenized.ids[i] for i in group], pad, tokenized.prompt_length) for group in groups]
         order = torch.tensor([place for group in groups for place in group], dtype=torch.long)
         return parts, order, tokenized.truncated

@@ -18,7 +18,7 @@ from ernie_search._util.files import (
     recover_directory,
     write_json,
 )
-from ernie_search._util.hardware import default_device, has_tf32, keep_freed_memory
+from ernie_search._util.hardware import default_device, has_tf32
 from ernie_search.data import Collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.losses import entropy_advice
@@ -40,7 +40,7 @@ from ernie_search.training.folder import (
 from ernie_search.training.prepare import DevEvaluator, TrainingData, prepare
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
-from ernie_search.training.student import allowed_padding, make_ready, usual_budget
+from ernie_search.training.student import make_ready, usual_budget
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.trainer import (
     Events,
@@ -53,8 +53,6 @@ from ernie_search.training.trainer import (
 from ernie_search.training.world import World, share_failures
 
 BEST_FILE = "best.json"
-CACHED_LARGEST = 1 << 20
-"""Bytes of the largest block that stays in the process under gradient caching."""
 ATTENTION_SAMPLE = 16
 """Questions on which the attention of a teacher is examined before the training."""
 
@@ -78,12 +76,7 @@ class JointTraining(FolderTraining[TrainResult]):
     ) -> None:
         super().__init__(folder, settings, observer, world)
         self.model = model
-        make_ready(model, settings, alone=self.world.size == 1)
-        # With gradient caching memory is what counts: what a micro-batch takes goes back to the system.
-        if settings.gradient_cache:
-            keep_freed_memory(CACHED_LARGEST)
-        else:
-            keep_freed_memory()
+        make_ready(model, settings)
         model.attach_tokens = settings.needs_tokens
         self.counts = StepCounts(world=self.world)
         self.entropy_advice = EntropyAdvice(settings)
@@ -116,7 +109,6 @@ class JointTraining(FolderTraining[TrainResult]):
                 data.passages,
                 settings.token_budget or usual_budget(model.device),
                 with_pairs=settings.attention_weight > 0,
-                padding=allowed_padding([model, *(teachers.frozen_models() if teachers else ())], settings),
                 world=self.world,
             ),
             callbacks=[Events(self.observe)],

@@ -1,43 +1,38 @@
-"""The student before its first step: what it drops, how fast its passes are, how much one takes."""
-
-from collections.abc import Iterable
+"""Preparing the student for training: dropout, attention, compilation, size of a micro-batch."""
 
 import torch
+from torch import nn
 
 from ernie_search.errors import SettingsError
 from ernie_search.model import JointEncoder
+from ernie_search.model.base import attention_dropouts
 from ernie_search.model.cpu_attention import use_cpu_attention
-from ernie_search.model.dropout import active_dropouts, attention_dropouts, use_byte_dropout
-from ernie_search.model.embedding import use_adding_embeddings
-from ernie_search.model.encode import GPU_TOKEN_BUDGET, PADDING, autocast
+from ernie_search.model.encode import GPU_TOKEN_BUDGET
 from ernie_search.training.settings import TrainSettings
 
 CPU_TRAINING_BUDGET = 2048
-"""Padded tokens a micro-batch on a processor."""
+"""Padded tokens per micro-batch on a processor."""
 
 
-def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = True) -> None:
-    """Set its dropout, make its passes fast, compile it where asked for; what is saved stays the same.
+def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
+    """Set dropout, attention and compilation for training; what is saved of the model stays the same.
 
     Args:
         model: the student, on its device.
-        settings: of the run.
-        alone: whether this process is the only one that trains it.
+        settings: the training's.
 
     Raises:
         SettingsError: dual regularization without any dropout.
     """
     for dropout in attention_dropouts(model):
         dropout.p = settings.attention_dropout
-    use_byte_dropout(model)
-    model.may_pack = settings.attention_dropout == 0  # packed attention drops nothing
     if settings.compile:
         model.backbone.compile(dynamic=True)
     else:
         use_cpu_attention(model)
-        if alone:
-            use_adding_embeddings(model)
-    if settings.dual_weight > 0 and not any(active_dropouts(model)):
+    if settings.dual_weight > 0 and not any(
+        isinstance(one, nn.Dropout) and one.p > 0 for one in model.modules()
+    ):
         raise SettingsError(
             f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "
             "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
@@ -45,21 +40,6 @@ def make_ready(model: JointEncoder, settings: TrainSettings, *, alone: bool = Tr
         )
 
 
-def allowed_padding(readers: Iterable[JointEncoder], settings: TrainSettings) -> float:
-    """What share of a large micro-batch may be padding: any, where all its readers pack it on a GPU.
-
-    Args:
-        readers: the student, and a frozen teacher that reads the same micro-batches.
-        settings: for the precision of the run, in which packing is tried here.
-    """
-
-    def packs(model: JointEncoder) -> bool:
-        with autocast(model.device, settings.precision == "bf16"):
-            return model.device.type == "cuda" and model.pack()
-
-    return 1.0 if all(map(packs, readers)) else PADDING
-
-
 def usual_budget(device: torch.device) -> int:
-    """Padded tokens a micro-batch, where none are set."""
+    """Padded tokens per micro-batch on this device, where none are set."""
     return CPU_TRAINING_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET

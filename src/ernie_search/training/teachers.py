@@ -101,10 +101,6 @@ class StepTeachers:
                     "would misread; choose a teacher made from the same base"
                 )
 
-    def frozen_models(self) -> list[JointEncoder]:
-        """The frozen joint model in a list, loaded by :meth:`fit`; an empty list without one."""
-        return [] if self._frozen_model is None else [self._frozen_model]
-
     def frozen_late(self) -> JointEncoder:
         """The frozen joint model, loaded by :meth:`fit`."""
         if self._frozen_model is None:

@@ -260,12 +260,9 @@ def _here() -> str:
 
 
 def _configure_torch(threads: int) -> None:
-    """Use as many threads as the calling process, and keep freed memory; no-op without torch."""
+    """Give torch in this worker the threads of the process that asks."""
     if "torch" not in sys.modules:
         return
     import torch
 
-    from ernie_search._util.hardware import keep_freed_memory
-
     torch.set_num_threads(threads)
-    keep_freed_memory()

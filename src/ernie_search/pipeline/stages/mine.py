@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import Field
 
 from ernie_search._util.files import MANIFEST, fingerprint, read_json, remove_unfinished, write_json
-from ernie_search._util.hardware import keep_freed_memory
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import write_run
 from ernie_search.mining import MineSettings, mine_lists
@@ -109,7 +108,6 @@ class Mine(Stage[MineStageSettings]):
 
     def _search(self, task: Task) -> None:
         """Rank the training questions' passages by the model's single vectors; writes ``run.trec``."""
-        keep_freed_memory()
         settings, shards = self.settings, task.folder / SHARDS
         model = load(task.inputs.model)
         encode_collection(
