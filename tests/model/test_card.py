@@ -78,7 +78,7 @@ def test_what_is_not_known_is_not_said(folder: Path) -> None:
 def test_what_is_wrong_is_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match="no joint model"):
         write_card(folder)
-    with pytest.raises(DataError, match=r"no run\.json"):
+    with pytest.raises(DataError, match=r"no training\.json"):
         write_card(folder / "run" / "best", training_folder=folder)
     (folder / "other.json").write_text('{"systems": []}')
     with pytest.raises(DataError, match=r"other\.json: not of evaluate --json"):

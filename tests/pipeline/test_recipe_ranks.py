@@ -73,7 +73,7 @@ def test_a_stage_that_refuses_ends_both_with_its_reason(
     assert done.returncode != 0
     first, second = said(output)
     assert "no-such-teacher" in first["error"]
-    assert "rank 0 ended the run" in second["error"]
+    assert "rank 0 ended the training" in second["error"]
     assert "no-such-teacher" in second["error"]
     assert (output / "mine" / "stage.json").is_file()
 

@@ -200,7 +200,7 @@ def test_a_killed_rank_ends_the_run_and_another_number_of_ranks_goes_on(base, al
     output = tmp_path / "run"
     done = launch(2, RUN, str(output), base, environment={"HOW": "kill"})
     assert done.returncode != 0
-    assert "died without a word" in said(output, 0)
+    assert "died without a message" in said(output, 0)
     assert (output / "checkpoint-4").is_dir()
     assert not (output / "result.json").exists()
     expected = final_weights(alone)
@@ -254,7 +254,7 @@ def test_a_rank_that_fails_gives_its_reason_to_all(base, tmp_path):
     output = tmp_path / "run"
     done = launch(2, RUN, str(output), base, environment={"HOW": "raise"})
     assert done.returncode != 0
-    assert "rank 1 ended the run (ValueError: a bad day)" in said(output, 0)
+    assert "rank 1 ended the training (ValueError: a bad day)" in said(output, 0)
     assert "ValueError: a bad day" in done.stderr
 
 
