@@ -3,7 +3,7 @@
 import pytest
 
 from ernie_search.errors import SettingsError
-from ernie_search.serve.settings import KeyRing, make_settings, read_keys
+from ernie_search.serve.settings import KeyRing, is_loopback, make_settings, read_keys
 
 KEY = "0123456789abcdef"
 
@@ -52,7 +52,7 @@ def test_addresses_that_others_reach_need_a_key(host):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_needs_none(host):
-    assert make_settings(host=host).loopback
+    assert is_loopback(make_settings(host=host).host)
 
 
 def test_settings_do_not_show_their_keys():

@@ -53,7 +53,7 @@ def joined(rows: Sequence[EncodedText], *, tokens: bool = True) -> EncodedTexts:
     return EncodedTexts(dense, matrices, [row.token_ids for row in rows if row.token_ids is not None])
 
 
-class Prepared:
+class PreparedModel:
     """A model that returns vectors of known questions, and lets the real model encode all other texts."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Prepared:
         self.name, self.fingerprint, self.token_dim = model.name, model.fingerprint, model.token_dim
         self.tokenizer = tokenizer
 
-    def with_rows(self, rows: Mapping[str, EncodedText]) -> "Prepared":
+    def with_rows(self, rows: Mapping[str, EncodedText]) -> "PreparedModel":
         """A copy that knows other questions."""
         other = copy.copy(self)  # the fingerprint may be costly to ask for
         other._rows = dict(rows)
@@ -186,7 +186,7 @@ class Batches:
     def __init__(
         self,
         searcher: Searcher,
-        prepared: Prepared,
+        prepared: PreparedModel,
         model_lock: threading.Lock,
         *,
         crossed: int,
@@ -317,7 +317,9 @@ class Batches:
         spent = (time.perf_counter() - started) * 1000
         return [self._answer(model, job, found[id(job)], spent) for job in jobs]
 
-    def _answer(self, model: Prepared, job: RankJob, hits: list[Hit], spent: float) -> Answer | Exception:
+    def _answer(
+        self, model: PreparedModel, job: RankJob, hits: list[Hit], spent: float
+    ) -> Answer | Exception:
         answer = Answer(hits, milliseconds={"rank": spent})
         if not job.plan.explain:
             return answer

@@ -47,9 +47,9 @@ def note(request: Request, **values: Any) -> None:
     request.scope["state"].setdefault("log", {}).update(values)
 
 
-def as_json(value: Any, status: int = 200) -> Response:
+def as_json(value: Any) -> Response:
     """A JSON response; NaN and infinity, which JSON lacks, raise a ``ValueError``."""
-    return Response(_dumped(value), status, media_type="application/json")
+    return Response(_dumped(value), media_type="application/json")
 
 
 async def as_json_list(name: str, items: Iterable[Any], rest: dict[str, Any]) -> Response:
@@ -142,6 +142,16 @@ def filter_of(given: Any, worker: Worker, longest: int) -> Filter | None:
     if len(given) > longest:
         raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are allowed")
     return parse_filter(given) if given.strip() else None
+
+
+def check_count(count: int, most: int, what: str) -> None:
+    """Refuse a list that is too long.
+
+    Raises:
+        HttpError: ``count`` is above ``most``.
+    """
+    if count > most:
+        raise HttpError(400, f"{what}: {count}, at most {most} in one request")
 
 
 def check_length(texts: list[str], longest: int, what: str) -> None:

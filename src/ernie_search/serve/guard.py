@@ -1,7 +1,6 @@
 """The guard around the app: keys, origins and body limits; request ids, headers, log lines and metrics."""
 
 import asyncio
-import ipaddress
 import re
 import time
 import uuid
@@ -11,7 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from ernie_search.serve.problems import RETRY, HttpError, as_problem, problem_body
-from ernie_search.serve.settings import KeyRing, ServeSettings
+from ernie_search.serve.settings import KeyRing, ServeSettings, is_loopback
 from ernie_search.serve.telemetry import LOGGER, Metrics, log
 
 Scope = MutableMapping[str, Any]
@@ -103,7 +102,7 @@ class Guard:
         if not self.keys:
             # Without keys only loopback names are answered. Otherwise a hostile page could have its own name
             # resolved to the loopback address, and read the answers as its own (DNS rebinding).
-            if not _is_local(host) and _name(host) not in self.hosts:
+            if not is_loopback(_name(host)) and _name(host) not in self.hosts:
                 raise HttpError(403, "this host name is not allowed; add it with --allow-host")
             return
         if scope["path"] in OPEN:
@@ -193,13 +192,3 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if host.count(":") == 1 else host
-
-
-def _is_local(host: str) -> bool:
-    name = _name(host)
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

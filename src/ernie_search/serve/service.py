@@ -29,7 +29,7 @@ the one in use."""
 
 
 class UnreadyError(ErnieSearchError):
-    """No index is open."""
+    """No index is open, or the open one cannot be read."""
 
 
 class Service:

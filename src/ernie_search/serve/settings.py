@@ -97,15 +97,13 @@ class ServeSettings(BaseModel):
     watch_seconds: float = Field(2.0, gt=0)
     limits: Limits = Limits()
 
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the address."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name can be reached from this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def make_settings(**values: Any) -> ServeSettings:
@@ -120,7 +118,7 @@ def make_settings(**values: Any) -> ServeSettings:
         first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"serve settings: {place}: {first['msg']}") from None
-    if not settings.loopback and not settings.keys:
+    if not is_loopback(settings.host) and not settings.keys:
         raise SettingsError(
             f"--host {settings.host}: others can reach that address, so a key is needed; give --api-key-file "
             "FILE, or set ERNIE_SEARCH_API_KEYS"

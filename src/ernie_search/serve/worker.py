@@ -21,7 +21,7 @@ from ernie_search.serve.batches import (
     EncodeJob,
     IndexJob,
     Plan,
-    Prepared,
+    PreparedModel,
     RankJob,
     joined,
 )
@@ -78,7 +78,7 @@ class Worker:
         self._lock: threading.Lock = before._lock if before is not None else threading.Lock()
         with self._lock:
             tokenizers = [copy.deepcopy(self.model.tokenizer) for _ in range(2)]
-        self._prepared = Prepared(self.model, tokenizers[0], self._lock)
+        self._prepared = PreparedModel(self.model, tokenizers[0], self._lock)
         self._counter, self._counting = tokenizers[1], threading.Lock()
         queues = [AdmissionQueue(limits.seconds, limits.queue) for _ in range(2)]
         self._texts, self._pairs = queues if before is None else (before._texts, before._pairs)

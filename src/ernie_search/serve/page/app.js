@@ -151,8 +151,8 @@ function column(mode) {
     show(answer) {
       const spent = answer.milliseconds;
       const parts = ["encode", "wait", "rank", "explain"]
-        .filter((stage) => spent[stage] >= 0.05)
-        .map((stage) => `${stage} ${spent[stage].toFixed(1)}`);
+        .filter((part) => spent[part] >= 0.05)
+        .map((part) => `${part} ${spent[part].toFixed(1)}`);
       times.textContent = `${spent.total.toFixed(1)} ms: ${parts.join(" · ")}`;
       list.replaceChildren(...answer.hits.map(card));
     },

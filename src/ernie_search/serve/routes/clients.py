@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ernie_search.serve.context import as_json, as_json_list, check_length, context, while_wanted
+from ernie_search.serve.context import as_json, as_json_list, check_count, check_length, context, while_wanted
 from ernie_search.serve.problems import HttpError, refusals
 from ernie_search.serve.schemas import (
     EmbeddingsAnswer,
@@ -96,7 +96,7 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     limits = here.settings.limits
     texts = [one if isinstance(one, str) else one.text for one in body.documents]
     check_length([body.query], limits.question_characters, "query")
-    _check_count(len(texts), limits.documents, "documents")
+    check_count(len(texts), limits.documents, "documents")
     check_length(texts, limits.passage_characters, "documents")
 
     async def work() -> tuple[list[float], int]:
@@ -126,16 +126,11 @@ async def rerank(request: Request, body: RerankRequest) -> Response:
     )
 
 
-def _check_count(count: int, most: int, what: str) -> None:
-    if count > most:
-        raise HttpError(400, f"{what}: {count}, at most {most} in one request")
-
-
 def _texts(body: EmbeddingsRequest, limits: Limits) -> list[str]:
     texts = body.texts
     if not texts:
         raise HttpError(400, "input: at least one text is needed")
-    _check_count(len(texts), limits.texts, "input")
+    check_count(len(texts), limits.texts, "input")
     for place, text in enumerate(texts):
         if isinstance(text, int | list) and not isinstance(text, bool):
             raise HttpError(

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ernie_search.serve.context import as_json, check_length, context, filter_of, while_wanted
+from ernie_search.serve.context import as_json, check_count, check_length, context, filter_of, while_wanted
 from ernie_search.serve.problems import HttpError, refusals
 from ernie_search.serve.schemas import Changed, DeleteRequest, UpsertRequest, as_whole
 from ernie_search.types import Passage
@@ -33,8 +33,7 @@ async def upsert(request: Request, body: UpsertRequest) -> Response:
     _refuse_unless_writable(request)
     here = context(request)
     limits = here.settings.limits
-    if len(body.passages) > limits.batch:
-        raise HttpError(400, f"passages: {len(body.passages)}, at most {limits.batch} in one request")
+    check_count(len(body.passages), limits.batch, "passages")
     seen: set[str] = set()
     for place, one in enumerate(body.passages):
         if one.id in seen:
@@ -61,10 +60,7 @@ async def delete(request: Request, body: DeleteRequest) -> Response:
     """
     _refuse_unless_writable(request)
     here = context(request)
-    if body.ids is not None and len(body.ids) > here.settings.limits.batch:
-        raise HttpError(
-            400, f"ids: {len(body.ids)}, at most {here.settings.limits.batch} in one request; or use a filter"
-        )
+    check_count(len(body.ids or ()), here.settings.limits.batch, "ids")
 
     async def work() -> int:
         async with here.service.lease() as worker:

@@ -53,8 +53,8 @@ async def search(request: Request, body: SearchRequest) -> Response:
 
     mode, answer, version = await while_wanted(request, work())
     answer.milliseconds["total"] = (time.perf_counter() - started) * 1000
-    for stage, spent in answer.milliseconds.items():
-        here.metrics.stages.labels(stage).observe(spent / 1000)
+    for part, spent in answer.milliseconds.items():
+        here.metrics.stages.labels(part).observe(spent / 1000)
     note(request, mode=mode, k=body.k, hits=len(answer.hits))
     explained: list[list[dict[str, Any]] | None] = [*answer.matches] or [None] * len(answer.hits)
     value: dict[str, Any] = {
@@ -63,7 +63,7 @@ async def search(request: Request, body: SearchRequest) -> Response:
             _hit(rank, hit, found)
             for rank, (hit, found) in enumerate(zip(answer.hits, explained, strict=True), start=1)
         ],
-        "milliseconds": {stage: round(spent, 2) for stage, spent in answer.milliseconds.items()},
+        "milliseconds": {part: round(spent, 2) for part, spent in answer.milliseconds.items()},
         "index_version": version,
     }
     if body.explain:
