@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from ernie_search._util.files import MANIFEST, write_json
+from ernie_search._util.files import checksums, write_json
 from ernie_search.data import MemoryCollection
 from ernie_search.pipeline import load_recipe, make_plan
 from ernie_search.pipeline.plan import PILOT_QUESTIONS, pilot
 from ernie_search.pipeline.stage import Sizes
+from ernie_search.training.checkpoints import CHECKPOINT_FILE
 from ernie_search.types import Passage, Query
 from tiny_training import collection
 
@@ -19,7 +20,8 @@ STAGES = {stage.name: stage for stage in load_recipe("squad").stages}
 def checkpoint(folder: Path, step: int) -> None:
     made = folder / f"checkpoint-{step}"
     made.mkdir(parents=True)
-    write_json(made / MANIFEST, {})
+    (made / "model.safetensors").write_bytes(b"weights")
+    write_json(made / CHECKPOINT_FILE, checksums(made))
 
 
 def left(name: str, folder: Path, **sizes: int) -> float:
