@@ -85,6 +85,16 @@ def test_what_is_wrong_is_refused(folder: Path) -> None:
         write_card(folder / "run" / "best", measures=[folder / "other.json"])
 
 
+@pytest.mark.parametrize("file", ["run.json", "result.json"])
+def test_values_of_another_type_are_not_said(folder: Path, file: str) -> None:
+    path = folder / "run" / file
+    whole = json.loads(path.read_text())
+    for key in whole:
+        for odd in (None, True, 5, "x", [], [{}], {"passage": "x", "dense_weight": "x"}):
+            path.write_text(json.dumps(whole | {key: odd}))
+            assert "## Limits" in write_card(folder / "run" / "best").read_text(encoding="utf-8")
+
+
 def test_a_recipes_model_is_described_by_its_last_training(folder: Path) -> None:
     recipe = folder / "recipe"
     run = json.loads((folder / "run" / "training.json").read_text())

@@ -11,6 +11,7 @@ import yaml
 from ernie_search.data import Collection, MemoryCollection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.pipeline import Recipe, load_recipe, run_recipe
+from ernie_search.pipeline.manifest import FileRecord, StageManifest
 from ernie_search.pipeline.stage import Done, Stage, Task
 from ernie_search.pipeline.stages import KINDS
 from ernie_search.types import Passage, Query
@@ -106,6 +107,25 @@ def test_the_manifest_says_what_was_made_from_what(tmp_path: Path) -> None:
     assert {"torch", "python", "ernie-search"} <= set(found["versions"])
     first = json.loads((tmp_path / "run" / "warm-up" / "stage.json").read_text())
     assert first["inputs"]["base"] == "some/base"
+
+
+def test_a_value_of_another_type_in_the_manifest_is_one_line(tmp_path: Path) -> None:
+    file = {"sha256": "0", "size": 1, "modified": 2, "timed": False}
+    written = StageManifest("a", "mine", {}, {}, "lists", {"f": FileRecord(**file)}, {}, {}, 1.5, None)
+    written.write(tmp_path)
+    assert StageManifest.read(tmp_path) == written
+    whole = json.loads((tmp_path / "stage.json").read_text())
+    changes = [{key: odd} for key in whole for odd in (5.5, [], [{}], {"a": [1]}, True)]
+    changes += [{"outputs": {"f": file | {key: odd}}} for key in file for odd in (None, "1", [])]
+    fitting = [{"seconds": 5.5}, {"outputs": {"f": file | {"sha256": "1"}}}]
+    fitting += [{key: {"a": [1]}} for key in ("settings", "inputs", "counts")]
+    for change in changes:
+        (tmp_path / "stage.json").write_text(json.dumps(whole | change))
+        if change in fitting:
+            assert StageManifest.read(tmp_path) is not None
+            continue
+        with pytest.raises(StorageError, match=r"stage\.json: not of a stage in format 2; delete [^\n]*$"):
+            StageManifest.read(tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -62,6 +62,19 @@ def test_a_single_run_folder_and_what_is_none(run_folder: Path, tmp_path: Path) 
         read_folder(run_folder)
 
 
+ODD = [None, True, 5, "x", [], [{}], {"a": [1]}, {"passage": "x"}]
+
+
+@pytest.mark.parametrize("file", ["warm-up/run.json", "warm-up/result.json", "mine/stage.json"])
+def test_values_of_another_type_are_left_out_or_shown_as_they_are(run_folder: Path, file: str) -> None:
+    path = run_folder / file
+    whole = json.loads(path.read_text())
+    for key in whole:
+        for odd in ODD:
+            path.write_text(json.dumps(whole | {key: odd}))
+            assert training_sections(read_folder(run_folder))
+
+
 def test_an_ablation(ablation_folder: Path, run_folder: Path) -> None:
     assert is_ablation(ablation_folder)
     assert not is_ablation(run_folder)

@@ -114,6 +114,18 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What a file of a training says under ``key``, as far as it is an object."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(values: Mapping[str, Any], key: str) -> float:
+    """The number under ``key``; 0 where there is none."""
+    found = values.get(key)
+    return found if isinstance(found, int | float) else 0.0
+
+
 def _stages(folder: Path) -> list[dict[str, Any]]:
     """The manifest of each finished stage with its folder's name, in the order in which they ran."""
     if (folder / "training.json").is_file():
@@ -215,8 +227,8 @@ def _body(
         f"| prompts | {_code(settings.query_prompt)} / {_code(settings.passage_prompt)} |",
         "## Method",
     ]
-    asked: Mapping[str, Any] = run.get("settings") or {}
-    terms = [f"- {what} (weight {asked[key]:g})" for key, what in TERMS.items() if asked.get(key)]
+    asked = _table(run, "settings")
+    terms = [f"- {what} (weight {asked[key]:g})" for key, what in TERMS.items() if _number(asked, key)]
     if terms:
         if stages:
             parts.append(f"Stages: {', '.join(one['stage'] for one in stages)}. Of the last training:")
@@ -236,7 +248,7 @@ def _body(
         parts += ["## Licence", f"{facts.license}, as said by whoever made this card."]
     else:
         parts += ["## Licence", "Not said. The licences of the base model and of the training data decide."]
-    if run.get("versions"):
+    if _table(run, "versions"):
         told = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in run["versions"].items())
         parts += ["## Versions", f"ernie-search {__version__}, {told}."]
     return parts
@@ -258,9 +270,9 @@ def _limits(settings: ScoreSettings, result: Mapping[str, Any], facts: CardFacts
         "Measures hold for the collections they were taken on; elsewhere they have to be taken again.",
         "A retriever finds what is like the question, true or not, and carries the biases of base and data.",
     ]
-    cut: Mapping[str, float] = result.get("truncated") or {}
-    if cut.get("passage"):
-        found.insert(1, f"In training {100 * cut['passage']:.1f} % of the passages were longer than that.")
+    cut = _number(_table(result, "truncated"), "passage")
+    if cut:
+        found.insert(1, f"In training {100 * cut:.1f} % of the passages were longer than that.")
     return found + list(facts.limits)
 
 

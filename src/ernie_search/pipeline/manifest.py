@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import fingerprint, read_json, remembered_sha256, sha256_file, write_json
+from ernie_search._util.settings import read_record
 from ernie_search.errors import StorageError
 
 STAGE_FILE = "stage.json"
@@ -101,12 +102,11 @@ class StageManifest:
         try:
             if values["format"] != FORMAT or set(values) != names:
                 raise ValueError("of another format")
-            outputs = {name: FileRecord(**one) for name, one in values["outputs"].items()}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return read_record(StageManifest, values)
+        except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 f"{path}: not of a stage in format {FORMAT}; delete {folder} to do it again"
             ) from error
-        return StageManifest(**{**values, "outputs": outputs})
 
     def altered(self, folder: Path) -> str | None:
         """The first output that changed since the stage wrote it, and how; ``None`` if none did."""

@@ -113,22 +113,26 @@ def read_stage(folder: Path, name: str) -> StageRecord:
     if (folder / RESULT).is_file():
         result = _mapping(folder / RESULT)
         record.done = True
-        record.seconds = result.get("seconds")
-        record.best_metric = result.get("best_metric")
-        record.best_step = result.get("best_step") if record.best_metric is not None else None
+        record.seconds = _number(result.get("seconds"))
+        record.best_metric = _number(result.get("best_metric"))
+        step = result.get("best_step")
+        record.best_step = step if isinstance(step, int) and record.best_metric is not None else None
         record.truncated = _plain(result.get("truncated"))
         record.counts = {name: result[name] for name in ("steps", "filled") if result.get(name)}
-        record.peak_bytes = result.get("peak_bytes")
+        record.peak_bytes = _number(result.get("peak_bytes"))
     if (folder / STAGE).is_file():
         stage = _mapping(folder / STAGE)
         record.done, record.kind = True, str(stage.get("kind", ""))
-        record.seconds, record.seed = stage.get("seconds"), stage.get("seed")
+        record.seconds, record.seed = _number(stage.get("seconds")), stage.get("seed")
         record.settings = _plain(stage.get("settings")) or record.settings
         record.versions = _plain(stage.get("versions")) or record.versions
         record.inputs = {**record.inputs, **_plain(stage.get("inputs"))}
         record.counts = _plain(stage.get("counts"))
         record.truncated = _plain(record.counts.get("truncated")) or record.truncated
-        record.peak_bytes = record.counts.get("peak_bytes", record.peak_bytes)
+        record.peak_bytes = _number(record.counts.get("peak_bytes", record.peak_bytes))
+    record.truncated = {task: share for task, share in record.truncated.items() if _number(share) is not None}
+    if _number(record.counts.get("steps")) is None:
+        record.counts = {name: value for name, value in record.counts.items() if name != "steps"}
     record.curves = read_curves(folder / LOG)
     return record
 
@@ -154,6 +158,11 @@ def _mapping(path: Path) -> Plain:
     if not isinstance(found, dict):
         raise DataError(f"{path}: not a JSON object, so of no run of ours; delete it or give another folder")
     return found
+
+
+def _number(value: Any) -> float | None:
+    """A number as it is, and None for whatever else stands in its place."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _plain(value: Any) -> Plain:
