@@ -52,6 +52,15 @@ class Query:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One line of a qrels file: how relevant a passage is to a question (above 0: it is)."""
+
+    query: str
+    passage: str
+    grade: int
+
+
 def check_id(identifier: object, name: str = "id") -> None:
     """Refuse an id that run files, whose columns are separated by white space, cannot hold.
 

@@ -68,7 +68,7 @@ GOOD = '{"_id": "good", "text": "good"}'
     ("line", "message"),
     [
         ('{"_id": "a", "text": "x"', "broken JSON"),
-        ('["a", "x"]', "a list instead of an object"),
+        ('["a", "x"]', "a list where an object belongs"),
         ('{"text": "x"}', "no '_id'"),
         ('{"_id": "a"}', "no 'text'"),
         ('{"_id": 7, "text": "x"}', "'_id' is a number where a string belongs"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ernie_search.data import BeirCollection, find_problems, held, write_beir
-from ernie_search.data.held import HeldCollection, hold
+from ernie_search.data import BeirCollection, find_problems, write_beir
+from ernie_search.data.collection import HeldCollection, hold
 from ernie_search.errors import DataError
 
 sys.path.append(str(Path(__file__).parent.parent))
@@ -70,7 +70,7 @@ def test_what_is_held_keeps_its_fingerprint(folder: Path) -> None:
 
 
 def test_a_large_corpus_is_not_kept(folder: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held, "MOST_BYTES", 2000)
+    monkeypatch.setattr("ernie_search.data.collection.MOST_BYTES", 2000)
     kept = hold(BeirCollection(folder))
     for _ in range(2):
         assert len(list(kept.passages())) == 40

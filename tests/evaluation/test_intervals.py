@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation import measures as intervals
-from ernie_search.evaluation.measures import bootstrap_interval
+from ernie_search.evaluation import significance as intervals
+from ernie_search.evaluation.significance import bootstrap_interval
 
 VALUES = np.random.default_rng(3).random(257)
 

@@ -6,8 +6,9 @@ from scipy import stats
 
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import significance
-from ernie_search.evaluation.measures import Measured, bootstrap_interval
-from ernie_search.evaluation.significance import compare, randomisation_test
+from ernie_search.evaluation.comparison import compare
+from ernie_search.evaluation.measures import Measured
+from ernie_search.evaluation.significance import bootstrap_interval, randomisation_test
 
 
 def scipy_p(differences: np.ndarray, resamples: int) -> float:

@@ -48,16 +48,16 @@ def compare(
 ) -> None:
     """Which run is better, could it be chance, on which questions, and of what kind are they?"""
     from ernie_search.evaluation.comparison import check_measures, compare_runs
-    from ernie_search.evaluation.comparison_table import (
+    from ernie_search.evaluation.effects import lost, pair_findings, won
+    from ernie_search.evaluation.table import (
         buckets_json,
         buckets_table,
         comparison_json,
         effects_json,
         effects_table,
         pairs_table,
+        results_table,
     )
-    from ernie_search.evaluation.effects import lost, pair_findings, won
-    from ernie_search.evaluation.table import results_table
 
     if len(runs) < 2:
         raise SettingsError("compare needs at least two run files; one alone: ernie-search evaluate --help")

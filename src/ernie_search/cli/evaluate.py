@@ -15,6 +15,7 @@ from ernie_search.cli.evidence import (
     all_questions,
     answers_file,
     pattern_notes,
+    self_hits_note,
 )
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.searching import DEFAULT_MODE, open_searcher, open_teachers
@@ -79,9 +80,8 @@ def evaluate(
 ) -> None:
     """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
     from ernie_search.data import open_collection
-    from ernie_search.evaluation import results_json, results_table, write_run
+    from ernie_search.evaluation import drop_self_hits, results_json, results_table, write_run
     from ernie_search.evaluation.table import TABLE_MEASURES
-    from ernie_search.evaluation.trec import drop_self_hits, self_hits_note
 
     _check_choice(index, run, save_run, mode, cross)
     collection = open_collection(source)
@@ -107,10 +107,10 @@ def evaluate(
         runs[name], seconds[name] = _rerank(teachers, collection, asked.queries, read, min(k, candidates))
     if save_run is not None:
         write_run(save_run, runs[name], tag=f"ernie-search-{chosen}")
-    notes = []
+    notes: list[str] = []
     for name, found in runs.items() if self_hits == "drop" else ():
         runs[name], dropped = drop_self_hits(found, asked.qrels)
-        notes.append(self_hits_note(name, dropped))
+        notes += self_hits_note(name, dropped)
     against = baseline.name if baseline is not None else None
     systems = _measured(runs, seconds, asked.plain, asked.qrels)
     answered = _answered(runs, seconds, asked.of_answers, collection, asked.answers, answer_match)
@@ -127,7 +127,7 @@ def evaluate(
             "qrels": None if qrels is None else str(qrels),
             "data": collection.fingerprint,
             "systems": results_json(systems, baseline=against) if systems else [],
-            "notes": [note for note in notes if note],
+            "notes": notes,
         }
         if answered:
             figures["answers"] = results_json(answered, baseline=against)
@@ -141,8 +141,7 @@ def evaluate(
         title = f"{len(answered[0].measured.query_ids):,} questions with answers"
         out.print(results_table(answered, asked.of_answers, baseline=against, title=title))
     for note in notes:
-        if note:
-            out.print(note, soft_wrap=True)
+        out.print(note, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,15 +100,9 @@ def load_evidence(
 ) -> Evidence:
     """Read everything, and check the runs against it: a fault is one line with file and line number."""
     from ernie_search.data import open_collection
-    from ernie_search.evaluation import read_qrels, read_run
-    from ernie_search.evaluation.answers import answers_of
-    from ernie_search.evaluation.trec import (
-        check_passages,
-        check_questions,
-        drop_self_hits,
-        read_queries,
-        self_hits_note,
-    )
+    from ernie_search.data.questions import read_queries
+    from ernie_search.evaluation import answers_of, drop_self_hits, read_qrels, read_run
+    from ernie_search.evaluation.trec import check_passages, check_questions
 
     collection = open_collection(corpus) if corpus is not None else None
     with_answers, given = answers_file(answers)
@@ -136,8 +130,7 @@ def load_evidence(
             check_passages(path, run, (passage.id for passage in collection.passages()))
         if self_hits == "drop":
             run, dropped = drop_self_hits(run, found.qrels)
-            note = self_hits_note(name, dropped)
-            found.notes += [note] if note else []
+            found.notes += self_hits_note(name, dropped)
         if path is bm25 and name not in names:
             found.bm25 = run
         else:
@@ -148,8 +141,8 @@ def load_evidence(
 def answers_file(path: Path | None) -> "tuple[list[Query] | None, dict[str, tuple[str, ...]] | None]":
     """Questions, where the file has them (DPR's), and answers by question; ``None`` for what is not given."""
     from ernie_search.data.dpr import is_qas, read_qas
-    from ernie_search.evaluation.answers import answers_of
-    from ernie_search.evaluation.trec import read_answers
+    from ernie_search.data.questions import read_answers
+    from ernie_search.evaluation import answers_of
 
     if path is None:
         return None, None
@@ -169,13 +162,21 @@ def pattern_notes(answers: "dict[str, tuple[str, ...]]", match: str) -> list[str
     return [f"answers that are no regular expressions, and match nothing: {len(broken):,} ({broken[0]!r})"]
 
 
-def all_questions(collection: "Collection") -> list:  # type: ignore[type-arg]
+def all_questions(collection: "Collection") -> "list[Query]":
     """Every question of a collection, judged or not."""
-    from ernie_search.data.collection import Located
+    from ernie_search.data.collection import with_places
 
-    if isinstance(collection, Located):
-        return [query for _, query in collection.located_queries()]
-    return [query for split in collection.splits for query in collection.queries(split)]
+    return [query for _, query in with_places(collection).located_queries()]
+
+
+def self_hits_note(name: str, dropped: int) -> list[str]:
+    """What to say of hits that were dropped; nothing where none was."""
+    if not dropped:
+        return []
+    return [
+        f"{name}: a hit with the question's own id was dropped for {dropped:,} questions, as for ArguAna "
+        "(--self-hits keep leaves them in)"
+    ]
 
 
 def run_names(paths: list[Path]) -> list[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ernie_search._util.files import atomic_directory
+from ernie_search._util.lines import BrokenOffError
 from ernie_search.data.beir import BeirCollection, find_jsonl
-from ernie_search.data.collection import BrokenOffError, Collection, CollectionInfo
+from ernie_search.data.collection import Collection, CollectionInfo
 from ernie_search.data.validation import CheckedReading, Findings, TooMany, first_of
 from ernie_search.errors import DataError
 

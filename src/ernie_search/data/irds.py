@@ -1,19 +1,24 @@
 """Data sets of the ir_datasets package (MacAvaney et al. 2021), which fetches and checks them by their id."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search._util.trec import GRADES
-from ernie_search.data.collection import Judgement, Report, order_splits, stop
-from ernie_search.data.columns import make_passage, make_query
-from ernie_search.data.id_set import IdSet
-from ernie_search.data.located import SPLIT_WORDS, LocatedCollection, parse_locator
-from ernie_search.data.qrels import TOO_LARGE
+from ernie_search._util.lines import Report, parsed, stop
+from ernie_search._util.trec import GRADES, TOO_LARGE
+from ernie_search.data.collection import (
+    LocatedCollection,
+    LocatedJudgements,
+    LocatedPassages,
+    LocatedQueries,
+    each_once,
+    order_splits,
+)
+from ernie_search.data.examples import make_passage, make_query
+from ernie_search.data.locator import SPLIT_WORDS, parse_locator
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query
+from ernie_search.types import Judgement, Passage, Query
 
-Item = TypeVar("Item")
 TEXTS = ("text", "body", "abstract")
 """Where a document's text is, by preference; its ``default_text()`` would repeat the title."""
 TITLES = ("title", "document_title")
@@ -78,23 +83,17 @@ class IrDatasets(LocatedCollection):
         """16 hex digits of the ids and of the package's version: it checks what it fetches by its hash."""
         return fingerprint("irds", self._id, self._splits, self._package.__version__)
 
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+    def located_passages(self, report: Report = stop) -> LocatedPassages:
         """Each document."""
-        return self._items(self._id, "docs", passage_of, report)
+        return parsed(self._rows(self._id, "docs"), passage_of, report)
 
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+    def located_queries(self, report: Report = stop) -> LocatedQueries:
         """Each question of the splits; one that is in several of them once."""
-        seen: list[IdSet] = []
-        for split in self.splits:
-            own = IdSet()
-            for where, query in self._items(self._splits[split], "queries", query_of, report):
-                key = f"{query.id}\t{query.text}"
-                if not any(key in earlier for earlier in seen):
-                    own.add(key)
-                    yield where, query
-            seen.append(own)
+        return each_once(
+            parsed(self._rows(self._splits[split], "queries"), query_of, report) for split in self.splits
+        )
 
-    def read_split(self, split: str, report: Report) -> Iterator[tuple[str, Judgement]]:
+    def read_split(self, split: str, report: Report) -> LocatedJudgements:
         """Each judgement."""
 
         def parse(row: Any) -> Judgement:
@@ -102,27 +101,15 @@ class IrDatasets(LocatedCollection):
                 raise ValueError(f"relevance {row.relevance} {TOO_LARGE}")
             return Judgement(row.query_id, row.doc_id, int(row.relevance))
 
-        return self._items(self._splits[split], "qrels", parse, report)
+        return parsed(self._rows(self._splits[split], "qrels"), parse, report)
 
-    def _items(
-        self, identifier: str, what: str, parse: Callable[[Any], Item], report: Report
-    ) -> Iterator[tuple[str, Item]]:
-        for number, one in enumerate(self._rows(identifier, what), 1):
-            where = f"irds:{identifier}: {what} {number}"
-            try:
-                item = parse(one)
-            except ValueError as error:
-                report(DataError(f"{where}: {error}"))
-                continue
-            yield where, item
-
-    def _rows(self, identifier: str, what: str) -> Iterator[Any]:
-        """The package's own records; a DataError, with their number, for whatever it meets on the way."""
+    def _rows(self, identifier: str, what: str) -> Iterator[tuple[str, Any]]:
+        """The package's own records with their numbers; DataError for whatever it raises on the way."""
         number = 0
         try:
             rows = getattr(self._package.load(identifier), f"{what}_iter")()
-            for number, one in enumerate(rows, 1):  # noqa: B007 - the error below tells the last number
-                yield one
+            for number, one in enumerate(rows, 1):
+                yield f"irds:{identifier}: {what} {number}", one
         except Exception as error:  # fetching, unpacking, reading
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             where = f"irds:{identifier}: {what} {number + 1}"

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from itertools import combinations, islice
 from typing import Any
 
+from ernie_search._util.lines import stop
 from ernie_search.data.chunking import units
-from ernie_search.data.collection import Collection, stop
+from ernie_search.data.collection import Collection
 from ernie_search.data.id_set import IdSet
 from ernie_search.data.validation import CheckedReading
 from ernie_search.types import Passage, Query, Task

@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError, Judgement, Report
+from ernie_search._util.lines import Report
+from ernie_search._util.trec import contradiction
+from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError, with_places
 from ernie_search.data.id_set import IdSet
-from ernie_search.data.located import with_places
-from ernie_search.data.qrels import contradiction
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query, checked_passage, checked_query
+from ernie_search.types import Judgement, Passage, Query, checked_passage, checked_query
 
 Item = TypeVar("Item", Passage, Query)
 
@@ -187,7 +187,7 @@ class Findings:
 
     def __call__(self, error: DataError) -> None:
         if isinstance(error, ConsequenceError):
-            return  # its cause is among the problems; once that is mended, this one is gone, or shows
+            return  # its cause is among the problems; once that is corrected, this one is gone, or shows
         self.errors.append(error)
         if len(self.errors) >= self.most:
             raise TooMany

@@ -8,7 +8,8 @@ import numpy as np
 
 from ernie_search.evaluation.answers import Answers
 from ernie_search.evaluation.comparison import RunComparison
-from ernie_search.evaluation.measures import Measured, bootstrap_interval, ranked
+from ernie_search.evaluation.measures import Measured, ranked
+from ernie_search.evaluation.significance import bootstrap_interval
 from ernie_search.types import Qrels, Run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ernie_search._util.files import read_json
 from ernie_search.errors import DataError
 from ernie_search.evaluation import read_run
-from ernie_search.evaluation.comparison_table import shown_p
+from ernie_search.evaluation.table import shown_p
 from ernie_search.report.chart import Interval, Series, interval_chart, line_chart, recall_section
 from ernie_search.report.comparison import signed
 from ernie_search.report.folder import LOG, TABLE, read_curves, read_folder

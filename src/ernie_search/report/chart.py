@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.stats import spearmanr
 
-from ernie_search.evaluation.measures import bootstrap_interval, evaluate_run
+from ernie_search.evaluation import bootstrap_interval, evaluate_run
 from ernie_search.report.page import SERIES, Content, Html, Section, table, tag
 from ernie_search.types import Qrels, Run
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from ernie_search.evaluation.comparison import RunComparison, gap_closed
-from ernie_search.evaluation.comparison_table import shown_p, shown_rank
 from ernie_search.evaluation.effects import Bucket, Effect, PairFindings, lost, won
 from ernie_search.evaluation.measures import Measured
+from ernie_search.evaluation.table import shown_p, shown_rank
 from ernie_search.report.chart import difference_chart, recall_section
 from ernie_search.report.page import Content, Html, Section, Tile, join, pairs, table, tag
 from ernie_search.types import Qrels, Run
