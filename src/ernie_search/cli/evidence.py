@@ -1,5 +1,6 @@
-"""What ``compare`` and ``report`` share: run files with their judgements, questions, answers and passages."""
+"""Options and inputs of ``evaluate``, ``compare`` and ``report``: runs, judgements, questions, answers."""
 
+from collections.abc import Collection as Known
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,46 +14,48 @@ if TYPE_CHECKING:
     from ernie_search.data import Collection
     from ernie_search.types import Passage, Qrels, Query, Run
 
-QrelsFile = Annotated[Path | None, typer.Option(help="Judgements: TREC's or BEIR's columns, any grades.")]
+QrelsFile = Annotated[Path | None, typer.Option(help="Judgements in TREC's or BEIR's columns.")]
 QueriesFile = Annotated[
     Path | None, typer.Option(help="Questions: JSON lines with _id and text, or id<TAB>text.")
 ]
 Corpus = Annotated[
     str | None,
-    typer.Option(help="The collection: texts, answers, judgements of --split, and a check of every id."),
+    typer.Option(help="The collection: texts, answers, judgements of --split; ids are checked against it."),
 ]
-Split = Annotated[str, typer.Option(help="Of the collection, where no --qrels is given.")]
+Split = Annotated[str, typer.Option(help="Judgements of --corpus to use where no --qrels is given.")]
 AnswersFile = Annotated[
     Path | None,
     typer.Option(
-        help='For answer_recall@k: JSON lines {"_id", "answers": [...]}; or DPR\'s questions with answers '
-        "(nq-test.qa.csv), which are then the questions."
+        help='Answers for answer_recall@k: JSON lines {"_id", "answers": [...]}, or DPR\'s file of questions '
+        "with answers (nq-test.qa.csv), whose questions are then used."
     ),
 ]
 AnswerMatch = Annotated[
     Literal["string", "regex"],
-    typer.Option(help="Answers are words, or (CuratedTREC) regular expressions."),
+    typer.Option(help="Read answers as words, or as regular expressions (CuratedTREC)."),
 ]
-Bm25File = Annotated[Path | None, typer.Option("--bm25", help="A run of BM25, to see where others win.")]
+Bm25File = Annotated[
+    Path | None, typer.Option("--bm25", help="A run of BM25, by whose ranks results are broken down.")
+]
 Measures = Annotated[
     list[str] | None,
     typer.Option(
         "--measure",
         "-m",
-        help="MRR@k, nDCG@k, recall@k, MAP, success@k, answer_recall@k; the first decides; may be repeated.",
+        help="MRR@k, nDCG@k, recall@k, MAP, success@k, answer_recall@k; may be repeated, the first decides.",
     ),
 ]
 SelfHitsOption = Annotated[
     Literal["drop", "keep"],
-    typer.Option(help="A hit whose id is the question's own, unless it is judged relevant (ArguAna)."),
+    typer.Option(help="Drop or keep a hit with the question's own id that is not judged relevant (ArguAna)."),
 ]
 Intersect = Annotated[
     bool,
-    typer.Option("--intersect", help="Where the runs' questions differ: compare over those that all have."),
+    typer.Option("--intersect", help="If the runs' questions differ, compare over those that all runs have."),
 ]
 ZeroMissing = Annotated[
     bool,
-    typer.Option("--zero-missing", help="Where the runs' questions differ: a missing question counts 0."),
+    typer.Option("--zero-missing", help="If the runs' questions differ, count a missing question as 0."),
 ]
 
 
@@ -101,8 +104,7 @@ def load_evidence(
     """Read everything, and check the runs against it: a fault is one line with file and line number."""
     from ernie_search.data import open_collection
     from ernie_search.data.questions import read_queries
-    from ernie_search.evaluation import answers_of, drop_self_hits, read_qrels, read_run
-    from ernie_search.evaluation.trec import check_passages, check_questions
+    from ernie_search.evaluation import answers_of, drop_self_hits, read_qrels
 
     collection = open_collection(corpus) if corpus is not None else None
     with_answers, given = answers_file(answers)
@@ -123,11 +125,7 @@ def load_evidence(
     found.notes += pattern_notes(found.answers, answer_match)
     everything = {**dict(zip(names, paths, strict=True)), **({} if bm25 is None else {"BM25": bm25})}
     for name, path in everything.items():
-        run = read_run(path)
-        if asked:
-            check_questions(path, run, found.texts)
-        if collection is not None:
-            check_passages(path, run, (passage.id for passage in collection.passages()))
+        run = checked_run(path, found.texts if asked else None, collection)
         if self_hits == "drop":
             run, dropped = drop_self_hits(run, found.qrels)
             found.notes += self_hits_note(name, dropped)
@@ -136,6 +134,23 @@ def load_evidence(
         else:
             found.runs[name] = run
     return found
+
+
+def checked_run(path: Path, questions: Known[str] | None, collection: "Collection | None") -> "Run":
+    """A run file, whose questions and passages have to exist as far as those are known.
+
+    Raises:
+        DataError: see ``read_run``, ``check_questions`` and ``check_passages``.
+    """
+    from ernie_search.evaluation import read_run
+    from ernie_search.evaluation.trec import check_passages, check_questions
+
+    run = read_run(path)
+    if questions is not None:
+        check_questions(path, run, questions)
+    if collection is not None:
+        check_passages(path, run, (passage.id for passage in collection.passages()))
+    return run
 
 
 def answers_file(path: Path | None) -> "tuple[list[Query] | None, dict[str, tuple[str, ...]] | None]":
