@@ -22,8 +22,8 @@ class Passage:
     """One unit of retrieval.
 
     Attributes:
-        id: its own.
-        text: what is searched, after the title.
+        id: unique in its collection.
+        text: what is encoded and searched, after the title.
         title: may be empty.
         fields: whatever else the source says of it; any name is free for that.
         parent: the document that it is a piece of; None where it stands alone.
@@ -80,7 +80,7 @@ def check_id(identifier: object, name: str = "id") -> None:
 
 
 def checked_passage(passage: Passage, id_name: str = "id") -> Passage:
-    """A passage as every way in takes it: a title alone is its text, NaN and infinities in fields are null.
+    """A passage as every source has to give it: a title alone is its text, NaN and infinities are null.
 
     Args:
         id_name: what to call the id in messages.
@@ -102,7 +102,7 @@ def checked_passage(passage: Passage, id_name: str = "id") -> Passage:
 
 
 def checked_query(query: Query, id_name: str = "id") -> Query:
-    """A question as every way in takes it; see ``checked_passage``.
+    """A question as every source has to give it; see ``checked_passage``.
 
     Raises:
         ValueError: see ``check_id`` and ``json_value``, or the text is empty.

@@ -85,11 +85,10 @@ class Plain:
     fingerprint = "0"
 
     def __init__(self, inner):
-        self.passages, self.queries, self.qrels, self.describe = (
+        self.passages, self.queries, self.qrels = (
             inner.passages,
             inner.queries,
             inner.qrels,
-            inner.describe,
         )
 
 

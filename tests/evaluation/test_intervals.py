@@ -47,7 +47,7 @@ def test_equal_values_have_no_width() -> None:
 @pytest.mark.parametrize(
     ("values", "settings", "message"),
     [
-        ([], {}, "needs one value a question"),
+        ([], {}, "needs one value per question"),
         ([[1.0]], {}, "shape"),
         ([0.0, float("nan")], {}, "question 1 is not finite"),
         ([1.0], {"level": 95}, "between 0 and 1"),

@@ -55,7 +55,7 @@ def test_a_single_run_folder_and_what_is_none(run_folder: Path, tmp_path: Path) 
     with pytest.raises(DataError, match="no such folder"):
         read_folder(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="holds no training"):
         read_folder(tmp_path / "empty")
     (run_folder / "warm-up" / "run.json").write_text("[1]")
     with pytest.raises(DataError, match="not a JSON object"):

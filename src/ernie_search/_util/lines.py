@@ -38,9 +38,11 @@ def open_bytes(path: Path) -> IO[bytes]:
         DataError: it is missing or cannot be read.
     """
     try:
-        with open(path, "rb") as raw:
-            packed = path.suffix == ".gz" or raw.read(2) == GZIP_MAGIC
-        return cast(IO[bytes], gzip.open(path, "rb")) if packed else open(path, "rb")
+        raw = open(path, "rb")  # noqa: SIM115 - the caller closes what is returned
+        if path.suffix != ".gz" and raw.peek(2)[:2] != GZIP_MAGIC:
+            return raw
+        raw.close()
+        return cast(IO[bytes], gzip.open(path, "rb"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:

@@ -28,15 +28,15 @@ GRADE_NAMES = frozenset(("score", "relevance", "rel", "label", "grade", "judgeme
 """Names of a header's columns. Only where all three occur is a line a header: "q1 p1 x" is a fault."""
 
 
-def read_run_lines(path: Path, *, apart: bool = True) -> Iterator[tuple[int, str, str, float]]:
+def read_run_lines(path: Path, *, scattered: bool = True) -> Iterator[tuple[int, str, str, float]]:
     """Line number, query id, passage id and score of each line of a run.
 
     The score decides; a rank that is a whole number is compared with that of the question's line before.
 
     Args:
         path: plain or gzip.
-        apart: whether other questions' lines may stand between. Then the last line of every question is
-            remembered; without, memory does not grow with the questions.
+        scattered: whether a question's lines may have others between them. Then the last line of every
+            question is remembered; without, memory does not grow with the questions.
 
     Raises:
         DataError: as ``read_lines``; a file without lines; or, with the line: a wrong number of columns, a
@@ -59,7 +59,7 @@ def read_run_lines(path: Path, *, apart: bool = True) -> Iterator[tuple[int, str
                 f"{path}:{number}: the score {score_text!r} is not a number; columns are {RUN_COLUMNS}"
             )
         if query_id != current:
-            if apart:
+            if scattered:
                 left[current] = before
             current, before = query_id, left.get(query_id)
         if before is not None and _contradict(rank, score, *before):
@@ -108,7 +108,7 @@ def stream_run(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
         DataError: as ``read_run_lines``, or a passage named twice for a question.
     """
     current, scores = "", dict[str, float]()
-    for number, query_id, passage_id, score in read_run_lines(path, apart=False):
+    for number, query_id, passage_id, score in read_run_lines(path, scattered=False):
         if query_id != current and scores:
             yield current, scores
             scores = {}

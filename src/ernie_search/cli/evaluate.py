@@ -73,7 +73,7 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
+    """Measure an index or a run file, with 95 % intervals and, given a baseline, a significance test."""
     from ernie_search.data import open_collection
     from ernie_search.evaluation import (
         SystemResult,
@@ -216,7 +216,7 @@ def _asked(
     queries, given = answers_file(answers)
     usual = DEFAULT_MEASURES if queries is None else [f"answer_recall@{k}" for k in ANSWER_CUTOFFS]
     names = tuple(measure or usual)
-    check_measures(names, qrels=True, answers=True)  # a typing error shows before minutes are spent searching
+    check_measures(names, qrels=True, answers=True)  # a typing error shows before the index is searched
     plain = tuple(name for name in names if parse_answer_measure(name) is None)
     of_answers = tuple(name for name in names if name not in plain)
     qrels: Qrels = {}

@@ -37,12 +37,12 @@ MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(
-            help="Folders of a training, a recipe or an ablation, and TREC run files, in any number."
-        ),
+        typer.Argument(help="Folders of trainings, pipelines or ablations, and TREC run files."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Its heading.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
     qrels: QrelsFile = None,
     queries: QueriesFile = None,
     corpus: Corpus = None,
@@ -51,18 +51,20 @@ def report(
     answer_match: AnswerMatch = "string",
     bm25: Bm25File = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="A teacher's run, for the scatter of scores and the gap closed.")
+        Path | None, typer.Option(help="A teacher's run: adds a scatter plot of scores and the gap closed.")
     ] = None,
     examples: Annotated[
         Path | None,
-        typer.Option(help="Examples with matches, and heat maps, as search --json --explain prints."),
+        typer.Option(
+            help="Examples to show with matches and heat maps, as search --json --explain prints them."
+        ),
     ] = None,
     measure: Measures = None,
     intersect: Intersect = False,
     zero_missing: ZeroMissing = False,
     self_hits: SelfHitsOption = "drop",
 ) -> None:
-    """Make one self-contained HTML page: tables, curves, questions, settings; it asks nobody for anything."""
+    """Make one self-contained HTML page of trainings, ablations and run files: tables, curves, questions."""
     from ernie_search.evaluation.comparison import check_measures
     from ernie_search.report import Report, examples_section, write_report
 

@@ -30,7 +30,7 @@ LONGEST_BODY = 400
 SHORTEST_QUESTION = 4
 LONGEST_QUESTION = 30
 TIME_LIMIT = 600
-"""Seconds that reading the packages may take before it is taken for stuck."""
+"""Seconds after which reading the packages is given up."""
 
 ROLE = re.compile(r":[\w:.+-]+:`~?\.?([^`<]*?)(?:\s*<[^`>]*>)?`")
 LITERAL = re.compile(r"``([^`]*)``|`([^`<]*?)(?:\s*<[^`>]*>)?`_{0,2}")

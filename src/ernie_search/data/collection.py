@@ -6,7 +6,6 @@
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ernie_search._util.files import did_you_mean, fingerprint
@@ -18,20 +17,6 @@ from ernie_search.types import Judgement, Passage, Qrels, Query
 
 Item = TypeVar("Item")
 USUAL_SPLITS = ("train", "dev", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """What a collection holds. The mappings go from the split's name to a figure."""
-
-    name: str
-    source: str
-    passages: int
-    queries: Mapping[str, int]
-    positives: Mapping[str, float]
-    """Mean number of relevant passages a question."""
-    grades: Mapping[str, tuple[int, ...]]
-    """The relevance grades that occur."""
 
 
 class Collection(Protocol):
@@ -70,10 +55,6 @@ class Collection(Protocol):
 
     def qrels(self, split: str) -> Qrels:
         """The split's judgements: query id -> passage id -> grade (above 0 is relevant)."""
-        ...
-
-    def describe(self) -> CollectionInfo:
-        """Counts, from one reading of everything."""
         ...
 
 
@@ -167,25 +148,6 @@ class LocatedCollection(ABC):
     def qrels(self, split: str) -> Qrels:
         """The split's judgements; DataError for an unknown split, or one without questions."""
         return gather_qrels(self.located_judgements(split), f"{self.source}: split {split!r}")
-
-    def describe(self) -> CollectionInfo:
-        """Counts, from one reading of everything."""
-        judged = {split: self.qrels(split) for split in self.splits}
-        grades = {
-            split: [grade for row in qrels.values() for grade in row.values()]
-            for split, qrels in judged.items()
-        }
-        return CollectionInfo(
-            name=self.name,
-            source=self.source,
-            passages=sum(1 for _ in self.passages()),
-            queries={split: len(qrels) for split, qrels in judged.items()},
-            positives={
-                split: sum(grade > 0 for grade in grades[split]) / len(qrels)
-                for split, qrels in judged.items()
-            },
-            grades={split: tuple(sorted(set(found))) for split, found in grades.items()},
-        )
 
 
 def each_once(streams: Iterable[LocatedQueries]) -> LocatedQueries:
@@ -302,7 +264,7 @@ def _numbered(what: str, items: Iterable[Item]) -> Iterator[tuple[str, Item]]:
 
 
 class WrappedCollection(LocatedCollection):
-    """Another collection, but for what a subclass changes.
+    """Another collection, of which a subclass changes something.
 
     Args:
         inner: the other collection.

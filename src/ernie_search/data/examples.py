@@ -23,7 +23,7 @@ RELEVANT, IRRELEVANT = 1, 0
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question with passages: relevant, irrelevant, and such as are there but not judged."""
+    """A question with relevant and irrelevant passages, and others of the corpus that are not judged."""
 
     query: Query
     positives: tuple[Passage, ...]
@@ -52,7 +52,7 @@ class ExampleCollection(LocatedCollection):
         name: a short name.
         source: what ``open_collection`` was asked for.
         splits: each split's name and how its rows are read.
-        print_of: gives the fingerprint.
+        fingerprint_of: gives the fingerprint.
         corpus: where the passages come from, if not from the rows.
     """
 
@@ -61,12 +61,12 @@ class ExampleCollection(LocatedCollection):
         name: str,
         source: str,
         splits: Mapping[str, ReadExamples],
-        print_of: Callable[[], str],
+        fingerprint_of: Callable[[], str],
         corpus: ReadPassages | None = None,
     ) -> None:
         super().__init__(name, source)
         self._splits = dict(splits)
-        self._print_of = print_of
+        self._fingerprint_of = fingerprint_of
         self._corpus = corpus
 
     @property
@@ -77,7 +77,7 @@ class ExampleCollection(LocatedCollection):
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change with the content."""
-        return self._print_of()
+        return self._fingerprint_of()
 
     def located_passages(self, report: Report = stop) -> LocatedPassages:
         """Each passage once, where it is met first."""

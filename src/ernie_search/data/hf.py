@@ -44,13 +44,13 @@ QRELS_CONFIGS = ("qrels", "default")
 
 
 def refusal(source: str, error: Exception) -> DataError:
-    """What the library says, in one line."""
+    """The error for what the library raised, in one line."""
     first = str(error).strip().splitlines() or [type(error).__name__]
     return DataError(f"{source}: {first[0]}; check the name, the config and the connection")
 
 
 class Hub:
-    """One named data set: asks the library, and says its refusals in one line.
+    """One data set of the ``datasets`` library, whose errors become one line.
 
     Args:
         source: for messages.
@@ -124,12 +124,12 @@ def columns_in(rows: Any) -> list[str]:
 
 
 def plain_split(name: str) -> str:
-    """``validation`` is what we call ``dev``; other names stay."""
+    """Our name of a split: ``dev`` for ``validation``; other names stay."""
     return SPLIT_WORDS.get(name, name)
 
 
 class HubTriple(LocatedCollection):
-    """BEIR's form: the configs ``corpus``, ``queries`` and the judgements, whose splits are ours.
+    """A data set in BEIR's form: configs ``corpus``, ``queries`` and one of judgements, with the splits.
 
     Args:
         hub: the data set.

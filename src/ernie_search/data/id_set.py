@@ -1,4 +1,4 @@
-"""A set of strings in 12 to 24 bytes each, which tells duplicates and dangling ids in large collections."""
+"""A set of strings in 12 to 24 bytes each, which finds duplicate and dangling ids in large collections."""
 
 from array import array
 from collections.abc import Iterable

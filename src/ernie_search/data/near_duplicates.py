@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import ceil
 
 GRAM = 4
-"""Words a shingle."""
+"""Words per shingle."""
 
 THRESHOLD = 0.5
 """Two texts are near-duplicates when their shingle sets have a Jaccard similarity above this."""

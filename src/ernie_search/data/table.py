@@ -206,13 +206,17 @@ def read_table(
 
 
 def tables_as_collection(
-    name: str, source: str, tables: Sequence[Table], options: Mapping[str, str], print_of: Callable[[], str]
+    name: str,
+    source: str,
+    tables: Sequence[Table],
+    options: Mapping[str, str],
+    fingerprint_of: Callable[[], str],
 ) -> ExampleCollection:
     """One table of passages, or a table of training rows for each split.
 
     Args:
         options: role -> column, where the names do not say it themselves.
-        print_of: gives the fingerprint.
+        fingerprint_of: gives the fingerprint.
 
     Raises:
         DataError: no such column, passages and training rows mixed, two tables of one split.
@@ -224,14 +228,14 @@ def tables_as_collection(
         raise DataError(f"{source}: {corpora[0].where} has no questions; passages are one table, by itself")
     if corpora:
         return ExampleCollection(
-            name, source, {}, print_of, partial(read_table, corpora[0], passage_of_object, chosen[0])
+            name, source, {}, fingerprint_of, partial(read_table, corpora[0], passage_of_object, chosen[0])
         )
     splits: dict[str, ReadExamples] = {}
     for table, columns in zip(tables, chosen, strict=True):
         if table.split in splits:
             raise DataError(f"{table.where}: a second table of split {table.split!r}; name one a split")
         splits[table.split] = partial(read_table, table, example_of, columns)
-    return ExampleCollection(name, source, splits, print_of)
+    return ExampleCollection(name, source, splits, fingerprint_of)
 
 
 def csv_rows(path: Path, delimiter: str, report: Report = stop) -> Rows:

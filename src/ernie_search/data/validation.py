@@ -1,12 +1,13 @@
 """What is wrong with a collection, found in one reading, before hours are spent on it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ernie_search._util.lines import Report
 from ernie_search._util.trec import contradiction
-from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError, with_places
+from ernie_search.data.collection import Collection, ConsequenceError, with_places
 from ernie_search.data.id_set import IdSet
 from ernie_search.errors import DataError
 from ernie_search.types import Judgement, Passage, Query, checked_passage, checked_query
@@ -14,8 +15,22 @@ from ernie_search.types import Judgement, Passage, Query, checked_passage, check
 Item = TypeVar("Item", Passage, Query)
 
 
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """Counts of a collection; the mappings go from a split's name to its figure."""
+
+    name: str
+    source: str
+    passages: int
+    queries: Mapping[str, int]
+    positives: Mapping[str, float]
+    """Mean number of relevant passages per question."""
+    grades: Mapping[str, tuple[int, ...]]
+    """The relevance grades that occur."""
+
+
 class SplitCount:
-    """What a split's judgements amount to."""
+    """Counts of a split's judgements."""
 
     def __init__(self) -> None:
         self.asked = IdSet()
@@ -34,7 +49,7 @@ class SplitCount:
 
 
 class LeftOut:
-    """Which ids a stream may have lost to faults: those of items left out, or any, if one was unreadable."""
+    """Ids that a stream may have lost to faults: of items left out, or any id if an item was unreadable."""
 
     def __init__(self) -> None:
         self.ids = IdSet()
@@ -45,7 +60,7 @@ class LeftOut:
 
 
 class CheckedReading:
-    """The three streams of a collection less what is wrong, which is reported with its place.
+    """The three streams of a collection without faulty items, which are reported with their places.
 
     Passages and questions have to be read to their end before judgements, which name both.
     Memory: 12 to 24 bytes for each id and each judgement of the split being read; no texts.
@@ -171,11 +186,11 @@ class CheckedReading:
 
 
 MOST = 20
-"""Problems that are collected before giving up: the first few say it all."""
+"""Problems after which the search for more ends."""
 
 
-class TooMany(Exception):  # noqa: N818 - not an error of the data, only the end of looking
-    """Enough problems were found."""
+class TooMany(Exception):  # noqa: N818 - not an error of the data: it ends the search
+    """Raised when enough problems were found."""
 
 
 class Findings:
@@ -198,7 +213,7 @@ def inspect_collection(
 ) -> tuple[list[DataError], CollectionInfo | None]:
     """Read everything once: what is wrong, in the order of reading, and the counts if nothing is.
 
-    Memory: 12 to 24 bytes an id; texts are not kept.
+    Memory: 12 to 24 bytes per id; texts are not kept.
 
     Args:
         most: stop looking after so many problems.

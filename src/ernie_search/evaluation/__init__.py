@@ -1,4 +1,4 @@
-"""What a run is worth: measures with intervals, tests between two runs, TREC files, a table."""
+"""Measures of runs with intervals, tests between runs, TREC files, tables."""
 
 from ernie_search._util.trec import read_qrels
 from ernie_search.evaluation.answers import answer_recall, answers_of, holds_answer

@@ -91,7 +91,7 @@ class QuestionSet:
     filled: Mapping[str, int]
 
     def notes(self) -> list[str]:
-        """What a reader has to know of it."""
+        """Remarks for the reader: what was left out, or counts 0."""
         found = []
         if self.left_out:
             found.append(
@@ -175,7 +175,7 @@ class RunComparison:
     questions: QuestionSet
 
     def measured(self, name: str) -> Measured:
-        """What was measured of one run."""
+        """The measures of one run."""
         return next(one.measured for one in self.systems if one.name == name)
 
     def pairs_of(self, measure: str) -> list[Pair]:
@@ -184,7 +184,7 @@ class RunComparison:
 
 
 def check_measures(measures: Sequence[str], *, qrels: bool, answers: bool) -> None:
-    """EvaluationError for an unknown measure, or one for which judgements or answers are missing."""
+    """Raise EvaluationError for an unknown measure, or one that lacks judgements or answers."""
     for name in measures:
         if parse_answer_measure(name) is not None:
             if not answers:

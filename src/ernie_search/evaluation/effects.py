@@ -122,7 +122,7 @@ class Bucket:
 
 
 def breakdown(found: Sequence[Effect], labels: Mapping[str, str], order: Iterable[str]) -> list[Bucket]:
-    """The effects by kind of question. The intervals are for looking: nothing here is corrected or tested.
+    """The effects by kind of question. The intervals are descriptive: nothing here is tested or corrected.
 
     Args:
         found: every question's effect.
@@ -171,7 +171,7 @@ def by_answer_type(answers: Mapping[str, Sequence[str]]) -> tuple[dict[str, str]
 
 
 def answer_type(answer: str) -> str:
-    """One of ``ANSWER_TYPES``, told by the letters alone: no model, so the same everywhere, and only rough.
+    """One of ``ANSWER_TYPES``, guessed roughly from the letters, without a model.
 
     A date or year holds a year or a month beside a number; a number begins with a digit; a name has a
     capital at each word of four letters or more; what remains is a short phrase up to three words, or long.

@@ -39,7 +39,7 @@ FAMILIES = {
 """Our names for those of ir_measures. A passage is relevant from grade 1, or from the grade that the name
 says, as MS MARCO's ``MRR(rel=2)@10``; nDCG's gain is the grade."""
 SHALLOW = 100
-"""Measures with cutoffs up to here get only so many passages: most of a long run's time is spent below."""
+"""Measures with cutoffs up to here get only so many passages, which saves most of the time of a long run."""
 HIGHEST_GRADE = 10**7
 """pytrec_eval takes memory and time for every grade up to the highest: at 2^31 some 16 GB."""
 WHOLE = ("MRR", "MAP", "nDCG")

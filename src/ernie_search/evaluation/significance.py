@@ -26,7 +26,7 @@ def checked(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:
     """``values`` as a float64 vector (N,), or an EvaluationError if it is empty or not finite."""
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or vector.size == 0:
-        raise EvaluationError(f"{what}: needs one value a question, got an array of shape {vector.shape}")
+        raise EvaluationError(f"{what}: needs one value per question, got an array of shape {vector.shape}")
     if not np.isfinite(vector).all():
         raise EvaluationError(
             f"{what}: the value of question {int(np.argmin(np.isfinite(vector)))} is not finite"
@@ -44,7 +44,7 @@ def bootstrap_interval(
     chunks in which it is computed.
 
     Args:
-        values: (N,), one value a question.
+        values: (N,), one value per question.
         level: share of the resampled means inside, between 0 and 1.
         resamples: how many means are drawn, at least 1.
         seed: of the drawing.
@@ -88,7 +88,7 @@ def randomisation_test(
     2010). As a test for retrieval: Smucker, Allan & Carterette, CIKM 2007.
 
     Args:
-        differences: (N,), one a question.
+        differences: (N,), one per question.
         permutations: sign flips drawn, at least 1.
         seed: of the drawing.
 

@@ -26,7 +26,7 @@ def results_table(
     baseline: str | None = None,
     title: str | None = None,
 ) -> Table:
-    """A table with a row a system: mean, and under it the 95 % bootstrap interval, of each measure.
+    """A table with one row per system: mean, and under it the 95 % bootstrap interval, of each measure.
 
     Args:
         rows: the systems, in the order to show.
@@ -104,7 +104,7 @@ def results_json(
 
 
 def pairs_table(pairs: Sequence[Pair]) -> Table:
-    """A row a pair and measure: difference with its interval, p before and after the correction."""
+    """One row per pair and measure: difference with its interval, p before and after the correction."""
     table = _table(
         "95 % bootstrap intervals; p of the paired randomisation test, alone and after Holm's "
         "correction over the pairs of a measure"
@@ -145,7 +145,7 @@ def effects_table(found: Sequence[Effect], texts: Mapping[str, str]) -> Table:
 
 
 def buckets_table(buckets: Sequence[Bucket]) -> Table:
-    """A row a kind of question."""
+    """One row per kind of question."""
     table = _table()
     _columns(table, ("questions",), ("number", "before", "now", "difference", "interval", "won", "lost"))
     for one in buckets:

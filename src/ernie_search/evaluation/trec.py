@@ -84,7 +84,7 @@ def write_run(
 
 
 def read_quickly(path: Path) -> Run | None:
-    """A run file's scores; ``None`` if any line is not plain enough to be sure of it.
+    """A run file's scores by columns, fast; ``None`` if any line is not plain enough for that.
 
     Only files in which every line has six columns with one and the same blank between them, whole-number
     ranks that agree with the scores, no NaN and no passage twice. A file that this returns is read in the

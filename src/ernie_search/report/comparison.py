@@ -79,9 +79,7 @@ def comparison_sections(
         title = f"{pair.name} over {pair.over}"
         sections.append(Section(f"{title}: question by question", _questions(pair, measure, texts or {})))
         if any(pair.where.values()):
-            lead = (
-                f"Before: {pair.over}; now: {pair.name}. Intervals for looking, neither tested nor corrected."
-            )
+            lead = f"Before: {pair.over}; now: {pair.name}. Intervals are descriptive, not tested."
             sections.append(Section(f"{title}: where", _where(pair), lead))
     return sections
 

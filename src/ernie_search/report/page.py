@@ -11,7 +11,7 @@ from ernie_search import __version__
 from ernie_search._util.files import atomic_write
 
 Content = Union["Html", str, int, float, None, Iterable["Content"]]
-"""What may stand in an element: text (escaped), elements, or lists of both."""
+"""Content of an element: text (escaped), elements, or lists of both."""
 
 VOID = frozenset(("br", "meta", "line", "rect", "circle", "path", "col"))
 """Elements without content, closed at once."""

@@ -1,4 +1,4 @@
-"""Sections of a run folder: what was done, its curves, what was cut, time and memory, settings and origin."""
+"""Sections of a training or pipeline folder: stages, curves, truncation, time, memory, settings, origin."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ernie_search.report.page import Content, Html, Section, Tile, details, join
 PANELS = (
     ("Loss terms, unweighted", "raw_", ""),
     ("Loss terms, weighted", "loss", "their sum is the loss"),
-    ("Teacher's entropy, nats", "entropy", "between 0.5 and 1.5 a teacher has something to say"),
+    ("Teacher's entropy, nats", "entropy", "a useful teacher stays between 0.5 and 1.5"),
     ("Norm of the gradient", "grad_norm", "before clipping"),
     ("Learning rate", "learning_rate", ""),
     ("Sample of dev", "eval_", ""),
@@ -21,7 +21,7 @@ NOT_DRAWN = ("runtime", "per_second", "epoch")
 
 
 def training_sections(stages: Sequence[StageRecord]) -> list[Section]:
-    """Sections of a run folder."""
+    """Sections of a training or pipeline folder."""
     curves = [join(_curves(stage)) for stage in stages if stage.curves]
     found = [Section("Stages", _stages(stages), "What was done, in order.")]
     if curves:
@@ -30,7 +30,7 @@ def training_sections(stages: Sequence[StageRecord]) -> list[Section]:
     found.append(Section("Time, memory and truncation", _cost(stages), cut))
     found.append(Section("Settings", join(_settings(stages)), "Everything that a stage was asked to do."))
     found.append(
-        Section("Versions and fingerprints", _origin(stages), "What the run was made from, and with.")
+        Section("Versions and fingerprints", _origin(stages), "What was read, and by which versions.")
     )
     return found
 
