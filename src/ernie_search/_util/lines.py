@@ -10,6 +10,8 @@ from ernie_search.errors import DataError
 
 Raw = TypeVar("Raw")
 Item = TypeVar("Item")
+Placed = Iterator[tuple[str, Item]]
+"""Items with their places ("corpus.jsonl:12")."""
 
 BOM = b"\xef\xbb\xbf"
 """What some editors put before UTF-8 text."""
@@ -91,7 +93,7 @@ def read_all_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str
 
 def parsed(
     items: Iterable[tuple[str, Raw]], parse: Callable[[Raw], Item], report: Report = stop
-) -> Iterator[tuple[str, Item]]:
+) -> Placed[Item]:
     """Each item as ``parse`` makes it, with its place.
 
     Args:

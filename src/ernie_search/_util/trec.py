@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ernie_search._util.lines import Report, read_lines, stop
+from ernie_search._util.lines import Placed, Report, read_lines, stop
 from ernie_search.errors import DataError
 from ernie_search.types import Judgement, Qrels
 
@@ -121,7 +121,7 @@ Columns = tuple[int, int, int, int]
 """How many columns a judgement file has, and which of them are query, passage and grade."""
 
 
-def read_judgements(path: Path, report: Report = stop) -> Iterator[tuple[str, Judgement]]:
+def read_judgements(path: Path, report: Report = stop) -> Placed[Judgement]:
     """Each judgement of a file with its place ("dev.tsv:12").
 
     Raises:

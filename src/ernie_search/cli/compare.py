@@ -47,8 +47,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare run files: measures, significance, and the questions on which they differ."""
-    from ernie_search.evaluation.comparison import check_measures, compare_runs
-    from ernie_search.evaluation.effects import lost, pair_findings, won
+    from ernie_search.evaluation.comparison import check_measures
+    from ernie_search.evaluation.effects import lost, won
     from ernie_search.evaluation.table import (
         buckets_json,
         buckets_table,
@@ -78,19 +78,7 @@ def compare(
             bm25=bm25,
             self_hits=self_hits,
         )
-        result = compare_runs(
-            found.runs,
-            names,
-            qrels=found.qrels,
-            answers=found.answers or None,
-            passages=found.passages,
-            missing=rule,
-            all_pairs=all_pairs,
-            answer_match=found.answer_match,
-        )
-        pairs = pair_findings(
-            result, found.runs, qrels=found.qrels, texts=found.texts, answers=found.answers, bm25=found.bm25
-        )
+        result, pairs = found.compare(names, rule, all_pairs=all_pairs)
     notes = found.notes + result.questions.notes()
     for system in result.systems:
         if system.measured.unjudged:

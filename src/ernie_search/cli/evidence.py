@@ -12,6 +12,9 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
+    from ernie_search.evaluation import RunComparison
+    from ernie_search.evaluation.comparison import Missing
+    from ernie_search.evaluation.effects import PairFindings
     from ernie_search.types import Passage, Qrels, Query, Run
 
 QrelsFile = Annotated[Path | None, typer.Option(help="Judgements in TREC's or BEIR's columns.")]
@@ -87,6 +90,33 @@ class Evidence:
         if self.collection is None:
             raise SettingsError("answer_recall@k reads the passages; name the collection with --corpus")
         return self.collection.passages()
+
+    def compare(
+        self,
+        names: tuple[str, ...],
+        missing: "Missing",
+        *,
+        teacher: str | None = None,
+        all_pairs: bool = False,
+    ) -> "tuple[RunComparison, list[PairFindings]]":
+        """The runs side by side, and each pair question by question; a teacher's run takes no part."""
+        from ernie_search.evaluation.comparison import compare_runs
+        from ernie_search.evaluation.effects import pair_findings
+
+        runs = {name: run for name, run in self.runs.items() if name != teacher}
+        result = compare_runs(
+            runs,
+            names,
+            qrels=self.qrels,
+            answers=self.answers or None,
+            passages=self.passages,
+            missing=missing,
+            all_pairs=all_pairs,
+            answer_match=self.answer_match,
+        )
+        return result, pair_findings(
+            result, runs, qrels=self.qrels, texts=self.texts, answers=self.answers, bm25=self.bm25
+        )
 
 
 def load_evidence(
@@ -206,7 +236,7 @@ def run_names(paths: list[Path]) -> list[str]:
     return names
 
 
-def missing_rule(intersect: bool, zero_missing: bool) -> Literal["refuse", "intersect", "zero"]:
+def missing_rule(intersect: bool, zero_missing: bool) -> "Missing":
     """The rule that the two options ask for."""
     if intersect and zero_missing:
         raise SettingsError("--intersect and --zero-missing are two answers to one question; give one")

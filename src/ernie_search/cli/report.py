@@ -27,6 +27,7 @@ from ernie_search.cli.output import print_line, working
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ernie_search.evaluation.comparison import Missing
     from ernie_search.report import Report
     from ernie_search.types import Qrels
 
@@ -102,26 +103,16 @@ def report(
     print_line(str(output))
 
 
-def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, with_teacher: bool) -> None:
+def _runs(
+    page: "Report", found: Evidence, names: tuple[str, ...], rule: "Missing", with_teacher: bool
+) -> None:
     """The sections of the run files; the teacher is the last of them."""
     from ernie_search.evaluation.comparison import compare_runs
-    from ernie_search.evaluation.effects import pair_findings
     from ernie_search.report import comparison_sections, comparison_tiles, scatter_section
 
     teacher = list(found.runs)[-1] if with_teacher else None
     runs = {name: run for name, run in found.runs.items() if name != teacher}
-    result = compare_runs(
-        runs,
-        names,
-        qrels=found.qrels,
-        answers=found.answers or None,
-        passages=found.passages,
-        missing=rule,  # type: ignore[arg-type]
-        answer_match=found.answer_match,
-    )
-    pairs = pair_findings(
-        result, runs, qrels=found.qrels, texts=found.texts, answers=found.answers, bm25=found.bm25
-    )
+    result, pairs = found.compare(names, rule, teacher=teacher)
     ceiling = None
     if teacher is not None:
         kept = {query: found.runs[teacher].get(query, {}) for query in result.questions.ids}

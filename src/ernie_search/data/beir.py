@@ -4,18 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import fingerprint, remembered_sha256
-from ernie_search._util.lines import Report, stop
+from ernie_search._util.lines import Placed, Report, stop
 from ernie_search._util.trec import read_judgements
 from ernie_search.data.collection import (
     LocatedCollection,
-    LocatedJudgements,
-    LocatedPassages,
-    LocatedQueries,
     order_splits,
 )
 from ernie_search.data.readers import json_name, read_objects
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query, checked_passage, checked_query
+from ernie_search.types import Judgement, Passage, Query, checked_passage, checked_query
 
 
 def string_of(row: dict[str, Any], name: str) -> str:
@@ -111,11 +108,11 @@ class BeirCollection(LocatedCollection):
             *([str(f.relative_to(self.folder)), f.stat().st_size, remembered_sha256(f)] for f in files),
         )
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with file and line."""
         return read_objects(self._corpus, parse_passage, report)
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question of the file, judged or not, with file and line."""
         if self._queries is None:
             if not self.splits:
@@ -125,7 +122,7 @@ class BeirCollection(LocatedCollection):
             )
         return read_objects(self._queries, parse_query, report)
 
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each judgement of the split with file and line."""
         return read_judgements(self._qrels_file(split), report)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search._util.lines import Report, stop
+from ernie_search._util.lines import Placed, Report, stop
 from ernie_search._util.trec import gather_qrels, no_judgements
 from ernie_search.data.id_set import IdSet
 from ernie_search.errors import DataError
@@ -62,25 +62,19 @@ class ConsequenceError(DataError):
     """A fault that follows from one that was reported before, or may: a judgement of an item left out."""
 
 
-LocatedPassages = Iterator[tuple[str, Passage]]
-LocatedQueries = Iterator[tuple[str, Query]]
-LocatedJudgements = Iterator[tuple[str, Judgement]]
-"""Items with their places ("corpus.jsonl:12")."""
-
-
 @runtime_checkable
 class Located(Protocol):
     """A collection that knows where each item stands ("corpus.jsonl:12"). Validation asks for it."""
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its place."""
         ...
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question, judged or not, with its place."""
         ...
 
-    def located_judgements(self, split: str, report: Report = stop) -> LocatedJudgements:
+    def located_judgements(self, split: str, report: Report = stop) -> Placed[Judgement]:
         """Each judgement of the split with its place."""
         ...
 
@@ -114,18 +108,18 @@ class LocatedCollection(ABC):
         """16 hex digits that change with the content."""
 
     @abstractmethod
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its place."""
 
     @abstractmethod
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question, judged or not, with its place."""
 
     @abstractmethod
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each judgement of a split that is known to exist, with its place."""
 
-    def located_judgements(self, split: str, report: Report = stop) -> LocatedJudgements:
+    def located_judgements(self, split: str, report: Report = stop) -> Placed[Judgement]:
         """Each judgement of the split with its place; DataError for an unknown split."""
         self.check_split(split)
         return self.read_split(split, report)
@@ -150,7 +144,7 @@ class LocatedCollection(ABC):
         return gather_qrels(self.located_judgements(split), f"{self.source}: split {split!r}")
 
 
-def each_once(streams: Iterable[LocatedQueries]) -> LocatedQueries:
+def each_once(streams: Iterable[Placed[Query]]) -> Placed[Query]:
     """The questions of several files or splits; one that an earlier of them has, too, comes once.
 
     Two questions with one id and different texts both come, and so does a repetition inside one stream:
@@ -173,18 +167,18 @@ class Numbered:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its number."""
         return _numbered(f"{self.collection.source}: passage", self.collection.passages())
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question of each split with its number; one that is in two splits comes once."""
         return each_once(
             _numbered(f"{self.collection.source}: split {split!r}, query", self.collection.queries(split))
             for split in self.collection.splits
         )
 
-    def located_judgements(self, split: str, report: Report = stop) -> LocatedJudgements:
+    def located_judgements(self, split: str, report: Report = stop) -> Placed[Judgement]:
         """Each judgement, with the split as its place."""
         for query, row in self.collection.qrels(split).items():
             for passage, grade in row.items():
@@ -245,21 +239,21 @@ class MemoryCollection(LocatedCollection):
             raise no_judgements(f"{self.source}: split {split!r}")
         return {query: dict(row) for query, row in self._qrels[split].items()}
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its place in the list, from 1."""
         return _numbered(f"{self.source}: passage", self._passages)
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question with its place in the list, from 1."""
         return _numbered(f"{self.source}: query", self._queries)
 
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each judgement of the split."""
         rows = (Judgement(q, p, grade) for q, row in self._qrels[split].items() for p, grade in row.items())
         return _numbered(f"{self.source}: qrels {split!r}, judgement", rows)
 
 
-def _numbered(what: str, items: Iterable[Item]) -> Iterator[tuple[str, Item]]:
+def _numbered(what: str, items: Iterable[Item]) -> Placed[Item]:
     return ((f"{what} {number}", item) for number, item in enumerate(items, 1))
 
 
@@ -293,15 +287,15 @@ class WrappedCollection(LocatedCollection):
         """The split's judgements."""
         return self.inner.qrels(split)
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its place."""
         return with_places(self.inner).located_passages(report)
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question, judged or not, with its place."""
         return with_places(self.inner).located_queries(report)
 
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each judgement of the split with its place."""
         return with_places(self.inner).located_judgements(split, report)
 
@@ -341,7 +335,7 @@ class HeldCollection(WrappedCollection):
         """All passages: from memory, or else read, and kept if they are few."""
         return iter(self._held) if self._held is not None else super().passages()
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its place, read from the source, and kept if they are few and none is faulty."""
         faults: list[DataError] = []
 

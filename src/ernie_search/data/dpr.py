@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import did_you_mean
-from ernie_search._util.lines import Report, parsed, stop
-from ernie_search.data.collection import LocatedPassages, LocatedQueries
+from ernie_search._util.lines import Placed, Report, parsed, stop
 from ernie_search.data.examples import (
     Example,
     ExampleCollection,
-    LocatedExamples,
     ReadExamples,
     make_passage,
     make_query,
@@ -58,12 +56,12 @@ def parse_question(row: Mapping[str, Any], *, negatives: bool) -> Example:
     return Example(query, contexts(row, POSITIVES), others=(*hard, *random))
 
 
-def read_questions(path: Path, negatives: bool, report: Report = stop) -> LocatedExamples:
+def read_questions(path: Path, negatives: bool, report: Report = stop) -> Placed[Example]:
     """Each question of a file, with its place."""
     return read_array(path, partial(parse_question, negatives=negatives), report)
 
 
-def read_passages(path: Path, report: Report = stop) -> LocatedPassages:
+def read_passages(path: Path, report: Report = stop) -> Placed[Passage]:
     """Each passage of psgs_w100.tsv, with its place.
 
     Raises:
@@ -156,7 +154,7 @@ def answer_list(text: str) -> list[str]:
     return value
 
 
-def read_qas(path: Path, report: Report = stop) -> LocatedQueries:
+def read_qas(path: Path, report: Report = stop) -> Placed[Query]:
     """Each question of a file such as nq-test.qa.csv, with its place; its answers are the field ``answers``.
 
     The id is made of the text, so it is that of the same question in DPR's training files. A question that

@@ -1,17 +1,14 @@
 """Training rows that hold texts in place of ids, as a collection."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ernie_search._util.lines import Report, stop
+from ernie_search._util.lines import Placed, Report, stop
 from ernie_search.data.beir import parse_passage, parse_query
 from ernie_search.data.collection import (
     LocatedCollection,
-    LocatedJudgements,
-    LocatedPassages,
-    LocatedQueries,
     order_splits,
 )
 from ernie_search.data.id_set import IdSet
@@ -36,10 +33,9 @@ class Example:
         return (*self.positives, *self.negatives, *self.others)
 
 
-LocatedExamples = Iterator[tuple[str, Example]]
 Fields = Mapping[str, Any]
-ReadExamples = Callable[[Report], LocatedExamples]
-ReadPassages = Callable[[Report], LocatedPassages]
+ReadExamples = Callable[[Report], Placed[Example]]
+ReadPassages = Callable[[Report], Placed[Passage]]
 
 
 class ExampleCollection(LocatedCollection):
@@ -79,11 +75,11 @@ class ExampleCollection(LocatedCollection):
         """16 hex digits that change with the content."""
         return self._fingerprint_of()
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage once, where it is met first."""
         return self._corpus(report) if self._corpus else self._passages_of_rows(report)
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question once, where it is met first."""
         # faults of a row were reported with its passages, unless those came from elsewhere
         seen, report = IdSet(), report if self._corpus else skip_again(report)
@@ -92,7 +88,7 @@ class ExampleCollection(LocatedCollection):
                 if seen.add(example.query.id):
                     yield where, example.query
 
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """First all relevant pairs of the split, then the irrelevant ones."""
         read, report = self._splits[split], skip_again(report)
         relevant, asked, irrelevant = IdSet(), IdSet(), IdSet()
@@ -107,7 +103,7 @@ class ExampleCollection(LocatedCollection):
                 if key not in relevant and irrelevant.add(key):
                     yield where, Judgement(example.query.id, passage.id, IRRELEVANT)
 
-    def _passages_of_rows(self, report: Report) -> LocatedPassages:
+    def _passages_of_rows(self, report: Report) -> Placed[Passage]:
         seen = IdSet()
         for split in self.splits:
             for where, example in self._splits[split](report):

@@ -1,19 +1,16 @@
 """Hugging Face data sets, of the hub or of a local folder: BEIR's three configs, or training rows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search._util.lines import Report, parsed, stop
+from ernie_search._util.lines import Placed, Report, parsed, stop
 from ernie_search._util.trec import GRADE_NAMES, GRADES, PASSAGE_NAMES, QUERY_NAMES, TOO_LARGE
 from ernie_search.data.collection import (
     Collection,
     LocatedCollection,
-    LocatedJudgements,
-    LocatedPassages,
-    LocatedQueries,
     order_splits,
 )
 from ernie_search.data.examples import make_query
@@ -23,7 +20,6 @@ from ernie_search.data.table import (
     Columns,
     Item,
     Row,
-    Rows,
     Table,
     cell,
     choose_columns,
@@ -32,7 +28,7 @@ from ernie_search.data.table import (
     tables_as_collection,
 )
 from ernie_search.errors import DataError
-from ernie_search.types import Judgement, Query
+from ernie_search.types import Judgement, Passage, Query
 
 MORE_OPTIONS = ("config", "split", "qrels", "revision")
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
@@ -107,7 +103,7 @@ class Hub:
             raise refusal(self.source, error) from error
         return fingerprint(self.place, config, builder.hash)
 
-    def rows(self, rows: Any, what: str, report: Report = stop) -> Rows:
+    def rows(self, rows: Any, what: str, report: Report = stop) -> Placed[Row]:
         """Each row with its number, from 1; a failure on the way ends the reading."""
         number = 0
         try:
@@ -153,17 +149,15 @@ class HubTriple(LocatedCollection):
         corpus, queries = (self._hub.fingerprint(config) for config in ("corpus", "queries"))
         return fingerprint(corpus, queries, self._judgements.fingerprint(self._config))
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each row of the corpus."""
         return self._read("corpus", passage_of_object, report)
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each row of the queries, judged or not."""
         return self._read("queries", query_of_row, report)
 
-    def _read(
-        self, config: str, parse: Callable[[Row, Columns], Item], report: Report
-    ) -> Iterator[tuple[str, Item]]:
+    def _read(self, config: str, parse: Callable[[Row, Columns], Item], report: Report) -> Placed[Item]:
         for rows in self._hub.splits(config).values():
             where = f"{self.source}: {config}"
             columns = choose_columns(where, columns_in(rows), {"text": "text"})
@@ -171,7 +165,7 @@ class HubTriple(LocatedCollection):
                 Table(where, [], "", partial(self._hub.rows, rows, config)), parse, columns, report
             )
 
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each row of the judgements; a grade such as 1.0 is the whole number that it is."""
         rows = self._qrels[split]
         names = columns_in(rows)

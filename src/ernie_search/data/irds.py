@@ -1,16 +1,12 @@
 """Data sets of the ir_datasets package (MacAvaney et al. 2021), which fetches and checks them by their id."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search._util.lines import Report, parsed, stop
+from ernie_search._util.lines import Placed, Report, parsed, stop
 from ernie_search._util.trec import GRADES, TOO_LARGE
 from ernie_search.data.collection import (
     LocatedCollection,
-    LocatedJudgements,
-    LocatedPassages,
-    LocatedQueries,
     each_once,
     order_splits,
 )
@@ -83,17 +79,17 @@ class IrDatasets(LocatedCollection):
         """16 hex digits of the ids and of the package's version: it checks what it fetches by its hash."""
         return fingerprint("irds", self._id, self._splits, self._package.__version__)
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each document."""
         return parsed(self._rows(self._id, "docs"), passage_of, report)
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question of the splits; one that is in several of them once."""
         return each_once(
             parsed(self._rows(self._splits[split], "queries"), query_of, report) for split in self.splits
         )
 
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each judgement."""
 
         def parse(row: Any) -> Judgement:
@@ -103,7 +99,7 @@ class IrDatasets(LocatedCollection):
 
         return parsed(self._rows(self._splits[split], "qrels"), parse, report)
 
-    def _rows(self, identifier: str, what: str) -> Iterator[tuple[str, Any]]:
+    def _rows(self, identifier: str, what: str) -> Placed[Any]:
         """The package's own records with their numbers; DataError for whatever it raises on the way."""
         number = 0
         try:

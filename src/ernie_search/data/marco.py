@@ -1,26 +1,22 @@
 """MS MARCO's folder: collection.tsv, queries.*.tsv, qrels.*.tsv, and its training triples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ernie_search._util.files import did_you_mean
-from ernie_search._util.lines import Report, parsed, stop
+from ernie_search._util.lines import Placed, Report, parsed, stop
 from ernie_search._util.trec import read_judgements
 from ernie_search.data.collection import (
     LocatedCollection,
-    LocatedJudgements,
-    LocatedPassages,
-    LocatedQueries,
     each_once,
     order_splits,
 )
 from ernie_search.data.examples import (
     Example,
     ExampleCollection,
-    LocatedExamples,
     make_passage,
     make_query,
     skip_again,
@@ -42,7 +38,7 @@ COLLECTION, QUERIES, QRELS, TRIPLES, ID_TRIPLES = "collection", "queries", "qrel
 
 def read_tsv(
     path: Path, columns: tuple[str, ...], parse: Callable[[list[str]], Item], report: Report = stop
-) -> Iterator[tuple[str, Item]]:
+) -> Placed[Item]:
     """Each line's cells as ``parse`` makes them, with the line's place; quotes are characters like others.
 
     Raises:
@@ -58,7 +54,7 @@ def read_tsv(
     return parsed(read_rows(path, "\t", quoted=False, report=report), checked, report)
 
 
-def with_titles(passages: LocatedPassages, path: Path, report: Report = stop) -> LocatedPassages:
+def with_titles(passages: Placed[Passage], path: Path, report: Report = stop) -> Placed[Passage]:
     """Passages with the titles of a file that has them in the same order; only a line is held.
 
     Args:
@@ -165,7 +161,7 @@ class MarcoCollection(LocatedCollection):
         paths = [self._corpus, *(path for group in groups for path in group.values()), *self._titles]
         return files_fingerprint(paths)
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each line of the collection, with its title where there is a file of titles."""
 
         def parse(cells: list[str]) -> Passage:
@@ -176,7 +172,7 @@ class MarcoCollection(LocatedCollection):
             found = with_titles(found, path, report)
         return parsed(found, checked_passage, report)  # only now, as a title alone is enough
 
-    def located_queries(self, report: Report = stop) -> LocatedQueries:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each line of the queries' files; one that stands in two files (dev and dev.small) once."""
 
         def parse(cells: list[str]) -> Query:
@@ -186,7 +182,7 @@ class MarcoCollection(LocatedCollection):
             raise DataError(f"{self.folder}: qrels but no queries.*.tsv; add the questions")
         return each_once(read_tsv(path, ("id", "question"), parse, report) for path in self._queries.values())
 
-    def read_split(self, split: str, report: Report) -> LocatedJudgements:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """The qrels' lines, or the triples': first what is relevant, then what is not."""
         if split in self._qrels:
             yield from read_judgements(self._qrels[split], report)
@@ -226,7 +222,7 @@ def open_marco(rest: str) -> LocatedCollection:
         raise DataError(f"{folder}: no collection.tsv and no triples.*.tsv{hint}")
     columns = ("question", "relevant passage", "irrelevant passage")
 
-    def read(path: Path, report: Report) -> LocatedExamples:
+    def read(path: Path, report: Report) -> Placed[Example]:
         return read_tsv(path, columns, parse_text_triple, report)
 
     return ExampleCollection(

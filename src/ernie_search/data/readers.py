@@ -14,6 +14,7 @@ from ernie_search._util.lines import (
     BOM,
     UTF16,
     BrokenOffError,
+    Placed,
     Report,
     damaged,
     open_bytes,
@@ -52,9 +53,7 @@ def object_of(line: str) -> dict[str, Any]:
     return as_object(value)
 
 
-def read_objects(
-    path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop
-) -> Iterator[tuple[str, Item]]:
+def read_objects(path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop) -> Placed[Item]:
     """Each line's object as ``parse`` makes it, with its place ("corpus.jsonl:12").
 
     Args:
@@ -168,9 +167,7 @@ def values(window: Window) -> Iterator[tuple[int, Any]]:
         inside = mark == ","
 
 
-def read_array(
-    path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop
-) -> Iterator[tuple[str, Item]]:
+def read_array(path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop) -> Placed[Item]:
     """Each object of a JSON array (or of a file with one object after the other) as ``parse`` makes it.
 
     Memory: the largest object, and a chunk of 1 MB.
@@ -184,7 +181,7 @@ def read_array(
             element that is no object, what ``parse`` refuses.
     """
 
-    def elements() -> Iterator[tuple[str, Any]]:
+    def elements() -> Placed[Any]:
         with open_bytes(path) as handle:
             try:
                 for line, value in values(Window(path, handle)):
@@ -217,9 +214,7 @@ class Feed:
         return f"{line}\n"
 
 
-def read_rows(
-    path: Path, delimiter: str, *, quoted: bool = True, report: Report = stop
-) -> Iterator[tuple[str, list[str]]]:
+def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report = stop) -> Placed[list[str]]:
     """The cells of each row that is not blank, with its place (the line on which it begins).
 
     Args:

@@ -6,16 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search._util.lines import Report, stop
+from ernie_search._util.lines import Placed, Report, stop
 from ernie_search.data.api_docs import ApiDocs
 from ernie_search.data.beir import BeirCollection
-from ernie_search.data.collection import Collection, LocatedPassages, WrappedCollection, with_places
+from ernie_search.data.collection import Collection, WrappedCollection, with_places
 from ernie_search.data.dpr import open_dpr
 from ernie_search.data.hf import open_hf
 from ernie_search.data.irds import open_irds
 from ernie_search.data.marco import open_marco
 from ernie_search.data.table import open_csv, open_jsonl
 from ernie_search.errors import DataError
+from ernie_search.types import Passage
 
 FORMATS: dict[str, Callable[[str], Collection]] = {
     "api": ApiDocs,
@@ -93,7 +94,7 @@ class WithoutTitles(WrappedCollection):
         """Another one than with titles: models, lists and indexes of the two must not be mixed."""
         return fingerprint(self.inner.fingerprint, WITHOUT_TITLES)
 
-    def located_passages(self, report: Report = stop) -> LocatedPassages:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage, its title left out."""
         for where, passage in with_places(self.inner).located_passages(report):
             text = passage.text if passage.text.strip() else passage.title

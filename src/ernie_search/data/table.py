@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ernie_search._util.files import did_you_mean
-from ernie_search._util.lines import Report, parsed, stop
+from ernie_search._util.lines import Placed, Report, parsed, stop
 from ernie_search.data.examples import (
     Example,
     ExampleCollection,
@@ -175,7 +175,6 @@ def example_of(row: Row, columns: Columns) -> Example:
     )
 
 
-Rows = Iterator[tuple[str, Row]]
 PEEKED = 100
 """Lines whose keys are taken for a JSON lines file's columns: an object may lack what is empty."""
 DELIMITER_NAMES = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -195,12 +194,12 @@ class Table:
     where: str
     names: Sequence[str]
     split: str
-    rows: Callable[[Report], Rows]
+    rows: Callable[[Report], Placed[Row]]
 
 
 def read_table(
     table: Table, parse: Callable[[Row, Columns], Item], columns: Columns, report: Report = stop
-) -> Iterator[tuple[str, Item]]:
+) -> Placed[Item]:
     """Each row as ``parse`` makes it, with its place."""
     return parsed(table.rows(report), lambda row: parse(row, columns), report)
 
@@ -238,7 +237,7 @@ def tables_as_collection(
     return ExampleCollection(name, source, splits, fingerprint_of)
 
 
-def csv_rows(path: Path, delimiter: str, report: Report = stop) -> Rows:
+def csv_rows(path: Path, delimiter: str, report: Report = stop) -> Placed[Row]:
     """Each row below the header as column -> cell.
 
     Raises:
@@ -275,7 +274,7 @@ def csv_table(path: Path, options: Mapping[str, str]) -> Table:
     return Table(where, names, split, partial(csv_rows, path, delimiter))
 
 
-def jsonl_rows(path: Path, report: Report = stop) -> Rows:
+def jsonl_rows(path: Path, report: Report = stop) -> Placed[Row]:
     """Each line's object."""
     return read_objects(path, as_object, report)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ernie_search._util.lines import Report
+from ernie_search._util.lines import Placed, Report
 from ernie_search._util.trec import contradiction
 from ernie_search.data.collection import Collection, ConsequenceError, with_places
 from ernie_search.data.id_set import IdSet
@@ -134,7 +134,7 @@ class CheckedReading:
 
     def _items(
         self,
-        items: Iterator[tuple[str, Item]],
+        items: Placed[Item],
         check: Callable[[Item], Item],
         ids: IdSet,
         left_out: LeftOut,

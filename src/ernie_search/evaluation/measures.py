@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ernie_search._util.files import did_you_mean
 from ernie_search._util.trec import cut
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.significance import LEVEL, RESAMPLES, Interval, bootstrap_interval
+from ernie_search.evaluation.significance import Interval, bootstrap_interval
 from ernie_search.types import Qrels, Run
 
 DEFAULT_MEASURES = (
@@ -76,11 +76,9 @@ class Measured:
         """Mean over all judged questions."""
         return float(self.of(name).mean())
 
-    def interval(
-        self, name: str, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-    ) -> Interval:
-        """Bootstrap interval of the mean; see ``bootstrap_interval``."""
-        return bootstrap_interval(self.of(name), level=level, resamples=resamples, seed=seed)
+    def interval(self, name: str) -> Interval:
+        """95 % bootstrap interval of the mean; see ``bootstrap_interval``."""
+        return bootstrap_interval(self.of(name))
 
 
 def ranked(scores: Mapping[str, float], query_id: str) -> list[str]:
