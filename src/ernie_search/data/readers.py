@@ -29,6 +29,18 @@ Item = TypeVar("Item")
 
 JSON_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
 
+WHITESPACE = re.compile(r"[ \t\r\n]*")
+"""What JSON allows between values."""
+CHUNK = 1 << 20
+"""Bytes read at a time."""
+TAIL = 16
+"""Characters before the end of what was read in which an error may only mean that the rest is missing: the
+longest literal or escape of JSON is shorter."""
+LONGEST_CELL = 1 << 24
+"""Characters. A cell beyond is a quote that was never closed, which would swallow the whole file."""
+
+DELIMITERS = ("\t", ",", ";", "|")
+
 
 def json_name(value: Any) -> str:
     """What JSON calls the value's type."""
@@ -64,15 +76,6 @@ def read_objects(path: Path, parse: Callable[[dict[str, Any]], Item], report: Re
     """
     lines = ((f"{path}:{number}", line) for number, line in read_lines(path, report))
     return parsed(lines, lambda line: parse(object_of(line)), report)
-
-
-WHITESPACE = re.compile(r"[ \t\r\n]*")
-"""What JSON allows between values."""
-CHUNK = 1 << 20
-"""Bytes read at a time."""
-TAIL = 16
-"""Characters before the end of what was read in which an error may only mean that the rest is missing: the
-longest literal or escape of JSON is shorter."""
 
 
 class Window:
@@ -190,12 +193,6 @@ def read_array(path: Path, parse: Callable[[dict[str, Any]], Item], report: Repo
                 report(error)
 
     return parsed(elements(), lambda value: parse(as_object(value)), report)
-
-
-LONGEST_CELL = 1 << 24
-"""Characters. A cell beyond is a quote that was never closed, which would swallow the whole file."""
-
-DELIMITERS = ("\t", ",", ";", "|")
 
 
 class Feed:

@@ -39,6 +39,10 @@ OPTIONS = ("id", "title", "text", "query", "positive", "negative", "answers")
 Row = Mapping[str, Any]
 """Column -> cell."""
 
+PEEKED = 100
+"""Lines whose keys are taken for a JSON lines file's columns: an object may lack what is empty."""
+DELIMITER_NAMES = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -51,6 +55,23 @@ class Columns:
     positive: str = ""
     negatives: tuple[str, ...] = ()
     answers: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows that can be read again and again.
+
+    Attributes:
+        where: place of the header, for messages.
+        names: the columns.
+        split: the split that the rows belong to, if they ask questions.
+        rows: reads them, each with its place.
+    """
+
+    where: str
+    names: Sequence[str]
+    split: str
+    rows: Callable[[Report], Placed[Row]]
 
 
 def choose_columns(where: str, names: Sequence[str], options: Mapping[str, str]) -> Columns:
@@ -173,28 +194,6 @@ def example_of(row: Row, columns: Columns) -> Example:
             one for name, value in negatives if value not in (None, "") for one in passages_of(value, name)
         ),
     )
-
-
-PEEKED = 100
-"""Lines whose keys are taken for a JSON lines file's columns: an object may lack what is empty."""
-DELIMITER_NAMES = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows that can be read again and again.
-
-    Attributes:
-        where: place of the header, for messages.
-        names: the columns.
-        split: the split that the rows belong to, if they ask questions.
-        rows: reads them, each with its place.
-    """
-
-    where: str
-    names: Sequence[str]
-    split: str
-    rows: Callable[[Report], Placed[Row]]
 
 
 def read_table(

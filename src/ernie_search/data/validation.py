@@ -14,6 +14,9 @@ from ernie_search.types import Judgement, Passage, Query, checked_passage, check
 
 Item = TypeVar("Item", Passage, Query)
 
+MOST = 20
+"""Problems after which the search for more ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
@@ -183,10 +186,6 @@ class CheckedReading:
     def _tell(self, error: DataError) -> None:
         self.faults += 1
         self._report(error)
-
-
-MOST = 20
-"""Problems after which the search for more ends."""
 
 
 class TooMany(Exception):  # noqa: N818 - not an error of the data: it ends the search

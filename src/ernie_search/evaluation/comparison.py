@@ -16,6 +16,9 @@ from ernie_search.types import Passage, Qrels, Run
 Missing = Literal["refuse", "intersect", "zero"]
 """A question that one run has and another lacks: refuse to compare, leave it out, or count it 0."""
 
+SMALLEST_GAP = 0.05
+"""The least ceiling over baseline for which a gap is given (docs/method.md, "Baselines and gap closed")."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -281,10 +284,6 @@ def _pairs(systems: Sequence[SystemResult], measure: str, *, all_pairs: bool, se
         Pair(other.name, one.name, result, p)
         for (one, other), result, p in zip(chosen, found, adjusted, strict=True)
     ]
-
-
-SMALLEST_GAP = 0.05
-"""The least ceiling over baseline for which a gap is given (docs/method.md, "Baselines and gap closed")."""
 
 
 def gap_closed(alone: Measured, ceiling: Measured, own: Measured, measure: str) -> float | None:

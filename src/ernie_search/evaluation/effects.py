@@ -12,6 +12,22 @@ from ernie_search.evaluation.measures import Measured, ranked
 from ernie_search.evaluation.significance import bootstrap_interval
 from ernie_search.types import Qrels, Run
 
+WORD = re.compile(r"\w+")
+LENGTHS = ((5, "up to 5 words"), (8, "6 to 8 words"), (11, "9 to 11 words"), (15, "12 to 15 words"))
+LONGER = "16 words and more"
+RANKS = ((1, "rank 1"), (5, "rank 2 to 5"), (10, "rank 6 to 10"), (100, "rank 11 to 100"))
+DEEPER, NOT_FOUND = "rank below 100", "not found"
+YEAR = re.compile(r"1\d{3}|20\d{2}")
+MONTHS = frozenset(
+    (
+        *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
+        *("october", "november", "december"),
+    )
+)
+SHORT_ANSWER = 3
+"""Words of a short answer, as extractive question answering counts them."""
+ANSWER_TYPES = ("date or year", "number", "name", "short phrase", "long phrase")
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
@@ -33,6 +49,49 @@ class Effect:
     def difference(self) -> float:
         """``value`` minus ``other``: above 0 the question was won."""
         return self.value - self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The questions of one kind.
+
+    Attributes:
+        label: of the kind.
+        questions: how many.
+        value, other: means of the two runs.
+        low, high: 95 % bootstrap interval of the mean difference.
+        wins, losses: questions won and lost.
+    """
+
+    label: str
+    questions: int
+    value: float
+    other: float
+    low: float
+    high: float
+    wins: int
+    losses: int
+
+    @property
+    def difference(self) -> float:
+        """Mean difference."""
+        return self.value - self.other
+
+
+@dataclass(frozen=True, slots=True)
+class PairFindings:
+    """One run over another, question by question, in the deciding measure.
+
+    Attributes:
+        name, over: the two runs.
+        effects: of every question, the best won first.
+        where: title -> kinds of questions.
+    """
+
+    name: str
+    over: str
+    effects: list[Effect]
+    where: dict[str, list[Bucket]]
 
 
 def first_ranks(run: Run, qrels: Qrels) -> dict[str, int | None]:
@@ -75,50 +134,6 @@ def lost(found: list[Effect], number: int) -> list[Effect]:
     """The ``number`` questions lost by most, the worst first."""
     worst = sorted(found[-number:] if number else [], key=lambda effect: (effect.difference, effect.query))
     return [effect for effect in worst if effect.difference < 0]
-
-
-WORD = re.compile(r"\w+")
-LENGTHS = ((5, "up to 5 words"), (8, "6 to 8 words"), (11, "9 to 11 words"), (15, "12 to 15 words"))
-LONGER = "16 words and more"
-RANKS = ((1, "rank 1"), (5, "rank 2 to 5"), (10, "rank 6 to 10"), (100, "rank 11 to 100"))
-DEEPER, NOT_FOUND = "rank below 100", "not found"
-YEAR = re.compile(r"1\d{3}|20\d{2}")
-MONTHS = frozenset(
-    (
-        *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
-        *("october", "november", "december"),
-    )
-)
-SHORT_ANSWER = 3
-"""Words of a short answer, as extractive question answering counts them."""
-ANSWER_TYPES = ("date or year", "number", "name", "short phrase", "long phrase")
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """The questions of one kind.
-
-    Attributes:
-        label: of the kind.
-        questions: how many.
-        value, other: means of the two runs.
-        low, high: 95 % bootstrap interval of the mean difference.
-        wins, losses: questions won and lost.
-    """
-
-    label: str
-    questions: int
-    value: float
-    other: float
-    low: float
-    high: float
-    wins: int
-    losses: int
-
-    @property
-    def difference(self) -> float:
-        """Mean difference."""
-        return self.value - self.other
 
 
 def breakdown(found: Sequence[Effect], labels: Mapping[str, str], order: Iterable[str]) -> list[Bucket]:
@@ -191,22 +206,6 @@ def answer_type(answer: str) -> str:
 
 def _step(value: int, steps: Sequence[tuple[int, str]], beyond: str) -> str:
     return next((label for most, label in steps if value <= most), beyond)
-
-
-@dataclass(frozen=True, slots=True)
-class PairFindings:
-    """One run over another, question by question, in the deciding measure.
-
-    Attributes:
-        name, over: the two runs.
-        effects: of every question, the best won first.
-        where: title -> kinds of questions.
-    """
-
-    name: str
-    over: str
-    effects: list[Effect]
-    where: dict[str, list[Bucket]]
 
 
 def pair_findings(
