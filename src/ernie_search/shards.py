@@ -128,7 +128,7 @@ class Shard:
 
 
 def shard_name(number: int) -> str:
-    """``shard-00007.parquet``."""
+    """The file name of a shard, as in ``shard-00007.parquet``."""
     return f"shard-{number:05d}.parquet"
 
 

@@ -142,7 +142,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         raise
     except Exception as error:
-        # safetensors and torch.save hide the system's own error in errors of theirs.
+        # safetensors and torch.save wrap the system's own error in their own.
         if any(sign in str(error) for sign in FULL_DISK_SIGNS):
             raise StorageError(
                 f"{path}: the disk is full; free some space and run the same command again"

@@ -40,7 +40,7 @@ def read_run_lines(path: Path, *, scattered: bool = True) -> Iterator[tuple[int,
 
     Raises:
         DataError: as ``read_lines``; a file without lines; or, with the line: a wrong number of columns, a
-            score that is no number, a rank that contradicts the score.
+            score that is not a number, a rank that contradicts the score.
     """
     empty = True
     current, before = "", None
@@ -66,7 +66,7 @@ def read_run_lines(path: Path, *, scattered: bool = True) -> Iterator[tuple[int,
             raise DataError(
                 f"{path}:{number}: rank {rank} with score {score:g} contradicts rank {before[0]} with score "
                 f"{before[1]:g} of query {query_id!r}; a higher score is better: negate distances, or write "
-                "the ranks anew"
+                "the ranks again"
             )
         before = (rank, score)
         empty = False
@@ -76,7 +76,7 @@ def read_run_lines(path: Path, *, scattered: bool = True) -> Iterator[tuple[int,
 
 
 def cut(text: str, length: int = 80) -> str:
-    """So much of a text as a message may hold."""
+    """The beginning of a text, as much as a message may hold."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 

@@ -181,7 +181,7 @@ def _print(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The questions and what is measured of them.
+    """The questions, their judgements and answers, and the measures asked for.
 
     Attributes:
         plain, of_answers: measures by judgements, and by answers.

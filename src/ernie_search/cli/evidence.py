@@ -237,7 +237,7 @@ def run_names(paths: list[Path]) -> list[str]:
 
 
 def missing_rule(intersect: bool, zero_missing: bool) -> "Missing":
-    """The rule that the two options ask for."""
+    """What to do with missing questions, by ``--intersect`` and ``--zero-missing``."""
     if intersect and zero_missing:
         raise SettingsError("--intersect and --zero-missing are two answers to one question; give one")
     return "intersect" if intersect else "zero" if zero_missing else "refuse"

@@ -156,7 +156,7 @@ def _folder(page: "Report", folder: Path, prefix: str, corpus: str | None) -> No
 
 
 def _judgements(folder: Path, corpus: str) -> "Qrels":
-    """Those that an ablation was measured by.
+    """The judgements that an ablation was measured by.
 
     Raises:
         SettingsError: it was of another collection, whose questions would count as not found.

@@ -46,7 +46,7 @@ NO_QUESTION = re.compile(
 
 
 def strip_markup(text: str) -> str:
-    """One line without reStructuredText marks."""
+    """The text as one line, without reStructuredText markup."""
     text = ROLE.sub(r"\1", " ".join(text.split()))
     text = LITERAL.sub(lambda match: (match[1] or match[2] or "").lstrip("~!"), text)
     return EMPHASIS.sub(r"\1", text)
@@ -70,7 +70,7 @@ def split_docstring(doc: str) -> tuple[str, str]:
 
 
 def is_question(summary: str) -> bool:
-    """Whether the summary says enough to be asked."""
+    """Whether the summary is specific enough to be used as a question."""
     words = re.findall(r"[^\W\d_]{2,}", summary)
     length = len(summary.split())
     good = (

@@ -26,7 +26,7 @@ def string_of(row: dict[str, Any], name: str) -> str:
 
 
 def fields_of(row: dict[str, Any]) -> dict[str, Any]:
-    """``metadata`` and whatever else the row holds."""
+    """The fields of a row: its ``metadata`` and whatever else it holds."""
     metadata = row.get("metadata")
     if not isinstance(metadata, (dict, type(None))):
         raise ValueError(f"'metadata' is {json_name(metadata)} where an object belongs")

@@ -262,7 +262,7 @@ class WrappedCollection(LocatedCollection):
 
     Args:
         inner: the other collection.
-        source: what ``open_collection`` was asked for; the collection's own if not given.
+        source: what ``open_collection`` was asked for; the other collection's if not given.
     """
 
     def __init__(self, inner: Collection, source: str = "") -> None:
@@ -271,12 +271,12 @@ class WrappedCollection(LocatedCollection):
 
     @property
     def splits(self) -> list[str]:
-        """The collection's own."""
+        """The other collection's splits."""
         return self.inner.splits
 
     @property
     def fingerprint(self) -> str:
-        """The collection's own."""
+        """The other collection's fingerprint."""
         return self.inner.fingerprint
 
     def queries(self, split: str) -> list[Query]:
@@ -307,7 +307,7 @@ MOST_BYTES = 128 << 20
 class HeldCollection(WrappedCollection):
     """A collection whose passages stay in memory from their first complete reading on, where they are few.
 
-    The fingerprint is then computed once, too. Copies that are pickled read anew.
+    The fingerprint is then computed once, too. Pickled copies read the corpus again.
 
     Args:
         inner: the collection that is read.

@@ -20,7 +20,7 @@ STEP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What was written.
+    """What ``convert`` wrote.
 
     Attributes:
         collection: the folder, opened.

@@ -99,7 +99,7 @@ def open_dpr(rest: str) -> ExampleCollection:
     """``dpr:FILE[,FILE...]``: question files (.json), the passages (.tsv), or a folder of both.
 
     With a passage file that is the corpus, and the questions' contexts have to be in it; without, the corpus
-    is the contexts of all questions. A file's split is told by its name (``nq-train.json``).
+    is the contexts of all questions. A file's split is taken from its name (``nq-train.json``).
 
     Args:
         rest: what stands after ``dpr:``; options ``negatives`` (``hard`` are judged irrelevant, the default;

@@ -29,7 +29,7 @@ class Example:
 
     @property
     def passages(self) -> tuple[Passage, ...]:
-        """All of them."""
+        """All passages of the example."""
         return (*self.positives, *self.negatives, *self.others)
 
 
@@ -113,7 +113,7 @@ class ExampleCollection(LocatedCollection):
 
 
 def skip_again(report: Report) -> Report:
-    """The report of a second reading: skips faults where ``report`` continues, as the first has told them."""
+    """The report for a second reading, which skips faults if ``report`` did not stop at them before."""
     return stop if report is stop else lambda error: None
 
 

@@ -39,7 +39,7 @@ def attribute(item: Any, names: tuple[str, ...]) -> str:
 
 
 def passage_of(doc: Any) -> Passage:
-    """A document; ValueError if it is empty."""
+    """The passage of a document; ValueError if it is empty."""
     fields = {name: value for name in FIELDS if (value := getattr(doc, name, None))}
     title = attribute(doc, TITLES)
     return make_passage(
@@ -48,7 +48,7 @@ def passage_of(doc: Any) -> Passage:
 
 
 def query_of(query: Any) -> Query:
-    """A question; TREC's topics are asked by their title, description and narrative are fields."""
+    """A question; for TREC's topics the title, with description and narrative as fields."""
     text = attribute(query, ("text", "title")) or query.default_text()
     others = {name: value for name, value in query._asdict().items() if name != "query_id" and value}
     fields = {name: value for name, value in others.items() if value != text}
@@ -80,7 +80,7 @@ class IrDatasets(LocatedCollection):
         return fingerprint("irds", self._id, self._splits, self._package.__version__)
 
     def located_passages(self, report: Report = stop) -> Placed[Passage]:
-        """Each document."""
+        """Each document as a passage."""
         return parsed(self._rows(self._id, "docs"), passage_of, report)
 
     def located_queries(self, report: Report = stop) -> Placed[Query]:
@@ -90,7 +90,7 @@ class IrDatasets(LocatedCollection):
         )
 
     def read_split(self, split: str, report: Report) -> Placed[Judgement]:
-        """Each judgement."""
+        """Each judgement of the split."""
 
         def parse(row: Any) -> Judgement:
             if int(row.relevance) not in GRADES:
@@ -115,7 +115,7 @@ class IrDatasets(LocatedCollection):
 
 
 def subsets(module: Any, source: str, identifier: str, wanted: str) -> dict[str, str]:
-    """Split -> id of the data set that judges it.
+    """The splits of a data set: name -> id of the subset that judges it.
 
     Args:
         wanted: the option ``splits``: subsets, separated by commas, each perhaps with our name for it before

@@ -25,7 +25,7 @@ class UnionFind:
         return item
 
     def union(self, a: int, b: int) -> None:
-        """Make one set of the two."""
+        """Join the sets of two items."""
         a, b = self.find(a), self.find(b)
         self.parent[max(a, b)] = min(a, b)
 

@@ -43,7 +43,7 @@ DELIMITERS = ("\t", ",", ";", "|")
 
 
 def json_name(value: Any) -> str:
-    """What JSON calls the value's type."""
+    """JSON's name of the value's type."""
     return JSON_NAMES.get(type(value), "a number")
 
 

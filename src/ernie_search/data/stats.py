@@ -116,7 +116,7 @@ def wording(text: str) -> str:
 
 
 def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Lists of ``BATCH`` items."""
+    """The items in lists of ``BATCH``."""
     rest = iter(items)
     while batch := list(islice(rest, BATCH)):
         yield batch

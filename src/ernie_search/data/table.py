@@ -59,7 +59,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows that can be read again and again.
+    """A table whose rows can be read again and again.
 
     Attributes:
         where: place of the header, for messages.
@@ -281,7 +281,7 @@ def jsonl_rows(path: Path, report: Report = stop) -> Placed[Row]:
 def jsonl_table(path: Path, options: Mapping[str, str]) -> Table:
     """A JSON lines file; its first objects name the columns. DataError for a file without any.
 
-    What is wrong with a line is told when the rows are read, unless nothing else is there.
+    Faults of lines are reported when the rows are read, unless there is nothing else.
     """
     errors: list[DataError] = []
     first = list(islice(jsonl_rows(path, errors.append), PEEKED))
@@ -320,7 +320,7 @@ def open_csv(rest: str) -> ExampleCollection:
 
 
 def open_jsonl(rest: str) -> ExampleCollection:
-    """``jsonl:FILE[,FILE...][?ROLE=KEY&...]``: one object a line; a positive or negative may be a list.
+    """``jsonl:FILE[,FILE...][?ROLE=KEY&...]``: one object per line; a positive or negative may be a list.
 
     Raises:
         DataError: no such file or key; see ``tables_as_collection``.

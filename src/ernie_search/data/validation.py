@@ -70,7 +70,7 @@ class CheckedReading:
 
     Args:
         collection: what to read.
-        report: told of each fault; see ``Report``.
+        report: called with each fault; see ``Report``.
     """
 
     def __init__(self, collection: Collection, report: Report) -> None:
@@ -83,7 +83,7 @@ class CheckedReading:
         self._report = report
 
     def passages(self) -> Iterator[Passage]:
-        """Each sound passage; a collection without any is a fault."""
+        """Each passage without faults; a collection without passages is a fault."""
         left_out = self._passages_out
         yield from self._items(
             self.places.located_passages(self._unread(left_out)), checked_passage, self.passage_ids, left_out
@@ -92,7 +92,7 @@ class CheckedReading:
             self._tell(DataError(f"{self.collection.source}: no passages; a collection needs some"))
 
     def queries(self) -> Iterator[Query]:
-        """Each sound question, judged or not."""
+        """Each question without faults, judged or not."""
         left_out = self._queries_out
         items = self.places.located_queries(self._unread(left_out))
         return self._items(items, checked_query, self.query_ids, left_out)
@@ -124,7 +124,7 @@ class CheckedReading:
             self._tell(DataError(f"{where} has {what}; add judgements or delete the split"))
 
     def info(self) -> CollectionInfo:
-        """The counts, once everything was read."""
+        """The counts of the collection; everything has to be read before."""
         asked = {split: len(count.asked) for split, count in self.splits.items()}
         return CollectionInfo(
             name=self.collection.name,

@@ -147,7 +147,7 @@ def question_set(
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One run over another in one measure.
+    """The difference of one run over another in one measure.
 
     Attributes:
         name, over: the two runs; differences are ``name`` minus ``over``.

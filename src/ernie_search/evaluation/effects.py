@@ -31,7 +31,7 @@ ANSWER_TYPES = ("date or year", "number", "name", "short phrase", "long phrase")
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One question in two runs.
+    """The result of one question in two runs.
 
     Attributes:
         query: its id.
@@ -74,7 +74,7 @@ class Bucket:
 
     @property
     def difference(self) -> float:
-        """Mean difference."""
+        """Mean difference of the two runs."""
         return self.value - self.other
 
 
@@ -198,8 +198,8 @@ def answer_type(answer: str) -> str:
         return "date or year"
     if words and words[0][0].isdigit():
         return "number"
-    told = [word for word in words if len(word) > SHORT_ANSWER] or words
-    if told and all(word[0].isupper() for word in told):
+    longer = [word for word in words if len(word) > SHORT_ANSWER] or words
+    if longer and all(word[0].isupper() for word in longer):
         return "name"
     return "short phrase" if len(words) <= SHORT_ANSWER else "long phrase"
 

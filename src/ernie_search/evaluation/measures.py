@@ -234,7 +234,7 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
         if scores:  # an empty list has no measures of its own: its question counts as missing
             order = ranked(scores, query_id)
             by_rank[row[query_id]] = dict(zip(order, map(float, range(0, -len(order), -1)), strict=True))
-    # ir_measures' tools expect at least one judgement a question, and none below 0
+    # ir_measures' tools expect at least one judgement per question, and none below 0
     grades = {
         row[query_id]: {pid: max(0, g) for pid, g in judged.items()}
         for query_id, judged in qrels.items()

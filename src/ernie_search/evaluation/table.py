@@ -198,12 +198,12 @@ def buckets_json(buckets: Sequence[Bucket]) -> list[dict[str, Any]]:
 
 
 def shown_p(p: float) -> str:
-    """``0.012``, or ``<0.001``."""
+    """A p value as text: ``0.012``, or ``<0.001``."""
     return f"<{SMALLEST_SHOWN_P}" if p < SMALLEST_SHOWN_P else f"{p:.3f}"
 
 
 def shown_rank(rank: int | None) -> str:
-    """The rank, or a dash where nothing was found."""
+    """A rank as text, or a dash where nothing was found."""
     return "-" if rank is None else f"{rank:,}"
 
 

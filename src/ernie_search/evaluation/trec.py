@@ -43,7 +43,7 @@ def read_run(path: Path | str) -> Run:
 
     Raises:
         DataError: missing, unreadable or cut file, an empty one, or, with the line: a wrong number of
-            columns, a score that is no number, a rank that contradicts the score, a passage named twice
+            columns, a score that is not a number, a rank that contradicts the score, a passage named twice
             for a question.
     """
     path = Path(path)
@@ -159,7 +159,7 @@ def write_qrels(path: Path | str, qrels: Qrels) -> None:
 
 
 def _writable(text: str) -> str:
-    """``text`` if it can be one column."""
+    """The text, refused if it cannot be one column."""
     if text.split() != [text]:
         raise DataError(
             f"the id or tag {text!r} is empty or holds white space, which TREC files cannot carry; rename it"
@@ -178,7 +178,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def check_questions(path: Path, run: Run, questions: Collection[str]) -> None:
-    """DataError, with the line, for the first question of the run that is none of ``questions``.
+    """Raise DataError, with the line, for the run's first question that is not among ``questions``.
 
     A question that exists but has no judgement is no fault: it is left out of the measures and counted.
     """
@@ -192,7 +192,7 @@ def check_questions(path: Path, run: Run, questions: Collection[str]) -> None:
 
 
 def check_passages(path: Path, run: Run, passages: Iterable[str]) -> None:
-    """DataError, with the line, for the first passage of the run that is none of ``passages`` (streamed)."""
+    """Raise DataError, with the line, for the run's first passage that is not among ``passages``, a stream."""
     unknown = {passage for scores in run.values() for passage in scores}
     unknown.difference_update(passages)
     if unknown:

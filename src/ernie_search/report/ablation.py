@@ -28,7 +28,7 @@ PANELS = (
 
 
 def split_of(folder: Path) -> str:
-    """The split that an ablation's table is of.
+    """The split on which an ablation was measured.
 
     Raises:
         DataError: its table is not one of ours.
@@ -37,7 +37,7 @@ def split_of(folder: Path) -> str:
 
 
 def collection_of(folder: Path) -> str | None:
-    """The fingerprint of the collection that an ablation's table is of, where the table has it.
+    """The fingerprint of the collection on which an ablation was measured, if its table has it.
 
     Raises:
         DataError: its table is not one of ours.

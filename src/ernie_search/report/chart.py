@@ -22,7 +22,7 @@ LONGEST_NAME = 16
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A curve or cloud.
+    """The points of a curve or of a cloud.
 
     Attributes:
         name: in the legend.
@@ -37,7 +37,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One line: its name, the value, and where it may lie."""
+    """One line of an interval chart: name, value and interval."""
 
     name: str
     value: float
@@ -47,25 +47,25 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """From values to places in the picture."""
+    """Maps values to places in the picture."""
 
     x: tuple[float, float]
     y: tuple[float, float]
     log_x: bool = False
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """The place of a point."""
+        """The place (x, y) of a point in the picture."""
         return self.at_x(x), self.at_y(y)
 
     def at_x(self, x: float) -> float:
-        """From the left."""
+        """The distance of a value from the left edge."""
         low, high = self.x
         if self.log_x:
             low, high, x = math.log(low), math.log(high), math.log(x)
         return LEFT + (x - low) / ((high - low) or 1) * (WIDTH - LEFT - RIGHT)
 
     def at_y(self, y: float) -> float:
-        """From the top."""
+        """The distance of a value from the top edge."""
         low, high = self.y
         return HEIGHT - BOTTOM - (y - low) / ((high - low) or 1) * (HEIGHT - TOP - BOTTOM)
 
@@ -98,7 +98,7 @@ def line_chart(
     note: str = "",
     wide: bool = False,
 ) -> Html:
-    """Curves, with bands where they have some; a legend under more than one."""
+    """A chart of curves, with their bands, and a legend if there are several."""
     shown = [Series(one.name, *_thinned(one)) for one in series if one.points]
     xs = [x for one in shown for x, _ in one.points]
     ys = [y for one in shown for _, y in one.points] + [y for one in shown for pair in one.band for y in pair]
@@ -142,7 +142,7 @@ def scatter_chart(
     note: str = "",
     wide: bool = False,
 ) -> Html:
-    """Clouds of points."""
+    """A scatter plot of several clouds of points."""
     points = [point for one in series for point in one.points]
     if not points:
         return Html("")
@@ -215,7 +215,7 @@ def interval_chart(lines: Sequence[Interval], title: Content, *, x_label: str, n
 
 
 def legend(names: Sequence[str]) -> Html:
-    """Names beside their colours."""
+    """A legend: names beside their colours."""
     return tag(
         "ul",
         [

@@ -24,7 +24,7 @@ KINDS = ("not judged relevant", "judged relevant")
 
 
 def comparison_tiles(found: RunComparison) -> list[Tile]:
-    """The figures at the top: the best run, and the first pair."""
+    """The figures at the top of the page: the best run and the first pairs."""
     measure = found.measures[0]
     best = max(found.systems, key=lambda one: one.measured.mean(measure))
     tiles = [
@@ -193,7 +193,7 @@ def _bucket(one: Bucket) -> list[Content]:
 
 
 def recall_section(runs: Mapping[str, Run], judged: Qrels) -> Section:
-    """Curves and their table, over the judged questions."""
+    """A section with recall curves and their table, over the judged questions."""
     depth = max((len(scores) for run in runs.values() for scores in run.values()), default=1)
     cutoffs = [k for k in CUTOFFS if k <= depth] or [1]
     series, columns = [], []
@@ -213,7 +213,7 @@ def recall_section(runs: Mapping[str, Run], judged: Qrels) -> Section:
 def scatter_section(
     student_name: str, student: Run, teacher_name: str, teacher: Run, qrels: Qrels | None
 ) -> Section:
-    """The pairs that both runs score.
+    """A section with a scatter plot of the pairs that both runs score.
 
     Args:
         student_name, student: whose scores go to the right.

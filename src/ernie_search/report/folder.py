@@ -22,7 +22,7 @@ Plain = dict[str, Any]
 
 @dataclass(slots=True)
 class StageRecord:
-    """One stage, or one training.
+    """The record of one stage, or of one training.
 
     Attributes:
         name: as the folder has it; ``teacher / teacher-0`` for a training inside a stage.
@@ -85,7 +85,7 @@ def _records(folder: Path, name: str) -> Iterator[StageRecord]:
     ]
     for one in sorted(inside, key=lambda path: (_made(path), path.name)):
         if not one.name.startswith("checkpoint-"):
-            # "teacher/teachers/teacher-0" is told as "teacher / teacher-0"
+            # "teacher/teachers/teacher-0" is called "teacher / teacher-0"
             yield from _records(one, f"{name} / {one.name}" if name and _is_stage(one) else name or one.name)
 
 
@@ -103,14 +103,14 @@ def _made(folder: Path) -> float:
 
 
 def read_stage(folder: Path, name: str) -> StageRecord:
-    """One folder with a log or a manifest."""
+    """The record of a folder with a log or a manifest."""
     record = StageRecord(name)
     if (folder / RUN).is_file():
         run = _mapping(folder / RUN)
         record.settings = _plain(run.get("settings"))
         record.versions = _plain(run.get("versions"))
-        told = ("base", "base_weights", "layers", "collection", "lists", "precision")
-        record.inputs = {key: run[key] for key in told if run.get(key) is not None}
+        shown = ("base", "base_weights", "layers", "collection", "lists", "precision")
+        record.inputs = {key: run[key] for key in shown if run.get(key) is not None}
         record.seed = record.settings.get("seed")
     if (folder / RESULT).is_file():
         result = _mapping(folder / RESULT)

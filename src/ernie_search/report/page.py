@@ -42,7 +42,7 @@ def join(content: Content) -> Html:
 
 
 def tag(name: str, *content: Content, **attributes: object) -> Html:
-    """An element.
+    """An HTML element.
 
     >>> tag("p", "1 < 2", class_="a")
     '<p class="a">1 &lt; 2</p>'
@@ -152,7 +152,7 @@ class Tile:
 
 @dataclass(slots=True)
 class Report:
-    """All that a page shows, in order."""
+    """The contents of a page, in order."""
 
     title: str
     tiles: list[Tile] = field(default_factory=list)

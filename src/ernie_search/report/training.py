@@ -36,7 +36,7 @@ def training_sections(stages: Sequence[StageRecord]) -> list[Section]:
 
 
 def training_tiles(stages: Sequence[StageRecord]) -> list[Tile]:
-    """The figures at the top."""
+    """The figures at the top of the page: the best dev figure and the total time."""
     best = [(one.best_metric, one) for one in stages if one.best_metric is not None]
     seconds = [one.seconds for one in stages if one.seconds is not None and " / " not in one.name]
     tiles = (
@@ -52,7 +52,7 @@ def training_tiles(stages: Sequence[StageRecord]) -> list[Tile]:
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Seconds as text: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -95,15 +95,15 @@ def _stages(stages: Sequence[StageRecord]) -> Html:
     head = ("stage", *(["kind"] if kinds else []), "state", "steps", "best on dev", "seed")
     found = [table(head, rows, numbers_from=2 + kinds)]
     for one in stages:
-        told = {
+        counts = {
             key: value
             for key, value in one.counts.items()
             if key not in ("steps", "truncated", "best_step", "peak_bytes")
         }
-        told.pop("best_metric", None)
-        if told:
+        counts.pop("best_metric", None)
+        if counts:
             found.append(
-                details(f"{one.name}: counts", pairs([(key, plain(value)) for key, value in told.items()]))
+                details(f"{one.name}: counts", pairs([(key, plain(value)) for key, value in counts.items()]))
             )
     return join(found)
 
