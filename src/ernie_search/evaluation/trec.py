@@ -178,7 +178,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def check_questions(path: Path, run: Run, questions: Collection[str]) -> None:
-    """Raise DataError, with the line, for the run's first question that is not among ``questions``.
+    """Raise DataError, with the line, for the first question of the run that is not among ``questions``.
 
     A question that exists but has no judgement is no fault: it is left out of the measures and counted.
     """
@@ -192,7 +192,7 @@ def check_questions(path: Path, run: Run, questions: Collection[str]) -> None:
 
 
 def check_passages(path: Path, run: Run, passages: Iterable[str]) -> None:
-    """Raise DataError, with the line, for the run's first passage that is not among ``passages``, a stream."""
+    """Raise DataError, with the line, for the first passage of the run that is not among ``passages``."""
     unknown = {passage for scores in run.values() for passage in scores}
     unknown.difference_update(passages)
     if unknown:
