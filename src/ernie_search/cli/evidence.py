@@ -132,8 +132,7 @@ def load_evidence(
     self_hits: Literal["drop", "keep"],
 ) -> Evidence:
     """Read everything, and check the runs against it: a fault is one line with file and line number."""
-    from ernie_search.data import open_collection
-    from ernie_search.data.questions import read_queries
+    from ernie_search.data import open_collection, read_queries
     from ernie_search.evaluation import answers_of, drop_self_hits, read_qrels
 
     collection = open_collection(corpus) if corpus is not None else None
@@ -185,8 +184,8 @@ def checked_run(path: Path, questions: Known[str] | None, collection: "Collectio
 
 def answers_file(path: Path | None) -> "tuple[list[Query] | None, dict[str, tuple[str, ...]] | None]":
     """Questions, where the file has them (DPR's), and answers by question; ``None`` for what is not given."""
+    from ernie_search.data import read_answers
     from ernie_search.data.dpr import is_qas, read_qas
-    from ernie_search.data.questions import read_answers
     from ernie_search.evaluation import answers_of
 
     if path is None:
