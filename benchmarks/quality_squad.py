@@ -12,8 +12,14 @@ from typing import Any
 from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
 from ernie_search.data import Collection, open_collection
 from ernie_search.encoding import encode_collection
-from ernie_search.evaluation import compare, evaluate_run, randomisation_test, read_run, write_run
-from ernie_search.evaluation.measures import bootstrap_interval
+from ernie_search.evaluation import (
+    bootstrap_interval,
+    compare,
+    evaluate_run,
+    randomisation_test,
+    read_run,
+    write_run,
+)
 from ernie_search.index import MemoryIndex
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.pipeline import load_recipe

@@ -55,21 +55,6 @@ def write_folder(folder: Path, shard: Shard) -> Manifest:
     return manifest
 
 
-def test_pieces_of_an_older_folder_are_told_by_their_form(tmp_path):
-    """They stood among the fields, where a user's own ``parent`` may stand, too."""
-    shard = made_shard([1] * 6)
-    shard.ids[:] = ["d#0", "d", "p7", "d#x", "dd#1", "d#12"]
-    own = ['{"parent": "d", "start": 3}'] * 5
-    shard.fields[:] = [*own, '{"parent": "d", "start": "3"}']
-    with open(tmp_path / "s.parquet", "wb") as handle:
-        write_shard(handle, shard)
-    table = pq.read_table(tmp_path / "s.parquet").drop_columns(["parent", "start"])
-    pq.write_table(table, tmp_path / "old.parquet")
-    found = read_shard(tmp_path / "old.parquet")
-    assert found.parents == ["d", "d", None, None, None, None]
-    assert found.starts == [3, 3, None, None, None, None]
-
-
 @pytest.mark.parametrize("counts", [COUNTS, [0, 0], [2]])
 def test_a_shard_comes_back_bit_for_bit(tmp_path, counts):
     shard = made_shard(counts)
@@ -114,7 +99,7 @@ def changed(folder: Path, **values: object) -> None:
     (folder / "manifest.json").write_text(json.dumps(kept))
 
 
-def test_a_manifest_of_before_precision_was_noted(tmp_path):
+def test_a_manifest_that_does_not_say_the_precision(tmp_path):
     manifest = write_folder(tmp_path, made_shard())
     changed(tmp_path, precision=None)
     assert read_manifest(tmp_path) == manifest

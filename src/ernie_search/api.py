@@ -8,7 +8,7 @@ from typing import Any
 import ernie_search.model
 from ernie_search._util.files import fingerprint
 from ernie_search.data import chunk_passages, open_collection, validate
-from ernie_search.data.held import hold
+from ernie_search.data.collection import hold
 from ernie_search.data.validation import first_of, inspect_collection
 from ernie_search.encoding import EncodedCollection, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor

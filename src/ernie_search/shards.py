@@ -4,7 +4,6 @@ A folder holds ``shard-00000.parquet``, ``shard-00001.parquet``, ... and ``manif
 passage; token matrices are fp16 bytes, row after row, so that they are read without a copy per passage.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,7 +27,7 @@ PIECE = ("parent", "start")
 """Columns that are null for a passage which is no piece of a document."""
 
 PRECISIONS = ("bf16", "fp32", "")
-"""What a manifest may say of the precision; folders of older versions say nothing."""
+"""What a manifest may say of the precision; "" if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +55,10 @@ class Manifest:
         dim: ``D`` of the single vectors; 0 until the first shard is there.
         token_dim: ``d`` of the token vectors.
         with_tokens: whether token matrices were stored.
-        shard_size: passages a shard; the last one may hold fewer.
+        shard_size: passages per shard; the last one may hold fewer.
         shards: the finished shards, in order.
         complete: all passages are there.
-        seconds: spent encoding, over all interrupted runs.
+        seconds: spent encoding, interrupted attempts included.
         precision: what the passages were encoded in, decided when the folder was begun: ``bf16`` or ``fp32``;
             "" if unknown.
         version: of this package, when the folder was begun.
@@ -129,7 +128,7 @@ class Shard:
 
 
 def shard_name(number: int) -> str:
-    """``shard-00007.parquet``."""
+    """The file name of a shard, as in ``shard-00007.parquet``."""
     return f"shard-{number:05d}.parquet"
 
 
@@ -178,15 +177,13 @@ def read_shard(path: Path) -> Shard:
         np.cumsum(counts, out=offsets[1:])
         token_dim = int(table.schema.metadata[b"token_dim"])
         dense = _column(table, "dense")
-        ids, fields = table["id"].to_pylist(), table["fields"].to_pylist()
-        if PIECE[0] in table.column_names:
-            parents, starts = (table[name].to_pylist() for name in PIECE)
-        else:
-            parents, starts = _pieces_of(ids, fields)
+        ids, titles, texts, fields, parents, starts = (
+            table[name].to_pylist() for name in ("id", "title", "text", "fields", *PIECE)
+        )
         return Shard(
             ids=ids,
-            titles=table["title"].to_pylist(),
-            texts=table["text"].to_pylist(),
+            titles=titles,
+            texts=texts,
             fields=fields,
             dense=dense.flatten().to_numpy().reshape(len(counts), dense.type.list_size),
             tokens=_unpack(_column(table, "tokens"), np.dtype(np.float16)).reshape(offsets[-1], token_dim),
@@ -202,25 +199,8 @@ def read_shard(path: Path) -> Shard:
     except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise IndexStateError(
-            f"{path}: not readable as a shard ({reason}); run the same index command again to make it anew"
+            f"{path}: not readable as a shard ({reason}); run the same index command again to replace it"
         ) from error
-
-
-def _pieces_of(ids: list[str], fields: list[str]) -> tuple[list[str | None], list[int | None]]:
-    """Parents and starts as folders of before 0.1 have them: among the fields, where a user's may stand, too.
-
-    A piece is told from those by its form: its id is its parent's, or that with ``#`` and a number.
-    """
-    parents: list[str | None] = [None] * len(ids)
-    starts: list[int | None] = [None] * len(ids)
-    for row, (one, text) in enumerate(zip(ids, fields, strict=True)):
-        found = json.loads(text) if '"parent"' in text and '"start"' in text else {}
-        parent, start = found.get("parent"), found.get("start")
-        if isinstance(start, int) and isinstance(parent, str):
-            rest = one.removeprefix(parent)
-            if one.startswith(parent) and (not rest or (rest[0] == "#" and rest[1:].isdecimal())):
-                parents[row], starts[row] = parent, start
-    return parents, starts
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -286,7 +266,7 @@ def read_shards(folder: Path, *, verify: bool = True, part: tuple[int, int] = (1
     for info in manifest.shards[part[0] - 1 :: part[1]]:
         problem = shard_problem(folder, info) if verify else None
         if problem is not None:
-            raise IndexStateError(f"{problem}; run the same index command again to make it anew")
+            raise IndexStateError(f"{problem}; run the same index command again to replace it")
         shard = read_shard(folder / info.file)
         found = (len(shard.ids), len(shard.tokens), shard.dense.shape[1])
         expected = (info.rows, info.tokens, manifest.dim)

@@ -22,8 +22,8 @@ class Passage:
     """One unit of retrieval.
 
     Attributes:
-        id: its own.
-        text: what is searched, after the title.
+        id: unique in its collection.
+        text: what is encoded and searched, after the title.
         title: may be empty.
         fields: whatever else the source says of it; any name is free for that.
         parent: the document that it is a piece of; None where it stands alone.
@@ -52,6 +52,15 @@ class Query:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One line of a qrels file: how relevant a passage is to a question (above 0: it is)."""
+
+    query: str
+    passage: str
+    grade: int
+
+
 def check_id(identifier: object, name: str = "id") -> None:
     """Refuse an id that run files, whose columns are separated by white space, cannot hold.
 
@@ -71,7 +80,7 @@ def check_id(identifier: object, name: str = "id") -> None:
 
 
 def checked_passage(passage: Passage, id_name: str = "id") -> Passage:
-    """A passage as every way in takes it: a title alone is its text, NaN and infinities in fields are null.
+    """A passage as every source has to give it: a title alone is its text, NaN and infinities are null.
 
     Args:
         id_name: what to call the id in messages.
@@ -93,7 +102,7 @@ def checked_passage(passage: Passage, id_name: str = "id") -> Passage:
 
 
 def checked_query(query: Query, id_name: str = "id") -> Query:
-    """A question as every way in takes it; see ``checked_passage``.
+    """A question as every source has to give it; see ``checked_passage``.
 
     Raises:
         ValueError: see ``check_id`` and ``json_value``, or the text is empty.

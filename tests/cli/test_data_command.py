@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ernie_search.data import open_collection
+from ernie_search.data import inspect_collection, open_collection
 
 
 def test_a_sound_collection_is_counted(run_cli, collection):
@@ -55,7 +55,7 @@ def faq(tmp_path):
 def test_convert_a_table(run_cli, faq, tmp_path):
     result = run_cli("data", "convert", f"csv:{faq}?positive=reply", tmp_path / "faq")
     assert result.exit_code == 0, result.output
-    assert open_collection(str(tmp_path / "faq")).describe().queries == {"train": 2}
+    assert inspect_collection(open_collection(str(tmp_path / "faq")))[1].queries == {"train": 2}
 
 
 def test_a_wrong_column_is_one_line(run_cli, faq, tmp_path):

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ernie_search.data import BeirCollection, MemoryCollection, open_collection, write_beir
+from ernie_search.data import (
+    BeirCollection,
+    MemoryCollection,
+    inspect_collection,
+    open_collection,
+    write_beir,
+)
 from ernie_search.errors import DataError
 from ernie_search.types import Passage, Query
 
@@ -26,7 +32,7 @@ def test_reads_everything(make_folder, packed):
         Query("q2", "Where is coffee from?"),
     ]
     assert collection.qrels("dev") == {"q1": {"p1": 2, "p3": 1}, "q2": {"p2": 1}}
-    info = collection.describe()
+    info = inspect_collection(collection)[1]
     assert (info.name, info.passages, info.queries, info.positives) == ("small", 3, {"dev": 2}, {"dev": 1.5})
     assert info.grades == {"dev": (1, 2)}
 
@@ -68,7 +74,7 @@ GOOD = '{"_id": "good", "text": "good"}'
     ("line", "message"),
     [
         ('{"_id": "a", "text": "x"', "broken JSON"),
-        ('["a", "x"]', "a list instead of an object"),
+        ('["a", "x"]', "a list where an object belongs"),
         ('{"text": "x"}', "no '_id'"),
         ('{"_id": "a"}', "no 'text'"),
         ('{"_id": 7, "text": "x"}', "'_id' is a number where a string belongs"),
@@ -147,7 +153,7 @@ def test_corpus_alone_can_be_indexed_but_not_asked(make_folder):
     (folder / "qrels" / "dev.tsv").unlink()
     collection = BeirCollection(folder)
     assert collection.splits == []
-    assert collection.describe().passages == 3
+    assert inspect_collection(collection)[1].passages == 3
     with pytest.raises(DataError, match="no judged questions at all"):
         collection.queries("dev")
 

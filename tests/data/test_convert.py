@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_search.data import MemoryCollection, convert, find_problems, open_collection
+from ernie_search.data import MemoryCollection, convert, find_problems, inspect_collection, open_collection
 from ernie_search.errors import DataError
 from ernie_search.types import Passage, Query
 
@@ -45,7 +45,7 @@ def test_same_collection(tmp_path, scheme, make, monkeypatch):
     assert as_dict(done.collection) == as_dict(source)
     assert find_problems(done.collection) == []
     assert (done.skipped, done.first) == (0, "")
-    described = done.collection.describe()
+    described = inspect_collection(done.collection)[1]
     for name in ("passages", "queries", "positives", "grades"):
         assert getattr(done.info, name) == getattr(described, name)
 

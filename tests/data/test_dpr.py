@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_search.data import find_problems, open_collection
+from ernie_search.data import find_problems, inspect_collection, open_collection
 from ernie_search.errors import DataError
 from ernie_search.types import Passage
 
@@ -52,7 +52,7 @@ def test_folder_and_no_negatives(folder):
 
 def test_passages_alone(folder):
     collection = open_collection(f"dpr:{folder / 'psgs_w100.tsv'}")
-    assert (collection.splits, collection.describe().passages) == ([], 3)
+    assert (collection.splits, inspect_collection(collection)[1].passages) == ([], 3)
 
 
 def test_a_question_without_positives_is_not_judged(folder):

@@ -134,7 +134,7 @@ def test_faults_of_rows(triple, tmp_path):
     assert "qrels 'test', row 1: relevance 0.5 is not a whole number" in str(errors[0])
     write_jsonl(triple / "qrels" / "test.jsonl", [{"query-id": "3", "corpus-id": "5", "score": 2**31}])
     errors = find_problems(open_collection(f"hf:{triple}"))
-    assert "qrels 'test', row 1: relevance 2147483648.0 does not fit into 32 bits" in str(errors[0])
+    assert "qrels 'test', row 1: relevance '2147483648' does not fit into 32 bits" in str(errors[0])
     for split in ("train", "test"):
         write_jsonl(triple / "qrels" / f"{split}.jsonl", [{"query": "3", "corpusid": "5", "relevant": 1}])
     errors = find_problems(open_collection(f"hf:{triple}"))

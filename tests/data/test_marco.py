@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_search.data import find_problems, open_collection
+from ernie_search.data import find_problems, inspect_collection, open_collection
 from ernie_search.errors import DataError
 from ernie_search.types import Query
 
@@ -30,7 +30,7 @@ def test_reads_everything(folder):
     assert collection.qrels("extra") == {"121352": {"0": 1, "2": 1, "1": 0}}
     assert [q.id for _, q in collection.located_queries()].count("7") == 1
     assert find_problems(collection) == []
-    assert (collection.name, collection.describe().passages) == ("msmarco", 3)
+    assert (collection.name, inspect_collection(collection)[1].passages) == ("msmarco", 3)
 
 
 def test_small_sets_keep_their_name_beside_whole_ones(folder):

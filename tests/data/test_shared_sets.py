@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_search.data import chunk_passages, open_collection, validate, write_beir
+from ernie_search.data import chunk_passages, inspect_collection, open_collection, validate, write_beir
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the sets of ../shared/data are not here")
@@ -17,7 +17,7 @@ needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the sets of ../shar
 @pytest.mark.slow
 def test_squad_counts():
     squad = open_collection(str(SHARED / "squad"))
-    info = squad.describe()
+    info = inspect_collection(squad)[1]
     assert info.passages == 20_958
     assert info.queries == {"train": 87_423, "dev": 1_376, "test": 9_158}
     assert set(info.positives.values()) == {1.0}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ernie_search.data import find_problems, open_collection
-from ernie_search.data.titles import take_titles_off
+from ernie_search.data.sources import take_titles_off
 from ernie_search.errors import DataError
 
 sys.path.append(str(Path(__file__).parent))
@@ -73,7 +73,7 @@ def test_marco_takes_titles_from_a_file_in_the_same_order(folder, name):
         ("1\tTea\n0\tSuccess\n", "titles.tsv:2", "no passage '0' after those of the lines before"),
         ("9\tTea\n", "titles.tsv:1", "no passage '9'"),
         ("0\tTea\tmore\n", "titles.tsv:1", "3 columns where id, title belong"),
-        ("\tTea\n", "titles.tsv:1", "columns where id, title belong"),
+        ("\tTea\n", "titles.tsv:1", "an empty id"),
     ],
 )
 def test_what_is_wrong_with_the_titles_has_its_line(folder, content, place, words):

@@ -85,12 +85,7 @@ class Plain:
     fingerprint = "0"
 
     def __init__(self, inner):
-        self.passages, self.queries, self.qrels, self.describe = (
-            inner.passages,
-            inner.queries,
-            inner.qrels,
-            inner.describe,
-        )
+        self.passages, self.queries, self.qrels = inner.passages, inner.queries, inner.qrels
 
 
 def test_any_collection_can_be_checked():
@@ -103,3 +98,14 @@ def test_any_collection_can_be_checked():
         assert "judges passage 'absent'" in found[2]
         assert "judges query 'lost'" in found[3]
     assert "no passages" in str(find_problems(MemoryCollection("m", "mem", [], [], {}))[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("?", []), ("other", ["plain: split 'train', query 1: duplicate id"])]
+)
+def test_one_question_may_be_in_two_splits_and_two_with_one_id_may_not(text, found):
+    collection = Plain(MemoryCollection("m", "mem", [Passage("p", "x")], [], {}))
+    collection.splits = ("dev", "train")
+    collection.queries = lambda split: [Query("q", text if split == "train" else "?")]
+    collection.qrels = lambda split: {"q": {"p": 1}}
+    assert [str(error).partition(" 'q'")[0] for error in find_problems(collection)] == found

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.comparison import compare_runs, gap_closed
-from ernie_search.evaluation.comparison_table import comparison_json
+from ernie_search.evaluation.comparison import compare, compare_runs, gap_closed
 from ernie_search.evaluation.effects import (
     answer_type,
     breakdown,
@@ -18,7 +17,8 @@ from ernie_search.evaluation.effects import (
     won,
 )
 from ernie_search.evaluation.measures import Measured, evaluate_run
-from ernie_search.evaluation.significance import compare, holm
+from ernie_search.evaluation.significance import holm
+from ernie_search.evaluation.table import comparison_json
 from ernie_search.types import Passage, Qrels, Run
 
 

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation import measures as intervals
-from ernie_search.evaluation.measures import bootstrap_interval
+from ernie_search.evaluation import significance as intervals
+from ernie_search.evaluation.significance import bootstrap_interval
 
 VALUES = np.random.default_rng(3).random(257)
 
@@ -47,7 +47,7 @@ def test_equal_values_have_no_width() -> None:
 @pytest.mark.parametrize(
     ("values", "settings", "message"),
     [
-        ([], {}, "needs one value a question"),
+        ([], {}, "needs one value per question"),
         ([[1.0]], {}, "shape"),
         ([0.0, float("nan")], {}, "question 1 is not finite"),
         ([1.0], {"level": 95}, "between 0 and 1"),

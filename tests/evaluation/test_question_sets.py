@@ -2,9 +2,10 @@
 
 import pytest
 
+from ernie_search.cli.evidence import self_hits_note
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation.comparison import question_set
-from ernie_search.evaluation.trec import drop_self_hits, self_hits_note
+from ernie_search.evaluation.measures import drop_self_hits
 from ernie_search.types import Run
 
 A: Run = {"q1": {"a": 1.0}, "q2": {"a": 1.0}, "extra": {"a": 1.0}}
@@ -52,5 +53,5 @@ def test_self_hits_are_dropped_but_for_judged_ones() -> None:
     assert kept == {"q1": {"a": 1.0}, "q2": {"a": 1.0}, "q3": {"q3": 1.0}}
     assert dropped == 1
     assert run["q1"] == {"q1": 9.0, "a": 1.0}
-    assert "dropped for 1 questions" in str(self_hits_note("x", dropped))
-    assert self_hits_note("x", 0) is None
+    assert "dropped for 1 questions" in self_hits_note("x", dropped)[0]
+    assert self_hits_note("x", 0) == []

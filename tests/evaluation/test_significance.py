@@ -6,8 +6,9 @@ from scipy import stats
 
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import significance
-from ernie_search.evaluation.measures import Measured, bootstrap_interval
-from ernie_search.evaluation.significance import compare, randomisation_test
+from ernie_search.evaluation.comparison import compare
+from ernie_search.evaluation.measures import Measured
+from ernie_search.evaluation.significance import bootstrap_interval, randomisation_test
 
 
 def scipy_p(differences: np.ndarray, resamples: int) -> float:
@@ -109,7 +110,7 @@ def test_bad_input_is_refused() -> None:
         compare(measured([1.0, 1.0]), measured([1.0, 1.0, 1.0]), "MRR@10")
     with pytest.raises(EvaluationError, match="'MRR@1' was not measured"):
         compare(measured([1.0]), measured([1.0]), "MRR@1")
-    with pytest.raises(EvaluationError, match="needs one value a question"):
+    with pytest.raises(EvaluationError, match="needs one value per question"):
         randomisation_test(np.array([]))
     with pytest.raises(EvaluationError, match="not finite"):
         randomisation_test(np.array([np.inf]))

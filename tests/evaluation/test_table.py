@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ernie_search.errors import EvaluationError
+from ernie_search.evaluation.comparison import SystemResult, compare
 from ernie_search.evaluation.measures import Measured
-from ernie_search.evaluation.significance import compare
-from ernie_search.evaluation.table import SystemResult, results_json, results_table
+from ernie_search.evaluation.table import results_json, results_table
 
 
 def system(name: str, values: list[float], seconds: float | None = None) -> SystemResult:

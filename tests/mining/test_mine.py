@@ -372,7 +372,7 @@ class Streamed(MemoryCollection):
             yield Passage(f"p{n}", " ".join(f"w{(n * step) % 997}" for step in range(1, 16)))
 
     def located_judgements(self, split: str, report: object = None) -> Iterator:
-        from ernie_search.data.collection import Judgement
+        from ernie_search.types import Judgement
 
         return (("x", Judgement(f"q{n}", f"p{n % self.corpus}", 1)) for n in range(self.count))
 

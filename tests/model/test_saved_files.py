@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import ernie_search
-from ernie_search._util.files import read_json, write_json
+from ernie_search._util.files import read_json, sha256_file, write_json
 from ernie_search.errors import ErnieSearchError, ModelError
 from ernie_search.model import ScoreSettings, from_base, saved_files
 from ernie_search.model.cross_encoder import (
@@ -244,7 +244,7 @@ def test_a_panic_of_rust_is_one_line_and_a_stop_stays_one():
 def test_the_tokenizer_alone_is_checked_without_hashing_the_weights(joint, tmp_path, monkeypatch):
     folder = shutil.copytree(joint, tmp_path / "copy")
     hashed = []
-    monkeypatch.setattr(saved_files, "_digest", lambda path: hashed.append(path.name) or "")
+    monkeypatch.setattr(saved_files, "remembered_sha256", lambda path: hashed.append(path.name) or "")
     with pytest.raises(ModelError, match="altered"):
         open_tokenizer(str(folder))
     monkeypatch.undo()
@@ -262,8 +262,9 @@ def test_a_file_is_hashed_once_until_its_size_or_time_changes(tmp_path, monkeypa
     with listing_saved_files(folder):
         (folder / "new").write_bytes(b"of the model")
     assert list(read_json(folder / FILES_FILE)["files"]) == ["new"]
-    hash_it = saved_files.sha256_file
-    monkeypatch.setattr(saved_files, "sha256_file", lambda path: count.append(path) or hash_it(path))
+    monkeypatch.setattr(
+        "ernie_search._util.files.sha256_file", lambda path: count.append(path) or sha256_file(path)
+    )
     check_saved_files(folder)
     check_saved_files(folder)
     assert len(count) == 2  # just written: its time may not have moved at the next change

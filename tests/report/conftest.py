@@ -179,7 +179,6 @@ def whole(run_folder, ablation_folder, examples_file, runs) -> Report:
     more, tiles = ablation_sections(ablation_folder)
     return Report(
         f"Report {EVIL}",
-        "about",
         [*comparison_tiles(result), *training_tiles(stages), *tiles],
         [EVIL],
         [

@@ -55,7 +55,7 @@ def test_a_single_run_folder_and_what_is_none(run_folder: Path, tmp_path: Path) 
     with pytest.raises(DataError, match="no such folder"):
         read_folder(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="holds no training"):
         read_folder(tmp_path / "empty")
     (run_folder / "warm-up" / "training.json").write_text("[1]")
     with pytest.raises(DataError, match="not a JSON object"):
@@ -65,7 +65,7 @@ def test_a_single_run_folder_and_what_is_none(run_folder: Path, tmp_path: Path) 
 ODD = [None, True, 5, "x", [], [{}], {"a": [1]}, {"passage": "x"}]
 
 
-@pytest.mark.parametrize("file", ["warm-up/run.json", "warm-up/result.json", "mine/stage.json"])
+@pytest.mark.parametrize("file", ["warm-up/training.json", "warm-up/result.json", "mine/stage.json"])
 def test_values_of_another_type_are_left_out_or_shown_as_they_are(run_folder: Path, file: str) -> None:
     path = run_folder / file
     whole = json.loads(path.read_text())

@@ -146,7 +146,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         raise
     except Exception as error:
-        # safetensors and torch.save hide the system's own error in errors of theirs.
+        # safetensors and torch.save wrap the system's own error in their own.
         if any(sign in str(error) for sign in FULL_DISK_SIGNS):
             raise StorageError(
                 f"{path}: the disk is full; free some space and run the same command again"
@@ -294,20 +294,21 @@ def sha256_file(path: Path) -> str:
 
 
 SETTLED = 2.0
-"""Seconds after its last change from which a file's time tells it from any later state: some file systems
-count in steps of two."""
+"""Seconds after a change from which a file's time identifies its content: some file systems count in steps of
+two, and an earlier hash could miss a second change."""
 
 
 def remembered_sha256(path: Path) -> str:
-    """SHA-256 of a file, read once per process as long as its size, time and place on disk stay the same."""
+    """SHA-256 of a file, read once per process as long as its size, times and place on disk stay the same."""
+    path = path.resolve()
     now = path.stat()
     if time.time() - now.st_mtime < SETTLED:
         return sha256_file(path)
-    return _sha256_of(path, (now.st_size, now.st_mtime_ns, now.st_ino))
+    return _sha256_of(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino))
 
 
 @lru_cache(maxsize=4096)
-def _sha256_of(path: Path, _state: tuple[int, int, int]) -> str:
+def _sha256_of(path: Path, _state: tuple[int, ...]) -> str:
     return sha256_file(path)
 
 

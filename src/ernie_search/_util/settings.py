@@ -14,7 +14,7 @@ NUMBERS = (int, float, int | None, float | None)
 
 
 class TypedSettings(BaseModel):
-    """Settings that cannot be changed, without names that nobody knows, and without infinities."""
+    """Immutable settings that refuse unknown names and infinities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

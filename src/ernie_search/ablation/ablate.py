@@ -23,7 +23,7 @@ from ernie_search.ablation.rows import (
 )
 from ernie_search.ablation.table import RowResult, figures, markdown
 from ernie_search.data import Collection
-from ernie_search.data.held import hold
+from ernie_search.data.collection import hold
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.evaluation import Measured, evaluate_run, read_run, write_run

@@ -41,7 +41,7 @@ def ablate(
         from ernie_search.ablation import ablate as compare_rows
         from ernie_search.cli.train import PipelineProgress, settle_memory
         from ernie_search.data import open_collection, validate
-        from ernie_search.data.held import hold
+        from ernie_search.data.collection import hold
         from ernie_search.pipeline import load_recipe
 
     chosen = load_recipe(recipe, settings)

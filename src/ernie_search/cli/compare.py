@@ -38,26 +38,26 @@ def compare(
     bm25: Bm25File = None,
     measure: Measures = None,
     all_pairs: Annotated[
-        bool, typer.Option("--all-pairs", help="Compare each with each, not each with the first.")
+        bool, typer.Option("--all-pairs", help="Compare each run with each other, not only with the first.")
     ] = False,
     intersect: Intersect = False,
     zero_missing: ZeroMissing = False,
     self_hits: SelfHitsOption = "drop",
-    show: Annotated[int, typer.Option(min=0, help="Questions won and lost to show, of each pair.")] = 5,
+    show: Annotated[int, typer.Option(min=0, help="Questions won and lost to show per pair.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Which run is better, could it be chance, on which questions, and of what kind are they?"""
-    from ernie_search.evaluation.comparison import check_measures, compare_runs
-    from ernie_search.evaluation.comparison_table import (
+    """Compare run files: measures, significance, and the questions on which they differ."""
+    from ernie_search.evaluation.comparison import check_measures
+    from ernie_search.evaluation.effects import lost, won
+    from ernie_search.evaluation.table import (
         buckets_json,
         buckets_table,
         comparison_json,
         effects_json,
         effects_table,
         pairs_table,
+        results_table,
     )
-    from ernie_search.evaluation.effects import lost, pair_findings, won
-    from ernie_search.evaluation.table import results_table
 
     if len(runs) < 2:
         raise SettingsError("compare needs at least two run files; one alone: ernie-search evaluate --help")
@@ -65,7 +65,7 @@ def compare(
         raise SettingsError("compare needs judgements: --qrels FILE, or --corpus SOURCE with --split")
     names = tuple(measure or MEASURES)
     rule = missing_rule(intersect, zero_missing)
-    check_measures(names, qrels=True, answers=True)  # a typing error shows before minutes are spent reading
+    check_measures(names, qrels=True, answers=True)  # a typing error shows before the files are read
     with working("reading and measuring"):
         found = load_evidence(
             runs,
@@ -78,19 +78,7 @@ def compare(
             bm25=bm25,
             self_hits=self_hits,
         )
-        result = compare_runs(
-            found.runs,
-            names,
-            qrels=found.qrels,
-            answers=found.answers or None,
-            passages=found.passages,
-            missing=rule,
-            all_pairs=all_pairs,
-            answer_match=found.answer_match,
-        )
-        pairs = pair_findings(
-            result, found.runs, qrels=found.qrels, texts=found.texts, answers=found.answers, bm25=found.bm25
-        )
+        result, pairs = found.compare(names, rule, all_pairs=all_pairs)
     notes = found.notes + result.questions.notes()
     for system in result.systems:
         if system.measured.unjudged:

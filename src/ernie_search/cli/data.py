@@ -19,7 +19,9 @@ CONVERT_EXAMPLE = "Example: ernie-search data convert 'csv:faq.csv?query=questio
 STATS_EXAMPLE = "Example: ernie-search data stats marco:msmarco --model runs/demo/model/last"
 
 app = typer.Typer(
-    cls=Commands, help="Check a collection, or write it as a BEIR folder.", rich_markup_mode="rich"
+    cls=Commands,
+    help="Check a collection, describe it, or write it as a BEIR folder.",
+    rich_markup_mode="rich",
 )
 
 Source = Annotated[
@@ -32,7 +34,7 @@ Source = Annotated[
 
 @app.command(epilog=VALIDATE_EXAMPLE)
 def validate(source: Source, as_json: AsJson = False) -> None:
-    """Say what a collection holds, or what is wrong with it and where. Exit code 2 if anything is."""
+    """Count what a collection holds, or list its faults with their places; then the exit code is 2."""
     from ernie_search.data import inspect_collection, open_collection
 
     collection = open_collection(source)
@@ -56,10 +58,10 @@ def convert(
     source: Source,
     output: Annotated[Path, typer.Argument(help="The BEIR folder to write.")],
     skip_faulty: Annotated[
-        bool, typer.Option(help="Leave out what is wrong, and say how much, instead of refusing.")
+        bool, typer.Option(help="Leave out faulty items, and count them, instead of refusing.")
     ] = False,
 ) -> None:
-    """Write any collection as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), checked on the way."""
+    """Check any collection and write it as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/)."""
     from ernie_search.data import convert as convert_collection
     from ernie_search.data import open_collection
 
@@ -79,14 +81,18 @@ def stats(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Count this model's tokens, by its limits: a model directory or a base. Else words."
+            help="Count tokens of this model (a directory or a base) and use its limits; words if not given."
         ),
     ] = None,
-    query_length: Annotated[int | None, typer.Option(min=1, help="Another limit for questions.")] = None,
-    passage_length: Annotated[int | None, typer.Option(min=1, help="Another limit for passages.")] = None,
+    query_length: Annotated[
+        int | None, typer.Option(min=1, help="Longest question that is read whole.")
+    ] = None,
+    passage_length: Annotated[
+        int | None, typer.Option(min=1, help="Longest passage that is read whole.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Counts, lengths, the share that a model would cut, repetitions, and what the splits share."""
+    """Show counts, lengths, the share that a model would cut, repetitions and overlaps of splits."""
     from dataclasses import asdict
 
     from ernie_search.data import collection_stats, open_collection
@@ -106,7 +112,7 @@ def stats(
 
 
 def ruler(model: str | None) -> "tuple[Measure, str, dict[Task, int]]":
-    """How lengths are counted, in which unit, and how much the model reads; words without limits for none.
+    """How lengths are counted, their unit, and the model's limits; words without limits if no model is given.
 
     Raises:
         ModelError: no tokenizer there, or one that cannot be read.
@@ -135,7 +141,7 @@ def show(info: "CollectionInfo") -> None:
     table = Table(title=Text(printable(f"{info.source}: {info.passages:,} passages")), title_justify="left")
     table.add_column("split")
     table.add_column("questions", justify="right")
-    table.add_column("relevant passages a question", justify="right")
+    table.add_column("relevant passages per question", justify="right")
     table.add_column("grades", justify="right")
     for split, count in info.queries.items():
         grades = ", ".join(map(str, info.grades[split]))
@@ -171,7 +177,7 @@ def show_stats(stats: "Stats") -> None:
         grades = ", ".join(map(str, split.grades))
         out.print(
             f"{name}: {split.judgements:,} judgements (grades {grades}), {split.positives:.2f} relevant "
-            f"passages a question, {split.relevant_passages:,} different ones"
+            f"passages per question, {split.relevant_passages:,} different ones"
         )
     for pair in stats.overlaps:
         both = f"{pair.queries:,} wordings of questions, {pair.passages:,} relevant passages"

@@ -10,11 +10,14 @@ import typer
 from ernie_search.cli.evidence import (
     AnswerMatch,
     AnswersFile,
+    Measures,
     QrelsFile,
     SelfHitsOption,
     all_questions,
     answers_file,
+    checked_run,
     pattern_notes,
+    self_hits_note,
 )
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.searching import DEFAULT_MODE, open_searcher, open_teachers
@@ -31,57 +34,55 @@ EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index
 
 
 def evaluate(
-    source: Annotated[str, typer.Argument(help="The collection whose questions and judgements count.")],
-    split: Annotated[
-        str, typer.Option(help="Which judgements: train, dev, test, ...; where no --qrels is given.")
-    ] = "test",
-    qrels: QrelsFile = None,
+    source: Annotated[str, typer.Argument(help="The collection whose questions and judgements are used.")],
     index: Annotated[
-        str | None, typer.Option(help="Measure this index or store (its folder or address), searched now.")
+        str | None, typer.Option(help="Search this index (its folder or address), and measure the run.")
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run file.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Compare with this TREC run file.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Judgements to use where no --qrels is given: train, dev, test, ...")
+    ] = "test",
+    qrels: QrelsFile = None,
+    answers: AnswersFile = None,
+    answer_match: AnswerMatch = "string",
+    measure: Measures = None,
     mode: Annotated[
         Literal["late", "dense", "hybrid", "cross"] | None,
         typer.Option(
-            help="Re-rank by late interaction; single vectors alone; words and vectors fused first; or the "
-            "best of the index, or of --run, read by a cross-encoder.",
+            help="late: re-rank by late interaction; dense: single vectors alone; hybrid: fuse BM25 and "
+            "vectors, then re-rank; cross: re-rank the best of the index, or of --run, by a cross-encoder.",
             show_default=DEFAULT_MODE,
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--top", help="Passages a question.")] = 1000,
+    k: Annotated[int, typer.Option("-k", "--top", help="Passages per question.")] = 1000,
     candidates: Annotated[
-        int, typer.Option(help="How many passages late interaction, or the cross-encoder, re-ranks.")
+        int, typer.Option(help="Passages per question that late interaction, or the cross-encoder, re-ranks.")
     ] = 100,
     cross: Annotated[
         str | None,
-        typer.Option(help="Of mode cross: a cross-encoder, or a folder that 'teacher' made, for the mean."),
+        typer.Option(help="For mode cross: a cross-encoder, or a folder that 'teacher' made (their mean)."),
     ] = None,
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Compare with this TREC run file.")] = None,
-    measure: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--measure",
-            "-m",
-            help="MRR@k, nDCG@k, recall@k, MAP, success@k, answer_recall@k, ...; may be repeated.",
-        ),
-    ] = None,
-    answers: AnswersFile = None,
-    answer_match: AnswerMatch = "string",
     self_hits: SelfHitsOption = "drop",
     check: Annotated[
         bool, typer.Option(help="Refuse a run file with questions or passages that the collection lacks.")
     ] = True,
     save_run: Annotated[
-        Path | None, typer.Option(help="Write the run that was searched or re-ranked.")
+        Path | None, typer.Option(help="Write the run that was searched or re-ranked to this file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure with 95 % intervals; with a baseline, also whether the difference could be chance."""
+    """Measure an index or a run file, with 95 % intervals and, given a baseline, a significance test."""
     from ernie_search.data import open_collection
-    from ernie_search.evaluation import results_json, results_table, write_run
-    from ernie_search.evaluation.table import TABLE_MEASURES
-    from ernie_search.evaluation.trec import drop_self_hits, self_hits_note
+    from ernie_search.evaluation import (
+        SystemResult,
+        answer_recall,
+        drop_self_hits,
+        evaluate_run,
+        write_run,
+    )
+    from ernie_search.evaluation.answers import parse_answer_measure
 
     _check_choice(index, run, save_run, mode, cross)
     collection = open_collection(source)
@@ -95,8 +96,9 @@ def evaluate(
     files = {} if baseline is None else {baseline.name: baseline}
     if run is not None:
         files[_label(run, baseline)] = run
+    known = {query.id for query in (*all_questions(collection), *asked.queries)} if check and files else None
     for name, path in files.items():
-        runs[name] = _read(path, collection, asked.queries if answers is not None else [], check)
+        runs[name] = checked_run(path, known, collection if check else None)
     if index is not None and opened is not None:
         searcher, chosen = opened
         name = f"{Path(index).name} ({chosen})"
@@ -107,47 +109,79 @@ def evaluate(
         runs[name], seconds[name] = _rerank(teachers, collection, asked.queries, read, min(k, candidates))
     if save_run is not None:
         write_run(save_run, runs[name], tag=f"ernie-search-{chosen}")
-    notes = []
+    cutoffs = [depth for name in asked.of_answers if (depth := parse_answer_measure(name)) is not None]
+    notes: list[str] = []
     for name, found in runs.items() if self_hits == "drop" else ():
         runs[name], dropped = drop_self_hits(found, asked.qrels)
-        notes.append(self_hits_note(name, dropped))
-    against = baseline.name if baseline is not None else None
-    systems = _measured(runs, seconds, asked.plain, asked.qrels)
-    answered = _answered(runs, seconds, asked.of_answers, collection, asked.answers, answer_match)
+        notes += self_hits_note(name, dropped)
     notes += pattern_notes(asked.answers, answer_match)
+    systems, answered = [], []
+    for name, found in runs.items():
+        if asked.plain:
+            measured = evaluate_run(asked.qrels, found, asked.plain)
+            systems.append(SystemResult(name, measured, seconds.get(name)))
+        if cutoffs:
+            passages = collection.passages()
+            measured = answer_recall(found, asked.answers, passages, cutoffs, match=answer_match)
+            answered.append(SystemResult(name, measured, seconds.get(name)))
     notes += [
         f"{one.name}: judged questions that are not in the run and count 0: {one.measured.missing:,}"
         for one in systems
         if one.measured.missing
     ]
+    against = baseline.name if baseline is not None else None
     if as_json:
-        figures = {
-            "source": collection.source,
-            "split": split if qrels is None else None,
-            "qrels": None if qrels is None else str(qrels),
-            "data": collection.fingerprint,
-            "systems": results_json(systems, baseline=against) if systems else [],
-            "notes": [note for note in notes if note],
-        }
-        if answered:
-            figures["answers"] = results_json(answered, baseline=against)
-        print_json(figures)
-        return
+        judged_by = {"split": split, "qrels": None} if qrels is None else {"split": None, "qrels": str(qrels)}
+        about = {"source": collection.source, **judged_by, "data": collection.fingerprint}
+        _print_json(about, systems, answered, against, notes)
+    else:
+        _print(asked, systems, answered, against, notes, short=not measure)
+
+
+def _print_json(
+    about: "dict[str, str | None]",
+    systems: "list[SystemResult]",
+    answered: "list[SystemResult]",
+    baseline: str | None,
+    notes: list[str],
+) -> None:
+    from ernie_search.evaluation import results_json
+
+    figures: dict[str, object] = {**about, "systems": [], "notes": notes}
+    if systems:
+        figures["systems"] = results_json(systems, baseline=baseline)
+    if answered:
+        figures["answers"] = results_json(answered, baseline=baseline)
+    print_json(figures)
+
+
+def _print(
+    asked: "_Asked",
+    systems: "list[SystemResult]",
+    answered: "list[SystemResult]",
+    baseline: str | None,
+    notes: list[str],
+    *,
+    short: bool,
+) -> None:
+    """The tables; ``short`` leaves out measures that were not asked for."""
+    from ernie_search.evaluation import results_table
+    from ernie_search.evaluation.table import TABLE_MEASURES
+
     out = console()
     out.print(asked.place, soft_wrap=True)
     if systems:
-        out.print(results_table(systems, asked.plain if measure else TABLE_MEASURES, baseline=against))
+        out.print(results_table(systems, TABLE_MEASURES if short else asked.plain, baseline=baseline))
     if answered:
         title = f"{len(answered[0].measured.query_ids):,} questions with answers"
-        out.print(results_table(answered, asked.of_answers, baseline=against, title=title))
+        out.print(results_table(answered, asked.of_answers, baseline=baseline, title=title))
     for note in notes:
-        if note:
-            out.print(note, soft_wrap=True)
+        out.print(note, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The questions and what is measured of them.
+    """The questions, their judgements and answers, and the measures asked for.
 
     Attributes:
         plain, of_answers: measures by judgements, and by answers.
@@ -182,7 +216,7 @@ def _asked(
     queries, given = answers_file(answers)
     usual = DEFAULT_MEASURES if queries is None else [f"answer_recall@{k}" for k in ANSWER_CUTOFFS]
     names = tuple(measure or usual)
-    check_measures(names, qrels=True, answers=True)  # a typing error shows before minutes are spent searching
+    check_measures(names, qrels=True, answers=True)  # a typing error shows before the index is searched
     plain = tuple(name for name in names if parse_answer_measure(name) is None)
     of_answers = tuple(name for name in names if name not in plain)
     qrels: Qrels = {}
@@ -214,52 +248,6 @@ def _asked(
     return _Asked(plain, of_answers, queries, qrels, found, place)
 
 
-def _read(path: Path, collection: "Collection", more: "list[Query]", check: bool) -> "Run":
-    """A run file, checked against the collection and ``more`` questions."""
-    from ernie_search.evaluation import read_run
-    from ernie_search.evaluation.trec import check_passages, check_questions
-
-    run = read_run(path)
-    if check:
-        check_questions(path, run, {query.id for query in (*all_questions(collection), *more)})
-        check_passages(path, run, (passage.id for passage in collection.passages()))
-    return run
-
-
-def _measured(
-    runs: "dict[str, Run]", seconds: dict[str, float], names: tuple[str, ...], qrels: "Qrels"
-) -> "list[SystemResult]":
-    from ernie_search.evaluation import SystemResult, evaluate_run
-
-    if not names:
-        return []
-    return [
-        SystemResult(name, evaluate_run(qrels, run, names), seconds.get(name)) for name, run in runs.items()
-    ]
-
-
-def _answered(
-    runs: "dict[str, Run]",
-    seconds: dict[str, float],
-    names: tuple[str, ...],
-    collection: "Collection",
-    answers: dict[str, tuple[str, ...]],
-    match: Literal["string", "regex"],
-) -> "list[SystemResult]":
-    from ernie_search.evaluation import SystemResult
-    from ernie_search.evaluation.answers import answer_recall, parse_answer_measure
-
-    cutoffs = [depth for name in names if (depth := parse_answer_measure(name)) is not None]
-    if not cutoffs:
-        return []
-    return [
-        SystemResult(
-            name, answer_recall(run, answers, collection.passages(), cutoffs, match=match), seconds.get(name)
-        )
-        for name, run in runs.items()
-    ]
-
-
 def _label(run: Path, baseline: Path | None) -> str:
     """A run's file name, or its whole path where the baseline has the same name."""
     return str(run) if baseline is not None and run.name == baseline.name else run.name
@@ -272,7 +260,7 @@ def _check_choice(
 
     Raises:
         SettingsError: neither or both of an index and a run; a cross-encoder without its mode, or the mode
-            without it; a mode that searches, for a run; a run to be saved that is given already.
+            without it; a mode that searches, for a run; saving a run that was read from a file.
     """
     if (index is None) == (run is None):
         raise SettingsError(

@@ -1,5 +1,6 @@
-"""What ``compare`` and ``report`` share: run files with their judgements, questions, answers and passages."""
+"""Options and inputs of ``evaluate``, ``compare`` and ``report``: runs, judgements, questions, answers."""
 
+from collections.abc import Collection as Known
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,48 +12,53 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
+    from ernie_search.evaluation import RunComparison
+    from ernie_search.evaluation.comparison import Missing
+    from ernie_search.evaluation.effects import PairFindings
     from ernie_search.types import Passage, Qrels, Query, Run
 
-QrelsFile = Annotated[Path | None, typer.Option(help="Judgements: TREC's or BEIR's columns, any grades.")]
+QrelsFile = Annotated[Path | None, typer.Option(help="Judgements in TREC's or BEIR's columns.")]
 QueriesFile = Annotated[
     Path | None, typer.Option(help="Questions: JSON lines with _id and text, or id<TAB>text.")
 ]
 Corpus = Annotated[
     str | None,
-    typer.Option(help="The collection: texts, answers, judgements of --split, and a check of every id."),
+    typer.Option(help="The collection: texts, answers, judgements of --split; ids are checked against it."),
 ]
-Split = Annotated[str, typer.Option(help="Of the collection, where no --qrels is given.")]
+Split = Annotated[str, typer.Option(help="Judgements of --corpus to use where no --qrels is given.")]
 AnswersFile = Annotated[
     Path | None,
     typer.Option(
-        help='For answer_recall@k: JSON lines {"_id", "answers": [...]}; or DPR\'s questions with answers '
-        "(nq-test.qa.csv), which are then the questions."
+        help='Answers for answer_recall@k: JSON lines {"_id", "answers": [...]}, or DPR\'s file of questions '
+        "with answers (nq-test.qa.csv), whose questions are then used."
     ),
 ]
 AnswerMatch = Annotated[
     Literal["string", "regex"],
-    typer.Option(help="Answers are words, or (CuratedTREC) regular expressions."),
+    typer.Option(help="Read answers as words, or as regular expressions (CuratedTREC)."),
 ]
-Bm25File = Annotated[Path | None, typer.Option("--bm25", help="A run of BM25, to see where others win.")]
+Bm25File = Annotated[
+    Path | None, typer.Option("--bm25", help="A run of BM25, by whose ranks results are broken down.")
+]
 Measures = Annotated[
     list[str] | None,
     typer.Option(
         "--measure",
         "-m",
-        help="MRR@k, nDCG@k, recall@k, MAP, success@k, answer_recall@k; the first decides; may be repeated.",
+        help="MRR@k, nDCG@k, recall@k, MAP, success@k, answer_recall@k; may be repeated, the first decides.",
     ),
 ]
 SelfHitsOption = Annotated[
     Literal["drop", "keep"],
-    typer.Option(help="A hit whose id is the question's own, unless it is judged relevant (ArguAna)."),
+    typer.Option(help="Drop or keep a hit with the question's own id that is not judged relevant (ArguAna)."),
 ]
 Intersect = Annotated[
     bool,
-    typer.Option("--intersect", help="Where the runs' questions differ: compare over those that all have."),
+    typer.Option("--intersect", help="If the runs' questions differ, compare over those that all runs have."),
 ]
 ZeroMissing = Annotated[
     bool,
-    typer.Option("--zero-missing", help="Where the runs' questions differ: a missing question counts 0."),
+    typer.Option("--zero-missing", help="If the runs' questions differ, count a missing question as 0."),
 ]
 
 
@@ -85,6 +91,33 @@ class Evidence:
             raise SettingsError("answer_recall@k reads the passages; name the collection with --corpus")
         return self.collection.passages()
 
+    def compare(
+        self,
+        names: tuple[str, ...],
+        missing: "Missing",
+        *,
+        teacher: str | None = None,
+        all_pairs: bool = False,
+    ) -> "tuple[RunComparison, list[PairFindings]]":
+        """The runs side by side, and each pair question by question; a teacher's run takes no part."""
+        from ernie_search.evaluation.comparison import compare_runs
+        from ernie_search.evaluation.effects import pair_findings
+
+        runs = {name: run for name, run in self.runs.items() if name != teacher}
+        result = compare_runs(
+            runs,
+            names,
+            qrels=self.qrels,
+            answers=self.answers or None,
+            passages=self.passages,
+            missing=missing,
+            all_pairs=all_pairs,
+            answer_match=self.answer_match,
+        )
+        return result, pair_findings(
+            result, runs, qrels=self.qrels, texts=self.texts, answers=self.answers, bm25=self.bm25
+        )
+
 
 def load_evidence(
     paths: list[Path],
@@ -99,16 +132,8 @@ def load_evidence(
     self_hits: Literal["drop", "keep"],
 ) -> Evidence:
     """Read everything, and check the runs against it: a fault is one line with file and line number."""
-    from ernie_search.data import open_collection
-    from ernie_search.evaluation import read_qrels, read_run
-    from ernie_search.evaluation.answers import answers_of
-    from ernie_search.evaluation.trec import (
-        check_passages,
-        check_questions,
-        drop_self_hits,
-        read_queries,
-        self_hits_note,
-    )
+    from ernie_search.data import open_collection, read_queries
+    from ernie_search.evaluation import answers_of, drop_self_hits, read_qrels
 
     collection = open_collection(corpus) if corpus is not None else None
     with_answers, given = answers_file(answers)
@@ -129,15 +154,10 @@ def load_evidence(
     found.notes += pattern_notes(found.answers, answer_match)
     everything = {**dict(zip(names, paths, strict=True)), **({} if bm25 is None else {"BM25": bm25})}
     for name, path in everything.items():
-        run = read_run(path)
-        if asked:
-            check_questions(path, run, found.texts)
-        if collection is not None:
-            check_passages(path, run, (passage.id for passage in collection.passages()))
+        run = checked_run(path, found.texts if asked else None, collection)
         if self_hits == "drop":
             run, dropped = drop_self_hits(run, found.qrels)
-            note = self_hits_note(name, dropped)
-            found.notes += [note] if note else []
+            found.notes += self_hits_note(name, dropped)
         if path is bm25 and name not in names:
             found.bm25 = run
         else:
@@ -145,11 +165,28 @@ def load_evidence(
     return found
 
 
+def checked_run(path: Path, questions: Known[str] | None, collection: "Collection | None") -> "Run":
+    """A run file, whose questions and passages have to exist as far as those are known.
+
+    Raises:
+        DataError: see ``read_run``, ``check_questions`` and ``check_passages``.
+    """
+    from ernie_search.evaluation import read_run
+    from ernie_search.evaluation.trec import check_passages, check_questions
+
+    run = read_run(path)
+    if questions is not None:
+        check_questions(path, run, questions)
+    if collection is not None:
+        check_passages(path, run, (passage.id for passage in collection.passages()))
+    return run
+
+
 def answers_file(path: Path | None) -> "tuple[list[Query] | None, dict[str, tuple[str, ...]] | None]":
     """Questions, where the file has them (DPR's), and answers by question; ``None`` for what is not given."""
+    from ernie_search.data import read_answers
     from ernie_search.data.dpr import is_qas, read_qas
-    from ernie_search.evaluation.answers import answers_of
-    from ernie_search.evaluation.trec import read_answers
+    from ernie_search.evaluation import answers_of
 
     if path is None:
         return None, None
@@ -169,13 +206,21 @@ def pattern_notes(answers: "dict[str, tuple[str, ...]]", match: str) -> list[str
     return [f"answers that are no regular expressions, and match nothing: {len(broken):,} ({broken[0]!r})"]
 
 
-def all_questions(collection: "Collection") -> list:  # type: ignore[type-arg]
+def all_questions(collection: "Collection") -> "list[Query]":
     """Every question of a collection, judged or not."""
-    from ernie_search.data.collection import Located
+    from ernie_search.data.collection import with_places
 
-    if isinstance(collection, Located):
-        return [query for _, query in collection.located_queries()]
-    return [query for split in collection.splits for query in collection.queries(split)]
+    return [query for _, query in with_places(collection).located_queries()]
+
+
+def self_hits_note(name: str, dropped: int) -> list[str]:
+    """What to say of hits that were dropped; nothing where none was."""
+    if not dropped:
+        return []
+    return [
+        f"{name}: a hit with the question's own id was dropped for {dropped:,} questions, as for ArguAna "
+        "(--self-hits keep leaves them in)"
+    ]
 
 
 def run_names(paths: list[Path]) -> list[str]:
@@ -190,8 +235,8 @@ def run_names(paths: list[Path]) -> list[str]:
     return names
 
 
-def missing_rule(intersect: bool, zero_missing: bool) -> Literal["refuse", "intersect", "zero"]:
-    """The rule that the two options ask for."""
+def missing_rule(intersect: bool, zero_missing: bool) -> "Missing":
+    """What to do with missing questions, by ``--intersect`` and ``--zero-missing``."""
     if intersect and zero_missing:
         raise SettingsError("--intersect and --zero-missing are two answers to one question; give one")
     return "intersect" if intersect else "zero" if zero_missing else "refuse"

@@ -27,6 +27,7 @@ from ernie_search.cli.output import print_line, working
 from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ernie_search.evaluation.comparison import Missing
     from ernie_search.report import Report
     from ernie_search.types import Qrels
 
@@ -37,12 +38,12 @@ MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(
-            help="Folders of a training, a recipe or an ablation, and TREC run files, in any number."
-        ),
+        typer.Argument(help="Folders of trainings, pipelines or ablations, and TREC run files."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Its heading.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
     qrels: QrelsFile = None,
     queries: QueriesFile = None,
     corpus: Corpus = None,
@@ -51,18 +52,20 @@ def report(
     answer_match: AnswerMatch = "string",
     bm25: Bm25File = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="A teacher's run, for the scatter of scores and the gap closed.")
+        Path | None, typer.Option(help="A teacher's run: adds a scatter plot of scores and the gap closed.")
     ] = None,
     examples: Annotated[
         Path | None,
-        typer.Option(help="Examples with matches, and heat maps, as search --json --explain prints."),
+        typer.Option(
+            help="Examples to show with matches and heat maps, as search --json --explain prints them."
+        ),
     ] = None,
     measure: Measures = None,
     intersect: Intersect = False,
     zero_missing: ZeroMissing = False,
     self_hits: SelfHitsOption = "drop",
 ) -> None:
-    """Make one self-contained HTML page: tables, curves, questions, settings; it asks nobody for anything."""
+    """Make one self-contained HTML page of trainings, ablations and run files: tables, curves, questions."""
     from ernie_search.evaluation.comparison import check_measures
     from ernie_search.report import Report, examples_section, write_report
 
@@ -100,26 +103,16 @@ def report(
     print_line(str(output))
 
 
-def _runs(page: "Report", found: Evidence, names: tuple[str, ...], rule: str, with_teacher: bool) -> None:
+def _runs(
+    page: "Report", found: Evidence, names: tuple[str, ...], rule: "Missing", with_teacher: bool
+) -> None:
     """The sections of the run files; the teacher is the last of them."""
     from ernie_search.evaluation.comparison import compare_runs
-    from ernie_search.evaluation.effects import pair_findings
     from ernie_search.report import comparison_sections, comparison_tiles, scatter_section
 
     teacher = list(found.runs)[-1] if with_teacher else None
     runs = {name: run for name, run in found.runs.items() if name != teacher}
-    result = compare_runs(
-        runs,
-        names,
-        qrels=found.qrels,
-        answers=found.answers or None,
-        passages=found.passages,
-        missing=rule,  # type: ignore[arg-type]
-        answer_match=found.answer_match,
-    )
-    pairs = pair_findings(
-        result, runs, qrels=found.qrels, texts=found.texts, answers=found.answers, bm25=found.bm25
-    )
+    result, pairs = found.compare(names, rule, teacher=teacher)
     ceiling = None
     if teacher is not None:
         kept = {query: found.runs[teacher].get(query, {}) for query in result.questions.ids}
@@ -163,7 +156,7 @@ def _folder(page: "Report", folder: Path, prefix: str, corpus: str | None) -> No
 
 
 def _judgements(folder: Path, corpus: str) -> "Qrels":
-    """Those that an ablation was measured by.
+    """The judgements that an ablation was measured by.
 
     Raises:
         SettingsError: it was of another collection, whose questions would count as not found.

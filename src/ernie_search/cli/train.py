@@ -127,7 +127,7 @@ def train(
     settings = overrides(changes, base, layers) | ({} if lists is None else {"lists": lists})
     with loading("the libraries"):
         from ernie_search.data import open_collection, validate
-        from ernie_search.data.held import hold
+        from ernie_search.data.collection import hold
         from ernie_search.pipeline import estimate, load_recipe, make_plan, plan_table, train_recipe
         from ernie_search.training.world import World
 

@@ -8,13 +8,12 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from functools import cached_property
 
 from ernie_search._util.files import did_you_mean
 from ernie_search.data import api_walk
 from ernie_search.data.api_walk import PACKAGES, STDLIB, Found
-from ernie_search.data.collection import CollectionInfo, Judgement, MemoryCollection, Report, stop
+from ernie_search.data.collection import LocatedCollection, MemoryCollection, WrappedCollection
 from ernie_search.data.near_duplicates import clusters
 from ernie_search.errors import DataError
 from ernie_search.types import Passage, Qrels, Query
@@ -31,7 +30,7 @@ LONGEST_BODY = 400
 SHORTEST_QUESTION = 4
 LONGEST_QUESTION = 30
 TIME_LIMIT = 600
-"""Seconds that reading the packages may take before it is taken for stuck."""
+"""Seconds after which reading the packages is given up."""
 
 ROLE = re.compile(r":[\w:.+-]+:`~?\.?([^`<]*?)(?:\s*<[^`>]*>)?`")
 LITERAL = re.compile(r"``([^`]*)``|`([^`<]*?)(?:\s*<[^`>]*>)?`_{0,2}")
@@ -47,7 +46,7 @@ NO_QUESTION = re.compile(
 
 
 def strip_markup(text: str) -> str:
-    """One line without reStructuredText marks."""
+    """The text as one line, without reStructuredText markup."""
     text = ROLE.sub(r"\1", " ".join(text.split()))
     text = LITERAL.sub(lambda match: (match[1] or match[2] or "").lstrip("~!"), text)
     return EMPHASIS.sub(r"\1", text)
@@ -71,7 +70,7 @@ def split_docstring(doc: str) -> tuple[str, str]:
 
 
 def is_question(summary: str) -> bool:
-    """Whether the summary says enough to be asked."""
+    """Whether the summary is specific enough to be used as a question."""
     words = re.findall(r"[^\W\d_]{2,}", summary)
     length = len(summary.split())
     good = (
@@ -165,7 +164,7 @@ def chosen_roots(packages: str) -> list[str]:
     return [root for name in names or DEFAULT for root in GROUPS.get(name, [name])]
 
 
-class ApiDocs:
+class ApiDocs(WrappedCollection):
     """The documentation of installed packages, read when something is first asked of it (about 15 s for all).
 
     Args:
@@ -176,48 +175,11 @@ class ApiDocs:
     """
 
     def __init__(self, packages: str = "") -> None:
+        name = f"api-{packages.replace(',', '-').replace(' ', '')}" if packages else "api"
+        LocatedCollection.__init__(self, name, f"api:{packages}")
         self._roots = chosen_roots(packages)
-        self.source = f"api:{packages}"
-        self.name = f"api-{packages.replace(',', '-').replace(' ', '')}" if packages else "api"
 
     @cached_property
-    def _content(self) -> MemoryCollection:
+    def inner(self) -> MemoryCollection:  # type: ignore[override]
+        """The collection, read at the first use."""
         return build(self.name, self.source, read_packages(self._roots))
-
-    @property
-    def splits(self) -> list[str]:
-        """Train, dev and test; a small package may fill fewer."""
-        return self._content.splits
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits of the content: it changes with the installed versions."""
-        return self._content.fingerprint
-
-    def passages(self) -> Iterator[Passage]:
-        """All passages, by id."""
-        return self._content.passages()
-
-    def queries(self, split: str) -> list[Query]:
-        """The split's summary lines."""
-        return self._content.queries(split)
-
-    def qrels(self, split: str) -> Qrels:
-        """One relevant passage a question."""
-        return self._content.qrels(split)
-
-    def describe(self) -> CollectionInfo:
-        """Counts."""
-        return self._content.describe()
-
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
-        """Each passage with its number."""
-        return self._content.located_passages(report)
-
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
-        """Each question with its number."""
-        return self._content.located_queries(report)
-
-    def located_judgements(self, split: str, report: Report = stop) -> Iterator[tuple[str, Judgement]]:
-        """Each judgement with its number."""
-        return self._content.located_judgements(split, report)

@@ -79,7 +79,7 @@ class Found(TypedDict):
 
 
 def import_quietly(name: str) -> ModuleType | None:
-    """Import a module, or None whatever goes wrong: a module of the environment is never our failure."""
+    """The module, or None if importing it fails in whatever way."""
     try:
         return importlib.import_module(name)
     except KeyboardInterrupt:

@@ -1,23 +1,18 @@
 """The BEIR folder: corpus.jsonl[.gz], queries.jsonl[.gz], qrels/SPLIT.tsv. Read as a stream."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import fingerprint, remembered_sha256
+from ernie_search._util.lines import Placed, Report, stop
+from ernie_search._util.trec import read_judgements
 from ernie_search.data.collection import (
-    CollectionInfo,
-    Judgement,
-    Report,
-    describe,
+    LocatedCollection,
     order_splits,
-    stop,
-    unknown_split,
 )
-from ernie_search.data.qrels import read_judgements, read_qrels
 from ernie_search.data.readers import json_name, read_objects
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Qrels, Query, checked_passage, checked_query
+from ernie_search.types import Judgement, Passage, Query, checked_passage, checked_query
 
 
 def string_of(row: dict[str, Any], name: str) -> str:
@@ -31,7 +26,7 @@ def string_of(row: dict[str, Any], name: str) -> str:
 
 
 def fields_of(row: dict[str, Any]) -> dict[str, Any]:
-    """``metadata`` and whatever else the row holds."""
+    """The fields of a row: its ``metadata`` and whatever else it holds."""
     metadata = row.get("metadata")
     if not isinstance(metadata, (dict, type(None))):
         raise ValueError(f"'metadata' is {json_name(metadata)} where an object belongs")
@@ -73,7 +68,7 @@ def find_jsonl(folder: Path, stem: str) -> Path | None:
     return found[0] if found else None
 
 
-class BeirCollection:
+class BeirCollection(LocatedCollection):
     """A BEIR folder. Nothing of it is kept in memory; each call reads what it needs.
 
     Args:
@@ -91,9 +86,8 @@ class BeirCollection:
         corpus = find_jsonl(folder, "corpus")
         if corpus is None:
             raise DataError(f"{folder}: no corpus.jsonl or corpus.jsonl.gz; a BEIR folder has one")
+        super().__init__(folder.resolve().name, source or str(folder))
         self.folder = folder
-        self.name = folder.resolve().name
-        self.source = source or str(folder)
         self._corpus = corpus
         self._queries = find_jsonl(folder, "queries")
 
@@ -114,28 +108,11 @@ class BeirCollection:
             *([str(f.relative_to(self.folder)), f.stat().st_size, remembered_sha256(f)] for f in files),
         )
 
-    def passages(self) -> Iterator[Passage]:
-        """All passages, streamed."""
-        return (passage for _, passage in self.located_passages())
-
-    def queries(self, split: str) -> list[Query]:
-        """The questions that the split judges, in the order of the queries file."""
-        judged = self.qrels(split)
-        return [query for _, query in self.located_queries() if query.id in judged]
-
-    def qrels(self, split: str) -> Qrels:
-        """The split's judgements; DataError for an unknown split, or one without questions."""
-        return read_qrels(self._qrels_file(split))
-
-    def describe(self) -> CollectionInfo:
-        """Counts, from one reading of all files."""
-        return describe(self)
-
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with file and line."""
         return read_objects(self._corpus, parse_passage, report)
 
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question of the file, judged or not, with file and line."""
         if self._queries is None:
             if not self.splits:
@@ -145,11 +122,9 @@ class BeirCollection:
             )
         return read_objects(self._queries, parse_query, report)
 
-    def located_judgements(self, split: str, report: Report = stop) -> Iterator[tuple[str, Judgement]]:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each judgement of the split with file and line."""
         return read_judgements(self._qrels_file(split), report)
 
     def _qrels_file(self, split: str) -> Path:
-        if split not in self.splits:
-            raise unknown_split(self.source, split, self.splits)
         return self.folder / "qrels" / f"{split}.tsv"

@@ -1,29 +1,22 @@
-"""What a collection is: passages, and per split the questions with their judged passages."""
+"""What a collection is: passages, and per split the questions with their judged passages.
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+``Collection`` is what the rest of the package asks of one; formats fill in ``LocatedCollection``.
+"""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ernie_search._util.files import did_you_mean, fingerprint
+from ernie_search._util.lines import Placed, Report, stop
+from ernie_search._util.trec import gather_qrels, no_judgements
+from ernie_search.data.id_set import IdSet
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Qrels, Query
+from ernie_search.types import Judgement, Passage, Qrels, Query
 
 Item = TypeVar("Item")
 USUAL_SPLITS = ("train", "dev", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """What a collection holds. The mappings go from the split's name to a figure."""
-
-    name: str
-    source: str
-    passages: int
-    queries: Mapping[str, int]
-    positives: Mapping[str, float]
-    """Mean number of relevant passages a question."""
-    grades: Mapping[str, tuple[int, ...]]
-    """The relevance grades that occur."""
 
 
 class Collection(Protocol):
@@ -64,50 +57,24 @@ class Collection(Protocol):
         """The split's judgements: query id -> passage id -> grade (above 0 is relevant)."""
         ...
 
-    def describe(self) -> CollectionInfo:
-        """Counts, from one reading of everything."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One line of a qrels file."""
-
-    query: str
-    passage: str
-    grade: int
-
-
-class BrokenOffError(DataError):
-    """A fault after which nothing more of the file can be read: a cut .gz, broken JSON in the middle."""
-
 
 class ConsequenceError(DataError):
     """A fault that follows from one that was reported before, or may: a judgement of an item left out."""
-
-
-Report = Callable[[DataError], None]
-"""Told of each item that cannot be read. One that returns makes the reader skip the item and go on."""
-
-
-def stop(error: DataError) -> None:
-    """The usual report: raise."""
-    raise error
 
 
 @runtime_checkable
 class Located(Protocol):
     """A collection that knows where each item stands ("corpus.jsonl:12"). Validation asks for it."""
 
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its place."""
         ...
 
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question, judged or not, with its place."""
         ...
 
-    def located_judgements(self, split: str, report: Report = stop) -> Iterator[tuple[str, Judgement]]:
+    def located_judgements(self, split: str, report: Report = stop) -> Placed[Judgement]:
         """Each judgement of the split with its place."""
         ...
 
@@ -118,30 +85,112 @@ def order_splits(names: Iterable[str]) -> list[str]:
     return [n for n in USUAL_SPLITS if n in known] + sorted(known.difference(USUAL_SPLITS))
 
 
-def unknown_split(source: str, split: str, splits: Sequence[str]) -> DataError:
-    """The error for a split that the collection does not have."""
-    hint = did_you_mean(split, splits) if splits else "; it has no judged questions at all"
-    return DataError(f"{source}: no split {split!r}{hint}")
+class LocatedCollection(ABC):
+    """A collection read as three streams, each item with its place; a format fills in what is abstract.
+
+    Args:
+        name: a short name for tables and folders.
+        source: what ``open_collection`` was asked for; messages call it that.
+    """
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self.source = source
+
+    @property
+    @abstractmethod
+    def splits(self) -> list[str]:
+        """The splits' names: train, dev and test first."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the content."""
+
+    @abstractmethod
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
+        """Each passage with its place."""
+
+    @abstractmethod
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
+        """Each question, judged or not, with its place."""
+
+    @abstractmethod
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
+        """Each judgement of a split that is known to exist, with its place."""
+
+    def located_judgements(self, split: str, report: Report = stop) -> Placed[Judgement]:
+        """Each judgement of the split with its place; DataError for an unknown split."""
+        self.check_split(split)
+        return self.read_split(split, report)
+
+    def check_split(self, split: str) -> None:
+        """Raise DataError if the collection has no such split."""
+        if split not in self.splits:
+            hint = did_you_mean(split, self.splits) if self.splits else "; it has no judged questions at all"
+            raise DataError(f"{self.source}: no split {split!r}{hint}")
+
+    def passages(self) -> Iterator[Passage]:
+        """All passages, streamed."""
+        return (passage for _, passage in self.located_passages())
+
+    def queries(self, split: str) -> list[Query]:
+        """The questions that the split judges, in the source's order."""
+        judged = self.qrels(split)
+        return [query for _, query in self.located_queries() if query.id in judged]
+
+    def qrels(self, split: str) -> Qrels:
+        """The split's judgements; DataError for an unknown split, or one without questions."""
+        return gather_qrels(self.located_judgements(split), f"{self.source}: split {split!r}")
 
 
-def describe(collection: Collection) -> CollectionInfo:
-    """Count what the collection holds, in one pass over the passages and each split's judgements."""
-    judged = {split: collection.qrels(split) for split in collection.splits}
-    relevant = {s: sum(g > 0 for row in qrels.values() for g in row.values()) for s, qrels in judged.items()}
-    return CollectionInfo(
-        name=collection.name,
-        source=collection.source,
-        passages=sum(1 for _ in collection.passages()),
-        queries={split: len(qrels) for split, qrels in judged.items()},
-        positives={split: relevant[split] / len(qrels) for split, qrels in judged.items()},
-        grades={
-            split: tuple(sorted({g for row in qrels.values() for g in row.values()}))
-            for split, qrels in judged.items()
-        },
-    )
+def each_once(streams: Iterable[Placed[Query]]) -> Placed[Query]:
+    """The questions of several files or splits; one that an earlier of them has, too, comes once.
+
+    Two questions with one id and different texts both come, and so does a repetition inside one stream:
+    validation reports them.
+    """
+    earlier: list[IdSet] = []
+    for stream in streams:
+        own = IdSet()
+        for where, query in stream:
+            key = f"{query.id}\t{query.text}"
+            if not any(key in one for one in earlier):
+                own.add(key)
+                yield where, query
+        earlier.append(own)
 
 
-class MemoryCollection:
+class Numbered:
+    """Gives a collection that knows no places the numbers of its items."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
+        """Each passage with its number."""
+        return _numbered(f"{self.collection.source}: passage", self.collection.passages())
+
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
+        """Each question of each split with its number; one that is in two splits comes once."""
+        return each_once(
+            _numbered(f"{self.collection.source}: split {split!r}, query", self.collection.queries(split))
+            for split in self.collection.splits
+        )
+
+    def located_judgements(self, split: str, report: Report = stop) -> Placed[Judgement]:
+        """Each judgement, with the split as its place."""
+        for query, row in self.collection.qrels(split).items():
+            for passage, grade in row.items():
+                yield f"{self.collection.source}: qrels {split!r}", Judgement(query, passage, grade)
+
+
+def with_places(collection: Collection) -> Located:
+    """The collection itself where it knows its items' places, else with their numbers."""
+    return collection if isinstance(collection, Located) else Numbered(collection)
+
+
+class MemoryCollection(LocatedCollection):
     """A collection made of Python objects.
 
     Args:
@@ -164,8 +213,7 @@ class MemoryCollection:
         queries: Iterable[Query],
         qrels: Mapping[str, Qrels],
     ) -> None:
-        self.name = name
-        self.source = source
+        super().__init__(name, source)
         self._passages = list(passages)
         self._queries = list(queries)
         self._qrels = {split: {q: dict(row) for q, row in rows.items()} for split, rows in qrels.items()}
@@ -184,41 +232,137 @@ class MemoryCollection:
             self._qrels,
         )
 
-    def passages(self) -> Iterator[Passage]:
-        """All passages."""
-        return iter(self._passages)
-
-    def queries(self, split: str) -> list[Query]:
-        """The questions that the split judges; DataError for an unknown split."""
-        judged = self.qrels(split)
-        return [query for query in self._queries if query.id in judged]
-
     def qrels(self, split: str) -> Qrels:
-        """A copy of the split's judgements; DataError for an unknown split, or one without questions."""
-        if split not in self._qrels:
-            raise unknown_split(self.source, split, self.splits)
+        """A copy of the split's judgements, empty rows included; DataError for an unknown or empty split."""
+        self.check_split(split)
         if not self._qrels[split]:
-            raise DataError(
-                f"{self.source}: split {split!r} has no questions; judge some or leave the split out"
-            )
+            raise no_judgements(f"{self.source}: split {split!r}")
         return {query: dict(row) for query, row in self._qrels[split].items()}
 
-    def describe(self) -> CollectionInfo:
-        """Counts."""
-        return describe(self)
-
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each passage with its place in the list, from 1."""
-        return self._located("passage", self._passages)
+        return _numbered(f"{self.source}: passage", self._passages)
 
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question with its place in the list, from 1."""
-        return self._located("query", self._queries)
+        return _numbered(f"{self.source}: query", self._queries)
 
-    def located_judgements(self, split: str, report: Report = stop) -> Iterator[tuple[str, Judgement]]:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each judgement of the split."""
-        rows = [Judgement(q, p, grade) for q, row in self._qrels[split].items() for p, grade in row.items()]
-        return self._located(f"qrels {split!r}, judgement", rows)
+        rows = (Judgement(q, p, grade) for q, row in self._qrels[split].items() for p, grade in row.items())
+        return _numbered(f"{self.source}: qrels {split!r}, judgement", rows)
 
-    def _located(self, what: str, items: Iterable[Item]) -> Iterator[tuple[str, Item]]:
-        return ((f"{self.source}: {what} {number}", item) for number, item in enumerate(items, 1))
+
+def _numbered(what: str, items: Iterable[Item]) -> Placed[Item]:
+    return ((f"{what} {number}", item) for number, item in enumerate(items, 1))
+
+
+class WrappedCollection(LocatedCollection):
+    """Another collection, of which a subclass changes something.
+
+    Args:
+        inner: the other collection.
+        source: what ``open_collection`` was asked for; the other collection's if not given.
+    """
+
+    def __init__(self, inner: Collection, source: str = "") -> None:
+        super().__init__(inner.name, source or inner.source)
+        self.inner = inner
+
+    @property
+    def splits(self) -> list[str]:
+        """The other collection's splits."""
+        return self.inner.splits
+
+    @property
+    def fingerprint(self) -> str:
+        """The other collection's fingerprint."""
+        return self.inner.fingerprint
+
+    def queries(self, split: str) -> list[Query]:
+        """The questions that the split judges."""
+        return self.inner.queries(split)
+
+    def qrels(self, split: str) -> Qrels:
+        """The split's judgements."""
+        return self.inner.qrels(split)
+
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
+        """Each passage with its place."""
+        return with_places(self.inner).located_passages(report)
+
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
+        """Each question, judged or not, with its place."""
+        return with_places(self.inner).located_queries(report)
+
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
+        """Each judgement of the split with its place."""
+        return with_places(self.inner).located_judgements(split, report)
+
+
+MOST_BYTES = 128 << 20
+"""Of passages kept in memory; a corpus that takes more is read from disk each time."""
+
+
+class HeldCollection(WrappedCollection):
+    """A collection whose passages stay in memory from their first complete reading on, where they are few.
+
+    The fingerprint is then computed once, too. Pickled copies read the corpus again.
+
+    Args:
+        inner: the collection that is read.
+    """
+
+    def __init__(self, inner: Collection) -> None:
+        super().__init__(inner)
+        self._held: list[Passage] | None = None
+        self._fingerprint: str | None = None
+        self._too_large = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HeldCollection, (self.inner,)
+
+    @property
+    def fingerprint(self) -> str:
+        """The collection's own; once passages are held, that of their reading."""
+        if self._held is None:
+            return self.inner.fingerprint
+        if self._fingerprint is None:
+            self._fingerprint = self.inner.fingerprint
+        return self._fingerprint
+
+    def passages(self) -> Iterator[Passage]:
+        """All passages: from memory, or else read, and kept if they are few."""
+        return iter(self._held) if self._held is not None else super().passages()
+
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
+        """Each passage with its place, read from the source, and kept if they are few and none is faulty."""
+        faults: list[DataError] = []
+
+        def note(error: DataError) -> None:
+            faults.append(error)
+            report(error)
+
+        kept: list[Passage] = []
+        size = 0
+        for where, passage in super().located_passages(note):
+            if not self._too_large:
+                kept.append(passage)
+                size += _bytes(passage)
+                if size > MOST_BYTES:
+                    self._too_large = True
+                    kept.clear()
+            yield where, passage
+        if not (faults or self._too_large) and self._held is None:
+            self._held = kept
+
+
+def hold(collection: Collection) -> HeldCollection:
+    """The collection with its passages kept in memory where they are few; one that keeps them, as it is."""
+    return collection if isinstance(collection, HeldCollection) else HeldCollection(collection)
+
+
+def _bytes(passage: Passage) -> int:
+    """About what a passage takes in memory, its fields one level deep."""
+    parts = (passage, passage.id, passage.title, passage.text, passage.fields, *passage.fields.values())
+    return sum(map(sys.getsizeof, parts))

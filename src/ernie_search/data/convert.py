@@ -1,4 +1,4 @@
-"""Any collection as a BEIR folder, in one reading: checked while it is written, whole or absent."""
+"""Writes any collection as a BEIR folder, checked in the same reading; the folder is whole or absent."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ernie_search._util.files import atomic_directory
+from ernie_search._util.lines import BrokenOffError
 from ernie_search.data.beir import BeirCollection, find_jsonl
-from ernie_search.data.collection import BrokenOffError, Collection, CollectionInfo
-from ernie_search.data.validation import CheckedReading, Findings, TooMany, first_of
+from ernie_search.data.collection import Collection
+from ernie_search.data.validation import CheckedReading, CollectionInfo, Findings, TooMany, first_of
 from ernie_search.errors import DataError
 
 Item = TypeVar("Item")
@@ -19,7 +20,7 @@ STEP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What was written.
+    """What ``convert`` wrote.
 
     Attributes:
         collection: the folder, opened.
@@ -37,7 +38,7 @@ class Conversion:
 
 
 class Skipping:
-    """A report that counts the faults and lets the reading go on, unless the rest is lost with them."""
+    """A report that counts the faults and lets reading continue, unless the file breaks off."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -98,7 +99,7 @@ def convert(
 ) -> Conversion:
     """Write a collection as a BEIR folder that is whole or absent; what an earlier call left is cleared.
 
-    Memory: 12 to 24 bytes an id and judgement; texts are not kept.
+    Memory: 12 to 24 bytes per id and judgement; texts are not kept.
 
     Args:
         path: the folder; a BEIR folder that stands there is replaced when the new one is whole.

@@ -2,25 +2,24 @@
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import did_you_mean
-from ernie_search.data.collection import Report, stop
-from ernie_search.data.columns import (
+from ernie_search._util.lines import Placed, Report, parsed, stop
+from ernie_search.data.examples import (
     Example,
     ExampleCollection,
     ReadExamples,
-    cell,
     make_passage,
     make_query,
-    passages_of,
     text_id,
 )
-from ernie_search.data.located import files_fingerprint, parse_locator, parse_paths, split_of, stem_of
+from ernie_search.data.locator import files_fingerprint, parse_locator, parse_paths, split_of, stem_of
 from ernie_search.data.readers import json_name, read_array, read_rows
+from ernie_search.data.table import cell, passages_of
 from ernie_search.errors import DataError
 from ernie_search.types import Passage, Query
 
@@ -57,42 +56,34 @@ def parse_question(row: Mapping[str, Any], *, negatives: bool) -> Example:
     return Example(query, contexts(row, POSITIVES), others=(*hard, *random))
 
 
-def read_questions(path: Path, negatives: bool, report: Report = stop) -> Iterator[tuple[str, Example]]:
+def read_questions(path: Path, negatives: bool, report: Report = stop) -> Placed[Example]:
     """Each question of a file, with its place."""
     return read_array(path, partial(parse_question, negatives=negatives), report)
 
 
-def read_passages(path: Path, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+def read_passages(path: Path, report: Report = stop) -> Placed[Passage]:
     """Each passage of psgs_w100.tsv, with its place.
 
     Raises:
         DataError: another header, a row that has not three columns, an empty text.
     """
-    order: list[int] | None = None
-    for number, cells in read_rows(path, "\t", report=report):
-        where = f"{path}:{number}"
-        if order is None:
-            lacking = [name for name in HEADER if name not in cells]
-            if lacking:
-                hint = did_you_mean(lacking[0], cells)
-                raise DataError(
-                    f"{where}: no column {lacking[0]!r}{hint}; DPR's passages have id, text, title"
-                )
-            order = [cells.index(name) for name in HEADER]
-            width = len(cells)
-            continue
-        if len(cells) != width:
-            report(DataError(f"{where}: {len(cells)} columns where the header has {width}; mend the row"))
-            continue
+    rows = read_rows(path, "\t", report=report)
+    where, names = next(rows, ("", list(HEADER)))
+    lacking = [name for name in HEADER if name not in names]
+    if lacking:
+        hint = did_you_mean(lacking[0], names)
+        raise DataError(f"{where}: no column {lacking[0]!r}{hint}; DPR's passages have id, text, title")
+    order = [names.index(name) for name in HEADER]
+
+    def passage(cells: list[str]) -> Passage:
+        if len(cells) != len(names):
+            raise ValueError(f"{len(cells)} columns where the header has {len(names)}; correct the row")
         identifier, text, title = (cells[place] for place in order)
-        try:
-            if not identifier.strip():
-                raise ValueError("empty 'id'; fill it in or remove the line")
-            passage = make_passage(identifier, text, title)
-        except ValueError as error:
-            report(DataError(f"{where}: {error}"))
-            continue
-        yield where, passage
+        if not identifier.strip():
+            raise ValueError("empty 'id'; fill it in or remove the line")
+        return make_passage(identifier, text, title)
+
+    yield from parsed(rows, passage, report)
 
 
 def expand(paths: list[Path]) -> list[Path]:
@@ -108,7 +99,7 @@ def open_dpr(rest: str) -> ExampleCollection:
     """``dpr:FILE[,FILE...]``: question files (.json), the passages (.tsv), or a folder of both.
 
     With a passage file that is the corpus, and the questions' contexts have to be in it; without, the corpus
-    is the contexts of all questions. A file's split is told by its name (``nq-train.json``).
+    is the contexts of all questions. A file's split is taken from its name (``nq-train.json``).
 
     Args:
         rest: what stands after ``dpr:``; options ``negatives`` (``hard`` are judged irrelevant, the default;
@@ -142,12 +133,9 @@ def open_dpr(rest: str) -> ExampleCollection:
     )
 
 
-ENDINGS = (".csv", ".csv.gz")
-
-
 def is_qas(path: Path) -> bool:
-    """Whether the file's name is that of such a file; other files of answers are JSON lines."""
-    return path.name.endswith(ENDINGS)
+    """Whether the name is that of DPR's questions with answers (nq-test.qa.csv)."""
+    return path.name.endswith((".csv", ".csv.gz"))
 
 
 def answer_list(text: str) -> list[str]:
@@ -160,14 +148,14 @@ def answer_list(text: str) -> list[str]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{text[:40]!r} is no list of answers, as ['1912', 'in 1912']; mend the line")
+        raise ValueError(f"{text[:40]!r} is no list of answers, as ['1912', 'in 1912']; correct the line")
     if not all(isinstance(one, str) and one.strip() for one in value):
         raise ValueError("an answer is empty or no text; put each in quotes")
     return value
 
 
-def read_qas(path: Path, report: Report = stop) -> Iterator[tuple[str, Query]]:
-    """Each question with its place; its answers are the field ``answers``.
+def read_qas(path: Path, report: Report = stop) -> Placed[Query]:
+    """Each question of a file such as nq-test.qa.csv, with its place; its answers are the field ``answers``.
 
     The id is made of the text, so it is that of the same question in DPR's training files. A question that
     stands there twice counts twice, as in DPR: the second has ``-2`` after its id.
@@ -176,21 +164,15 @@ def read_qas(path: Path, report: Report = stop) -> Iterator[tuple[str, Query]]:
         DataError: a line without two columns, an empty question, what is no list of answers; an empty file.
     """
     seen: dict[str, int] = {}
-    for number, cells in read_rows(path, "\t", report=report):
-        where = f"{path}:{number}"
+
+    def question(cells: list[str]) -> Query:
         if len(cells) != 2:
-            report(
-                DataError(f"{where}: {len(cells)} columns where question and answers belong, between a tab")
-            )
-            continue
-        try:
-            identifier = text_id(cells[0])
-            times = seen[identifier] = seen.get(identifier, 0) + 1
-            answers = {"answers": answer_list(cells[1])}
-            query = make_query(identifier if times == 1 else f"{identifier}-{times}", cells[0], answers)
-        except ValueError as error:
-            report(DataError(f"{where}: {error}"))
-            continue
-        yield where, query
+            raise ValueError(f"{len(cells)} columns where question and answers belong, between a tab")
+        identifier = text_id(cells[0])
+        times = seen[identifier] = seen.get(identifier, 0) + 1
+        answers = {"answers": answer_list(cells[1])}
+        return make_query(identifier if times == 1 else f"{identifier}-{times}", cells[0], answers)
+
+    yield from parsed(read_rows(path, "\t", report=report), question, report)
     if not seen:
         report(DataError(f"{path}: holds no question; a line is a question, a tab, ['answer', ...]"))

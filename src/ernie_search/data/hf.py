@@ -1,19 +1,34 @@
 """Hugging Face data sets, of the hub or of a local folder: BEIR's three configs, or training rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search._util.trec import GRADES
-from ernie_search.data.collection import Collection, Judgement, Report, order_splits, stop
-from ernie_search.data.columns import OPTIONS, Row, cell, choose_columns, make_query, passage_of_object
-from ernie_search.data.located import SPLIT_WORDS, LocatedCollection, files_fingerprint, parse_locator
-from ernie_search.data.qrels import GRADE_NAMES, PASSAGE_NAMES, QUERY_NAMES
-from ernie_search.data.table import Rows, Table, parsed, tables_as_collection
+from ernie_search._util.lines import Placed, Report, parsed, stop
+from ernie_search._util.trec import GRADE_NAMES, PASSAGE_NAMES, QUERY_NAMES, check_judgement
+from ernie_search.data.collection import (
+    Collection,
+    LocatedCollection,
+    order_splits,
+)
+from ernie_search.data.examples import make_query
+from ernie_search.data.locator import SPLIT_WORDS, files_fingerprint, parse_locator
+from ernie_search.data.table import (
+    OPTIONS,
+    Columns,
+    Item,
+    Row,
+    Table,
+    cell,
+    choose_columns,
+    passage_of_object,
+    read_table,
+    tables_as_collection,
+)
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query
+from ernie_search.types import Judgement, Passage, Query
 
 MORE_OPTIONS = ("config", "split", "qrels", "revision")
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
@@ -25,13 +40,13 @@ QRELS_CONFIGS = ("qrels", "default")
 
 
 def refusal(source: str, error: Exception) -> DataError:
-    """What the library says, in one line."""
+    """The error for what the library raised, in one line."""
     first = str(error).strip().splitlines() or [type(error).__name__]
     return DataError(f"{source}: {first[0]}; check the name, the config and the connection")
 
 
 class Hub:
-    """One named data set: asks the library, and says its refusals in one line.
+    """One data set of the ``datasets`` library, whose errors become one line.
 
     Args:
         source: for messages.
@@ -88,7 +103,7 @@ class Hub:
             raise refusal(self.source, error) from error
         return fingerprint(self.place, config, builder.hash)
 
-    def rows(self, rows: Any, what: str, report: Report = stop) -> Rows:
+    def rows(self, rows: Any, what: str, report: Report = stop) -> Placed[Row]:
         """Each row with its number, from 1; a failure on the way ends the reading."""
         number = 0
         try:
@@ -105,12 +120,12 @@ def columns_in(rows: Any) -> list[str]:
 
 
 def plain_split(name: str) -> str:
-    """``validation`` is what we call ``dev``; other names stay."""
+    """Our name of a split: ``dev`` for ``validation``; other names stay."""
     return SPLIT_WORDS.get(name, name)
 
 
 class HubTriple(LocatedCollection):
-    """BEIR's form: the configs ``corpus``, ``queries`` and the judgements, whose splits are ours.
+    """A data set in BEIR's form: configs ``corpus``, ``queries`` and one of judgements, with the splits.
 
     Args:
         hub: the data set.
@@ -131,34 +146,26 @@ class HubTriple(LocatedCollection):
     @property
     def fingerprint(self) -> str:
         """16 hex digits: the hub's commits, or the contents of local files."""
-        return fingerprint(
-            self._hub.fingerprint("corpus"), self._hub.fingerprint("queries"), self._judgements_print()
-        )
+        corpus, queries = (self._hub.fingerprint(config) for config in ("corpus", "queries"))
+        return fingerprint(corpus, queries, self._judgements.fingerprint(self._config))
 
-    def _judgements_print(self) -> str:
-        return self._judgements.fingerprint(self._config)
-
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each row of the corpus."""
-        for rows in self._hub.splits("corpus").values():
-            columns = choose_columns(f"{self.source}: corpus", columns_in(rows), {"text": "text"})
-            yield from parsed(partial(self._hub.rows, rows, "corpus"), passage_of_object, columns, report)
+        return self._read("corpus", passage_of_object, report)
 
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each row of the queries, judged or not."""
-        for rows in self._hub.splits("queries").values():
-            columns = choose_columns(f"{self.source}: queries", columns_in(rows), {"text": "text"})
+        return self._read("queries", query_of_row, report)
 
-            def parse(row: Row, columns: Any) -> Query:
-                own = (columns.id, columns.text, "title")
-                more = {name: value for name, value in row.items() if name not in own and value}
-                nested = more.pop("metadata", None)
-                fields = {**more, **(nested if isinstance(nested, Mapping) else {})}
-                return make_query(cell(row, columns.id), cell(row, columns.text), fields)
+    def _read(self, config: str, parse: Callable[[Row, Columns], Item], report: Report) -> Placed[Item]:
+        for rows in self._hub.splits(config).values():
+            where = f"{self.source}: {config}"
+            columns = choose_columns(where, columns_in(rows), {"text": "text"})
+            yield from read_table(
+                Table(where, [], "", partial(self._hub.rows, rows, config)), parse, columns, report
+            )
 
-            yield from parsed(partial(self._hub.rows, rows, "queries"), parse, columns, report)
-
-    def read_split(self, split: str, report: Report) -> Iterator[tuple[str, Judgement]]:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """Each row of the judgements; a grade such as 1.0 is the whole number that it is."""
         rows = self._qrels[split]
         names = columns_in(rows)
@@ -174,18 +181,28 @@ class HubTriple(LocatedCollection):
                 f"{self.source}: qrels: no column {lacking[0]!r}{did_you_mean(lacking[0], names)}"
             )
         query, passage, score = places
-        for where, row in self._judgements.rows(rows, f"qrels {split!r}", report):
+
+        def judgement(row: Row) -> Judgement:
             try:
                 grade = float(row[score])
                 if grade != int(grade):
-                    raise ValueError(f"relevance {row[score]!r} is not a whole number")
-                if int(grade) not in GRADES:
-                    raise ValueError(f"relevance {row[score]!r} does not fit into 32 bits")
-                item = Judgement(cell(row, query), cell(row, passage), int(grade))
-            except (TypeError, ValueError, OverflowError) as error:
-                report(DataError(f"{where}: {error}; write 0, 1, 2, ..."))
-                continue
-            yield where, item
+                    raise ValueError(f"relevance {row[score]!r} is not a whole number; write 0, 1, 2, ...")
+            except (TypeError, OverflowError) as error:
+                raise ValueError(f"{error}; write 0, 1, 2, ...") from None
+            found = Judgement(cell(row, query), cell(row, passage), int(grade))
+            check_judgement(found)
+            return found
+
+        yield from parsed(self._judgements.rows(rows, f"qrels {split!r}", report), judgement, report)
+
+
+def query_of_row(row: Row, columns: Columns) -> Query:
+    """A row's question; what else the row holds are its fields."""
+    own = (columns.id, columns.text, "title")
+    more = {name: value for name, value in row.items() if name not in own and value}
+    nested = more.pop("metadata", None)
+    fields = {**more, **(nested if isinstance(nested, Mapping) else {})}
+    return make_query(cell(row, columns.id), cell(row, columns.text), fields)
 
 
 def open_hf(rest: str) -> Collection:

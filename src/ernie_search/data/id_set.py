@@ -1,4 +1,4 @@
-"""A set of strings in 12 to 24 bytes each, which tells duplicates and dangling ids in large collections."""
+"""A set of strings in 12 to 24 bytes each, which finds duplicate and dangling ids in large collections."""
 
 from array import array
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ class IdSet:
         return slots[self._slot(slots, value)] == value
 
     def add(self, item: str) -> bool:
-        """Put a string in; True if it is new."""
+        """Add a string; True if it is new."""
         slots, value = self._slots, hashed(item)
         slot = self._slot(slots, value)
         if slots[slot]:
@@ -50,13 +50,13 @@ class IdSet:
         return True
 
     def common(self, other: "IdSet") -> int:
-        """How many strings are in both."""
+        """The number of strings that are in both sets."""
         mine, theirs = (np.frombuffer(one._slots, dtype=np.uint64) for one in (self, other))
         return int(np.intersect1d(mine[mine != 0], theirs[theirs != 0], assume_unique=True).size)
 
     @staticmethod
     def _slot(slots: "array[int]", value: int) -> int:
-        """Where the value is, or would be."""
+        """The slot where the value is, or would be put."""
         mask = len(slots) - 1
         place = value & mask
         while slots[place] and slots[place] != value:

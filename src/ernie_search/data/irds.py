@@ -1,18 +1,20 @@
 """Data sets of the ir_datasets package (MacAvaney et al. 2021), which fetches and checks them by their id."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from ernie_search._util.files import did_you_mean, fingerprint
-from ernie_search.data.collection import Judgement, Report, order_splits, stop
-from ernie_search.data.columns import make_passage, make_query
-from ernie_search.data.id_set import IdSet
-from ernie_search.data.located import SPLIT_WORDS, LocatedCollection, parse_locator
-from ernie_search.data.qrels import check_judgement
+from ernie_search._util.lines import Placed, Report, parsed, stop
+from ernie_search._util.trec import check_judgement
+from ernie_search.data.collection import (
+    LocatedCollection,
+    each_once,
+    order_splits,
+)
+from ernie_search.data.examples import make_passage, make_query
+from ernie_search.data.locator import SPLIT_WORDS, parse_locator
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query
+from ernie_search.types import Judgement, Passage, Query
 
-Item = TypeVar("Item")
 TEXTS = ("text", "body", "abstract")
 """Where a document's text is, by preference; its ``default_text()`` would repeat the title."""
 TITLES = ("title", "document_title")
@@ -37,7 +39,7 @@ def attribute(item: Any, names: tuple[str, ...]) -> str:
 
 
 def passage_of(doc: Any) -> Passage:
-    """A document; ValueError if it is empty."""
+    """The passage of a document; ValueError if it is empty."""
     fields = {name: value for name in FIELDS if (value := getattr(doc, name, None))}
     title = attribute(doc, TITLES)
     return make_passage(
@@ -46,7 +48,7 @@ def passage_of(doc: Any) -> Passage:
 
 
 def query_of(query: Any) -> Query:
-    """A question; TREC's topics are asked by their title, description and narrative are fields."""
+    """A question; for TREC's topics the title, with description and narrative as fields."""
     text = attribute(query, ("text", "title")) or query.default_text()
     others = {name: value for name, value in query._asdict().items() if name != "query_id" and value}
     fields = {name: value for name, value in others.items() if value != text}
@@ -77,51 +79,33 @@ class IrDatasets(LocatedCollection):
         """16 hex digits of the ids and of the package's version: it checks what it fetches by its hash."""
         return fingerprint("irds", self._id, self._splits, self._package.__version__)
 
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
-        """Each document."""
-        return self._items(self._id, "docs", passage_of, report)
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
+        """Each document as a passage."""
+        return parsed(self._rows(self._id, "docs"), passage_of, report)
 
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each question of the splits; one that is in several of them once."""
-        seen: list[IdSet] = []
-        for split in self.splits:
-            own = IdSet()
-            for where, query in self._items(self._splits[split], "queries", query_of, report):
-                key = f"{query.id}\t{query.text}"
-                if not any(key in earlier for earlier in seen):
-                    own.add(key)
-                    yield where, query
-            seen.append(own)
+        return each_once(
+            parsed(self._rows(self._splits[split], "queries"), query_of, report) for split in self.splits
+        )
 
-    def read_split(self, split: str, report: Report) -> Iterator[tuple[str, Judgement]]:
-        """Each judgement."""
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
+        """Each judgement of the split."""
 
         def parse(row: Any) -> Judgement:
             judgement = Judgement(row.query_id, row.doc_id, int(row.relevance))
             check_judgement(judgement)
             return judgement
 
-        return self._items(self._splits[split], "qrels", parse, report)
+        return parsed(self._rows(self._splits[split], "qrels"), parse, report)
 
-    def _items(
-        self, identifier: str, what: str, parse: Callable[[Any], Item], report: Report
-    ) -> Iterator[tuple[str, Item]]:
-        for number, one in enumerate(self._rows(identifier, what), 1):
-            where = f"irds:{identifier}: {what} {number}"
-            try:
-                item = parse(one)
-            except ValueError as error:
-                report(DataError(f"{where}: {error}"))
-                continue
-            yield where, item
-
-    def _rows(self, identifier: str, what: str) -> Iterator[Any]:
-        """The package's own records; a DataError, with their number, for whatever it meets on the way."""
+    def _rows(self, identifier: str, what: str) -> Placed[Any]:
+        """The package's own records with their numbers; DataError for whatever it raises on the way."""
         number = 0
         try:
             rows = getattr(self._package.load(identifier), f"{what}_iter")()
-            for number, one in enumerate(rows, 1):  # noqa: B007 - the error below tells the last number
-                yield one
+            for number, one in enumerate(rows, 1):
+                yield f"irds:{identifier}: {what} {number}", one
         except Exception as error:  # fetching, unpacking, reading
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             where = f"irds:{identifier}: {what} {number + 1}"
@@ -131,7 +115,7 @@ class IrDatasets(LocatedCollection):
 
 
 def subsets(module: Any, source: str, identifier: str, wanted: str) -> dict[str, str]:
-    """Split -> id of the data set that judges it.
+    """The splits of a data set: name -> id of the subset that judges it.
 
     Args:
         wanted: the option ``splits``: subsets, separated by commas, each perhaps with our name for it before

@@ -1,50 +1,89 @@
 """MS MARCO's folder: collection.tsv, queries.*.tsv, qrels.*.tsv, and its training triples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ernie_search._util.files import did_you_mean
-from ernie_search.data.collection import Judgement, Report, order_splits, stop
-from ernie_search.data.columns import Example, ExampleCollection, make_passage, make_query
+from ernie_search._util.lines import Placed, Report, parsed, stop
+from ernie_search._util.trec import read_judgements
+from ernie_search.data.collection import (
+    LocatedCollection,
+    each_once,
+    order_splits,
+)
+from ernie_search.data.examples import (
+    Example,
+    ExampleCollection,
+    make_passage,
+    make_query,
+    skip_again,
+)
 from ernie_search.data.id_set import IdSet
-from ernie_search.data.located import LocatedCollection, files_fingerprint, parse_locator
-from ernie_search.data.qrels import read_judgements
+from ernie_search.data.locator import files_fingerprint, parse_locator
 from ernie_search.data.readers import read_rows
-from ernie_search.data.titles import with_title_file
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query, checked_passage
+from ernie_search.types import Judgement, Passage, Query, checked_passage
 
 Item = TypeVar("Item")
 ENDINGS = (".tsv", ".tsv.gz")
 TITLES = ("titles.tsv", "titles.tsv.gz", "para.title.txt", "para.title.txt.gz")
 """Files of titles that are read where they are there; the collection itself has none."""
+NO_TITLE = "-"
+"""What stands in a file of titles where a page has none (RocketQA's para.title.txt)."""
 COLLECTION, QUERIES, QRELS, TRIPLES, ID_TRIPLES = "collection", "queries", "qrels", "triples", "qidpidtriples"
 
 
 def read_tsv(
     path: Path, columns: tuple[str, ...], parse: Callable[[list[str]], Item], report: Report = stop
-) -> Iterator[tuple[str, Item]]:
+) -> Placed[Item]:
     """Each line's cells as ``parse`` makes them, with the line's place; quotes are characters like others.
 
     Raises:
         DataError: a line with more or fewer cells than columns, what ``parse`` refuses by ValueError.
     """
-    for number, cells in read_rows(path, "\t", quoted=False, report=report):
-        where = f"{path}:{number}"
+
+    def checked(cells: list[str]) -> Item:
         if len(cells) != len(columns):
             form = ", ".join(columns)
-            report(
-                DataError(f"{where}: {len(cells)} columns where {form} belong, between tabs; mend the line")
+            raise ValueError(f"{len(cells)} columns where {form} belong, between tabs; correct the line")
+        return parse(cells)
+
+    return parsed(read_rows(path, "\t", quoted=False, report=report), checked, report)
+
+
+def with_titles(passages: Placed[Passage], path: Path, report: Report = stop) -> Placed[Passage]:
+    """Passages with the titles of a file that has them in the same order; only a line is held.
+
+    Args:
+        passages: each with its place.
+        path: ``id<TAB>title`` lines, plain or .gz, in the order of the passages. A passage may have no line,
+            or "-" for its title: it has none then.
+
+    Raises:
+        DataError: a line without two columns, one whose id no later passage has.
+    """
+
+    def title_of(cells: list[str]) -> tuple[str, str]:
+        title = cells[1].strip()
+        return with_id(cells[0]), "" if title == NO_TITLE else title
+
+    titles = read_tsv(path, ("id", "title"), title_of, report)
+    place, (wanted, title) = next(titles, ("", ("", "")))
+    for where, passage in passages:
+        if wanted == passage.id:
+            passage = replace(passage, title=title)
+            place, (wanted, title) = next(titles, ("", ("", "")))
+        yield where, passage
+    if wanted:
+        report(
+            DataError(
+                f"{place}: no passage {wanted!r} after those of the lines before; "
+                "bring the titles into the order of the passages"
             )
-            continue
-        try:
-            item = parse(cells)
-        except ValueError as error:
-            report(DataError(f"{where}: {error}"))
-            continue
-        yield where, item
+        )
 
 
 def with_id(identifier: str) -> str:
@@ -122,7 +161,7 @@ class MarcoCollection(LocatedCollection):
         paths = [self._corpus, *(path for group in groups for path in group.values()), *self._titles]
         return files_fingerprint(paths)
 
-    def located_passages(self, report: Report = stop) -> Iterator[tuple[str, Passage]]:
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
         """Each line of the collection, with its title where there is a file of titles."""
 
         def parse(cells: list[str]) -> Passage:
@@ -130,16 +169,10 @@ class MarcoCollection(LocatedCollection):
 
         found = read_tsv(self._corpus, ("id", "passage"), parse, report)
         for path in self._titles:
-            found = with_title_file(found, path, report)
-        for where, passage in found:
-            try:
-                passage = checked_passage(passage)  # only now, as a title alone is enough
-            except ValueError as error:
-                report(DataError(f"{where}: {error}"))
-                continue
-            yield where, passage
+            found = with_titles(found, path, report)
+        return parsed(found, checked_passage, report)  # only now, as a title alone is enough
 
-    def located_queries(self, report: Report = stop) -> Iterator[tuple[str, Query]]:
+    def located_queries(self, report: Report = stop) -> Placed[Query]:
         """Each line of the queries' files; one that stands in two files (dev and dev.small) once."""
 
         def parse(cells: list[str]) -> Query:
@@ -147,17 +180,9 @@ class MarcoCollection(LocatedCollection):
 
         if self.splits and not self._queries:
             raise DataError(f"{self.folder}: qrels but no queries.*.tsv; add the questions")
-        earlier: list[IdSet] = []
-        for path in self._queries.values():
-            own = IdSet()
-            for where, query in read_tsv(path, ("id", "question"), parse, report):
-                key = f"{query.id}\t{query.text}"
-                if not any(key in one for one in earlier):
-                    own.add(key)
-                    yield where, query
-            earlier.append(own)
+        return each_once(read_tsv(path, ("id", "question"), parse, report) for path in self._queries.values())
 
-    def read_split(self, split: str, report: Report) -> Iterator[tuple[str, Judgement]]:
+    def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """The qrels' lines, or the triples': first what is relevant, then what is not."""
         if split in self._qrels:
             yield from read_judgements(self._qrels[split], report)
@@ -169,15 +194,10 @@ class MarcoCollection(LocatedCollection):
 
         seen = IdSet()
         for place in (1, 2):  # a passage that is relevant anywhere stays so
-            for where, row in read_tsv(
-                path, columns, partial(pair, place=place), report if place == 1 else quiet
-            ):
+            again = report if place == 1 else skip_again(report)
+            for where, row in read_tsv(path, columns, partial(pair, place=place), again):
                 if seen.add(f"{row.query}\t{row.passage}"):
                     yield where, row
-
-
-def quiet(error: DataError) -> None:
-    """Skip what an earlier reading told."""
 
 
 def open_marco(rest: str) -> LocatedCollection:
@@ -202,7 +222,7 @@ def open_marco(rest: str) -> LocatedCollection:
         raise DataError(f"{folder}: no collection.tsv and no triples.*.tsv{hint}")
     columns = ("question", "relevant passage", "irrelevant passage")
 
-    def read(path: Path, report: Report) -> Iterator[tuple[str, Example]]:
+    def read(path: Path, report: Report) -> Placed[Example]:
         return read_tsv(path, columns, parse_text_triple, report)
 
     return ExampleCollection(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import ceil
 
 GRAM = 4
-"""Words a shingle."""
+"""Words per shingle."""
 
 THRESHOLD = 0.5
 """Two texts are near-duplicates when their shingle sets have a Jaccard similarity above this."""
@@ -25,7 +25,7 @@ class UnionFind:
         return item
 
     def union(self, a: int, b: int) -> None:
-        """Make one set of the two."""
+        """Join the sets of two items."""
         a, b = self.find(a), self.find(b)
         self.parent[max(a, b)] = min(a, b)
 

@@ -1,129 +1,33 @@
-"""Text files as streams: JSON lines, a large JSON array, rows of cells; each fault has its place."""
+"""Records of text files as streams: JSON lines, a large JSON array, rows of cells; each with its place."""
 
 import codecs
 import csv
-import gzip
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar
 
 from ernie_search._util.files import JSON
-from ernie_search.data.collection import BrokenOffError, Report, stop
+from ernie_search._util.lines import (
+    BOM,
+    UTF16,
+    BrokenOffError,
+    Placed,
+    Report,
+    damaged,
+    open_bytes,
+    parsed,
+    read_all_lines,
+    read_lines,
+    stop,
+)
 from ernie_search.errors import DataError
 
 Item = TypeVar("Item")
 
-BOM = b"\xef\xbb\xbf"
-"""What some editors put before UTF-8 text."""
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
-"""What UTF-16 text begins with."""
-
 JSON_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
-
-
-def json_name(value: Any) -> str:
-    """What JSON calls the value's type."""
-    return JSON_NAMES.get(type(value), "a number")
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a plain or .gz file for reading bytes; DataError if that is impossible."""
-    try:
-        return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def damaged(path: Path, line: int, error: Exception) -> BrokenOffError:
-    """The error for a file that stopped giving bytes at a line."""
-    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-        return BrokenOffError(f"{path}:{line}: cannot be read further ({error.strerror or error})")
-    what = "ends in the middle (truncated)" if isinstance(error, EOFError) else f"is damaged ({error})"
-    return BrokenOffError(f"{path}:{line}: the compressed file {what}; get the file again")
-
-
-def read_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
-    """Each line that is not blank, with its number from 1; tolerates a UTF-8 BOM and CRLF.
-
-    Raises:
-        DataError: as ``read_all_lines``.
-    """
-    return ((number, line) for number, line in read_all_lines(path, report) if line.strip())
-
-
-def read_all_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
-    """Each line without its end, blank ones too, with its number from 1; tolerates a UTF-8 BOM and CRLF.
-
-    Raises:
-        DataError: missing file, damaged or truncated .gz, a line that is not UTF-8.
-    """
-    number = 0
-    with open_bytes(path) as handle:
-        while True:
-            number += 1
-            try:
-                raw = handle.readline()
-            except (EOFError, zlib.error, OSError) as error:
-                report(damaged(path, number, error))
-                return
-            if not raw:
-                return
-            if number == 1:
-                if raw.startswith(UTF16):
-                    report(BrokenOffError(f"{path}:1: UTF-16 text; save the file as UTF-8"))
-                    return
-                raw = raw.removeprefix(BOM)
-            try:
-                line = raw.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                where = f"{path}:{number}"
-                report(
-                    DataError(
-                        f"{where}: not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
-                    )
-                )
-                continue
-            yield number, line
-
-
-def read_objects(
-    path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop
-) -> Iterator[tuple[str, Item]]:
-    """Each line's object as ``parse`` makes it, with its place ("corpus.jsonl:12").
-
-    Args:
-        parse: raises ValueError with what is wrong, which becomes a DataError with file and line.
-
-    Raises:
-        DataError: what ``read_lines`` raises, broken JSON, a line that is no object, what ``parse`` refuses.
-    """
-    for number, line in read_lines(path, report):
-        where = f"{path}:{number}"
-        try:
-            value = JSON.decode(line)
-        except json.JSONDecodeError as error:
-            report(
-                DataError(f"{where}: broken JSON ({error.msg} at column {error.colno}); one object a line")
-            )
-            continue
-        except (ValueError, RecursionError) as error:
-            report(DataError(f"{where}: JSON that cannot be read ({str(error).splitlines()[0]})"))
-            continue
-        if not isinstance(value, dict):
-            report(DataError(f"{where}: {json_name(value)} instead of an object with '_id' and 'text'"))
-            continue
-        try:
-            item = parse(value)
-        except ValueError as error:
-            report(DataError(f"{where}: {error}"))
-            continue
-        yield where, item
-
 
 WHITESPACE = re.compile(r"[ \t\r\n]*")
 """What JSON allows between values."""
@@ -132,6 +36,46 @@ CHUNK = 1 << 20
 TAIL = 16
 """Characters before the end of what was read in which an error may only mean that the rest is missing: the
 longest literal or escape of JSON is shorter."""
+LONGEST_CELL = 1 << 24
+"""Characters. A cell beyond is a quote that was never closed, which would swallow the whole file."""
+
+DELIMITERS = ("\t", ",", ";", "|")
+
+
+def json_name(value: Any) -> str:
+    """JSON's name of the value's type."""
+    return JSON_NAMES.get(type(value), "a number")
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """The value, which has to be a JSON object; ValueError says what it is instead."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{json_name(value)} where an object belongs; get or write the file again")
+    return value
+
+
+def object_of(line: str) -> dict[str, Any]:
+    """The JSON object of a line; ValueError says in one line what is wrong with it."""
+    try:
+        value = JSON.decode(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON ({error.msg} at column {error.colno}); one object a line") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"JSON that cannot be read ({str(error).splitlines()[0]})") from None
+    return as_object(value)
+
+
+def read_objects(path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop) -> Placed[Item]:
+    """Each line's object as ``parse`` makes it, with its place ("corpus.jsonl:12").
+
+    Args:
+        parse: raises ValueError with what is wrong, which becomes a DataError with file and line.
+
+    Raises:
+        DataError: what ``read_lines`` raises, broken JSON, a line that is no object, what ``parse`` refuses.
+    """
+    lines = ((f"{path}:{number}", line) for number, line in read_lines(path, report))
+    return parsed(lines, lambda line: parse(object_of(line)), report)
 
 
 class Window:
@@ -154,7 +98,7 @@ class Window:
         return self.line + self.text.count("\n", 0, place)
 
     def more(self) -> None:
-        """Drop what was used and read on; DataError for a damaged file, or bytes that are not UTF-8."""
+        """Drop what was used and read more; DataError for a damaged file, or bytes that are not UTF-8."""
         self.line = self.line_of(self.at)
         self.text, self.at = self.text[self.at :], 0
         try:
@@ -226,9 +170,7 @@ def values(window: Window) -> Iterator[tuple[int, Any]]:
         inside = mark == ","
 
 
-def read_array(
-    path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop
-) -> Iterator[tuple[str, Item]]:
+def read_array(path: Path, parse: Callable[[dict[str, Any]], Item], report: Report = stop) -> Placed[Item]:
     """Each object of a JSON array (or of a file with one object after the other) as ``parse`` makes it.
 
     Memory: the largest object, and a chunk of 1 MB.
@@ -241,35 +183,16 @@ def read_array(
         DataError: missing or cut file, not UTF-8, broken JSON (after which nothing more can be read), an
             element that is no object, what ``parse`` refuses.
     """
-    with open_bytes(path) as handle:
-        found = values(Window(path, handle))
-        while True:
+
+    def elements() -> Placed[Any]:
+        with open_bytes(path) as handle:
             try:
-                line, value = next(found)
-            except StopIteration:
-                return
+                for line, value in values(Window(path, handle)):
+                    yield f"{path}:{line}", value
             except BrokenOffError as error:
                 report(error)
-                return
-            where = f"{path}:{line}"
-            if not isinstance(value, dict):
-                report(DataError(f"{where}: {json_name(value)} where an object belongs; get the file again"))
-                continue
-            try:
-                item = parse(value)
-            except ValueError as error:
-                report(DataError(f"{where}: {error}"))
-                continue
-            yield where, item
 
-
-LONGEST_CELL = 1 << 24
-"""Characters. A cell beyond is a quote that was never closed, which would swallow the whole file."""
-
-DELIMITERS = ("\t", ",", ";", "|")
-
-Row = tuple[int, list[str]]
-"""A row's line (that of its beginning) and its cells."""
+    return parsed(elements(), lambda value: parse(as_object(value)), report)
 
 
 class Feed:
@@ -288,8 +211,8 @@ class Feed:
         return f"{line}\n"
 
 
-def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report = stop) -> Iterator[Row]:
-    """Each row that is not blank.
+def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report = stop) -> Placed[list[str]]:
+    """The cells of each row that is not blank, with its place (the line on which it begins).
 
     Args:
         path: plain or .gz, UTF-8.
@@ -298,13 +221,13 @@ def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report
             a character like others (as in MS MARCO's files).
 
     Raises:
-        DataError: what reading the lines raises; with the row's line, a quote that is not closed.
+        DataError: what reading the lines raises; a quote that is never closed.
     """
     lines = read_all_lines(path, report)
     if not quoted:
         for number, line in lines:
             if line.strip():
-                yield number, line.split(delimiter)
+                yield f"{path}:{number}", line.split(delimiter)
         return
     # The limit is the csv module's own and global; its 128 KB are too few for long documents.
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
@@ -325,11 +248,11 @@ def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report
             )
             continue
         if any(cell.strip() for cell in cells):
-            yield feed.start, cells
+            yield f"{path}:{feed.start}", cells
 
 
 def delimiter_of(path: Path) -> str:
-    """What the first line separates its cells by; a tab where the file is called .tsv."""
+    """The character that separates the first line's cells; a tab where the file is called .tsv."""
     if ".tsv" in path.suffixes:
         return "\t"
     _, line = next(read_all_lines(path), (0, ""))

@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ernie_search._util.files import did_you_mean
+from ernie_search._util.files import did_you_mean, fingerprint
+from ernie_search._util.lines import Placed, Report, stop
 from ernie_search.data.api_docs import ApiDocs
 from ernie_search.data.beir import BeirCollection
-from ernie_search.data.collection import Collection
+from ernie_search.data.collection import Collection, WrappedCollection, with_places
 from ernie_search.data.dpr import open_dpr
 from ernie_search.data.hf import open_hf
 from ernie_search.data.irds import open_irds
 from ernie_search.data.marco import open_marco
 from ernie_search.data.table import open_csv, open_jsonl
-from ernie_search.data.titles import WithoutTitles, take_titles_off
 from ernie_search.errors import DataError
+from ernie_search.types import Passage
 
 FORMATS: dict[str, Callable[[str], Collection]] = {
     "api": ApiDocs,
@@ -35,6 +37,9 @@ SIGNS: dict[str, Callable[[Path], bool]] = {
     "dpr": lambda path: path.is_file() and path.name.removesuffix(".gz").endswith(".json"),
 }
 """What a path without a format looks like -> the format that was probably meant."""
+
+WITHOUT_TITLES = "titles=none"
+"""The option, of every format, that leaves the titles out."""
 
 # two letters at least, so that a Windows drive is a path
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.*)", re.DOTALL)
@@ -69,3 +74,28 @@ def open_collection(source: str) -> Collection:
     rest, off = take_titles_off(rest)
     found = FORMATS[scheme](rest)
     return WithoutTitles(found, source) if off else found
+
+
+def take_titles_off(rest: str) -> tuple[str, bool]:
+    """A source's part after the colon, without the option ``titles=none``, and whether that was there."""
+    place, mark, options = rest.rpartition("?")
+    parts = options.split("&")
+    if not mark or WITHOUT_TITLES not in parts or Path(rest).exists():
+        return rest, False
+    others = "&".join(part for part in parts if part != WITHOUT_TITLES)
+    return f"{place}?{others}" if others else place, True
+
+
+class WithoutTitles(WrappedCollection):
+    """Another collection without its titles; a passage that is only a title keeps it, as its text."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one than with titles: models, lists and indexes of the two must not be mixed."""
+        return fingerprint(self.inner.fingerprint, WITHOUT_TITLES)
+
+    def located_passages(self, report: Report = stop) -> Placed[Passage]:
+        """Each passage, its title left out."""
+        for where, passage in with_places(self.inner).located_passages(report):
+            text = passage.text if passage.text.strip() else passage.title
+            yield where, replace(passage, text=text, title="")

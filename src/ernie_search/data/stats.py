@@ -1,4 +1,4 @@
-"""What a collection is like, before it is trained on: lengths, what a model cuts, repetitions, overlaps."""
+"""Statistics of a collection: lengths, what a model would cut, repeated texts, overlaps of splits."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from itertools import combinations, islice
 from typing import Any
 
+from ernie_search._util.lines import stop
 from ernie_search.data.chunking import units
-from ernie_search.data.collection import Collection, stop
+from ernie_search.data.collection import Collection
 from ernie_search.data.id_set import IdSet
 from ernie_search.data.validation import CheckedReading
 from ernie_search.types import Passage, Query, Task
@@ -21,7 +22,7 @@ Measure = Callable[[Sequence[str], Task], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Of N texts: mean, median, 95th percentile and maximum, and the share that is longer than the limit."""
+    """Lengths of texts: mean, median, 95th percentile, maximum, and the share longer than the limit."""
 
     mean: float
     median: int
@@ -33,11 +34,11 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class SplitStats:
-    """One split.
+    """Statistics of one split.
 
     Attributes:
         queries: questions that it judges.
-        judgements, positives: pairs judged, and relevant passages a question.
+        judgements, positives: pairs judged, and relevant passages per question.
         relevant_passages: different passages that are relevant to any question.
         grades: those that occur.
         repeated: questions with the wording of an earlier one, but for case and white space.
@@ -55,7 +56,7 @@ class SplitStats:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What two splits share: wordings of questions, and passages relevant in both."""
+    """Wordings of questions that two splits share, and passages that are relevant in both."""
 
     first: str
     second: str
@@ -65,7 +66,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A collection. ``unit`` says what lengths count.
+    """Statistics of a collection; ``unit`` says what lengths count.
 
     Attributes:
         titled: share of the passages with a title.
@@ -110,12 +111,12 @@ def token_lengths(tokenizer: Any, query_prompt: str = "", passage_prompt: str = 
 
 
 def wording(text: str) -> str:
-    """A question less its case and white space."""
+    """A question in lower case, with single blanks."""
     return " ".join(text.casefold().split())
 
 
 def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Lists of ``BATCH`` items."""
+    """The items in lists of ``BATCH``."""
     rest = iter(items)
     while batch := list(islice(rest, BATCH)):
         yield batch
@@ -225,7 +226,7 @@ def split_stats(reading: CheckedReading, split: str, texts: SplitTexts, limit: i
 
 
 def overlap(reading: CheckedReading, texts: Mapping[str, SplitTexts], first: str, second: str) -> Overlap:
-    """What two splits share."""
+    """The overlap of two splits."""
     return Overlap(
         first,
         second,

@@ -1,21 +1,39 @@
 """What is wrong with a collection, found in one reading, before hours are spent on it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from ernie_search.data.collection import Collection, CollectionInfo, ConsequenceError, Judgement, Report
+from ernie_search._util.lines import Placed, Report
+from ernie_search._util.trec import contradiction
+from ernie_search.data.collection import Collection, ConsequenceError, with_places
 from ernie_search.data.id_set import IdSet
-from ernie_search.data.located import with_places
-from ernie_search.data.qrels import contradiction
 from ernie_search.errors import DataError
-from ernie_search.types import Passage, Query, checked_passage, checked_query
+from ernie_search.types import Judgement, Passage, Query, checked_passage, checked_query
 
 Item = TypeVar("Item", Passage, Query)
 
+MOST = 20
+"""Problems after which the search for more ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """Counts of a collection; the mappings go from a split's name to its figure."""
+
+    name: str
+    source: str
+    passages: int
+    queries: Mapping[str, int]
+    positives: Mapping[str, float]
+    """Mean number of relevant passages per question."""
+    grades: Mapping[str, tuple[int, ...]]
+    """The relevance grades that occur."""
+
 
 class SplitCount:
-    """What a split's judgements amount to."""
+    """Counts of a split's judgements."""
 
     def __init__(self) -> None:
         self.asked = IdSet()
@@ -34,7 +52,7 @@ class SplitCount:
 
 
 class LeftOut:
-    """Which ids a stream may have lost to faults: those of items left out, or any, if one was unreadable."""
+    """Ids that a stream may have lost to faults: of items left out, or any id if an item was unreadable."""
 
     def __init__(self) -> None:
         self.ids = IdSet()
@@ -45,14 +63,14 @@ class LeftOut:
 
 
 class CheckedReading:
-    """The three streams of a collection less what is wrong, which is reported with its place.
+    """The three streams of a collection without faulty items, which are reported with their places.
 
     Passages and questions have to be read to their end before judgements, which name both.
     Memory: 12 to 24 bytes for each id and each judgement of the split being read; no texts.
 
     Args:
         collection: what to read.
-        report: told of each fault; see ``Report``.
+        report: called with each fault; see ``Report``.
     """
 
     def __init__(self, collection: Collection, report: Report) -> None:
@@ -65,7 +83,7 @@ class CheckedReading:
         self._report = report
 
     def passages(self) -> Iterator[Passage]:
-        """Each sound passage; a collection without any is a fault."""
+        """Each passage without faults; a collection without passages is a fault."""
         left_out = self._passages_out
         yield from self._items(
             self.places.located_passages(self._unread(left_out)), checked_passage, self.passage_ids, left_out
@@ -74,7 +92,7 @@ class CheckedReading:
             self._tell(DataError(f"{self.collection.source}: no passages; a collection needs some"))
 
     def queries(self) -> Iterator[Query]:
-        """Each sound question, judged or not."""
+        """Each question without faults, judged or not."""
         left_out = self._queries_out
         items = self.places.located_queries(self._unread(left_out))
         return self._items(items, checked_query, self.query_ids, left_out)
@@ -106,7 +124,7 @@ class CheckedReading:
             self._tell(DataError(f"{where} has {what}; add judgements or delete the split"))
 
     def info(self) -> CollectionInfo:
-        """The counts, once everything was read."""
+        """The counts of the collection; everything has to be read before."""
         asked = {split: len(count.asked) for split, count in self.splits.items()}
         return CollectionInfo(
             name=self.collection.name,
@@ -119,7 +137,7 @@ class CheckedReading:
 
     def _items(
         self,
-        items: Iterator[tuple[str, Item]],
+        items: Placed[Item],
         check: Callable[[Item], Item],
         ids: IdSet,
         left_out: LeftOut,
@@ -170,12 +188,8 @@ class CheckedReading:
         self._report(error)
 
 
-MOST = 20
-"""Problems that are collected before giving up: the first few say it all."""
-
-
-class TooMany(Exception):  # noqa: N818 - not an error of the data, only the end of looking
-    """Enough problems were found."""
+class TooMany(Exception):  # noqa: N818 - not an error of the data: it ends the search
+    """Raised when enough problems were found."""
 
 
 class Findings:
@@ -187,7 +201,7 @@ class Findings:
 
     def __call__(self, error: DataError) -> None:
         if isinstance(error, ConsequenceError):
-            return  # its cause is among the problems; once that is mended, this one is gone, or shows
+            return  # its cause is among the problems; once that is corrected, this one is gone, or shows
         self.errors.append(error)
         if len(self.errors) >= self.most:
             raise TooMany
@@ -198,7 +212,7 @@ def inspect_collection(
 ) -> tuple[list[DataError], CollectionInfo | None]:
     """Read everything once: what is wrong, in the order of reading, and the counts if nothing is.
 
-    Memory: 12 to 24 bytes an id; texts are not kept.
+    Memory: 12 to 24 bytes per id; texts are not kept.
 
     Args:
         most: stop looking after so many problems.

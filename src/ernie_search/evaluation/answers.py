@@ -60,15 +60,6 @@ def broken_patterns(answers: Answers) -> list[str]:
     return sorted({one for strings in answers.values() for one in strings if compile_pattern(one) is None})
 
 
-def matches_answer(text: str, answers: Iterable[str]) -> bool:
-    """Whether any of the patterns is found in the text.
-
-    >>> matches_answer("He was born on 14 March 1879.", [r"1[48]th? March|March 1[48]", r"(14|18) March"])
-    True
-    """
-    return _found(_plain(text), [compile_pattern(answer) for answer in answers])
-
-
 def _plain(text: str) -> str:
     return unicodedata.normalize("NFD", text)
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: each against a baseline (or each against each), with corrected p values."""
+"""Runs side by side: each against a baseline, or each against each, with intervals and corrected p."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,71 @@ import numpy as np
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation.answers import Answers, Match, answer_recall, parse_answer_measure
 from ernie_search.evaluation.measures import Measured, evaluate_run, parse_measure
-from ernie_search.evaluation.significance import Comparison, compare, holm
-from ernie_search.evaluation.table import SystemResult
+from ernie_search.evaluation.significance import bootstrap_interval, holm, randomisation_test
 from ernie_search.types import Passage, Qrels, Run
 
 Missing = Literal["refuse", "intersect", "zero"]
 """A question that one run has and another lacks: refuse to compare, leave it out, or count it 0."""
+
+SMALLEST_GAP = 0.05
+"""The least ceiling over baseline for which a gap is given (docs/method.md, "Baselines and gap closed")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Run A against run B in one measure, question by question.
+
+    Attributes:
+        measure: its name.
+        difference: mean of A minus mean of B: above 0, A is better.
+        low, high: 95 % bootstrap interval of the difference.
+        p: two-sided p of the paired randomisation test.
+        wins, losses, ties: questions on which A is better, worse, equal.
+    """
+
+    measure: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    wins: int
+    losses: int
+    ties: int
+
+
+def compare(a: Measured, b: Measured, measure: str, *, seed: int = 0) -> Comparison:
+    """Compare two runs that were measured on the same questions.
+
+    Raises:
+        EvaluationError: the questions differ, or one of the two lacks the measure.
+    """
+    if a.query_ids != b.query_ids:
+        one_sided = sorted(set(a.query_ids) ^ set(b.query_ids))
+        raise EvaluationError(
+            f"the two runs were measured on different questions ({len(a.query_ids)} and {len(b.query_ids)}; "
+            f"{one_sided[0]!r} is only in one); measure both with the same qrels"
+        )
+    differences = a.of(measure) - b.of(measure)
+    interval = bootstrap_interval(differences, seed=seed)
+    return Comparison(
+        measure=measure,
+        difference=float(differences.mean()),
+        low=interval.low,
+        high=interval.high,
+        p=randomisation_test(differences, seed=seed),
+        wins=int((differences > 0).sum()),
+        losses=int((differences < 0).sum()),
+        ties=int((differences == 0).sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResult:
+    """One row: a system's name, what was measured of it, and its seconds of search (None: not timed)."""
+
+    name: str
+    measured: Measured
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +94,7 @@ class QuestionSet:
     filled: Mapping[str, int]
 
     def notes(self) -> list[str]:
-        """What a reader has to know of it."""
+        """Remarks for the reader: what was left out, or counts 0."""
         found = []
         if self.left_out:
             found.append(
@@ -86,13 +145,9 @@ def question_set(
     return QuestionSet(tuple(sorted(everywhere)), len(known), len(known - everywhere), {})
 
 
-SMALLEST_GAP = 0.05
-"""The least ceiling over baseline for which a gap is given (docs/method.md, "Baselines and gap closed")."""
-
-
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One run over another in one measure.
+    """The difference of one run over another in one measure.
 
     Attributes:
         name, over: the two runs; differences are ``name`` minus ``over``.
@@ -123,7 +178,7 @@ class RunComparison:
     questions: QuestionSet
 
     def measured(self, name: str) -> Measured:
-        """What was measured of one run."""
+        """The measures of one run."""
         return next(one.measured for one in self.systems if one.name == name)
 
     def pairs_of(self, measure: str) -> list[Pair]:
@@ -132,7 +187,7 @@ class RunComparison:
 
 
 def check_measures(measures: Sequence[str], *, qrels: bool, answers: bool) -> None:
-    """EvaluationError for an unknown measure, or one for which judgements or answers are missing."""
+    """Raise EvaluationError for an unknown measure, or one that lacks judgements or answers."""
     for name in measures:
         if parse_answer_measure(name) is not None:
             if not answers:

@@ -8,13 +8,30 @@ import numpy as np
 
 from ernie_search.evaluation.answers import Answers
 from ernie_search.evaluation.comparison import RunComparison
-from ernie_search.evaluation.measures import Measured, bootstrap_interval, ranked
+from ernie_search.evaluation.measures import Measured, ranked
+from ernie_search.evaluation.significance import bootstrap_interval
 from ernie_search.types import Qrels, Run
+
+WORD = re.compile(r"\w+")
+LENGTHS = ((5, "up to 5 words"), (8, "6 to 8 words"), (11, "9 to 11 words"), (15, "12 to 15 words"))
+LONGER = "16 words and more"
+RANKS = ((1, "rank 1"), (5, "rank 2 to 5"), (10, "rank 6 to 10"), (100, "rank 11 to 100"))
+DEEPER, NOT_FOUND = "rank below 100", "not found"
+YEAR = re.compile(r"1\d{3}|20\d{2}")
+MONTHS = frozenset(
+    (
+        *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
+        *("october", "november", "december"),
+    )
+)
+SHORT_ANSWER = 3
+"""Words of a short answer, as extractive question answering counts them."""
+ANSWER_TYPES = ("date or year", "number", "name", "short phrase", "long phrase")
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One question in two runs.
+    """The result of one question in two runs.
 
     Attributes:
         query: its id.
@@ -32,6 +49,49 @@ class Effect:
     def difference(self) -> float:
         """``value`` minus ``other``: above 0 the question was won."""
         return self.value - self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The questions of one kind.
+
+    Attributes:
+        label: of the kind.
+        questions: how many.
+        value, other: means of the two runs.
+        low, high: 95 % bootstrap interval of the mean difference.
+        wins, losses: questions won and lost.
+    """
+
+    label: str
+    questions: int
+    value: float
+    other: float
+    low: float
+    high: float
+    wins: int
+    losses: int
+
+    @property
+    def difference(self) -> float:
+        """Mean difference of the two runs."""
+        return self.value - self.other
+
+
+@dataclass(frozen=True, slots=True)
+class PairFindings:
+    """One run over another, question by question, in the deciding measure.
+
+    Attributes:
+        name, over: the two runs.
+        effects: of every question, the best won first.
+        where: title -> kinds of questions.
+    """
+
+    name: str
+    over: str
+    effects: list[Effect]
+    where: dict[str, list[Bucket]]
 
 
 def first_ranks(run: Run, qrels: Qrels) -> dict[str, int | None]:
@@ -76,52 +136,8 @@ def lost(found: list[Effect], number: int) -> list[Effect]:
     return [effect for effect in worst if effect.difference < 0]
 
 
-WORD = re.compile(r"\w+")
-LENGTHS = ((5, "up to 5 words"), (8, "6 to 8 words"), (11, "9 to 11 words"), (15, "12 to 15 words"))
-LONGER = "16 words and more"
-RANKS = ((1, "rank 1"), (5, "rank 2 to 5"), (10, "rank 6 to 10"), (100, "rank 11 to 100"))
-DEEPER, NOT_FOUND = "rank below 100", "not found"
-YEAR = re.compile(r"1\d{3}|20\d{2}")
-MONTHS = frozenset(
-    (
-        *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
-        *("october", "november", "december"),
-    )
-)
-SHORT_ANSWER = 3
-"""Words of a short answer, as extractive question answering counts them."""
-ANSWER_TYPES = ("date or year", "number", "name", "short phrase", "long phrase")
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """The questions of one kind.
-
-    Attributes:
-        label: of the kind.
-        questions: how many.
-        value, other: means of the two runs.
-        low, high: 95 % bootstrap interval of the mean difference.
-        wins, losses: questions won and lost.
-    """
-
-    label: str
-    questions: int
-    value: float
-    other: float
-    low: float
-    high: float
-    wins: int
-    losses: int
-
-    @property
-    def difference(self) -> float:
-        """Mean difference."""
-        return self.value - self.other
-
-
 def breakdown(found: Sequence[Effect], labels: Mapping[str, str], order: Iterable[str]) -> list[Bucket]:
-    """The effects by kind of question. The intervals are for looking: nothing here is corrected or tested.
+    """The effects by kind of question. The intervals are descriptive: nothing here is tested or corrected.
 
     Args:
         found: every question's effect.
@@ -170,7 +186,7 @@ def by_answer_type(answers: Mapping[str, Sequence[str]]) -> tuple[dict[str, str]
 
 
 def answer_type(answer: str) -> str:
-    """One of ``ANSWER_TYPES``, told by the letters alone: no model, so the same everywhere, and only rough.
+    """One of ``ANSWER_TYPES``, guessed roughly from the letters, without a model.
 
     A date or year holds a year or a month beside a number; a number begins with a digit; a name has a
     capital at each word of four letters or more; what remains is a short phrase up to three words, or long.
@@ -182,30 +198,14 @@ def answer_type(answer: str) -> str:
         return "date or year"
     if words and words[0][0].isdigit():
         return "number"
-    told = [word for word in words if len(word) > SHORT_ANSWER] or words
-    if told and all(word[0].isupper() for word in told):
+    longer = [word for word in words if len(word) > SHORT_ANSWER] or words
+    if longer and all(word[0].isupper() for word in longer):
         return "name"
     return "short phrase" if len(words) <= SHORT_ANSWER else "long phrase"
 
 
 def _step(value: int, steps: Sequence[tuple[int, str]], beyond: str) -> str:
     return next((label for most, label in steps if value <= most), beyond)
-
-
-@dataclass(frozen=True, slots=True)
-class PairFindings:
-    """One run over another, question by question, in the deciding measure.
-
-    Attributes:
-        name, over: the two runs.
-        effects: of every question, the best won first.
-        where: title -> kinds of questions.
-    """
-
-    name: str
-    over: str
-    effects: list[Effect]
-    where: dict[str, list[Bucket]]
 
 
 def pair_findings(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import gt
-from typing import NamedTuple
 
 import ir_measures
 import numpy as np
@@ -15,94 +14,8 @@ from numpy.typing import NDArray
 from ernie_search._util.files import did_you_mean
 from ernie_search._util.trec import cut
 from ernie_search.errors import EvaluationError
+from ernie_search.evaluation.significance import Interval, bootstrap_interval
 from ernie_search.types import Qrels, Run
-
-
-def ranked(scores: Mapping[str, float], query_id: str) -> list[str]:
-    """Passage ids from best to worst: score descending, equal scores by id ascending (by code point).
-
-    The field's tools disagree here: trec_eval (so pytrec_eval) puts the *higher* id first and rounds
-    scores to 32 bits before comparing them, MS MARCO's script puts the lower id first. One run would
-    be ranked in two ways in one table, so we rank it ourselves.
-
-    Args:
-        scores: passage id -> score, higher is better; infinite scores are allowed.
-        query_id: whose scores these are, for the message.
-
-    Raises:
-        EvaluationError: a score is NaN, which has no place in any order.
-    """
-    values = list(scores.values())
-    if any(map(math.isnan, values)):
-        passage_id = next(one for one, score in scores.items() if math.isnan(score))
-        raise EvaluationError(
-            f"query {query_id!r}, passage {passage_id!r}: the score is NaN; repair the run first"
-        )
-    if all(map(gt, values, islice(values, 1, None))):  # as run files have them: nothing to sort
-        return list(scores)
-    return sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))
-
-
-RESAMPLES = 2_000
-"""Resamples of an interval; for percentile intervals Efron & Tibshirani (1993) ask for 1,000 or more."""
-LEVEL = 0.95
-CHUNK_CELLS = 2_000_000
-"""Numbers held at once while resampling (16 MB of 8-byte numbers), whatever the number of questions."""
-
-
-class Interval(NamedTuple):
-    """The two ends of an interval, in the unit of the values."""
-
-    low: float
-    high: float
-
-
-def checked(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:
-    """``values`` as a float64 vector (N,), or an EvaluationError if it is empty or not finite."""
-    vector = np.asarray(values, dtype=np.float64)
-    if vector.ndim != 1 or vector.size == 0:
-        raise EvaluationError(f"{what}: needs one value a question, got an array of shape {vector.shape}")
-    if not np.isfinite(vector).all():
-        raise EvaluationError(
-            f"{what}: the value of question {int(np.argmin(np.isfinite(vector)))} is not finite"
-        )
-    return vector
-
-
-def bootstrap_interval(
-    values: NDArray[np.float64], *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap interval of the mean of ``values``.
-
-    Questions are drawn with replacement; the interval holds the central ``level`` of the means drawn
-    (Efron & Tibshirani 1993, chapter 13). The same seed gives the same interval, however large the
-    chunks in which it is computed.
-
-    Args:
-        values: (N,), one value a question.
-        level: share of the resampled means inside, between 0 and 1.
-        resamples: how many means are drawn, at least 1.
-        seed: of the drawing.
-
-    Raises:
-        EvaluationError: ``values`` is empty or not finite, or a setting is out of its range.
-    """
-    vector = checked(values, "bootstrap interval")
-    if not 0 < level < 1 or resamples < 1:
-        raise EvaluationError(
-            f"bootstrap interval: level {level} and resamples {resamples}; choose a level between 0 and 1 "
-            "and at least 1 resample"
-        )
-    generator = np.random.default_rng(seed)
-    rows = max(1, CHUNK_CELLS // vector.size)
-    means = np.empty(resamples)
-    for start in range(0, resamples, rows):
-        stop = min(start + rows, resamples)
-        drawn = generator.integers(0, vector.size, (stop - start, vector.size))
-        means[start:stop] = vector[drawn].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
-
 
 DEFAULT_MEASURES = (
     "MRR@10",
@@ -126,7 +39,7 @@ FAMILIES = {
 """Our names for those of ir_measures. A passage is relevant from grade 1, or from the grade that the name
 says, as MS MARCO's ``MRR(rel=2)@10``; nDCG's gain is the grade."""
 SHALLOW = 100
-"""Measures with cutoffs up to here get only so many passages: most of a long run's time is spent below."""
+"""Measures with cutoffs up to here get only so many passages, which saves most of the time of a long run."""
 HIGHEST_GRADE = 10**7
 """pytrec_eval takes memory and time for every grade up to the highest: at 2^31 some 16 GB."""
 HIGHEST_OF_GDEVAL = 4
@@ -165,11 +78,57 @@ class Measured:
         """Mean over all judged questions."""
         return float(self.of(name).mean())
 
-    def interval(
-        self, name: str, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-    ) -> Interval:
-        """Bootstrap interval of the mean; see ``bootstrap_interval``."""
-        return bootstrap_interval(self.of(name), level=level, resamples=resamples, seed=seed)
+    def interval(self, name: str) -> Interval:
+        """95 % bootstrap interval of the mean; see ``bootstrap_interval``."""
+        return bootstrap_interval(self.of(name))
+
+
+def ranked(scores: Mapping[str, float], query_id: str) -> list[str]:
+    """Passage ids from best to worst: score descending, equal scores by id ascending (by code point).
+
+    The field's tools disagree here: trec_eval (so pytrec_eval) puts the *higher* id first and rounds
+    scores to 32 bits before comparing them, MS MARCO's script puts the lower id first. One run would
+    be ranked in two ways in one table, so we rank it ourselves.
+
+    Args:
+        scores: passage id -> score, higher is better; infinite scores are allowed.
+        query_id: whose scores these are, for the message.
+
+    Raises:
+        EvaluationError: a score is NaN, which has no place in any order.
+    """
+    values = list(scores.values())
+    if any(map(math.isnan, values)):
+        passage_id = next(one for one, score in scores.items() if math.isnan(score))
+        raise EvaluationError(
+            f"query {query_id!r}, passage {passage_id!r}: the score is NaN; repair the run first"
+        )
+    if all(map(gt, values, islice(values, 1, None))):  # as run files have them: nothing to sort
+        return list(scores)
+    return sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))
+
+
+def drop_self_hits(run: Run, qrels: Qrels | None = None) -> tuple[Run, int]:
+    """The run without hits whose id is the question's own, and how many questions had one.
+
+    In ArguAna (and in any collection where a passage asks for its like) the best hit of a question is
+    the question itself, which nobody judged; BEIR's published figures leave it out. A pair that is judged
+    relevant stays: there the two ids are equal, and the passage is meant.
+
+    Args:
+        run: left as it is; lists without a self-hit are shared with the result.
+        qrels: what is judged relevant.
+    """
+    kept: Run = {}
+    dropped = 0
+    for query, scores in run.items():
+        relevant: Mapping[str, int] = (qrels or {}).get(query, {})
+        if query in scores and relevant.get(query, 0) <= 0:
+            kept[query] = {passage: score for passage, score in scores.items() if passage != query}
+            dropped += 1
+        else:
+            kept[query] = scores
+    return kept, dropped
 
 
 def parse_measure(name: str) -> ir_measures.Measure:
@@ -251,7 +210,7 @@ def _calculated(
 def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASURES) -> Measured:
     """Measure ``run`` on every judged question.
 
-    Passages are ranked by score, equal scores by id (see ``ranking.ranked``), and handed to ir_measures
+    Passages are ranked by score, equal scores by id (see ``ranked``), and handed to ir_measures
     with scores made of these ranks, so that none of its tools meets a tie. Grades below 0 count as 0.
 
     Args:
@@ -286,7 +245,7 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
         if scores:  # an empty list has no measures of its own: its question counts as missing
             order = ranked(scores, query_id)
             by_rank[row[query_id]] = dict(zip(order, map(float, range(0, -len(order), -1)), strict=True))
-    # ir_measures' tools expect at least one judgement a question, and none below 0
+    # ir_measures' tools expect at least one judgement per question, and none below 0
     grades = {
         row[query_id]: {pid: max(0, g) for pid, g in judged.items()}
         for query_id, judged in qrels.items()

@@ -1,13 +1,73 @@
-"""Is one run better than another? A paired randomisation test, intervals, Holm's correction."""
+"""Intervals and tests of paired values: the bootstrap, the randomisation test, Holm's correction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.measures import CHUNK_CELLS, Measured, bootstrap_interval, checked
+
+RESAMPLES = 2_000
+"""Resamples of an interval; for percentile intervals Efron & Tibshirani (1993) ask for 1,000 or more."""
+LEVEL = 0.95
+CHUNK_CELLS = 2_000_000
+"""Numbers held at once while resampling (16 MB of 8-byte numbers), whatever the number of questions."""
+
+
+class Interval(NamedTuple):
+    """The two ends of an interval, in the unit of the values."""
+
+    low: float
+    high: float
+
+
+def checked(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """``values`` as a float64 vector (N,), or an EvaluationError if it is empty or not finite."""
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.ndim != 1 or vector.size == 0:
+        raise EvaluationError(f"{what}: needs one value per question, got an array of shape {vector.shape}")
+    if not np.isfinite(vector).all():
+        raise EvaluationError(
+            f"{what}: the value of question {int(np.argmin(np.isfinite(vector)))} is not finite"
+        )
+    return vector
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of the mean of ``values``.
+
+    Questions are drawn with replacement; the interval holds the central ``level`` of the means drawn
+    (Efron & Tibshirani 1993, chapter 13). The same seed gives the same interval, however large the
+    chunks in which it is computed.
+
+    Args:
+        values: (N,), one value per question.
+        level: share of the resampled means inside, between 0 and 1.
+        resamples: how many means are drawn, at least 1.
+        seed: of the drawing.
+
+    Raises:
+        EvaluationError: ``values`` is empty or not finite, or a setting is out of its range.
+    """
+    vector = checked(values, "bootstrap interval")
+    if not 0 < level < 1 or resamples < 1:
+        raise EvaluationError(
+            f"bootstrap interval: level {level} and resamples {resamples}; choose a level between 0 and 1 "
+            "and at least 1 resample"
+        )
+    generator = np.random.default_rng(seed)
+    rows = max(1, CHUNK_CELLS // vector.size)
+    means = np.empty(resamples)
+    for start in range(0, resamples, rows):
+        stop = min(start + rows, resamples)
+        drawn = generator.integers(0, vector.size, (stop - start, vector.size))
+        means[start:stop] = vector[drawn].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
 
 PERMUTATIONS = 10_000
 """Sign flips of a test: the smallest p it can report is 1 / 10,001."""
@@ -15,28 +75,6 @@ EXACT_UP_TO = 12
 """Up to so many differing questions all 2^N sign flips are counted instead of drawn."""
 ROUNDING = 1e-12
 """Two sums of the same numbers, added in another order, differ by less than this share of their size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Run A against run B in one measure, question by question.
-
-    Attributes:
-        measure: its name.
-        difference: mean of A minus mean of B: above 0, A is better.
-        low, high: 95 % bootstrap interval of the difference.
-        p: two-sided p of the paired randomisation test.
-        wins, losses, ties: questions on which A is better, worse, equal.
-    """
-
-    measure: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    wins: int
-    losses: int
-    ties: int
 
 
 def randomisation_test(
@@ -50,7 +88,7 @@ def randomisation_test(
     2010). As a test for retrieval: Smucker, Allan & Carterette, CIKM 2007.
 
     Args:
-        differences: (N,), one a question.
+        differences: (N,), one per question.
         permutations: sign flips drawn, at least 1.
         seed: of the drawing.
 
@@ -84,32 +122,6 @@ def _flipped_sums(patterns: NDArray[np.uint64], vector: NDArray[np.float64]) -> 
     octets = patterns.astype("<u8").view(np.uint8)
     bits = np.unpackbits(octets, axis=1, count=vector.size, bitorder="little")
     return np.asarray(2 * (bits @ vector) - vector.sum(), dtype=np.float64)
-
-
-def compare(a: Measured, b: Measured, measure: str, *, seed: int = 0) -> Comparison:
-    """Compare two runs that were measured on the same questions.
-
-    Raises:
-        EvaluationError: the questions differ, or one of the two lacks the measure.
-    """
-    if a.query_ids != b.query_ids:
-        one_sided = sorted(set(a.query_ids) ^ set(b.query_ids))
-        raise EvaluationError(
-            f"the two runs were measured on different questions ({len(a.query_ids)} and {len(b.query_ids)}; "
-            f"{one_sided[0]!r} is only in one); measure both with the same qrels"
-        )
-    differences = a.of(measure) - b.of(measure)
-    interval = bootstrap_interval(differences, seed=seed)
-    return Comparison(
-        measure=measure,
-        difference=float(differences.mean()),
-        low=interval.low,
-        high=interval.high,
-        p=randomisation_test(differences, seed=seed),
-        wins=int((differences > 0).sum()),
-        losses=int((differences < 0).sum()),
-        ties=int((differences == 0).sum()),
-    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,7 +1,7 @@
-"""Results side by side: a table for people, and the same figures as JSON."""
+"""Results and comparisons for people (tables) and for programs (plain values)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,21 +11,12 @@ from rich.text import Text
 from ernie_search._util.files import did_you_mean
 from ernie_search._util.words import printable
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.measures import Measured
-from ernie_search.evaluation.significance import Comparison, compare
+from ernie_search.evaluation.comparison import Comparison, Pair, RunComparison, SystemResult, compare
+from ernie_search.evaluation.effects import Bucket, Effect
 
 TABLE_MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 """The columns unless others are asked for: with a comparison they need about 100 characters of width."""
 SMALLEST_SHOWN_P = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class SystemResult:
-    """One row: a system's name, what was measured of it, and its seconds of search (None: not timed)."""
-
-    name: str
-    measured: Measured
-    seconds: float | None = None
 
 
 def results_table(
@@ -35,7 +26,7 @@ def results_table(
     baseline: str | None = None,
     title: str | None = None,
 ) -> Table:
-    """A table with a row a system: mean, and under it the 95 % bootstrap interval, of each measure.
+    """A table with one row per system: mean, and under it the 95 % bootstrap interval, of each measure.
 
     Args:
         rows: the systems, in the order to show.
@@ -51,14 +42,7 @@ def results_table(
     _check(rows, measures)
     versus = _comparisons(rows, measures[0], baseline)
     timed = any(row.seconds is not None for row in rows)
-    table = Table(
-        title=Text(printable(title)) if title else None,
-        caption=Text("under each mean: its 95 % bootstrap interval"),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    table = _table("under each mean: its 95 % bootstrap interval", title)
     table.add_column("system", overflow="fold")
     for name in measures:
         # broken here, or a narrow terminal breaks "recall@10" into "recall@1" and "0"
@@ -112,9 +96,115 @@ def results_json(
         if baseline is not None:
             entry["versus"] = None
             if row.name != baseline:
-                entry["versus"] = {name: _versus_json(versus[name][row.name], baseline) for name in names}
+                entry["versus"] = {
+                    name: {"baseline": baseline, **_figures(versus[name][row.name])} for name in names
+                }
         entries.append(entry)
     return entries
+
+
+def pairs_table(pairs: Sequence[Pair]) -> Table:
+    """One row per pair and measure: difference with its interval, p before and after the correction."""
+    table = _table(
+        "95 % bootstrap intervals; p of the paired randomisation test, alone and after Holm's "
+        "correction over the pairs of a measure"
+    )
+    _columns(
+        table,
+        ("run", "over", "measure"),
+        ("difference", "interval", "p", "p (Holm)", "won", "lost", "equal"),
+    )
+    for pair in pairs:
+        found = pair.found
+        table.add_row(
+            Text(printable(pair.name, one_line=True)),
+            Text(printable(pair.over, one_line=True)),
+            found.measure,
+            f"{found.difference:+.3f}",
+            Text(f"{found.low:+.3f} {found.high:+.3f}", style="dim"),
+            shown_p(found.p),
+            shown_p(pair.p_holm),
+            f"{found.wins:,}",
+            f"{found.losses:,}",
+            f"{found.ties:,}",
+        )
+    return table
+
+
+def effects_table(found: Sequence[Effect], texts: Mapping[str, str]) -> Table:
+    """Questions with their texts: the measure in both runs, and where the first relevant passage stood."""
+    table = _table()
+    table.add_column("question", overflow="fold", ratio=1)
+    for name in ("before", "now", "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for effect in found:
+        ranks = f"{shown_rank(effect.other_rank)} > {shown_rank(effect.rank)}"
+        text = Text(printable(texts.get(effect.query, effect.query), one_line=True))
+        table.add_row(text, f"{effect.other:.3f}", f"{effect.value:.3f}", ranks)
+    return table
+
+
+def buckets_table(buckets: Sequence[Bucket]) -> Table:
+    """One row per kind of question."""
+    table = _table()
+    _columns(table, ("questions",), ("number", "before", "now", "difference", "interval", "won", "lost"))
+    for one in buckets:
+        table.add_row(
+            one.label,
+            f"{one.questions:,}",
+            f"{one.other:.3f}",
+            f"{one.value:.3f}",
+            f"{one.difference:+.3f}",
+            Text(f"{one.low:+.3f} {one.high:+.3f}", style="dim"),
+            f"{one.wins:,}",
+            f"{one.losses:,}",
+        )
+    return table
+
+
+def comparison_json(found: RunComparison) -> dict[str, Any]:
+    """Plain values, unrounded: ``questions``, ``systems`` (as ``results_json``), ``pairs``."""
+    return {
+        "questions": {
+            "compared": len(found.questions.ids),
+            "judged": found.questions.of,
+            "left_out": found.questions.left_out,
+        },
+        "systems": results_json(found.systems, found.measures),
+        "pairs": [
+            {
+                "system": pair.name,
+                "over": pair.over,
+                "measure": pair.found.measure,
+                **_figures(pair.found),
+                "p_holm": pair.p_holm,
+            }
+            for pair in found.pairs
+        ],
+    }
+
+
+def effects_json(found: Sequence[Effect], texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Questions as plain values."""
+    return [
+        {**asdict(effect), "text": texts.get(effect.query), "difference": effect.difference}
+        for effect in found
+    ]
+
+
+def buckets_json(buckets: Sequence[Bucket]) -> list[dict[str, Any]]:
+    """Kinds of questions as plain values."""
+    return [{**asdict(one), "difference": one.difference} for one in buckets]
+
+
+def shown_p(p: float) -> str:
+    """A p value as text: ``0.012``, or ``<0.001``."""
+    return f"<{SMALLEST_SHOWN_P}" if p < SMALLEST_SHOWN_P else f"{p:.3f}"
+
+
+def shown_rank(rank: int | None) -> str:
+    """A rank as text, or a dash where nothing was found."""
+    return "-" if rank is None else f"{rank:,}"
 
 
 def _check(rows: Sequence[SystemResult], measures: Sequence[str] | None) -> None:
@@ -149,18 +239,29 @@ def _two_lines(upper: str, lower: str) -> Text:
 def _versus_cell(found: Comparison | None) -> Text:
     if found is None:
         return Text("-")
-    p = f"p<{SMALLEST_SHOWN_P}" if found.p < SMALLEST_SHOWN_P else f"p={found.p:.3f}"
-    return _two_lines(f"{found.difference:+.3f} {p}", f"{found.low:+.3f} {found.high:+.3f}")
+    p = shown_p(found.p)
+    sign = "" if p.startswith("<") else "="
+    return _two_lines(f"{found.difference:+.3f} p{sign}{p}", f"{found.low:+.3f} {found.high:+.3f}")
 
 
-def _versus_json(found: Comparison, baseline: str) -> dict[str, Any]:
-    return {
-        "baseline": baseline,
-        "difference": found.difference,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-        "wins": found.wins,
-        "losses": found.losses,
-        "ties": found.ties,
-    }
+def _figures(found: Comparison) -> dict[str, Any]:
+    """A comparison's figures by name, the measure's own left out."""
+    return {name: value for name, value in asdict(found).items() if name != "measure"}
+
+
+def _columns(table: Table, texts: Sequence[str], figures: Sequence[str]) -> None:
+    for name in texts:
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right")
+
+
+def _table(caption: str | None = None, title: str | None = None) -> Table:
+    return Table(
+        title=Text(printable(title)) if title else None,
+        caption=Text(caption) if caption else None,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )

@@ -7,12 +7,12 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
+from ernie_search._util.trec import contradiction
 from ernie_search.data import Collection
-from ernie_search.data.collection import Judgement, Located
+from ernie_search.data.collection import Located
 from ernie_search.data.near_duplicates import shingles
-from ernie_search.data.qrels import contradiction
 from ernie_search.errors import DataError, StorageError
-from ernie_search.types import Query
+from ernie_search.types import Judgement, Query
 
 RECENT = 2048
 """Passages whose 4-grams are cached, as neighbouring questions often find the same ones."""

@@ -3,12 +3,11 @@
 import contextlib
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ernie_search._util.files import read_json, sha256_file, write_json
+from ernie_search._util.files import read_json, remembered_sha256, sha256_file, write_json
 from ernie_search.errors import ErnieSearchError, ModelError, StorageError
 
 FILES_FILE = "ernie_search_files.json"
@@ -18,13 +17,7 @@ UNLISTED = ("README.md", FILES_FILE)
 TRAINER = re.compile(r"(training_args\.bin|optimizer\.pt|scheduler\.pt|trainer_state\.json|rng_state.*\.pth)")
 """What the trainer writes into a checkpoint, on other ranks perhaps while the model is being saved."""
 WEIGHTS = (".safetensors", ".bin")
-SETTLED = 2_000_000_000
-"""Nanoseconds after a file's last change from which its digest is remembered. Sooner, another change could
-leave size and time as they are, since a file system's clock is coarse."""
-
 _Stamp = tuple[int, int, int, int]
-_digests: dict[str, tuple[_Stamp, str]] = {}
-"""SHA-256 of every file that this process has hashed, with its size and times then."""
 
 
 @contextlib.contextmanager
@@ -71,7 +64,7 @@ def check_saved_files(folder: Path, *, weights: bool = True) -> None:
             if found != size:
                 raise ModelError(f"{folder / name}: {found:,} bytes, and {size:,} were saved; {advice}")
         for name, (_, digest) in listed.items():
-            if (weights or not name.endswith(WEIGHTS)) and _digest(folder / name) != digest:
+            if (weights or not name.endswith(WEIGHTS)) and remembered_sha256(folder / name) != digest:
                 raise ModelError(
                     f"{folder / name}: altered since it was saved (its SHA-256 differs); {advice}"
                 )
@@ -89,16 +82,6 @@ def _listed(path: Path) -> dict[str, tuple[int, str]]:
         raise ModelError(
             f"{path}: no manifest of a saved model ({type(error).__name__}); copy or save the model again"
         ) from error
-
-
-def _digest(path: Path) -> str:
-    key, stamp = str(path.resolve()), _stamp(path.stat())
-    if key in _digests and _digests[key][0] == stamp:
-        return _digests[key][1]
-    digest = sha256_file(path)
-    if time.time_ns() - path.stat().st_mtime_ns > SETTLED and _stamp(path.stat()) == stamp:
-        _digests[key] = (stamp, digest)
-    return digest
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, _Stamp]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ernie_search._util.files import atomic_directory, read_json, sync_tree, write_json
 from ernie_search._util.hardware import forget_peak_memory, peak_memory
 from ernie_search.data import Collection
-from ernie_search.data.held import hold
+from ernie_search.data.collection import hold
 from ernie_search.errors import StorageError, TrainingError
 from ernie_search.pipeline.manifest import StageManifest, records, versions
 from ernie_search.pipeline.recipe import Recipe

@@ -1,8 +1,7 @@
-"""One self-contained HTML file for a run folder, an ablation or a comparison: no model, no data needed."""
+"""One self-contained HTML file for a training, an ablation or run files; needs neither model nor data."""
 
 from ernie_search.report.ablation import ablation_sections, collection_of, split_of
-from ernie_search.report.chart import scatter_section
-from ernie_search.report.comparison import comparison_sections, comparison_tiles
+from ernie_search.report.comparison import comparison_sections, comparison_tiles, scatter_section
 from ernie_search.report.examples import examples_section
 from ernie_search.report.folder import is_ablation, read_folder
 from ernie_search.report.page import Report, Section, Tile, render, write_report

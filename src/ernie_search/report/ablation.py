@@ -8,9 +8,9 @@ from typing import Any
 from ernie_search._util.files import read_json
 from ernie_search.errors import DataError
 from ernie_search.evaluation import read_run
-from ernie_search.evaluation.comparison_table import shown_p
-from ernie_search.report.chart import Interval, Series, interval_chart, line_chart, recall_section
-from ernie_search.report.comparison import signed
+from ernie_search.evaluation.table import shown_p
+from ernie_search.report.chart import Interval, Series, interval_chart, line_chart
+from ernie_search.report.comparison import recall_section, signed
 from ernie_search.report.folder import LOG, TABLE, read_curves, read_folder
 from ernie_search.report.page import Content, Html, Section, Tile, join, pairs, table, tag
 from ernie_search.report.training import duration, plain, training_sections
@@ -28,7 +28,7 @@ PANELS = (
 
 
 def split_of(folder: Path) -> str:
-    """The split that an ablation's table is of.
+    """The split on which an ablation was measured.
 
     Raises:
         DataError: its table is not one of ours.
@@ -37,7 +37,7 @@ def split_of(folder: Path) -> str:
 
 
 def collection_of(folder: Path) -> str | None:
-    """The fingerprint of the collection that an ablation's table is of, where the table has it.
+    """The fingerprint of the collection on which an ablation was measured, if its table has it.
 
     Raises:
         DataError: its table is not one of ours.

@@ -1,16 +1,11 @@
 """Charts as inline SVG: curves with bands, clouds of points, differences. The style sheet has the colours."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-from scipy.stats import spearmanr
-
-from ernie_search.evaluation.measures import bootstrap_interval, evaluate_run
-from ernie_search.report.page import SERIES, Content, Html, Section, table, tag
-from ernie_search.types import Qrels, Run
+from ernie_search.report.page import SERIES, Content, Html, tag
 
 WIDTH, HEIGHT = 380, 225
 """Units of a chart. On a phone it is about as many pixels wide, so that its letters keep their size."""
@@ -19,11 +14,15 @@ MOST_POINTS = 300
 """Of one curve; longer ones are averaged into as many pieces."""
 FEW_POINTS = 14
 """Up to so many are marked with dots, each with its value to point at."""
+NAMES, LINE, FOOT, DOT = 104, 22, 34, 4
+"""Units: of the names beside the lines, of a line's height, of the scale below, of a dot's radius."""
+LONGEST_NAME = 16
+"""Letters; a longer one is cut, its whole is there to point at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A curve or cloud.
+    """The points of a curve or of a cloud.
 
     Attributes:
         name: in the legend.
@@ -37,26 +36,36 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """One line of an interval chart: name, value and interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Axes:
-    """From values to places in the picture."""
+    """Maps values to places in the picture."""
 
     x: tuple[float, float]
     y: tuple[float, float]
     log_x: bool = False
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """The place of a point."""
+        """The place (x, y) of a point in the picture."""
         return self.at_x(x), self.at_y(y)
 
     def at_x(self, x: float) -> float:
-        """From the left."""
+        """The distance of a value from the left edge."""
         low, high = self.x
         if self.log_x:
             low, high, x = math.log(low), math.log(high), math.log(x)
         return LEFT + (x - low) / ((high - low) or 1) * (WIDTH - LEFT - RIGHT)
 
     def at_y(self, y: float) -> float:
-        """From the top."""
+        """The distance of a value from the top edge."""
         low, high = self.y
         return HEIGHT - BOTTOM - (y - low) / ((high - low) or 1) * (HEIGHT - TOP - BOTTOM)
 
@@ -89,7 +98,7 @@ def line_chart(
     note: str = "",
     wide: bool = False,
 ) -> Html:
-    """Curves, with bands where they have some; a legend under more than one."""
+    """A chart of curves, with their bands, and a legend if there are several."""
     shown = [Series(one.name, *_thinned(one)) for one in series if one.points]
     xs = [x for one in shown for x, _ in one.points]
     ys = [y for one in shown for _, y in one.points] + [y for one in shown for pair in one.band for y in pair]
@@ -121,7 +130,7 @@ def line_chart(
                 )
                 for (px, py), (x, y) in zip(places, one.points, strict=True)
             ]
-    return _figure(parts, title, [one.name for one in shown], note, wide)
+    return _figure(parts, title, [one.name for one in shown], note, wide=wide)
 
 
 def scatter_chart(
@@ -133,7 +142,7 @@ def scatter_chart(
     note: str = "",
     wide: bool = False,
 ) -> Html:
-    """Clouds of points."""
+    """A scatter plot of several clouds of points."""
     points = [point for one in series for point in one.points]
     if not points:
         return Html("")
@@ -148,7 +157,7 @@ def scatter_chart(
             dots.append(tag("circle", cx=f"{px:.1f}", cy=f"{py:.1f}", r=2.2))
         parts.append(tag("g", dots, class_=f"cloud {_colour(number)}"))
     note = f"up: {y_label}{'; ' if note else ''}{note}"
-    return _figure(parts, title, [one.name for one in series], note, wide)
+    return _figure(parts, title, [one.name for one in series], note, wide=wide)
 
 
 def difference_chart(values: Sequence[float], title: Content, *, note: str = "", wide: bool = False) -> Html:
@@ -172,11 +181,41 @@ def difference_chart(values: Sequence[float], title: Content, *, note: str = "",
         parts.append(tag("path", d=_path(places) + "Z", class_=class_))
     zero = f"{axes.at_y(0):.1f}"
     parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=zero, y2=zero, class_="axis"))
-    return _figure(parts, title, [], note, wide)
+    return _figure(parts, title, [], note, wide=wide)
+
+
+def interval_chart(lines: Sequence[Interval], title: Content, *, x_label: str, note: str = "") -> Html:
+    """Each value as a dot over its interval; green above zero, red below, grey where zero is inside."""
+    if not lines:
+        return Html("")
+    ticks = nice_ticks(min(0.0, *(one.low for one in lines)), max(0.0, *(one.high for one in lines)))
+    bottom = LINE * len(lines) + LINE // 2
+    width = WIDTH - NAMES - RIGHT
+
+    def at(value: float) -> float:
+        return NAMES + (value - ticks[0]) / (ticks[-1] - ticks[0]) * width
+
+    parts = []
+    for tick in ticks:
+        x = f"{at(tick):.1f}"
+        class_ = "axis" if tick == 0 else "gridline"
+        parts.append(tag("line", x1=x, x2=x, y1=LINE // 2, y2=bottom, class_=class_))
+        parts.append(tag("text", short(tick), x=x, y=bottom + 15, text_anchor="middle"))
+    parts.append(tag("text", x_label, x=NAMES + width / 2, y=bottom + 30, text_anchor="middle"))
+    for place, one in enumerate(lines):
+        y = LINE * (place + 1)
+        shown = one.name if len(one.name) <= LONGEST_NAME else one.name[: LONGEST_NAME - 1] + "…"
+        said = tag("title", f"{one.name}: {one.value:+.4f}, {one.low:+.4f} to {one.high:+.4f}")
+        ends = {"x1": f"{at(one.low):.1f}", "x2": f"{at(one.high):.1f}", "y1": y, "y2": y}
+        dot = tag("circle", cx=f"{at(one.value):.1f}", cy=y, r=DOT)
+        parts.append(tag("text", shown, x=NAMES - 8, y=y + 4, text_anchor="end"))
+        parts.append(tag("g", said, tag("line", **ends), dot, class_=f"interval {_side(one)}"))
+    values = [f"{one.name} {one.value:+.4f}" for one in lines]
+    return _figure(parts, title, values, note, legends=False, height=bottom + FOOT)
 
 
 def legend(names: Sequence[str]) -> Html:
-    """Names beside their colours."""
+    """A legend: names beside their colours."""
     return tag(
         "ul",
         [
@@ -187,13 +226,21 @@ def legend(names: Sequence[str]) -> Html:
     )
 
 
-def _figure(parts: Sequence[Html], title: Content, names: Sequence[str], note: str, wide: bool) -> Html:
+def _figure(
+    parts: Sequence[Html],
+    title: Content,
+    names: Sequence[str],
+    note: str,
+    *,
+    wide: bool = False,
+    legends: bool = True,
+    height: int = HEIGHT,
+) -> Html:
     caption = tag("figcaption", title, tag("small", note) if note else None)
     label = f"{title}: {', '.join(names)}" if names else title
-    svg = tag("svg", parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=label)
-    return tag(
-        "figure", caption, svg, legend(names) if len(names) > 1 else None, class_="one" if wide else None
-    )
+    svg = tag("svg", parts, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=label)
+    shown = legend(names) if legends and len(names) > 1 else None
+    return tag("figure", caption, svg, shown, class_="one" if wide else None)
 
 
 def _frame(axes: Axes, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str) -> Html:
@@ -242,115 +289,5 @@ def _dash(number: int) -> str:
     return "dash" if number // SERIES % 2 else ""
 
 
-NAMES, LINE, FOOT, DOT = 104, 22, 34, 4
-"""Units: of the names beside the lines, of a line's height, of the scale below, of a dot's radius."""
-LONGEST_NAME = 16
-"""Letters; a longer one is cut, its whole is there to point at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """One line: its name, the value, and where it may lie."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-
-
-def interval_chart(lines: Sequence[Interval], title: Content, *, x_label: str, note: str = "") -> Html:
-    """Each value as a dot over its interval; green above zero, red below, grey where zero is inside."""
-    if not lines:
-        return Html("")
-    ticks = nice_ticks(min(0.0, *(one.low for one in lines)), max(0.0, *(one.high for one in lines)))
-    bottom = LINE * len(lines) + LINE // 2
-    width = WIDTH - NAMES - RIGHT
-
-    def at(value: float) -> float:
-        return NAMES + (value - ticks[0]) / (ticks[-1] - ticks[0]) * width
-
-    parts = []
-    for tick in ticks:
-        x = f"{at(tick):.1f}"
-        class_ = "axis" if tick == 0 else "gridline"
-        parts.append(tag("line", x1=x, x2=x, y1=LINE // 2, y2=bottom, class_=class_))
-        parts.append(tag("text", short(tick), x=x, y=bottom + 15, text_anchor="middle"))
-    parts.append(tag("text", x_label, x=NAMES + width / 2, y=bottom + 30, text_anchor="middle"))
-    for place, one in enumerate(lines):
-        y = LINE * (place + 1)
-        shown = one.name if len(one.name) <= LONGEST_NAME else one.name[: LONGEST_NAME - 1] + "…"
-        said = tag("title", f"{one.name}: {one.value:+.4f}, {one.low:+.4f} to {one.high:+.4f}")
-        ends = {"x1": f"{at(one.low):.1f}", "x2": f"{at(one.high):.1f}", "y1": y, "y2": y}
-        dot = tag("circle", cx=f"{at(one.value):.1f}", cy=y, r=DOT)
-        parts.append(tag("text", shown, x=NAMES - 8, y=y + 4, text_anchor="end"))
-        parts.append(tag("g", said, tag("line", **ends), dot, class_=f"interval {_side(one)}"))
-    label = f"{title}: {', '.join(f'{one.name} {one.value:+.4f}' for one in lines)}"
-    svg = tag("svg", parts, viewBox=f"0 0 {WIDTH} {bottom + FOOT}", role="img", aria_label=label)
-    caption = tag("figcaption", title, tag("small", note) if note else None)
-    return tag("figure", caption, svg)
-
-
 def _side(one: Interval) -> str:
     return "right" if one.low > 0 else "left" if one.high < 0 else "open"
-
-
-MOST_PAIRS = 1000
-"""Points of a kind that are drawn, chosen by chance with a fixed seed; the correlation is over all pairs."""
-KINDS = ("not judged relevant", "judged relevant")
-
-
-def scatter_section(
-    student_name: str, student: Run, teacher_name: str, teacher: Run, qrels: Qrels | None
-) -> Section:
-    """The pairs that both runs score.
-
-    Args:
-        student_name, student: whose scores go to the right.
-        teacher_name, teacher: whose scores go up.
-        qrels: to tell relevant passages from others.
-    """
-    shared = [
-        (score, teacher[query][passage], (qrels or {}).get(query, {}).get(passage, 0) > 0)
-        for query, scores in student.items()
-        for passage, score in scores.items()
-        if passage in teacher.get(query, {})
-    ]
-    title = f"Scores: {teacher_name} over {student_name}"
-    finite = [one for one in shared if np.isfinite(one[:2]).all()]
-    if len(finite) < 2:
-        return Section(title, tag("p", "The two runs share no question-passage pairs with scores."))
-    values = np.array([one[:2] for one in finite])
-    flat = np.ptp(values, axis=0).min() == 0  # a constant has no rank correlation
-    note = f"{len(finite):,} pairs" + ("" if flat else f", Spearman {spearmanr(*values.T).statistic:.3f}")
-    shuffled = [finite[place] for place in np.random.default_rng(0).permutation(len(finite))]
-    series = [
-        Series(kind, [one[:2] for one in shuffled if one[2] is relevant][:MOST_PAIRS])
-        for kind, relevant in zip(KINDS, (False, True), strict=True)
-    ]
-    series = [one for one in series if one.points]
-    chart: Html = scatter_chart(
-        series, title, x_label=student_name, y_label=teacher_name, note=note, wide=True
-    )
-    return Section("Teacher and student", chart, "Each point is a question with a passage that both scored.")
-
-
-CUTOFFS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Where recall is measured for its curve, as far as the runs go."""
-
-
-def recall_section(runs: Mapping[str, Run], judged: Qrels) -> Section:
-    """Curves and their table, over the judged questions."""
-    depth = max((len(scores) for run in runs.values() for scores in run.values()), default=1)
-    cutoffs = [k for k in CUTOFFS if k <= depth] or [1]
-    series, columns = [], []
-    for name, run in runs.items():
-        measured = evaluate_run(judged, run, [f"recall@{k}" for k in cutoffs])
-        means = [measured.mean(f"recall@{k}") for k in cutoffs]
-        bands = [bootstrap_interval(measured.of(f"recall@{k}"), resamples=1000) for k in cutoffs]
-        points = [(float(k), mean) for k, mean in zip(cutoffs, means, strict=True)]
-        series.append(Series(name, points, [(low, high) for low, high in bands]))
-        columns.append(means)
-    chart = line_chart(series, "Share of the relevant passages found", x_label="k", log_x=True, wide=True)
-    rows = [[f"{k:,}", *(f"{means[place]:.3f}" for means in columns)] for place, k in enumerate(cutoffs)]
-    body = tag("div", chart, table(("k", *runs), rows), class_="split")
-    return Section("Recall at k", body, "Bands: 95 % bootstrap intervals.")

@@ -1,21 +1,30 @@
-"""Sections of a comparison: the table, recall curves, every question's difference, where, won and lost."""
+"""Sections of run files: measures, recall curves, differences by question and by kind, scores."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from scipy.stats import spearmanr
+
 from ernie_search.evaluation.comparison import RunComparison, gap_closed
-from ernie_search.evaluation.comparison_table import shown_p, shown_rank
 from ernie_search.evaluation.effects import Bucket, Effect, PairFindings, lost, won
-from ernie_search.evaluation.measures import Measured
-from ernie_search.report.chart import difference_chart, recall_section
+from ernie_search.evaluation.measures import Measured, evaluate_run
+from ernie_search.evaluation.significance import bootstrap_interval
+from ernie_search.evaluation.table import shown_p, shown_rank
+from ernie_search.report.chart import Series, difference_chart, line_chart, scatter_chart
 from ernie_search.report.page import Content, Html, Section, Tile, join, pairs, table, tag
 from ernie_search.types import Qrels, Run
 
 SHOWN_QUESTIONS = 8
 """Won and lost, of each pair."""
+CUTOFFS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Where recall is measured for its curve, as far as the runs go."""
+MOST_PAIRS = 1000
+"""Points of a kind that are drawn, chosen by chance with a fixed seed; the correlation is over all pairs."""
+KINDS = ("not judged relevant", "judged relevant")
 
 
 def comparison_tiles(found: RunComparison) -> list[Tile]:
-    """The figures at the top: the best run, and the first pair."""
+    """The figures at the top of the page: the best run and the first pairs."""
     measure = found.measures[0]
     best = max(found.systems, key=lambda one: one.measured.mean(measure))
     tiles = [
@@ -70,9 +79,7 @@ def comparison_sections(
         title = f"{pair.name} over {pair.over}"
         sections.append(Section(f"{title}: question by question", _questions(pair, measure, texts or {})))
         if any(pair.where.values()):
-            lead = (
-                f"Before: {pair.over}; now: {pair.name}. Intervals for looking, neither tested nor corrected."
-            )
+            lead = f"Before: {pair.over}; now: {pair.name}. Intervals are descriptive, not tested."
             sections.append(Section(f"{title}: where", _where(pair), lead))
     return sections
 
@@ -183,6 +190,57 @@ def _bucket(one: Bucket) -> list[Content]:
         f"{one.other:.3f}",
         f"{one.value:.3f}",
     ]
+
+
+def recall_section(runs: Mapping[str, Run], judged: Qrels) -> Section:
+    """A section with recall curves and their table, over the judged questions."""
+    depth = max((len(scores) for run in runs.values() for scores in run.values()), default=1)
+    cutoffs = [k for k in CUTOFFS if k <= depth] or [1]
+    series, columns = [], []
+    for name, run in runs.items():
+        measured = evaluate_run(judged, run, [f"recall@{k}" for k in cutoffs])
+        means = [measured.mean(f"recall@{k}") for k in cutoffs]
+        bands = [bootstrap_interval(measured.of(f"recall@{k}"), resamples=1000) for k in cutoffs]
+        points = [(float(k), mean) for k, mean in zip(cutoffs, means, strict=True)]
+        series.append(Series(name, points, [(low, high) for low, high in bands]))
+        columns.append(means)
+    chart = line_chart(series, "Share of the relevant passages found", x_label="k", log_x=True, wide=True)
+    rows = [[f"{k:,}", *(f"{means[place]:.3f}" for means in columns)] for place, k in enumerate(cutoffs)]
+    body = tag("div", chart, table(("k", *runs), rows), class_="split")
+    return Section("Recall at k", body, "Bands: 95 % bootstrap intervals.")
+
+
+def scatter_section(
+    student_name: str, student: Run, teacher_name: str, teacher: Run, qrels: Qrels | None
+) -> Section:
+    """A section with a scatter plot of the pairs that both runs score.
+
+    Args:
+        student_name, student: whose scores go to the right.
+        teacher_name, teacher: whose scores go up.
+        qrels: to tell relevant passages from others.
+    """
+    shared = [
+        (score, teacher[query][passage], (qrels or {}).get(query, {}).get(passage, 0) > 0)
+        for query, scores in student.items()
+        for passage, score in scores.items()
+        if passage in teacher.get(query, {})
+    ]
+    title = f"Scores: {teacher_name} over {student_name}"
+    finite = [one for one in shared if np.isfinite(one[:2]).all()]
+    if len(finite) < 2:
+        return Section(title, tag("p", "The two runs share no question-passage pairs with scores."))
+    values = np.array([one[:2] for one in finite])
+    flat = np.ptp(values, axis=0).min() == 0  # a constant has no rank correlation
+    note = f"{len(finite):,} pairs" + ("" if flat else f", Spearman {spearmanr(*values.T).statistic:.3f}")
+    shuffled = [finite[place] for place in np.random.default_rng(0).permutation(len(finite))]
+    series = [
+        Series(kind, [one[:2] for one in shuffled if one[2] is relevant][:MOST_PAIRS])
+        for kind, relevant in zip(KINDS, (False, True), strict=True)
+    ]
+    series = [one for one in series if one.points]
+    chart = scatter_chart(series, title, x_label=student_name, y_label=teacher_name, note=note, wide=True)
+    return Section("Teacher and student", chart, "Each point is a question with a passage that both scored.")
 
 
 def signed(value: float) -> Html:

@@ -47,7 +47,7 @@ def examples_section(path: Path) -> Section:
 
 
 def _example(one: dict[str, Any]) -> Html:
-    told = [str(one[key]) for key in ("id", "score") if one.get(key) is not None]
+    about = [str(one[key]) for key in ("id", "score") if one.get(key) is not None]
     parts: list[Content] = [tag("h3", one["query"])] if one.get("query") else []
     if "text" in one:
         title = str(one.get("title") or "")
@@ -58,8 +58,8 @@ def _example(one: dict[str, Any]) -> Html:
     if "similarity" in one:
         grid = heat_map(one["query_tokens"], one["passage_tokens"], one["similarity"])
         parts.append(details("Every question token by every passage token", grid, opened=True))
-    if told:
-        parts.append(tag("p", ", ".join(told), class_="soft"))
+    if about:
+        parts.append(tag("p", ", ".join(about), class_="soft"))
     return tag("div", parts)
 
 

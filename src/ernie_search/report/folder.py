@@ -1,4 +1,4 @@
-"""What a run folder says of itself: its stages, their settings, versions and fingerprints, and their logs.
+"""Reads a training or pipeline folder: its stages, their settings, versions and fingerprints, and their logs.
 
 Read from the files alone (``docs/formats.md``), so that a report needs neither the model nor the data, and
 can be made on another machine than the training.
@@ -15,14 +15,14 @@ from ernie_search.errors import DataError
 
 LOG, RUN, RESULT, STAGE, TABLE = "log.jsonl", "training.json", "result.json", "stage.json", "table.json"
 PARTS = ("shared", "rows", "shards", "best", "last", "model")
-"""Folders that are no stages of their own."""
+"""Folders that are not stages themselves."""
 
 Plain = dict[str, Any]
 
 
 @dataclass(slots=True)
 class StageRecord:
-    """One stage, or one training.
+    """The record of one stage, or of one training.
 
     Attributes:
         name: as the folder has it; ``teacher / teacher-0`` for a training inside a stage.
@@ -59,22 +59,24 @@ def is_ablation(folder: Path) -> bool:
 
 
 def read_folder(folder: Path) -> list[StageRecord]:
-    """The stages of a run folder, in the order in which they were made.
+    """The stages of a training or pipeline folder, in the order in which they were made.
 
     Raises:
-        DataError: there is no such folder, or nothing of a run in it.
+        DataError: there is no such folder, or no training in it.
         StorageError: a file in it is not JSON.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the --output of a training")
     found = list(_records(folder, ""))
     if not found:
-        raise DataError(f"{folder}: holds no run ({RUN}, {STAGE} or {LOG}); give the --output of a training")
+        raise DataError(
+            f"{folder}: holds no training ({RUN}, {STAGE} or {LOG}); give the --output of a training"
+        )
     return found
 
 
 def _records(folder: Path, name: str) -> Iterator[StageRecord]:
-    if _is_run(folder) or (not name and (folder / RUN).is_file()):
+    if _is_stage(folder) or (not name and (folder / RUN).is_file()):
         yield read_stage(folder, name or folder.name)
     inside = [
         one
@@ -83,12 +85,12 @@ def _records(folder: Path, name: str) -> Iterator[StageRecord]:
     ]
     for one in sorted(inside, key=lambda path: (_made(path), path.name)):
         if not one.name.startswith("checkpoint-"):
-            # "teacher/teachers/teacher-0" is told as "teacher / teacher-0"
-            yield from _records(one, f"{name} / {one.name}" if name and _is_run(one) else name or one.name)
+            # "teacher/teachers/teacher-0" is called "teacher / teacher-0"
+            yield from _records(one, f"{name} / {one.name}" if name and _is_stage(one) else name or one.name)
 
 
-def _is_run(folder: Path) -> bool:
-    """Not by ``training.json`` alone, which also a folder of several trainings has."""
+def _is_stage(folder: Path) -> bool:
+    """Whether the folder is one stage; a folder of several trainings has a ``training.json``, too."""
     return any((folder / one).is_file() for one in (STAGE, RESULT, LOG))
 
 
@@ -101,14 +103,14 @@ def _made(folder: Path) -> float:
 
 
 def read_stage(folder: Path, name: str) -> StageRecord:
-    """One folder with a log or a manifest."""
+    """The record of a folder with a log or a manifest."""
     record = StageRecord(name)
     if (folder / RUN).is_file():
         run = _mapping(folder / RUN)
         record.settings = _plain(run.get("settings"))
         record.versions = _plain(run.get("versions"))
-        told = ("base", "base_weights", "layers", "collection", "lists", "precision")
-        record.inputs = {key: run[key] for key in told if run.get(key) is not None}
+        shown = ("base", "base_weights", "layers", "collection", "lists", "precision")
+        record.inputs = {key: run[key] for key in shown if run.get(key) is not None}
         record.seed = record.settings.get("seed")
     if (folder / RESULT).is_file():
         result = _mapping(folder / RESULT)
@@ -156,7 +158,7 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 def _mapping(path: Path) -> Plain:
     found = read_json(path)
     if not isinstance(found, dict):
-        raise DataError(f"{path}: not a JSON object, so of no run of ours; delete it or give another folder")
+        raise DataError(f"{path}: not a JSON object, so not of a training; delete it or give another folder")
     return found
 
 

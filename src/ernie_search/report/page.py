@@ -11,7 +11,7 @@ from ernie_search import __version__
 from ernie_search._util.files import atomic_write
 
 Content = Union["Html", str, int, float, None, Iterable["Content"]]
-"""What may stand in an element: text (escaped), elements, or lists of both."""
+"""Content of an element: text (escaped), elements, or lists of both."""
 
 VOID = frozenset(("br", "meta", "line", "rect", "circle", "path", "col"))
 """Elements without content, closed at once."""
@@ -42,7 +42,7 @@ def join(content: Content) -> Html:
 
 
 def tag(name: str, *content: Content, **attributes: object) -> Html:
-    """An element.
+    """An HTML element.
 
     >>> tag("p", "1 < 2", class_="a")
     '<p class="a">1 &lt; 2</p>'
@@ -62,21 +62,13 @@ def tag(name: str, *content: Content, **attributes: object) -> Html:
     return Html(f"<{name}{written}>{join(content)}</{name}>")
 
 
-def raw(text: str) -> Html:
-    """Our own text that must not be escaped: the style sheet."""
-    return Html(text)
-
-
-def table(
-    head: Iterable[Content], rows: Iterable[Iterable[Content]], *, numbers_from: int = 1, class_: str = ""
-) -> Html:
+def table(head: Iterable[Content], rows: Iterable[Iterable[Content]], *, numbers_from: int = 1) -> Html:
     """A table that scrolls sideways on a narrow screen; its first column stays.
 
     Args:
         head: the columns' names.
         rows: their cells.
         numbers_from: columns from this one on are set to the right, in figures of equal width.
-        class_: of the table.
     """
 
     def cells(kind: str, row: Iterable[Content]) -> list[Html]:
@@ -91,9 +83,7 @@ def table(
         ]
 
     body = [tag("tr", cells("td", row)) for row in rows]
-    inner = tag(
-        "table", tag("thead", tag("tr", cells("th", head))), tag("tbody", body), class_=class_ or None
-    )
+    inner = tag("table", tag("thead", tag("tr", cells("th", head))), tag("tbody", body))
     return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label="table")
 
 
@@ -162,10 +152,9 @@ class Tile:
 
 @dataclass(slots=True)
 class Report:
-    """All that a page shows, in order."""
+    """The contents of a page, in order."""
 
     title: str
-    about: str = ""
     tiles: list[Tile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
@@ -193,10 +182,10 @@ def render(report: Report) -> str:
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'),
         Html('<link rel="icon" href="data:,"/>'),  # or the browser asks for /favicon.ico
         tag("title", report.title),
-        tag("style", raw(STYLE)),
+        tag("style", Html(STYLE)),
     ]
     body: list[Html] = [
-        tag("header", tag("h1", report.title), tag("p", report.about) if report.about else None),
+        tag("header", tag("h1", report.title)),
         tag("nav", links, aria_label="parts") if len(links) > 1 else Html(""),
         _tiles(report.tiles),
         *(tag("p", note, class_="note") for note in report.notes),

@@ -1,4 +1,4 @@
-"""Sections of a run folder: what was done, its curves, what was cut, time and memory, settings and origin."""
+"""Sections of a training or pipeline folder: stages, curves, truncation, time, memory, settings, origin."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ernie_search.report.page import Content, Html, Section, Tile, details, join
 PANELS = (
     ("Loss terms, unweighted", "raw_", ""),
     ("Loss terms, weighted", "loss", "their sum is the loss"),
-    ("Teacher's entropy, nats", "entropy", "between 0.5 and 1.5 a teacher has something to say"),
+    ("Teacher's entropy, nats", "entropy", "a useful teacher stays between 0.5 and 1.5"),
     ("Norm of the gradient", "grad_norm", "before clipping"),
     ("Learning rate", "learning_rate", ""),
     ("Sample of dev", "eval_", ""),
@@ -21,7 +21,7 @@ NOT_DRAWN = ("runtime", "per_second", "epoch")
 
 
 def training_sections(stages: Sequence[StageRecord]) -> list[Section]:
-    """Sections of a run folder."""
+    """Sections of a training or pipeline folder."""
     curves = [join(_curves(stage)) for stage in stages if stage.curves]
     found = [Section("Stages", _stages(stages), "What was done, in order.")]
     if curves:
@@ -30,13 +30,13 @@ def training_sections(stages: Sequence[StageRecord]) -> list[Section]:
     found.append(Section("Time, memory and truncation", _cost(stages), cut))
     found.append(Section("Settings", join(_settings(stages)), "Everything that a stage was asked to do."))
     found.append(
-        Section("Versions and fingerprints", _origin(stages), "What the run was made from, and with.")
+        Section("Versions and fingerprints", _origin(stages), "What was read, and by which versions.")
     )
     return found
 
 
 def training_tiles(stages: Sequence[StageRecord]) -> list[Tile]:
-    """The figures at the top."""
+    """The figures at the top of the page: the best dev figure and the total time."""
     best = [(one.best_metric, one) for one in stages if one.best_metric is not None]
     seconds = [one.seconds for one in stages if one.seconds is not None and " / " not in one.name]
     tiles = (
@@ -52,7 +52,7 @@ def training_tiles(stages: Sequence[StageRecord]) -> list[Tile]:
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Seconds as text: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -95,15 +95,15 @@ def _stages(stages: Sequence[StageRecord]) -> Html:
     head = ("stage", *(["kind"] if kinds else []), "state", "steps", "best on dev", "seed")
     found = [table(head, rows, numbers_from=2 + kinds)]
     for one in stages:
-        told = {
+        counts = {
             key: value
             for key, value in one.counts.items()
             if key not in ("steps", "truncated", "best_step", "peak_bytes")
         }
-        told.pop("best_metric", None)
-        if told:
+        counts.pop("best_metric", None)
+        if counts:
             found.append(
-                details(f"{one.name}: counts", pairs([(key, plain(value)) for key, value in told.items()]))
+                details(f"{one.name}: counts", pairs([(key, plain(value)) for key, value in counts.items()]))
             )
     return join(found)
 

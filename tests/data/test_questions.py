@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ernie_search.data.questions import read_answers, read_queries
 from ernie_search.errors import DataError
-from ernie_search.evaluation.trec import read_answers, read_queries
 
 
 def test_queries_in_both_forms(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_answers(tmp_path: Path) -> None:
             r"a:2: query '1' stands there twice",
         ),
         ('{"_id": 1, "answers": ["x"]}\n', r"a:1: '_id' is missing, empty, or no string"),
-        ("[1]\n", r"a:1: not a JSON object"),
+        ("[1]\n", r"a:1: a list where an object belongs"),
         ("\n", r"a: holds no answers"),
     ],
 )
@@ -52,7 +52,7 @@ def test_broken_answers_are_refused(tmp_path: Path, text: str, message: str) -> 
     [
         ("who?\n", r"q:1: neither an object"),
         ('{"_id": "1"}\n', r"q:1: 'text' is missing"),
-        ('{"_id": "1", "text": "x"\n', r"q:1: not a JSON object"),
+        ('{"_id": "1", "text": "x"\n', r"q:1: broken JSON"),
         ("1\tx\n1\ty\n", r"q:2: query '1' stands there twice"),
         ("1\tx\n1 a\ty\n", r"q:2: white space in 'id' '1 a'"),
         ("1\tx\n2\t \ty\n3\t\u2003\u3000\n", r"q:3: empty 'text'"),
