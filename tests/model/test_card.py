@@ -85,7 +85,7 @@ def test_what_is_wrong_is_refused(folder: Path) -> None:
         write_card(folder / "run" / "best", measures=[folder / "other.json"])
 
 
-@pytest.mark.parametrize("file", ["run.json", "result.json"])
+@pytest.mark.parametrize("file", ["training.json", "result.json"])
 def test_values_of_another_type_are_not_said(folder: Path, file: str) -> None:
     path = folder / "run" / file
     whole = json.loads(path.read_text())
