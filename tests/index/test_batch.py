@@ -1,17 +1,19 @@
-"""What goes into a store, by whatever way: the same rule as for collections."""
+"""What goes into an index, by whatever way: the same rule as for collections."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from ernie_search._util.files import sha256_file
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError
-from ernie_search.index import MemoryIndex, build_store, make_batch
+from ernie_search.index import index_shards, make_batch
 from ernie_search.index.rows import shard_batch, shard_batches
 from ernie_search.shards import read_manifest, read_shards, write_shard
 from ernie_search.types import Passage
-from store_helpers import MODEL, batch
+from index_helpers import MODEL, batch
 
 
 def made(identifier="p", title="", text="tea", fields="{}"):
@@ -84,16 +86,19 @@ def test_shards_of_older_versions_are_stored_with_null(tmp_path):
     encode_collection(MODEL, [Passage("a", "tea", fields={"year": 0.5})], folder, data_fingerprint="0")
     (shard,) = read_shards(folder)
     shard.fields[0] = '{"year": NaN}'
-    name = read_manifest(folder).shards[0].file
+    manifest = read_manifest(folder)
+    name = manifest.shards[0].file
     with open(folder / name, "wb") as handle:
         write_shard(handle, shard)
     (shard,) = read_shards(folder, verify=False)
     assert shard_batch(shard, read_manifest(folder)).column("fields").to_pylist() == ['{"year": null}']
-    assert MemoryIndex.open(folder, verify=False).get(["a"])[0].fields == {"year": None}
+    info = dataclasses.replace(manifest.shards[0], sha256=sha256_file(folder / name))
+    dataclasses.replace(manifest, shards=[info]).write(folder)
+    assert index_shards(folder, "memory://").get(["a"])[0].fields == {"year": None}
 
 
 @pytest.mark.parametrize("kind", ["memory://", "lance"])
-def test_a_missing_number_meets_no_filter_in_any_store(kind, tmp_path):
+def test_a_missing_number_meets_no_filter_in_any_backend(kind, tmp_path):
     from ernie_search.index import parse_filter
 
     passages = [
@@ -102,7 +107,7 @@ def test_a_missing_number_meets_no_filter_in_any_store(kind, tmp_path):
     ]
     encode_collection(MODEL, passages, tmp_path / "shards", data_fingerprint="0")
     url = kind if kind == "memory://" else str(tmp_path / "store")
-    with build_store(tmp_path / "shards", url) as store:
+    with index_shards(tmp_path / "shards", url) as store:
         vector = MODEL.encode_joint(["tea"], "query").dense
         for where, expected in (("year >= 0", ["b"]), ("year < 1e300", ["b"]), ("not year = 7", None)):
             found = store.nearest(vector, 5, where=parse_filter(where))[0].ids

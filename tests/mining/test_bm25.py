@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ernie_search._util.words import words
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.mining.bm25 import BM25
-from ernie_search.mining.words import words
 from ernie_search.types import Passage, Query
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -13,7 +13,7 @@ from ernie_search.data import MemoryCollection
 from ernie_search.data.near_duplicates import shingles
 from ernie_search.errors import DataError, SettingsError, StorageError
 from ernie_search.mining import Lists, MineSettings, mine_lists
-from ernie_search.mining.passage_table import MiningStore
+from ernie_search.mining.passage_table import PassageTable
 from ernie_search.mining.settings import DenoiseSettings, parse_settings
 from ernie_search.types import Passage, Qrels, Query, Run
 
@@ -320,10 +320,10 @@ def test_faults_of_a_collection(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cramped(store: MiningStore, *_: object) -> None:
-        store._base.execute("PRAGMA max_page_count=20")
+    def cramped(index: PassageTable, *_: object) -> None:
+        index._base.execute("PRAGMA max_page_count=20")
 
-    monkeypatch.setattr(MiningStore, "_load_judgements", cramped)
+    monkeypatch.setattr(PassageTable, "_load_judgements", cramped)
     data = collection({f"p{n}": "x" * 4000 for n in range(100)}, {"q": {"p1": 1}})
     with pytest.raises(StorageError, match=r"mining's temporary file: .*full; free some space, or .*TMPDIR"):
         mine_lists([("q", {})], data, tmp_path / "lists")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ernie_search.mining.words import words
+from ernie_search._util.words import words
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ def keep_freed_memory(largest: int = 1 << 30) -> bool:
 def share_arenas(most: int = 2) -> bool:
     """Have all threads take memory from ``most`` of glibc's arenas; to be called before there are threads.
 
-    By default eight a processor: what one thread frees in its arena is of no use to the others, and a store's
+    By default eight per processor: what one thread frees in its arena is of no use to others, and an index's
     threads come and go.
 
     Returns:

@@ -19,9 +19,7 @@ MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for models, shards, store and runs.")] = Path(
-        "runs/demo"
-    ),
+    output: Annotated[Path, typer.Option(help="Folder for models, indexes and runs.")] = Path("runs/demo"),
     minutes: Annotated[
         float,
         typer.Option(min=0.5, help="What it may take; steps and corpus follow from this machine's speed."),

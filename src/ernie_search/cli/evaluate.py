@@ -37,7 +37,7 @@ def evaluate(
     ] = "test",
     qrels: QrelsFile = None,
     index: Annotated[
-        str | None, typer.Option(help="Measure this index or store (its folder or address), searched now.")
+        str | None, typer.Option(help="Measure this index (its folder or address), searched now.")
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run file.")] = None,
     mode: Annotated[

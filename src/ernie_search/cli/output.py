@@ -75,6 +75,12 @@ class Advance:
         """So many more."""
         self._bar.advance(self._task, done)
 
+    def of(self, what: str) -> "Advance":
+        """The bar, counting from 0 again where it was of something else."""
+        if self._bar.tasks[self._task].description != what:
+            self._bar.update(self._task, description=what, completed=0, total=None)
+        return self
+
     def expect(self, total: int) -> None:
         """How many there are in all, where that is known only later: from here on the time left is shown."""
         self._bar.update(self._task, total=total)

@@ -41,7 +41,7 @@ def serve(
         int, typer.Option(help="Open connections; above, those that send no request are closed.")
     ] = 1000,
     merge_after: Annotated[
-        int, typer.Option(help="Writes after which a small store merges the files that they left.")
+        int, typer.Option(help="Writes after which a small index merges the files that they left.")
     ] = 32,
     watch: Annotated[
         float, typer.Option(help="Seconds between two looks whether the index on disk changed.")

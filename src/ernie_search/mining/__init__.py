@@ -1,5 +1,6 @@
 """Candidates by words, which needs no model; hard negatives from any system's run, as lists on disk."""
 
+from ernie_search._util.words import words
 from ernie_search.mining.bm25 import BM25
 from ernie_search.mining.denoise import denoise
 from ernie_search.mining.lists import Lists, ListSizes, TrainingList, write_lists
@@ -7,7 +8,6 @@ from ernie_search.mining.mine import mine_lists
 from ernie_search.mining.negatives import MinedNegatives, mine_negatives
 from ernie_search.mining.preview import preview
 from ernie_search.mining.settings import DenoiseSettings, MineSettings
-from ernie_search.mining.words import words
 
 __all__ = [
     "BM25",

@@ -12,7 +12,7 @@ from ernie_search.data import Collection
 from ernie_search.data.near_duplicates import jaccard
 from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
-from ernie_search.mining.passage_table import Known, MiningStore, temporary_file_errors
+from ernie_search.mining.passage_table import Known, PassageTable, temporary_file_errors
 from ernie_search.mining.settings import MineSettings
 
 FILL_DRAWS = 1000
@@ -66,9 +66,9 @@ def mine_lists(
     window's end. Equal scores are ranked by passage id. What a question gets depends on the settings, its
     id, its own passages and the corpus: not on the other questions.
 
-    Memory: one question's scores and texts, ``store.RECENT`` passages' 4-grams, SQLite's cache, and
+    Memory: one question's scores and texts, ``passage_table.RECENT`` passages' 4-grams, SQLite's cache, and
     ``lists.ROW_GROUP`` lists; it grows with neither the corpus nor the questions. Texts, judgements and the
-    ids of the questions that came lie in a temporary file (:class:`MiningStore`).
+    ids of the questions that came lie in a temporary file (:class:`PassageTable`).
 
     Args:
         run: a TREC run file of any system (plain or gzip, a question's lines together), or pairs of question
@@ -103,8 +103,8 @@ def mine_lists(
         "settings": settings.model_dump(include=set(MineSettings.model_fields)),
         "counts": counts,
     }
-    with temporary_file_errors(), MiningStore(collection, split, grams=settings.near_duplicate > 0) as store:
-        miner = _Miner(store, settings, counts, where, collection.source)
+    with temporary_file_errors(), PassageTable(collection, split, grams=settings.near_duplicate > 0) as table:
+        miner = _Miner(table, settings, counts, where, collection.source)
         lists = miner.lists(rankings, progress or (lambda _: None))
         return write_lists(Path(output), lists, data_fingerprint=collection.fingerprint, about=manifest)
 
@@ -113,9 +113,9 @@ class _Miner:
     """The stages, question by question, and their counts."""
 
     def __init__(
-        self, store: MiningStore, settings: MineSettings, counts: Counts, run: str, source: str
+        self, table: PassageTable, settings: MineSettings, counts: Counts, run: str, source: str
     ) -> None:
-        self._store, self._settings, self._counts = store, settings, counts
+        self._table, self._settings, self._counts = table, settings, counts
         self._run, self._source = run, source
 
     def lists(
@@ -124,12 +124,12 @@ class _Miner:
         """The list of each question that has positives."""
         judged = 0
         for query, scores in rankings:
-            if not self._store.first_time(query):
+            if not self._table.first_time(query):
                 raise DataError(
                     f"{self._run}: question {query!r} comes twice; group the lines of each question "
                     "(sort -s -k1,1)"
                 )
-            positives = self._store.positives(query)
+            positives = self._table.positives(query)
             judged += positives is not None
             if positives:
                 self._counts["mined"] += 1
@@ -137,20 +137,20 @@ class _Miner:
             else:
                 self._counts["unjudged" if positives is None else "without_positives"] += 1
             progress(1)
-        self._counts["absent"] = self._store.judged - judged
+        self._counts["absent"] = self._table.judged - judged
 
     def _list(self, query: str, positives: list[str], scores: Mapping[str, float]) -> TrainingList:
         ranks = {passage: rank for rank, passage in enumerate(self._ranked(query, scores), start=1)}
         chosen = _Chosen(self._settings.near_duplicate)
         for passage in positives:
-            known = self._store.passage(passage)
+            known = self._table.passage(passage)
             if known is None:
                 raise DataError(
                     f"{self._source}: question {query!r}: its positive {passage!r} is not in the corpus; "
                     "add it or drop the judgement"
                 )
             chosen.add_positive(known)
-        chosen.add_question(self._store.question_key(query), self._store.passage(query))
+        chosen.add_question(self._table.question_key(query), self._table.passage(query))
         negatives = self._from_window(query, list(ranks), set(positives), chosen)
         self._counts["kept"] += len(negatives)
         if len(negatives) < self._settings.number:
@@ -191,7 +191,7 @@ class _Miner:
             if len(negatives) == number:
                 counts["not_needed"] += len(candidates) - place
                 break
-            known = self._store.passage(passage)
+            known = self._table.passage(passage)
             if known is None:
                 raise DataError(
                     f"{self._run}: question {query!r}: passage {passage!r} is not in {self._source}; "
@@ -210,9 +210,9 @@ class _Miner:
         # hashed, as ``hash`` of a string changes from process to process
         generator = random.Random(hashlib.blake2b(seed, digest_size=8).digest())
         filled: list[str] = []
-        for row in _random_rows(generator, self._store.passages, FILL_DRAWS + len(excluded)):
-            passage = self._store.id_of(row)
-            known = None if passage in excluded else self._store.passage(passage)
+        for row in _random_rows(generator, self._table.passages, FILL_DRAWS + len(excluded)):
+            passage = self._table.id_of(row)
+            known = None if passage in excluded else self._table.passage(passage)
             if known is not None and not chosen.add_negative(known):
                 filled.append(passage)
                 if len(filled) == number:

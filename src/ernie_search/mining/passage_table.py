@@ -32,7 +32,7 @@ class Known(NamedTuple):
     grams: set[int]
 
 
-class MiningStore:
+class PassageTable:
     """Texts and judgements of a collection in a temporary file that the system removes by itself.
 
     SQLite makes the file in the system's temporary folder (TMPDIR names another) and unlinks it at once, so
@@ -72,7 +72,7 @@ class MiningStore:
             self.close()
             raise
 
-    def __enter__(self) -> "MiningStore":
+    def __enter__(self) -> "PassageTable":
         return self
 
     def __exit__(self, *_: object) -> None:

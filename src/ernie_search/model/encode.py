@@ -31,7 +31,7 @@ PADDING = 0.05
 
 LONE_TOKENS = 64
 """So few tokens are encoded on one thread. A second gains 3 ms by itself, and costs 14, with pauses of 100,
-where threads of other libraries (BLAS, the store) wait for work on the same two cores."""
+where threads of other libraries (BLAS, the index) wait for work on the same two cores."""
 
 _TURNS: WeakKeyDictionary[JointEncoder, threading.RLock] = WeakKeyDictionary()
 _TURNS_LOCK = threading.Lock()

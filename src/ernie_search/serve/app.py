@@ -179,7 +179,7 @@ def engine_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
 
 
 def engine_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
-    """Opens a store's newest commit under the model that is loaded."""
+    """Opens an index's newest commit under the model that is loaded."""
 
     def renew(old: Engine) -> Engine:
         searcher = renewed(old.searcher, trust=old.trouble is None)

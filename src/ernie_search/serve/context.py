@@ -127,7 +127,7 @@ def filter_of(given: Any, engine: Engine, longest: int) -> Filter | None:
     if given is None:
         return None
     if not engine.can_filter:
-        raise HttpError(501, "this index cannot filter; serve a store (lance, qdrant) that has fields")
+        raise HttpError(501, "this index cannot filter; serve one that has fields")
     if isinstance(given, dict):
         if not given:
             return None

@@ -24,7 +24,7 @@ TIDY_SECONDS = 30.0
 
 REST, LONGEST_REST = 9.0, 300.0
 """A try to take up what cannot be opened is followed by a rest of so many times the seconds that it took, at
-most so many: reading a large damaged store again and again must not take the disk from the one in use."""
+most so many: reading a large damaged index again and again must not take the disk from the one in use."""
 
 
 class UnreadyError(ErnieSearchError):
@@ -194,7 +194,7 @@ class Service:
             try:
                 return await _aside(lambda: renew(old))
             except ErnieSearchError:
-                pass  # another model, or no store on disk: all of it anew
+                pass  # another model, or no index on disk: all of it anew
         return await _aside(self._opener)
 
     async def _looked(self) -> Seen | None:

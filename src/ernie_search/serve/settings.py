@@ -38,7 +38,7 @@ class Limits(BaseModel):
         seconds: that a request may take; then 503.
         drain_seconds: that requests under way may take after SIGTERM.
         filter_characters: of a filter.
-        merge_after: writes after which the store merges their small files; above 1,024 passages, where that
+        merge_after: writes after which the index merges their small files; above 1,024 passages, where that
             takes longer, after more: they grow with the square root of the passages.
         optimize_after: writes after which it does so in any case.
     """
@@ -70,7 +70,7 @@ class ServeSettings(BaseModel):
     """How to serve.
 
     Attributes:
-        index: a folder of ``ernie-search index``, an address of a store (``lance:///dir``,
+        index: its folder or address (``lance:///dir``,
             ``qdrant+http://host/name``), or a small file whose first line is one of these (a pointer).
         model: the model's directory, if it was moved.
         cross: the cross-encoder of mode ``cross``.

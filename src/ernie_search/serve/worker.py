@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
-from ernie_search.index import Filter, Store, check_files, passage_batch
+from ernie_search.index import Filter, Index, passage_batch
 from ernie_search.search import PairScorer, Searcher, maxsim
 from ernie_search.search.rerank import mean_cosines
 from ernie_search.serve.batcher import Batcher, ClosedError
 from ernie_search.serve.explain import explain, question_tokens
 from ernie_search.serve.line import Line
-from ernie_search.serve.opening import can_write, usable_modes
+from ernie_search.serve.opening import usable_modes
 from ernie_search.serve.prepared import Prepared, Row, Rows, joined, split
 from ernie_search.serve.settings import Limits
 from ernie_search.serve.telemetry import log
@@ -64,7 +64,7 @@ class RankJob:
 
 @dataclass(frozen=True, slots=True)
 class WriteJob:
-    """A change of the store, without its commit: those that wait together are committed together."""
+    """A change of the index, without its commit: those that wait together are committed together."""
 
     work: Callable[[], int]
 
@@ -248,7 +248,7 @@ PIECE = 16
 """Texts of one long request that are encoded at a time, so that questions get their turn in between."""
 
 SMALL = 1024
-"""Passages up to which a store is merged after ``Limits.merge_after`` writes."""
+"""Passages up to which an index is merged after ``Limits.merge_after`` writes."""
 
 Observe = Callable[[str, int], None]
 
@@ -277,8 +277,8 @@ class Engine:
         Raises:
             SettingsError: ``writable``, but the index cannot be changed.
         """
-        if writable and not can_write(searcher.index):
-            raise SettingsError("--writable: this index cannot be changed; serve a store (lance, qdrant)")
+        if writable and not searcher.index.writable:
+            raise SettingsError("--writable: this index was opened for reading; open it for writing")
         self.searcher, self.index, self.model = searcher, searcher.index, searcher.model
         self.writable, self._limits = writable, limits
         self._lock: threading.Lock = before._lock if before is not None else threading.Lock()
@@ -298,7 +298,7 @@ class Engine:
         self.batches = Batches(
             *(searcher, self._prepared, self._lock),
             crossed=limits.crossed,
-            commit=lambda: self._store().commit(),
+            commit=lambda: self._changeable().commit(),
         )
         self._encode: Batcher[EncodeJob, list[Row] | Answer] = Batcher(
             "encode", self.batches.encode, size=lambda job: len(job.texts), **options
@@ -338,12 +338,12 @@ class Engine:
     @property
     def can_filter(self) -> bool:
         """Whether searches can be filtered, be it by id alone."""
-        return "filters" in getattr(self.index, "capabilities", ())
+        return "filters" in self.index.capabilities
 
     @property
     def fields(self) -> dict[str, str]:
         """The fields that filters can ask for, with their types."""
-        return dict(self.index.spec.fields) if isinstance(self.index, Store) else {}
+        return dict(self.index.spec.fields)
 
     @property
     def waiting(self) -> int:
@@ -389,10 +389,10 @@ class Engine:
         """
 
         def look() -> None:
-            check_files(self.index)
+            self.index.check_files()
             if thorough and len(self.index):
                 self.index.search(np.full((1, self.dim), self.dim**-0.5, np.float32), 1)
-                if isinstance(self.index, Store) and "bm25" in self.index.capabilities:
+                if "bm25" in self.index.capabilities:
                     self.index.bm25(["passage"], 1)
 
         try:
@@ -451,14 +451,14 @@ class Engine:
         encoding: Rows = joined(rows, tokens=self.index.has_tokens)
 
         def write() -> int:
-            return self._store().upsert(passage_batch(passages, encoding, self._prepared))
+            return self._changeable().upsert(passage_batch(passages, encoding, self._prepared))
 
         return await self._write(write, encoded=True)
 
     async def delete(self, ids: Sequence[str] | None, where: Any) -> int:
         """Remove passages by id or by filter; durable when this returns."""
         self._refuse_if_lost()
-        return await self._write(lambda: self._store().delete(ids, where))
+        return await self._write(lambda: self._changeable().delete(ids, where))
 
     async def close(self) -> None:
         """Finish what waits, then release the index."""
@@ -484,7 +484,7 @@ class Engine:
 
         Step by step: whatever waits has its turn between two.
         """
-        steps = self._store().optimizing()
+        steps = self._changeable().optimizing()
         try:
             while not await self._rank.submit(Chore(lambda: next(steps, True))):
                 pass
@@ -497,14 +497,14 @@ class Engine:
         if self.trouble is not None:
             raise IndexStateError(self.trouble)
 
-    def _store(self) -> Store:
-        if not self.writable or not isinstance(self.index, Store):
+    def _changeable(self) -> Index:
+        if not self.writable:
             raise SettingsError("this index is served read-only")
         return self.index
 
 
 def merge_due(passages: int, limits: Limits) -> int:
-    """Writes after which a store of so many passages is worth merging.
+    """Writes after which an index of so many passages is worth merging.
 
     Each write costs something for every file since the last merge, a merge something for every passage: so
     their sum is least where the writes between two merges grow as the root of the passages.
