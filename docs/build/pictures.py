@@ -72,7 +72,7 @@ def main() -> None:
     subprocess.run([*COMMAND, "demo", "--output", str(args.demo)], check=True, stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory() as work, sync_playwright() as running:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        with serving(str(args.demo / "store")) as server:
+        with serving(str(args.demo / "index")) as server:
             for scheme in ("light", "dark"):
                 take_page(browser, server.address, scheme, args.output / f"page-{scheme}.png")
         runs = args.squad / "runs"
