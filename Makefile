@@ -32,7 +32,7 @@ demo: setup  ## train, index, search and measure on this machine's own API docum
 test: setup  ## run all tests, in two processes: make test WORKERS=4
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-faults: setup  ## kill a writer to a store 200 times: make faults ARGS="--rounds 50 --seed 7"
+faults: setup  ## kill a writer to an index 200 times: make faults ARGS="--rounds 50 --seed 7"
 	$(BIN)/python tests/faults/kill_rounds.py $(ARGS)
 
 check: lint types docs test  ## what CI runs: format, lint, types, documentation, tests

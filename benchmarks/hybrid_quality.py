@@ -93,7 +93,7 @@ def figures_of(name: str, split: str, collection: Any, searcher: Any) -> list[Fi
 def main() -> None:
     """Encode, search, compare; ``--quick`` takes a part of SQuAD."""
     from ernie_search.data import open_collection
-    from ernie_search.index import build_store
+    from ernie_search.index import index_shards
     from ernie_search.search import Searcher
 
     args = arguments(__doc__ or "", model="", work=ENCODED)
@@ -109,7 +109,7 @@ def main() -> None:
 
             collection, kept = small_squad(collection, *QUICK), "squad-{}-{}".format(*QUICK)
         shards = shards_of(model, kept, collection, args.work)
-        searcher = Searcher(model, build_store(shards, "memory://", tokens="fp16"))
+        searcher = Searcher(model, index_shards(shards, "memory://", tokens="fp16"))
         figures += figures_of(name, split, collection, searcher)
         for one in figures:
             one.settings.setdefault("model", args.model or "untrained base")

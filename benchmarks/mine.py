@@ -60,7 +60,7 @@ def blocks(searcher: Any, queries: Sequence[Any]) -> Iterator[tuple[str, dict[st
 def ours(questions: int, passages: int) -> dict[str, Any]:
     """Our encoder, index, search and mining; then search and mining again, with near-duplicates."""
     from ernie_search.encoding import encode_collection
-    from ernie_search.index import MemoryIndex
+    from ernie_search.index import index_shards
     from ernie_search.mining import MineSettings, mine_lists
     from ernie_search.model import ScoreSettings, from_base
     from ernie_search.search import Searcher
@@ -80,7 +80,7 @@ def ours(questions: int, passages: int) -> dict[str, Any]:
             data_fingerprint=collection.fingerprint,
             with_tokens=False,
         )
-        searcher = Searcher(model, MemoryIndex.open(folder / "shards"))
+        searcher = Searcher(model, index_shards(folder / "shards", "memory://"))
         encoded = time.perf_counter()
         seconds = []
         for near in (0.0, 0.5):
@@ -220,7 +220,7 @@ def memory_ours(folder: Path) -> float:
     import ernie_search.model  # noqa: F401 - what a user's process holds anyway, on both sides
     from ernie_search.data import open_collection
     from ernie_search.encoding import encode_collection
-    from ernie_search.index import MemoryIndex
+    from ernie_search.index import index_shards
     from ernie_search.mining import MineSettings, mine_lists
     from ernie_search.search import Searcher
 
@@ -233,7 +233,7 @@ def memory_ours(folder: Path) -> float:
         encode_collection(
             model, collection.passages(), shards, data_fingerprint=fingerprint, with_tokens=False
         )
-        searcher = Searcher(model, MemoryIndex.open(shards))
+        searcher = Searcher(model, index_shards(shards, "memory://"))
         settings = MineSettings(last=LAST, number=NUMBER, near_duplicate=0)
         lists = mine_lists(blocks(searcher, queries), collection, Path(name, "lists"), settings)
         if len(lists) != len(queries):

@@ -20,7 +20,7 @@ from ernie_search.evaluation import (
     read_run,
     write_run,
 )
-from ernie_search.index import MemoryIndex
+from ernie_search.index import index_shards
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.pipeline import load_recipe
 from ernie_search.search import Searcher
@@ -68,7 +68,7 @@ def measured(setup: Setup, name: str, model: JointEncoder | None, modes: list[st
         data_fingerprint=setup.collection.fingerprint,
         with_tokens=late,
     )
-    searcher = Searcher(model, MemoryIndex.open(shards))
+    searcher = Searcher(model, index_shards(shards, "memory://"))
     for mode, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_run(path, searcher.run(setup.collection.queries("dev"), 1000, mode=mode))  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def scoring(dim: int, count: int, rounds: int) -> dict[str, float]:
     from sentence_transformers.util import maxsim
 
     from ernie_search.index.codecs import train_codec
-    from ernie_search.search.kernels import available, product, score_stored
+    from ernie_search.index.maxsim import available, maxsim_scores, product
 
     one_thread()
     random = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def scoring(dim: int, count: int, rounds: int) -> dict[str, float]:
         blobs = codec.encode(passages)
         stored = codec.join(blobs)
         if name == "2bit":  # reading it back is the work here
-            sides["2bit, with reading"] = lambda c=codec, b=blobs: score_stored(question, c.join(b))  # type: ignore[misc]
+            sides["2bit, with reading"] = lambda c=codec, b=blobs: maxsim_scores(question, c.join(b))  # type: ignore[misc]
             continue
         for kernel in available():
             if (
@@ -77,7 +77,7 @@ def scoring(dim: int, count: int, rounds: int) -> dict[str, float]:
             ):
                 continue
             label = name if kernel == "auto" else f"{name} {kernel}"
-            sides[label] = lambda s=stored, k=kernel: score_stored(question, s, kernel=k)  # type: ignore[misc]
+            sides[label] = lambda s=stored, k=kernel: maxsim_scores(question, s, kernel=k)  # type: ignore[misc]
     parts: dict[str, list[float]] = {label: [] for label in sides}
     for _ in range(3):
         for label, side in sides.items():
@@ -89,7 +89,6 @@ def fetching(dim: int, name: str, passages: int, counts: list[int], rounds: int)
     """Milliseconds from ids to joined tokens out of a LanceDB store of ``passages``."""
     from ernie_search.index import IndexSpec, make_batch, open_index
     from ernie_search.index.codecs import train_codec
-    from ernie_search.search.rerank import stored_tokens
 
     one_thread()
     random = np.random.default_rng(0)
@@ -119,7 +118,7 @@ def fetching(dim: int, name: str, passages: int, counts: list[int], rounds: int)
         store.optimize()
 
         def fetch(count: int) -> None:
-            stored_tokens(store, [f"p{number}" for number in random.choice(passages, count, replace=False)])
+            store.stored_tokens([f"p{number}" for number in random.choice(passages, count, replace=False)])
 
         found = {count: milliseconds(lambda c=count: fetch(c), rounds) for count in counts}  # type: ignore[misc]
         store.close()
@@ -133,8 +132,8 @@ def correlation(dim: int, questions: int, passages: int) -> float:
     from benchmarks.small_squad import small_squad
     from ernie_search.data import open_collection
     from ernie_search.index.codecs import codec
+    from ernie_search.index.maxsim import maxsim_scores
     from ernie_search.model import ScoreSettings, from_base
-    from ernie_search.search.kernels import score_stored
 
     squad = small_squad(open_collection(str(squad_folder())), passages, questions)
     texts = [passage.full_text for passage in squad.passages()][:passages]
@@ -142,7 +141,7 @@ def correlation(dim: int, questions: int, passages: int) -> float:
     matrices = model.encode_joint(texts, "passage").tokens
     asked = model.encode_joint([query.text for query in squad.queries("dev")[:questions]], "query").tokens
     fp32, int8 = (codec(name, dim).join(codec(name, dim).encode(matrices)) for name in ("fp32", "int8"))
-    pairs = [(score_stored(query, fp32), score_stored(query, int8)) for query in asked]
+    pairs = [(maxsim_scores(query, fp32), maxsim_scores(query, int8)) for query in asked]
     return float(np.mean([spearmanr(exact, rounded).statistic for exact, rounded in pairs]))
 
 

@@ -32,7 +32,7 @@ def prepare(model: str, quick: bool, tokens: str, work: str) -> tuple[str, str, 
     """The store's folder, the model's name for the settings, passages; what is there is not made again."""
     from benchmarks.small_squad import small_squad
     from ernie_search.data import open_collection
-    from ernie_search.index import build_store, open_index
+    from ernie_search.index import index_shards, open_index
 
     collection: Any = open_collection(str(squad_folder()))
     if quick:
@@ -43,7 +43,7 @@ def prepare(model: str, quick: bool, tokens: str, work: str) -> tuple[str, str, 
     folder = Path(work) / f"store-{name}-{tokens}-{encoder.fingerprint}"
     done = folder / "store.json"
     if not done.is_file() or done.stat().st_mtime < (shards / "manifest.json").stat().st_mtime:
-        build_store(shards, folder, tokens=tokens).close()
+        index_shards(shards, folder, tokens=tokens).close()
     with open_index(folder) as store:
         return str(folder), model or f"{encoder.name}, untrained", len(store)
 
@@ -77,8 +77,7 @@ def measure(model: str, folder: str, questions: int, candidates: int) -> dict[st
 
 def parts(searcher: Any, texts: list[str], candidates: int) -> dict[str, float]:
     """The median milliseconds of each stage of a late search, and of words."""
-    from ernie_search.search.kernels import score_stored
-    from ernie_search.search.rerank import stored_tokens
+    from ernie_search.index.maxsim import maxsim_scores
 
     times: dict[str, list[float]] = {}
 
@@ -92,8 +91,8 @@ def parts(searcher: Any, texts: list[str], candidates: int) -> dict[str, float]:
         encoding = timed("encode", lambda t=text: searcher.model.encode_joint([t], "query"))
         (near,) = timed("nearest", lambda e=encoding: searcher.index.nearest(e.dense, candidates))
         timed("words", lambda t=text: searcher.index.bm25([t], candidates))
-        stored = timed("fetch tokens", lambda n=near: stored_tokens(searcher.index, n.ids))
-        timed("maxsim", lambda e=encoding, s=stored: score_stored(e.tokens[0], s))
+        stored = timed("fetch tokens", lambda n=near: searcher.index.stored_tokens(n.ids))
+        timed("maxsim", lambda e=encoding, s=stored: maxsim_scores(e.tokens[0], s))
         timed("fetch texts", lambda n=near: searcher.index.get(n.ids[:K]))
     return {name: round(median(values), 2) for name, values in times.items()}
 

@@ -30,7 +30,7 @@ def main() -> None:
     """Encode, store in each format, re-rank, compare; ``--quick`` takes a part of SQuAD."""
     from ernie_search.data import open_collection
     from ernie_search.evaluation import compare, evaluate_run
-    from ernie_search.index import build_store
+    from ernie_search.index import index_shards
     from ernie_search.search import Searcher
 
     args = arguments(__doc__ or "", model="", dim=128, candidates=100, work=ENCODED)
@@ -47,7 +47,7 @@ def main() -> None:
     named = {"model": args.model or "untrained base", "d": model.token_dim, "questions": len(queries)}
     for name in CODECS:
         started = time.perf_counter()
-        store = build_store(shards, "memory://", tokens=name)
+        store = index_shards(shards, "memory://", tokens=name)
         seconds = round(time.perf_counter() - started, 1)
         held = sum(len(blob) for batch in store.scan(["tokens"]) for blob in batch["tokens"].to_pylist())
         run = Searcher(model, store).run(queries, 100, mode="late", candidates=args.candidates)

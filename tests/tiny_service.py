@@ -1,4 +1,4 @@
-"""A stub model over a small store in memory, served in this process or on a loopback port of its own."""
+"""A stub model over a small index in memory, served in this process or on a loopback port of its own."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from starlette.testclient import TestClient
 
-from ernie_search.index import MemoryStore, make_spec, passage_batch
+from ernie_search.index import MemoryIndex, make_spec, passage_batch
 from ernie_search.index.codecs import codec
 from ernie_search.search import Searcher
 from ernie_search.serve import create_app
@@ -39,7 +39,7 @@ def stub(**options) -> StubEncoder:
     return StubEncoder(dim=128, longest=40, **options)
 
 
-def store_of(model: StubEncoder, passages: list[Passage] = PASSAGES) -> MemoryStore:
+def store_of(model: StubEncoder, passages: list[Passage] = PASSAGES) -> MemoryIndex:
     spec = make_spec(
         model_name=model.name,
         model_fingerprint=model.fingerprint,
@@ -48,7 +48,7 @@ def store_of(model: StubEncoder, passages: list[Passage] = PASSAGES) -> MemorySt
         tokens="fp16",
         fields={"lang": "str", "year": "int"},
     )
-    store = MemoryStore(spec, codec("fp16", model.token_dim))
+    store = MemoryIndex(spec, codec("fp16", model.token_dim))
     encoding = model.encode_joint([one.full_text for one in passages], "passage")
     store.upsert(passage_batch(passages, encoding, model))
     return store
@@ -74,7 +74,7 @@ class Served:
         return answer.json()
 
 
-def app_of(model: StubEncoder | None = None, store: MemoryStore | None = None, **settings):
+def app_of(model: StubEncoder | None = None, store: MemoryIndex | None = None, **settings):
     """An app over the stub, and the stub."""
     model = model or stub()
     made = make_settings(**settings)

@@ -213,7 +213,7 @@ def read_manifest(folder: Path) -> Manifest:
     if path.is_dir():
         raise IndexStateError(f"{path}: is a folder, where a manifest belongs; move it away")
     if not path.is_file():
-        raise IndexStateError(f"{folder}: no {MANIFEST}, so not an index; make one with: ernie-search index")
+        raise IndexStateError(f"{folder}: no {MANIFEST}, so not a folder of shards")
     try:
         values = read_json(path)
         if not isinstance(values, dict):

@@ -30,7 +30,6 @@ COMMANDS = [
     ["report"],
     ["export"],
     ["card"],
-    ["index", "build"],
     ["index", "add"],
     ["index", "delete"],
     ["index", "stats"],

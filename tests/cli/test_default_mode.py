@@ -5,15 +5,17 @@ import json
 import pytest
 
 
-@pytest.fixture(params=["shards", "store"])
+@pytest.fixture(params=["collection", "shards"])
 def bare_index(request, run_cli, collection, stub_model, tmp_path):
-    """The collection, indexed without token matrices."""
-    folder = tmp_path / "bare"
+    """The collection, indexed without token matrices; by way of shards that have none."""
+    folder, shards = tmp_path / "bare", tmp_path / "shards"
     options = ["--model", stub_model, "--output", folder]
-    if request.param == "shards":
-        made = run_cli("index", collection, *options, "--no-tokens")
+    if request.param == "collection":
+        made = run_cli("index", collection, *options, "--tokens", "none")
     else:
-        made = run_cli("index", "build", collection, *options, "--tokens", "none")
+        first = ["--output", tmp_path / "first", "--shards", shards, "--tokens", "none"]
+        assert run_cli("index", collection, "--model", stub_model, *first).exit_code == 0
+        made = run_cli("index", shards, "--output", folder)
     assert made.exit_code == 0, made.output
     return folder
 

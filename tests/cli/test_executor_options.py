@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from ernie_search.encoding import read_manifest
+from ernie_search.index import open_index
 
 COMMANDS = {
     "index": ["index", "data", "--model", "m", "--output", "out"],
-    "build": ["index", "build", "data", "--model", "m", "--output", "out"],
+    "to Qdrant": ["index", "data", "--model", "m", "--output", "qdrant+http://h:1/x", "--shards", "s"],
 }
 
 
@@ -42,7 +42,8 @@ def test_the_local_executor_by_name(run_cli, collection, stub_model, tmp_path):
         "index", collection, "--model", stub_model, "--output", tmp_path / "i", "--executor", "local"
     )
     assert done.exit_code == 0, done.stderr
-    assert read_manifest(tmp_path / "i").passages == 3
+    with open_index(tmp_path / "i") as index:
+        assert len(index) == 3
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_the_local_executor_by_name(run_cli, collection, stub_model, tmp_path):
     ],
 )
 def test_impossible_parts(run_cli, collection, options, message):
-    done = run_cli("index", "build", collection, "--output", "qdrant+http://localhost:1/x", *options)
+    done = run_cli("index", collection, "--output", "qdrant+http://localhost:1/x", *options)
     assert done.exit_code == 2
     assert message in done.stderr
 

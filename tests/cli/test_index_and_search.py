@@ -1,20 +1,22 @@
 """``index`` and ``search`` from the command line to the printed hit."""
 
 import json
+import shutil
 
 import pytest
 
-from ernie_search.shards import read_manifest
+from ernie_search.index import open_index
 
 
 def test_index_says_what_it_did_and_what_to_type_next(run_cli, collection, stub_model, tmp_path):
     result = run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "i")
-    assert result.exit_code == 0
-    assert "3 passages (3 encoded now)" in result.stdout
+    assert result.exit_code == 0, result.output
+    assert "passages 3 added, 0 replaced, 0 removed, 0 unchanged; 3 encoded now" in result.stdout
     assert "longer than the model reads, so cut: 1 passages" in result.stdout
     assert f"--index {tmp_path / 'i'}" in result.stdout
     again = run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "i")
-    assert "3 passages (all there already)" in again.stdout
+    assert f"{tmp_path / 'i'}: up to date with {collection}" in again.stdout
+    assert not (tmp_path / "i.shards").exists()
 
 
 def test_pieces_that_are_too_long_get_advice_of_their_own(run_cli, collection, stub_model, tmp_path):
@@ -28,7 +30,8 @@ def test_pieces_that_are_too_long_get_advice_of_their_own(run_cli, collection, s
 def test_index_json(run_cli, collection, stub_model, tmp_path):
     result = run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "i", "--json")
     figures = json.loads(result.stdout)
-    assert figures["passages"] == figures["encoded"] == 3
+    assert figures["passages"] == figures["encoded"] == figures["added"] == 3
+    assert [figures[name] for name in ("replaced", "removed", "unchanged", "truncated")] == [0, 0, 0, 1]
     assert figures["index"] == str(tmp_path / "i")
 
 
@@ -44,22 +47,70 @@ def test_index_cuts_long_passages_on_request(run_cli, collection, stub_model, tm
         "2",
     ]
     assert run_cli("index", collection, *options).exit_code == 0
-    assert read_manifest(tmp_path / "i").passages > 3
+    with open_index(tmp_path / "i") as index:
+        assert len(index) > 3
     found = json.loads(run_cli("search", "much rain", "--index", tmp_path / "i", "-k", "1", "--json").stdout)
     assert found[0]["id"] == "tea"  # the document, by its best piece
     assert found[0]["text"] in "Tea grows on the hills of Assam and needs much rain."
 
 
-def test_another_cut_is_other_data(run_cli, collection, stub_model, tmp_path):
+def test_another_cut_replaces_the_passages(run_cli, collection, stub_model, tmp_path):
+    options = ["--model", stub_model, "--output", tmp_path / "i", "--json"]
+    assert run_cli("index", collection, *options).exit_code == 0
+    figures = json.loads(run_cli("index", collection, *options, "--chunk-words", "6").stdout)
+    assert figures["passages"] == figures["added"] > 3
+    assert figures["removed"] == 3
+
+
+def test_only_what_changed_is_encoded(run_cli, collection, stub_model, tmp_path):
+    options = ["--model", stub_model, "--output", tmp_path / "i", "--json"]
+    assert run_cli("index", collection, *options).exit_code == 0
+    lines = (collection / "corpus.jsonl").read_text().splitlines()
+    oats = json.dumps({"_id": "oats", "title": "Oats", "text": "Oats like a wet and cool land."})
+    lines = [line.replace("Wheat likes", "Wheat loves") for line in lines if '"tea"' not in line] + [oats]
+    (collection / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+    (collection / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq2\trice\t1\n")
+    figures = json.loads(run_cli("index", collection, *options).stdout)
+    names = ("encoded", "added", "replaced", "removed", "unchanged", "passages")
+    assert [figures[name] for name in names] == [2, 1, 1, 1, 1, 3]
+    best = json.loads(run_cli("search", "oats wet land", "--index", tmp_path / "i", "--json").stdout)[0]
+    assert best["id"] == "oats"
+
+
+def test_a_folder_of_shards_is_a_source(run_cli, collection, stub_model, tmp_path):
+    options = ["--output", tmp_path / "i", "--json"]
+    kept = ["--model", stub_model, "--shards", tmp_path / "kept"]
+    assert run_cli("index", collection, *kept, *options).exit_code == 0
+    other = ["--output", tmp_path / "j", "--json"]
+    assert json.loads(run_cli("index", tmp_path / "kept", *other).stdout)["added"] == 3
+    assert json.loads(run_cli("index", tmp_path / "kept", *other).stdout)["unchanged"] == 3
+    refused = run_cli("search", "tea", "--index", tmp_path / "kept")
+    assert refused.exit_code == 2
+    assert f"make an index of it with: ernie-search index {tmp_path / 'kept'} --output DIR" in refused.stderr
+
+
+def test_another_source_is_refused(run_cli, collection, stub_model, tmp_path):
     options = ["--model", stub_model, "--output", tmp_path / "i"]
     assert run_cli("index", collection, *options).exit_code == 0
-    result = run_cli("index", collection, *options, "--chunk-words", "6")
+    shutil.copytree(collection, tmp_path / "others")
+    result = run_cli("index", tmp_path / "others", *options)
     assert result.exit_code == 2
-    assert str(tmp_path / "i") in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert (
+        "made from ../crops, not ../others; add these passages with: ernie-search index add" in result.stderr
+    )
+
+
+def test_a_source_may_be_named_like_a_command(run_cli, collection, stub_model, tmp_path, monkeypatch):
+    collection.rename(tmp_path / "add")
+    monkeypatch.chdir(tmp_path)
+    result = run_cli("index", "./add", "--model", stub_model, "--output", "i", "--json")
+    assert json.loads(result.stdout)["added"] == 3
+    assert run_cli("index", "add", "--model", stub_model).exit_code == 2
 
 
 def test_index_without_tokens_searches_dense_only(run_cli, collection, stub_model, tmp_path):
-    options = ["--model", stub_model, "--output", tmp_path / "i", "--no-tokens"]
+    options = ["--model", stub_model, "--output", tmp_path / "i", "--tokens", "none"]
     made = run_cli("index", collection, *options)
     assert made.exit_code == 0
     assert made.stdout.endswith(

@@ -86,7 +86,7 @@ def test_what_explain_prints_is_drawn_by_the_report(run_cli, index_folder, colle
 
 
 def test_without_token_matrices_the_words_are_left(run_cli, collection, stub_model, tmp_path):
-    run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "bare", "--no-tokens")
+    run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "bare", "--tokens", "none")
     hits = json.loads(run_cli("search", "rice", "--index", tmp_path / "bare", "--explain", "--json").stdout)
     assert "similarity" not in hits[0]
     assert hits[0]["explanation"]["shared_words"] == ["rice"]
@@ -99,7 +99,7 @@ def test_without_token_matrices_the_words_are_left(run_cli, collection, stub_mod
         (["--fusion", "rff"], "did you mean 'rrf'"),
         (["--mode", "hybrid", "--fusion", "dense=a"], "is no weight"),
         (["--where", "crop ="], "crop"),
-        (["--where", 'crop = "tea"'], "filters"),
+        (["--where", 'crop = "tea"'], "no field 'crop'"),
         (["--mode", "cross", "--cross", "absent-cross-encoder"], "cannot be loaded as a cross-encoder"),
     ],
 )

@@ -1,6 +1,6 @@
-"""Rounds of ``kill -9`` at random moments of writing to a store: ``make faults``; the tests run three.
+"""Rounds of ``kill -9`` at random moments of writing to an index: ``make faults``; the tests run three.
 
-In every round a writer process first checks that the store holds what the rounds before acknowledged (as a
+In every round a writer process first checks that the index holds what the rounds before acknowledged (as a
 reader, then again as the writer, after what the killed one left was removed), and then upserts, deletes,
 optimizes and commits at random until it is killed. What it said that it had committed must be there in the
 next round, whole, once, and with nothing else beside it, but for a commit that was under way: that one may be
@@ -49,7 +49,7 @@ def one_hot(one: str) -> list[float]:
 
 
 def held(store) -> State:
-    """What a store holds; every part of a passage must be of the same operation, and none twice."""
+    """What an index holds; every part of a passage must be of the same operation, and none twice."""
     found: State = {}
     for part in store.scan(["id", "text", "dense", "tokens"]):
         columns = [part.column(place).to_pylist() for place in range(4)]
@@ -100,7 +100,7 @@ def write(folder: Path, seed: int) -> None:
         exact_below=100,
         partitions=1,
     )
-    if (folder / "store.json").exists():
+    if (folder / "index.json").exists():
         reader = open_index(folder)
         as_reader = check(reader, allowed, "reader")
         reader.close()

@@ -5,7 +5,7 @@ import pytest
 
 from ernie_search.index import In, make_batch, open_index
 from ernie_search.index.lance_reader import ef_for, partitions_for, probes_for, refine_for
-from store_helpers import spec
+from index_helpers import spec
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def filled(folder, dim, **changes):
     vectors = np.repeat(np.eye(dim, dtype=np.float32)[:4], 150, axis=0)
     vectors += 0.05 * random.standard_normal(vectors.shape).astype(np.float32)
     held = spec(dim=dim, tokens="none", token_dim=0, fields={}, exact_below=256, **changes)
-    store = open_index(folder, held, "w")
+    index = open_index(folder, held, "w")
     ids = [f"p{row:03}" for row in range(len(vectors))]
-    store.upsert(
+    index.upsert(
         make_batch(
             model_name=held.model_name,
             model_fingerprint=held.model_fingerprint,
@@ -55,24 +55,24 @@ def filled(folder, dim, **changes):
             dense=vectors,
         )
     )
-    store.optimize()
-    return store, vectors
+    index.optimize()
+    return index, vectors
 
 
 @pytest.mark.parametrize("kind", ["ivf_rq", "ivf_sq"])
 def test_a_filter_that_the_nearest_list_cannot_meet(tmp_path, kind):
-    store, vectors = filled(tmp_path / "s", 128, ann=kind, partitions=4, probes=1)
+    index, vectors = filled(tmp_path / "s", 128, ann=kind, partitions=4, probes=1)
     far = [f"p{row:03}" for row in range(300, 310)]
-    (found,) = store.nearest(vectors[0], 10, where=In("id", tuple(far)))
+    (found,) = index.nearest(vectors[0], 10, where=In("id", tuple(far)))
     expected = sorted(far, key=lambda one: -float(vectors[int(one[1:])] @ vectors[0]))
     assert found.ids == expected
-    store.close()
+    index.close()
 
 
 @pytest.mark.parametrize(("dim", "made"), [(16, "IvfSq"), (33, "IvfSq"), (132, "IvfSq"), (128, "IvfRq")])
 def test_any_number_of_dimensions(tmp_path, dim, made):
-    store, vectors = filled(tmp_path / "s", dim, partitions=4, probes=4)
-    assert store.stats().search == made
+    index, vectors = filled(tmp_path / "s", dim, partitions=4, probes=4)
+    assert index.stats().search == made
     order = np.argsort(-(vectors @ vectors[7]), kind="stable")[:10]
-    assert store.nearest(vectors[7], 10)[0].ids == [f"p{row:03}" for row in order]
-    store.close()
+    assert index.nearest(vectors[7], 10)[0].ids == [f"p{row:03}" for row in order]
+    index.close()

@@ -1,18 +1,20 @@
-"""What goes into a store, by whatever way: the same rule as for collections."""
+"""What goes into an index, by whatever way: the same rule as for collections."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from ernie_search._util.files import sha256_file
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError
-from ernie_search.index import MemoryIndex, Range, build_store, make_batch
+from ernie_search.index import Range, index_shards, make_batch
 from ernie_search.index.rows import shard_batch, shard_batches
 from ernie_search.shards import read_manifest, read_shards, write_shard
 from ernie_search.types import Passage
-from store_helpers import MODEL, batch, new_store
+from index_helpers import MODEL, batch, new_index
 
 
 def made(identifier="p", title="", text="tea", fields="{}"):
@@ -67,18 +69,18 @@ def rebuilt(sound, **columns):
 @pytest.mark.parametrize("kind", ["memory", "lance"])
 def test_a_batch_built_by_hand_is_taken_by_the_same_rule(kind, tmp_path):
     sound = batch([Passage("a", "tea"), Passage("b", "rice")])
-    with new_store(kind, tmp_path / "store", fields={"year": "float"}) as store:
-        store.upsert(rebuilt(sound, fields=['{"year": NaN, "n": [1e400]}', '{"year": 1990.5}']))
-        store.commit()
-        assert store.get(["a"]) == [Passage("a", "tea", fields={"year": None, "n": [None]})]
-        assert store.count(Range("year", at_least=-1e300)) == 1
+    with new_index(kind, tmp_path / "index", fields={"year": "float"}) as index:
+        index.upsert(rebuilt(sound, fields=['{"year": NaN, "n": [1e400]}', '{"year": 1990.5}']))
+        index.commit()
+        assert index.get(["a"]) == [Passage("a", "tea", fields={"year": None, "n": [None]})]
+        assert index.count(Range("year", at_least=-1e300)) == 1
         for columns, message in (
             ({"id": ["a", "b c"]}, "^passage 2: white space in 'id' 'b c'"),
             ({"fields": ["{}", '{"by": "\\ud800"}']}, "^passage 'b': its fields .* half a surrogate pair"),
         ):
             with pytest.raises(DataError, match=message):
-                store.upsert(rebuilt(sound, **columns))
-        assert len(store) == 2
+                index.upsert(rebuilt(sound, **columns))
+        assert len(index) == 2
 
 
 def test_a_passage_from_python_is_taken_by_the_same_rule():
@@ -109,16 +111,19 @@ def test_shards_of_older_versions_are_stored_with_null(tmp_path):
     encode_collection(MODEL, [Passage("a", "tea", fields={"year": 0.5})], folder, data_fingerprint="0")
     (shard,) = read_shards(folder)
     shard.fields[0] = '{"year": NaN}'
-    name = read_manifest(folder).shards[0].file
+    manifest = read_manifest(folder)
+    name = manifest.shards[0].file
     with open(folder / name, "wb") as handle:
         write_shard(handle, shard)
     (shard,) = read_shards(folder, verify=False)
     assert shard_batch(shard, read_manifest(folder)).column("fields").to_pylist() == ['{"year": null}']
-    assert MemoryIndex.open(folder, verify=False).get(["a"])[0].fields == {"year": None}
+    info = dataclasses.replace(manifest.shards[0], sha256=sha256_file(folder / name))
+    dataclasses.replace(manifest, shards=[info]).write(folder)
+    assert index_shards(folder, "memory://").get(["a"])[0].fields == {"year": None}
 
 
 @pytest.mark.parametrize("kind", ["memory://", "lance"])
-def test_a_missing_number_meets_no_filter_in_any_store(kind, tmp_path):
+def test_a_missing_number_meets_no_filter_in_any_backend(kind, tmp_path):
     from ernie_search.index import parse_filter
 
     passages = [
@@ -127,9 +132,9 @@ def test_a_missing_number_meets_no_filter_in_any_store(kind, tmp_path):
     ]
     encode_collection(MODEL, passages, tmp_path / "shards", data_fingerprint="0")
     url = kind if kind == "memory://" else str(tmp_path / "store")
-    with build_store(tmp_path / "shards", url) as store:
+    with index_shards(tmp_path / "shards", url) as index:
         vector = MODEL.encode_joint(["tea"], "query").dense
         for where, expected in (("year >= 0", ["b"]), ("year < 1e300", ["b"]), ("not year = 7", None)):
-            found = store.nearest(vector, 5, where=parse_filter(where))[0].ids
+            found = index.nearest(vector, 5, where=parse_filter(where))[0].ids
             assert expected is None or found == expected
-        assert store.get(["a"]) == [Passage("a", "tea", fields={"year": None})]
+        assert index.get(["a"]) == [Passage("a", "tea", fields={"year": None})]

@@ -1,4 +1,4 @@
-"""What every store must do, run over every backend; brute force in fp64 is the oracle."""
+"""What every backend must do, run over every backend; brute force in fp64 is the oracle."""
 
 import json
 
@@ -11,11 +11,10 @@ from ernie_search.index import (
     And,
     Eq,
     In,
-    MemoryIndex,
     Not,
     Or,
     Range,
-    build_store,
+    index_shards,
     infer_fields,
     parse_filter,
     verify,
@@ -24,7 +23,7 @@ from ernie_search.index.filters import meets
 from ernie_search.index.spec import RESERVED
 from ernie_search.search import Searcher
 from ernie_search.types import Passage
-from store_helpers import FIELDS, MODEL, batch, brute_force, new_store, passage, vectors
+from index_helpers import FIELDS, MODEL, batch, brute_force, new_index, passage, vectors
 from stub_encoder import StubEncoder
 
 COUNT = 60
@@ -39,7 +38,7 @@ def make(name, folder, **changes):
         changes = {"dense": dense} | changes
     if kind == "qdrant":
         pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
-    return new_store(kind, folder, **changes)
+    return new_index(kind, folder, **changes)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -171,7 +170,7 @@ def met_in_python(field, sign, value):
 
 
 @pytest.fixture(scope="module", params=("memory", "lance", "qdrant"))
-def odd_store(request, tmp_path_factory):
+def odd_index(request, tmp_path_factory):
     made = make(request.param, tmp_path_factory.mktemp("odd") / "store")
     passages = [Passage(f"o{number:02}", f"odd {number}", fields=fields) for number, fields in enumerate(ODD)]
     made.upsert(batch(passages))
@@ -192,22 +191,22 @@ def beyond_qdrant(store, field, sign, value):
 
 @pytest.mark.parametrize("sign", OPERATORS)
 @pytest.mark.parametrize("field", FIELDS)
-def test_odd_values_compare_as_in_python(odd_store, field, sign):
+def test_odd_values_compare_as_in_python(odd_index, field, sign):
     for value in ODD_VALUES:
         if value is None and sign[0] in "<>":
             continue  # a bound that is None is open
         where = OPERATORS[sign][0](field, value)
         if refused(field, sign, value):
             with pytest.raises(SettingsError, match=f"filter: {field}"):
-                odd_store.count(where)
+                odd_index.count(where)
             continue
-        if beyond_qdrant(odd_store, field, sign, value):
+        if beyond_qdrant(odd_index, field, sign, value):
             with pytest.raises(SettingsError, match="Qdrant compares numbers as floats"):
-                odd_store.count(where)
+                odd_index.count(where)
             continue
-        found = {one for part in odd_store.scan(["id"], where) for one in part.column("id").to_pylist()}
+        found = {one for part in odd_index.scan(["id"], where) for one in part.column("id").to_pylist()}
         assert found == met_in_python(field, sign, value), (field, sign, value)
-        assert odd_store.count(where) == len(found)
+        assert odd_index.count(where) == len(found)
 
 
 @pytest.mark.parametrize("number", [2**63, -(10**19), 10**30, 10**400])
@@ -374,7 +373,7 @@ def test_delete(fresh):
             fresh.delete(**arguments)
 
 
-def test_an_empty_store_answers_nothing(fresh):
+def test_an_empty_index_answers_nothing(fresh):
     fresh.commit()
     fresh.optimize()
     assert len(fresh) == 0
@@ -566,8 +565,8 @@ def test_no_key_means_anything_in_shards(tmp_path):
         for n in range(4)
     ]
     encode_collection(MODEL, passages, tmp_path / "shards", data_fingerprint="d")
-    same_everywhere(Searcher(MODEL, MemoryIndex.open(tmp_path / "shards")), passages)
-    with build_store(tmp_path / "shards", tmp_path / "store") as store:
+    same_everywhere(Searcher(MODEL, index_shards(tmp_path / "shards", "memory://")), passages)
+    with index_shards(tmp_path / "shards", tmp_path / "store") as store:
         assert set(store.spec.fields) == set(INTERNAL) - set(RESERVED)
         same_everywhere(Searcher(MODEL, store), passages)
 

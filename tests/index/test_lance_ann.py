@@ -4,7 +4,7 @@ import pytest
 
 from ernie_search.index import And, Eq, In, Not, Or, Range, verify
 from ernie_search.search import Searcher
-from store_helpers import MODEL, batch, brute_force, new_store, passage, vectors
+from index_helpers import MODEL, batch, brute_force, new_index, passage, vectors
 
 COUNT = 400
 PASSAGES = [passage(number) for number in range(COUNT)]
@@ -12,32 +12,32 @@ KINDS = ("ivf_rq", "ivf_hnsw_sq", "ivf_sq")
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def store(request, tmp_path_factory):
+def index(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ann") / "s"
-    made = new_store("lance", folder, ann=request.param, exact_below=256, partitions=2, probes=2)
+    made = new_index("lance", folder, ann=request.param, exact_below=256, partitions=2, probes=2)
     made.upsert(batch(PASSAGES))
     made.optimize()
     yield made
     made.close()
 
 
-def test_stats_say_so(store):
-    stats = store.stats()
+def test_stats_say_so(index):
+    stats = index.stats()
     assert stats.search != "exact"
     # At 16 dimensions one bit is too coarse: ivf_rq makes ivf_sq there (see test_ann_effort).
     assert (stats.dense_format, stats.unindexed) == ("int8", 0)
 
 
-def test_candidates_are_scored_again(store):
+def test_candidates_are_scored_again(index):
     hits = 0
     for vector in vectors(20):
-        (near,), (exact,) = store.nearest(vector, 10), store.nearest(vector, 10, exact=True)
+        (near,), (exact,) = index.nearest(vector, 10), index.nearest(vector, 10, exact=True)
         assert exact.ids == brute_force(PASSAGES, vector, 10)[0]
         scores = dict(zip(exact.ids, exact.scores.tolist(), strict=True))
         for one, score in zip(near.ids, near.scores.tolist(), strict=True):
             assert score == pytest.approx(scores.get(one, score), abs=1e-5)
         hits += len(set(near.ids) & set(exact.ids))
-    assert hits >= (190 if store.spec.ann == "ivf_rq" else 196)  # of 16 dimensions one bit tells little
+    assert hits >= (190 if index.spec.ann == "ivf_rq" else 196)  # of 16 dimensions one bit tells little
 
 
 @pytest.mark.parametrize(
@@ -55,31 +55,31 @@ def test_candidates_are_scored_again(store):
     ],
     ids=str,
 )
-def test_filters_leave_as_many_as_meet_them(store, where):
+def test_filters_leave_as_many_as_meet_them(index, where):
     (vector,) = vectors(1, seed=5)
-    (found,) = store.nearest(vector, 10, where=where)
+    (found,) = index.nearest(vector, 10, where=where)
     expected = brute_force(PASSAGES, vector, 10, where)[0]
     assert len(found.ids) == len(expected)
     assert len(set(found.ids) & set(expected)) >= len(expected) - 1
 
 
-def test_k_above_the_corpus_gives_all(store):
-    (found,) = store.nearest(vectors(1), 10 * COUNT)
+def test_k_above_the_corpus_gives_all(index):
+    (found,) = index.nearest(vectors(1), 10 * COUNT)
     assert len(found.ids) == len(set(found.ids)) == COUNT
-    (met,) = store.nearest(vectors(1), 10 * COUNT, where=Eq("lang", "de"))
-    assert len(met.ids) == store.count(Eq("lang", "de"))
+    (met,) = index.nearest(vectors(1), 10 * COUNT, where=Eq("lang", "de"))
+    assert len(met.ids) == index.count(Eq("lang", "de"))
 
 
-def test_alone_and_among_others(store):
-    together = store.nearest(vectors(20), 7)
+def test_alone_and_among_others(index):
+    together = index.nearest(vectors(20), 7)
     for vector, ranking in zip(vectors(20), together, strict=True):
-        (alone,) = store.nearest(vector, 7)
+        (alone,) = index.nearest(vector, 7)
         assert (alone.ids, alone.scores.tolist()) == (ranking.ids, ranking.scores.tolist())
 
 
 @pytest.mark.parametrize("mode", ["dense", "late", "hybrid"])
-def test_every_mode_searches_it(store, mode):
-    searcher = Searcher(MODEL, store)
+def test_every_mode_searches_it(index, mode):
+    searcher = Searcher(MODEL, index)
     question = "word30 common group2"
     hits = searcher.search(question, 5, mode=mode, where=Eq("lang", "en"))
     vector = MODEL.encode_joint([question], "query").dense[0]
@@ -90,7 +90,7 @@ def test_every_mode_searches_it(store, mode):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_scores_and_changes_after_it_was_built(tmp_path, kind):
-    made = new_store("lance", tmp_path / "s", ann=kind, exact_below=256, partitions=1, probes=1)
+    made = new_index("lance", tmp_path / "s", ann=kind, exact_below=256, partitions=1, probes=1)
     copies = [passage(number, "same words here") for number in range(639, 599, -1)]
     made.upsert(batch([*PASSAGES[300:], *copies, *PASSAGES[:300]]))
     made.optimize()

@@ -1,13 +1,13 @@
-"""Shards into a store by one writer or by several loaders: whole, once, and again where interrupted."""
+"""Shards into an index by one writer or by several loaders: whole, once, and again where interrupted."""
 
 import pytest
 
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index import build_store
-from ernie_search.index.ingest import load
+from ernie_search.index import index_shards
+from ernie_search.index.opening import load
 from ernie_search.types import Passage
-from store_helpers import MODEL, new_store, passage, spec
+from index_helpers import MODEL, new_index, passage, spec
 from stub_encoder import StubEncoder
 
 
@@ -24,18 +24,18 @@ def shards(tmp_path):
 def cluster():
     """Connects to the same imitation of a server as often as asked."""
     qdrant_client = pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
-    from ernie_search.index.qdrant import QdrantStore
+    from ernie_search.index.qdrant import QdrantIndex
 
     client = qdrant_client.QdrantClient(":memory:")
-    QdrantStore.create(client, "passages", spec())
-    return lambda: QdrantStore.connect(client, "passages", spec(), "w")
+    QdrantIndex.create(client, "passages", spec())
+    return lambda: QdrantIndex.connect(client, "passages", spec(), "w")
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
 def test_loaders_in_any_order_make_what_one_makes(shards, cluster, tmp_path, order):
     written = [load(cluster(), shards, part=(number, 3)) for number in order]
     assert sorted(written) == [8, 8, 14]
-    alone = new_store("qdrant", tmp_path)
+    alone = new_index("qdrant", tmp_path)
     assert load(alone, shards) == 30
     together = cluster()
     names = ["id", "title", "text", "fields", "dense", "tokens"]
@@ -50,34 +50,34 @@ def test_more_loaders_than_shards(shards, cluster):
 
 @pytest.mark.parametrize("kind", ["qdrant", "lance"])
 def test_an_interrupted_load_goes_on_without_writing_again(shards, cluster, tmp_path, kind):
-    store = cluster() if kind == "qdrant" else new_store(kind, tmp_path / "store")
+    index = cluster() if kind == "qdrant" else new_index(kind, tmp_path / "index")
     with pytest.raises(KeyboardInterrupt):
-        load(store, shards, progress=stop_after(2))
-    assert len(store) == 16
-    assert load(store, shards) == 14
-    assert load(store, shards) == 0
-    assert len(store) == 30
+        load(index, shards, progress=stop_after(2))
+    assert len(index) == 16
+    assert load(index, shards) == 14
+    assert load(index, shards) == 0
+    assert len(index) == 30
 
 
 def test_a_passage_that_changed_or_is_gone_is_written_again(shards, cluster, tmp_path):
-    store = cluster()
-    load(store, shards)
-    store.delete(["p009"])
-    assert load(store, shards) == 8
+    index = cluster()
+    load(index, shards)
+    index.delete(["p009"])
+    assert load(index, shards) == 8
     passages = [passage(number) for number in range(30)]
     passages[20] = Passage("p020", "other words", passages[20].title, passages[20].fields)
     encode_collection(MODEL, passages, tmp_path / "new", data_fingerprint="d2", shard_size=8)
-    assert load(store, tmp_path / "new") == 8
-    assert store.fetch(["p020"], ["text"]).to_pylist() == [{"text": "other words"}]
+    assert load(index, tmp_path / "new") == 8
+    assert index.fetch(["p020"], ["text"]).to_pylist() == [{"text": "other words"}]
 
 
 def test_shards_of_another_model_are_refused(shards, cluster, tmp_path):
     other = StubEncoder("other", "beef")
     encode_collection(other, [passage(1)], tmp_path / "other", data_fingerprint="d")
-    store = cluster()
+    index = cluster()
     with pytest.raises(IndexStateError, match="other"):
-        load(store, tmp_path / "other")
-    assert len(store) == 0
+        load(index, tmp_path / "other")
+    assert len(index) == 0
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_shards_of_another_model_are_refused(shards, cluster, tmp_path):
     [
         ((0, 2), "qdrant+http://localhost:1/x", "part 0/2: must be 1/2 to 2/2"),
         ((3, 2), "qdrant+http://localhost:1/x", "part 3/2"),
-        ((1, 2), "runs/store", "runs/store: part 1/2 of a store that has one writer"),
+        ((1, 2), "runs/index", "runs/index: part 1/2 of an index that has one writer"),
     ],
 )
 def test_impossible_parts(shards, part, url, message):
     with pytest.raises(SettingsError, match=message):
-        build_store(shards, url, part=part)
+        index_shards(shards, url, part=part)
 
 
 def stop_after(shards_done: int):

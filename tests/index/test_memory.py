@@ -1,12 +1,13 @@
-"""The exact index against brute force, and its refusals."""
+"""The index in memory, filled from shards, against brute force, and its refusals."""
 
 import numpy as np
 import pytest
 
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index import Index, MemoryIndex
-from ernie_search.index.exact import QUERY_BLOCK, top_rows
+from ernie_search.index import Index, MemoryIndex, index_shards
+from ernie_search.index.exact import QUERY_BLOCK
+from ernie_search.index.topk import top_rows
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder, numbered_passages
 
@@ -17,7 +18,7 @@ PASSAGES = numbered_passages(200)
 def index(tmp_path_factory) -> MemoryIndex:
     folder = tmp_path_factory.mktemp("shards")
     encode_collection(StubEncoder(), PASSAGES, folder, data_fingerprint="d", shard_size=64)
-    return MemoryIndex.open(folder)
+    return index_shards(folder, "memory://")
 
 
 def questions(count: int, dim: int = 16, seed: int = 1) -> np.ndarray:
@@ -34,7 +35,7 @@ def test_nearest_is_brute_force(index):
     vectors = questions(40)
     for vector, ranking in zip(vectors, index.nearest(vectors, 17), strict=True):
         scores = dense @ vector
-        order = sorted(range(200), key=lambda row: (-scores[row], row))[:17]
+        order = sorted(range(200), key=lambda row: (-scores[row], PASSAGES[row].id))[:17]
         assert ranking.ids == [PASSAGES[row].id for row in order]
         np.testing.assert_allclose(ranking.scores, scores[order], rtol=1e-5)
 
@@ -46,12 +47,12 @@ def test_equal_scores_keep_their_order(k):
     assert top_rows(scores, k).tolist() == expected
 
 
-def test_copies_come_in_the_order_of_insertion(tmp_path):
+def test_copies_come_in_the_order_of_their_ids(tmp_path):
     passages = [Passage(f"{n}", "same words here" if n % 2 else f"other {n}") for n in range(60)]
     encode_collection(StubEncoder(), passages, tmp_path / "x", data_fingerprint="d", shard_size=7)
     vector = StubEncoder().encode_joint(["same words here"], "query").dense
-    (ranking,) = MemoryIndex.open(tmp_path / "x").nearest(vector, 20)
-    assert ranking.ids == [str(n) for n in range(1, 40, 2)]
+    (ranking,) = index_shards(tmp_path / "x", "memory://").nearest(vector, 20)
+    assert ranking.ids == sorted(str(n) for n in range(1, 60, 2))[:20]
 
 
 @pytest.mark.parametrize("count", [1, 2, QUERY_BLOCK, QUERY_BLOCK + 1, 70])
@@ -103,7 +104,7 @@ def test_parents(index, tmp_path):
         Passage("e", 'says "parent"', fields={"parent": "d"}),
     ]
     encode_collection(StubEncoder(), passages, tmp_path / "x", data_fingerprint="d")
-    pieces = MemoryIndex.open(tmp_path / "x")
+    pieces = index_shards(tmp_path / "x", "memory://")
     assert pieces.has_parents
     assert pieces.parents(["e", "d#0"]) == ["e", "d"]
 
@@ -131,7 +132,7 @@ def test_refusals(index, vectors, k, error, message):
 
 def test_a_zero_vector_scores_zero(index):
     (ranking,) = index.nearest(np.zeros((1, 16), np.float32), 3)
-    assert (ranking.ids, ranking.scores.tolist()) == (["p0", "p1", "p2"], [0, 0, 0])
+    assert (ranking.ids, ranking.scores.tolist()) == (["p0", "p1", "p10"], [0, 0, 0])
 
 
 def test_stats(index):
@@ -143,7 +144,7 @@ def test_stats(index):
 
 def test_without_tokens(tmp_path):
     encode_collection(StubEncoder(), PASSAGES, tmp_path / "x", data_fingerprint="d", with_tokens=False)
-    index = MemoryIndex.open(tmp_path / "x")
+    index = index_shards(tmp_path / "x", "memory://")
     assert not index.has_tokens
     assert len(index.nearest(questions(1), 3)[0].ids) == 3
     with pytest.raises(IndexStateError, match="no token matrices"):
@@ -151,15 +152,15 @@ def test_without_tokens(tmp_path):
 
 
 def test_no_such_index(tmp_path):
-    with pytest.raises(IndexStateError, match="nowhere: no such index"):
-        MemoryIndex.open(tmp_path / "nowhere")
+    with pytest.raises(IndexStateError, match=r"nowhere: no manifest\.json, so not a folder of shards"):
+        index_shards(tmp_path / "nowhere", "memory://")
 
 
-def test_damage_is_found_on_opening(tmp_path):
+def test_damage_is_found_on_filling(tmp_path):
     encode_collection(StubEncoder(), PASSAGES, tmp_path / "x", data_fingerprint="d")
     path = tmp_path / "x" / "shard-00000.parquet"
     raw = bytearray(path.read_bytes())
     raw[1000] ^= 255
     path.write_bytes(raw)
     with pytest.raises(IndexStateError, match=r"shard-00000\.parquet"):
-        MemoryIndex.open(tmp_path / "x")
+        index_shards(tmp_path / "x", "memory://")

@@ -1,9 +1,9 @@
-"""The newest commit beside an open store: only new files are read, and checked."""
+"""The newest commit beside an open index: only new files are read, and checked."""
 
 import pytest
 
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index import check_files, lance_files, make_spec, open_index, passage_batch, reopened
+from ernie_search.index import lance_files, make_spec, open_index, passage_batch
 from stub_encoder import StubEncoder, numbered_passages
 
 
@@ -29,7 +29,7 @@ def test_the_newest_commit_beside_the_old(folder, monkeypatch):
     read = []
     real = lance_files.sha256_file
     monkeypatch.setattr(lance_files, "sha256_file", lambda path: read.append(path) or real(path))
-    new = reopened(old)
+    new = old.newest()
     assert (len(old), len(new)) == (20, 25)
     assert old.get(["p3"])[0].text == new.get(["p3"])[0].text
     names = {str(path.relative_to(folder)) for path in read if "commits" not in str(path)}
@@ -46,7 +46,7 @@ def test_a_damaged_new_file_is_found(folder):
     new = (set(folder.rglob("*.lance")) - before).pop()
     new.write_bytes(bytes(len(new.read_bytes())))
     with pytest.raises(IndexStateError, match=new.name):
-        reopened(old)
+        old.newest()
     assert len(old) == 20
     old.close()
 
@@ -55,16 +55,16 @@ def test_files_that_were_there_before_are_compared_where_they_are_not_trusted(fo
     old = open_index(folder)
     one = next(folder.rglob("*.lance/data/*.lance"))
     one.write_bytes(bytes(len(one.read_bytes())))
-    reopened(old).close()
+    old.newest().close()
     with pytest.raises(IndexStateError, match=one.name):
-        reopened(old, trust=False)
+        old.newest(trust=False)
     old.close()
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "overwritten", "away"])
-def test_a_loss_under_an_open_store_is_noticed(folder, harm):
+def test_a_loss_under_an_open_index_is_noticed(folder, harm):
     with open_index(folder) as store:
-        check_files(store)
+        store.check_files()
         one = next(folder.rglob("*.lance/data/*.lance"))
         raw = one.read_bytes()
         if harm == "gone":
@@ -74,12 +74,11 @@ def test_a_loss_under_an_open_store_is_noticed(folder, harm):
         else:
             one.write_bytes(raw[:-1] if harm == "cut" else bytes(len(raw)))
         with pytest.raises(IndexStateError, match="\\.lance"):
-            check_files(store)
-    check_files("what has no files")
+            store.check_files()
 
 
-def test_other_stores_are_not_renewed():
-    with pytest.raises(SettingsError):
-        reopened(
-            open_index("memory://", make_spec(model_name="x", model_fingerprint="y", dim=2, token_dim=2))
-        )
+def test_an_index_in_memory_has_no_files_and_no_commits():
+    index = open_index("memory://", make_spec(model_name="x", model_fingerprint="y", dim=2, token_dim=2))
+    index.check_files()
+    with pytest.raises(SettingsError, match="only an index on disk"):
+        index.newest()

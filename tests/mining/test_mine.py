@@ -320,8 +320,8 @@ def test_faults_of_a_collection(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cramped(store: PassageTable, *_: object) -> None:
-        store._base.execute("PRAGMA max_page_count=20")
+    def cramped(index: PassageTable, *_: object) -> None:
+        index._base.execute("PRAGMA max_page_count=20")
 
     monkeypatch.setattr(PassageTable, "_load_judgements", cramped)
     data = collection({f"p{n}": "x" * 4000 for n in range(100)}, {"q": {"p1": 1}})

@@ -57,10 +57,10 @@ def test_demo_measures_all_rows_and_is_quick_the_second_time(tmp_path: Path) -> 
     assert all(0.3 < row.measured.mean("MRR@10") <= 1.0 for row in result.rows)
     hits = example_search(result).search("Where was the heron?", 3)
     assert all("heron" in hit.text for hit in hits)
-    with open_index(result.index) as store:
-        assert store.stats().kind == "lance"
-        assert len(store) == 64
-        assert verify(store, load(result.model)).problems == []
+    with open_index(result.index) as index:
+        assert index.stats().kind == "lance"
+        assert len(index) == 64
+        assert verify(index, load(result.model)).problems == []
     found = Searcher.open(result.index).search("Where was the heron?", 3, mode="hybrid")  # no model named
     assert all("heron" in hit.text for hit in found)
     shutil.rmtree(result.index)  # as in a folder that an older version left
@@ -70,8 +70,8 @@ def test_demo_measures_all_rows_and_is_quick_the_second_time(tmp_path: Path) -> 
     assert [row.measured.mean("MRR@10") for row in again.rows] == [
         row.measured.mean("MRR@10") for row in result.rows
     ]
-    with open_index(again.index) as store:
-        assert len(store) == 64
+    with open_index(again.index) as index:
+        assert len(index) == 64
 
 
 def test_the_command_writes_the_table_and_says_what_comes_next(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ernie_search.encoding import encode_collection
-from ernie_search.index import MemoryIndex
+from ernie_search.index import index_shards
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.search import Searcher, open_cross_encoder
 from ernie_search.types import Passage
@@ -17,7 +17,7 @@ def test_a_saved_cross_encoder_reads_the_best(tmp_path):
     passages = [Passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
     encode_collection(StubEncoder(), passages, tmp_path / "index", data_fingerprint="d")
     searcher = Searcher(
-        StubEncoder(), MemoryIndex.open(tmp_path / "index"), open_cross_encoder(tmp_path / "cross")
+        StubEncoder(), index_shards(tmp_path / "index", "memory://"), open_cross_encoder(tmp_path / "cross")
     )
     question = "where is the river"
     hits = searcher.search(question, len(passages), mode="cross")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ernie_search.encoding import encode_collection
-from ernie_search.index import MemoryIndex, build_store
+from ernie_search.index import index_shards
 from ernie_search.search import Searcher, explain
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder, numbered_passages
@@ -24,9 +24,9 @@ def searcher(request, tmp_path_factory) -> Searcher:
     folder = tmp_path_factory.mktemp("shards")
     encode_collection(StubEncoder(), PASSAGES, folder, data_fingerprint="d")
     index = (
-        MemoryIndex.open(folder)
+        index_shards(folder, "memory://")
         if request.param == "shards"
-        else build_store(folder, "memory://", tokens="int8")
+        else index_shards(folder, "memory://", tokens="int8")
     )
     return Searcher(StubEncoder(), index)
 
@@ -97,7 +97,7 @@ def test_tokens_of_another_text_have_no_place(searcher, monkeypatch):
 
 def test_without_token_matrices_words_remain(tmp_path):
     encode_collection(StubEncoder(), PASSAGES, tmp_path, data_fingerprint="d", with_tokens=False)
-    searcher = Searcher(StubEncoder(), MemoryIndex.open(tmp_path))
+    searcher = Searcher(StubEncoder(), index_shards(tmp_path, "memory://"))
     hits = [hit for hit in searcher.search("Romeo", 50, mode="dense") if hit.id == "b"]
     (reason,) = explain(searcher, "Romeo", hits)
     assert reason.tokens == []

@@ -169,7 +169,7 @@ def test_marks_may_overlap():
 
 def test_a_searcher_marks_its_hits(tmp_path):
     from ernie_search.encoding import encode_collection
-    from ernie_search.index import MemoryIndex
+    from ernie_search.index import index_shards
     from ernie_search.types import Passage
 
     passages = [
@@ -177,7 +177,7 @@ def test_a_searcher_marks_its_hits(tmp_path):
         Passage("b", "Verona has Romeo"),
     ]
     encode_collection(StubEncoder(), passages, tmp_path, data_fingerprint="d")
-    searcher = Searcher(StubEncoder(), MemoryIndex.open(tmp_path))
+    searcher = Searcher(StubEncoder(), index_shards(tmp_path, "memory://"))
     hits = searcher.search("Hamlet Denmark", 2)
     assert [hit.id for hit in hits] == ["a", "b"]
     matches = searcher.matches("Hamlet Denmark", hits)

@@ -9,7 +9,7 @@ import pytest
 
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index import MemoryIndex
+from ernie_search.index import index_shards
 from ernie_search.search import Searcher, over_shards
 from ernie_search.search.over_shards import run_over_shards
 from ernie_search.types import Query
@@ -35,13 +35,16 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_the_run_of_a_searcher(shards, monkeypatch, k, questions, passages):
     monkeypatch.setattr(over_shards, "QUESTIONS", questions)
     monkeypatch.setattr(over_shards, "PASSAGES", passages)
-    searcher = Searcher(StubEncoder(), MemoryIndex.open(shards))
-    expected = searcher.run(QUERIES, k, mode="dense", by_parent=False)
+    searcher = Searcher(StubEncoder(), index_shards(shards, "memory://"))
+    place = {one.id: row for row, one in enumerate(PASSAGES)}  # an index breaks ties by id
+    whole = searcher.run(QUERIES, len(PASSAGES), mode="dense", by_parent=False)
+    expected = [
+        (query, sorted(scores.items(), key=lambda item: (-item[1], place[item[0]]))[:k])
+        for query, scores in whole.items()
+    ]
     told: list[int] = []
     found = list(run_over_shards(StubEncoder(), shards, QUERIES, k, progress=told.append))
-    assert [(query, list(scores.items())) for query, scores in found] == [
-        (query, list(scores.items())) for query, scores in expected.items()
-    ]
+    assert [(query, list(scores.items())) for query, scores in found] == expected
     assert sum(told) == len(QUERIES)
     assert all(len(scores) == min(k, 900) for _, scores in found)
 

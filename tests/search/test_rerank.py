@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import ModelError
-from ernie_search.index.codecs import train_codec
+from ernie_search.index.codecs import StoredTokens, train_codec
+from ernie_search.index.maxsim import EMPTY_SCORE
 from ernie_search.search import maxsim, maxsim_scores
-from ernie_search.search.kernels import EMPTY_SCORE, score_stored
 from ernie_search.search.rerank import mean_cosines
 
 
@@ -64,7 +64,7 @@ def test_a_question_without_tokens_prefers_nothing():
 
 def test_another_dimension_is_refused():
     with pytest.raises(ModelError, match="question tokens have 4 dimensions, passage tokens 8"):
-        maxsim_scores(np.ones((2, 4)), np.ones((3, 8)), np.array([0, 3]))
+        maxsim_scores(np.ones((2, 4)), StoredTokens(np.ones((3, 8), np.float32), np.array([0, 3])))
 
 
 @pytest.mark.parametrize("codec", ["fp16", "int8"])
@@ -72,8 +72,8 @@ def test_a_mean_of_cosines_is_at_most_1(tmp_path, codec):
     """Rounding takes a passage that is the question itself above it, and stored tokens further."""
     rows = unit_rows(np.random.default_rng(0), 400)
     stored = train_codec(codec, 8, rows, 0)
-    raw = score_stored(rows[:1], stored.join(stored.encode([row[None] for row in rows])))
-    own = [score_stored(row[None], stored.join(stored.encode([row[None]]))).item() for row in rows]
+    raw = maxsim_scores(rows[:1], stored.join(stored.encode([row[None] for row in rows])))
+    own = [maxsim_scores(row[None], stored.join(stored.encode([row[None]]))).item() for row in rows]
     assert max(own) > 1
     assert mean_cosines(np.array(own, np.float32)).max() == 1
     np.testing.assert_allclose(mean_cosines(raw), raw, atol=1e-2)

@@ -1,13 +1,11 @@
 """Question to hits, both modes, against brute force over the passages."""
 
-import json
-
 import numpy as np
 import pytest
 
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index import MemoryIndex
+from ernie_search.index import index_shards
 from ernie_search.search import Searcher, maxsim
 from ernie_search.types import Passage, Query
 from stub_encoder import StubEncoder, numbered_passages
@@ -19,7 +17,7 @@ QUESTIONS = [f"w{n} w{n + 7} w{n * 3 % 400}" for n in range(25)]
 def searcher_over(folder, passages, model=None, **settings) -> Searcher:
     model = model or StubEncoder()
     encode_collection(model, passages, folder, data_fingerprint="d", shard_size=100, **settings)
-    return Searcher(model, MemoryIndex.open(folder))
+    return Searcher(model, index_shards(folder, "memory://"))
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +90,11 @@ def test_k_and_candidates_above_the_corpus(searcher):
 
 
 def test_equal_passages_keep_their_order(tmp_path):
-    copies = [Passage(f"{n}", "one and the same") for n in range(30)]
+    copies = [Passage(f"{n:02}", "one and the same") for n in range(30)]
     searcher = searcher_over(tmp_path, copies)
     for mode in ("dense", "late"):
         hits = searcher.search("the same", 12, mode=mode, candidates=6)
-        assert [hit.id for hit in hits] == [str(n) for n in range(12)]
+        assert [hit.id for hit in hits] == [f"{n:02}" for n in range(12)]
 
 
 def pieces() -> list[Passage]:
@@ -174,26 +172,31 @@ def test_an_index_without_tokens(tmp_path):
 
 
 def test_open_from_disk(tmp_path):
-    encode_collection(
-        StubEncoder(), PASSAGES, tmp_path / "index", data_fingerprint="d", model_path=tmp_path / "model"
-    )
-    assert Searcher.open(tmp_path / "index", StubEncoder()).search("w1")
-    manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    del manifest["precision"]  # as folders were before it was noted
-    (tmp_path / "index" / "manifest.json").write_text(json.dumps(manifest))
-    assert Searcher.open(tmp_path / "index", StubEncoder()).search("w1")
+    shards, model = tmp_path / "shards", StubEncoder()
+    encode_collection(model, PASSAGES, shards, data_fingerprint="d", model_path=tmp_path / "model")
+    with index_shards(shards, tmp_path / "index") as made:
+        assert Searcher.open(made, model).search("w1")
+    assert Searcher.open(tmp_path / "index", model).search("w1")
+    assert Searcher.open(index_shards(shards, "memory://"), model).search("w1")
     with pytest.raises(IndexStateError, match=r"stub \(f00d\), is no longer at .*model; name .* --model"):
         Searcher.open(tmp_path / "index")
-    encode_collection(StubEncoder(), PASSAGES, tmp_path / "bare", data_fingerprint="d")
+    encode_collection(model, PASSAGES, tmp_path / "bare", data_fingerprint="d")
     with pytest.raises(IndexStateError, match="is not noted in it"):
-        Searcher.open(tmp_path / "bare")
+        Searcher.open(index_shards(tmp_path / "bare", "memory://"))
+
+
+def test_shards_are_not_searched_as_they_are(tmp_path):
+    encode_collection(StubEncoder(), PASSAGES, tmp_path, data_fingerprint="d")
+    with pytest.raises(IndexStateError, match=f"ernie-search index {tmp_path} --output DIR$"):
+        Searcher.open(tmp_path, StubEncoder())
 
 
 def test_the_model_of_a_linked_index_is_looked_for_beside_the_index_itself(tmp_path, monkeypatch):
     real = tmp_path / "disk" / "work" / "index"
     model = tmp_path / "disk" / "model"
     model.mkdir(parents=True)
-    encode_collection(StubEncoder(), PASSAGES, real, data_fingerprint="d", model_path=model)
+    encode_collection(StubEncoder(), PASSAGES, tmp_path / "shards", data_fingerprint="d", model_path=model)
+    index_shards(tmp_path / "shards", real).close()
     (tmp_path / "link").symlink_to(real)
     (tmp_path / "links").symlink_to(real.parent)
     asked = []

@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 
 from starlette.testclient import TestClient
 
-from ernie_search.index import MemoryStore
+from ernie_search.index import MemoryIndex
 from stub_encoder import StubEncoder
 from tiny_service import PASSAGES, Served, app_of, listening, stub
 
@@ -21,7 +21,7 @@ def serve() -> Iterator[Callable[..., Served]]:
     """Start an app: ``serve(writable=True)``; in this process, without a port."""
     clients = []
 
-    def start(model: StubEncoder | None = None, store: MemoryStore | None = None, **settings) -> Served:
+    def start(model: StubEncoder | None = None, store: MemoryIndex | None = None, **settings) -> Served:
         app, model = app_of(model, store, **settings)
         client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
         client.__enter__()
@@ -44,7 +44,7 @@ def live():
     """Serve on a port of its own: ``with live(writable=True) as address:``."""
 
     @contextmanager
-    def start(model: StubEncoder | None = None, store: MemoryStore | None = None, **settings):
+    def start(model: StubEncoder | None = None, store: MemoryIndex | None = None, **settings):
         app, _ = app_of(model, store, **settings)
         with listening(app) as address:
             yield address
@@ -60,11 +60,11 @@ def loads() -> list[Path]:
 
 @pytest.fixture
 def lance(tmp_path, monkeypatch, loads):
-    """A store of the five passages on disk, whose model is the stub."""
+    """An index of the five passages on disk, whose model is the stub."""
     import ernie_search.model
     from ernie_search.index import make_spec, open_index, passage_batch
 
-    pytest.importorskip("lancedb", reason="the store on disk needs lancedb")
+    pytest.importorskip("lancedb", reason="the index on disk needs lancedb")
     model = stub()
     monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: loads.append(path) or model)
     (tmp_path / "model").mkdir()

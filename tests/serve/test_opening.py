@@ -1,9 +1,9 @@
-"""From what the command line names to an worker: pointers, folders, and a store that is written over HTTP."""
+"""From what the command line names to a worker: pointers, folders, an index written over HTTP."""
 
 import pytest
 from starlette.testclient import TestClient
 
-from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.errors import IndexStateError
 from ernie_search.serve import create_app
 from ernie_search.serve.opening import open_searcher, resolve
 from ernie_search.serve.settings import make_settings
@@ -68,7 +68,8 @@ def test_a_store_whose_model_was_moved(lance):
         open_searcher(str(lance), lance, writable=writable).index.close()
 
 
-def test_a_folder_of_shards_is_not_written(tmp_path):
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_folder_of_shards_is_not_served(tmp_path, writable):
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(SettingsError, match="--writable"):
-        open_searcher(str(tmp_path), writable=True)
+    with pytest.raises(IndexStateError, match=f"ernie-search index {tmp_path} --output DIR"):
+        open_searcher(str(tmp_path), writable=writable)

@@ -1,4 +1,4 @@
-"""What changes on disk is taken up by itself: a store's commits, a pointer, a folder of shards."""
+"""What changes on disk is taken up by itself: an index's commits, a pointer."""
 
 import os
 import shutil
@@ -92,8 +92,8 @@ def test_a_damaged_commit_is_not_taken_up_and_a_good_one_after_it_is(opened, lan
         place = lance / one.relative_to(sound)
         if one.is_file() and not place.exists():
             place.write_bytes(b"damaged" if one in new else one.read_bytes())
-    (lance / "new.tmp").write_bytes((sound / "store.json").read_bytes())
-    (lance / "new.tmp").replace(lance / "store.json")
+    (lance / "new.tmp").write_bytes((sound / "index.json").read_bytes())
+    (lance / "new.tmp").replace(lance / "index.json")
     wait_for(lambda: "reload failed" in caplog.text)
     assert best(client) != "mate"
     assert version(client) == 1
@@ -280,7 +280,7 @@ def test_how_an_index_looks(tmp_path):
     assert look_at(str(tmp_path), writable=False) is None
     assert look_at("qdrant+http://host:6333/name", writable=False) is None
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "store.json").write_bytes(b"1")
+    (tmp_path / "store" / "index.json").write_bytes(b"1")
     for index in (str(tmp_path / "store"), f"lance://{tmp_path}/store"):
         assert look_at(index, writable=False).content == b"1"
         assert look_at(index, writable=True) is None
@@ -290,8 +290,5 @@ def test_how_an_index_looks(tmp_path):
     assert look_at(str(tmp_path / "current"), writable=True).content == b""
     (tmp_path / "current").write_text("qdrant+http://host:6333/name")
     assert look_at(str(tmp_path / "current"), writable=False).pointer.startswith(b"qdrant")
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / "manifest.json").write_bytes(b"2")
-    assert look_at(str(tmp_path / "shards"), writable=False).content == b"2"
     (tmp_path / "current").write_text("")
     assert look_at(str(tmp_path / "current"), writable=False) is None

@@ -27,7 +27,7 @@ from ernie_search.data.collection import hold
 from ernie_search.encoding import encode_collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.evaluation import Measured, evaluate_run, read_run, write_run
-from ernie_search.index import MemoryIndex
+from ernie_search.index import index_shards
 from ernie_search.mining import BM25
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.pipeline.manifest import StageManifest
@@ -452,7 +452,9 @@ def dense_run(
     encode_collection(
         model, collection.passages(), shards, data_fingerprint=collection.fingerprint, with_tokens=False
     )
-    run = Searcher(model, MemoryIndex.open(shards)).run(collection.queries(split), DEPTH, mode="dense")
+    run = Searcher(model, index_shards(shards, "memory://")).run(
+        collection.queries(split), DEPTH, mode="dense"
+    )
     if not keep:
         shutil.rmtree(shards)
     return run
@@ -474,7 +476,7 @@ def late_rerank(
         shards,
         data_fingerprint=fingerprint(collection.fingerprint, sorted(wanted)),
     )
-    index = MemoryIndex.open(shards)
+    index = index_shards(shards, "memory://")
     tokens = model.encode_joint([query.text for query in asked], "query").tokens
     run: Run = {}
     for query, matrix in zip(asked, tokens, strict=True):

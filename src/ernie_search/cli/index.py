@@ -1,112 +1,80 @@
-"""``ernie-search index``: encode a collection, put it into a store, and keep the store in order."""
+"""``ernie-search index``: makes an index or brings it up to date, and keeps it in order."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from ernie_search._util.files import MANIFEST, behind_link
-from ernie_search.cli import store
 from ernie_search.cli.app import Commands
-from ernie_search.cli.executor import Address, ExecutorName, WorkerCpus, WorkerGpus, opened
-from ernie_search.cli.output import AsJson, console, loading, print_json, progress
+from ernie_search.cli.executor import Address, ExecutorName, WorkerCpus, WorkerGpus
+from ernie_search.cli.executor import opened as executor_of
+from ernie_search.cli.output import AsJson, binary_size, console, loading, print_json, progress, working
 from ernie_search.errors import IndexStateError, SettingsError
 
+if TYPE_CHECKING:
+    from ernie_search.encoding.build import Built
+    from ernie_search.index import IndexStats
+    from ernie_search.index.spec import FieldType
+
 EXAMPLE = "Example: ernie-search index my-data --model runs/mine/best --output runs/index"
-BUILD_EXAMPLE = "Example: ernie-search index build my-data --model runs/mine/best --output runs/store"
-ADD_EXAMPLE = "Example: ernie-search index add runs/store more-data --model runs/mine/best"
+ADD_EXAMPLE = "Example: ernie-search index add runs/index more-data --model runs/mine/best"
+DELETE_EXAMPLE = "Example: ernie-search index delete runs/index --where 'year < 2000'"
+STATS_EXAMPLE = "Example: ernie-search index stats runs/index"
+OPTIMIZE_EXAMPLE = "Example: ernie-search index optimize runs/index"
+VERIFY_EXAMPLE = "Example: ernie-search index verify runs/index --model runs/mine/best"
 
-ENCODE = "encode"
-"""What ``index`` does where no other word follows: the form of the first versions."""
-
-Source = Annotated[str, typer.Argument(help="A BEIR folder, 'api:', or 'api:numpy,scipy'.")]
+Where = Annotated[str, typer.Argument(help="The index: a folder, or qdrant+http://host:6333/name.")]
 ChunkWords = Annotated[int | None, typer.Option(help="Cut longer passages into pieces of so many words.")]
 ChunkOverlap = Annotated[int, typer.Option(help="Words that neighbouring pieces share.")]
-WithTokens = Annotated[
-    bool, typer.Option("--tokens/--no-tokens", help="Store token matrices, which late interaction needs.")
-]
-ShardSize = Annotated[int, typer.Option(help="Passages a file; a crash loses one file at most.")]
 
 
 class IndexCommands(Commands):
-    """The group: ``index SOURCE`` without another command encodes, as it always did."""
+    """A group that makes an index of a SOURCE where the first word names no sub-command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command before arguments that name none."""
-        if args and args[0] not in (*self.commands, "--help", "-h"):
-            args = [ENCODE, *args]
-        return list(super().parse_args(ctx, args))
+        """Words after a sub-command's name are its own; all others are the group's."""
+        if not args or args[0] not in self.commands:
+            return list(super().parse_args(ctx, args))
+        ctx.params = {param.name: None for param in self.params}
+        ctx._protected_args, ctx.args = args[:1], args[1:]  # as TyperGroup itself hands them on
+        return args[1:]
 
 
 app = typer.Typer(
     cls=IndexCommands,
     no_args_is_help=True,
+    invoke_without_command=True,
+    subcommand_metavar="| COMMAND [ARGS]...",
+    context_settings={"allow_interspersed_args": True, "allow_extra_args": False},
     rich_markup_mode="rich",
-    help="Make a collection searchable: [bold]index SOURCE[/bold] encodes it into shards, "
-    "[bold]index build[/bold] makes a store; the others keep the store in order.",
     epilog=EXAMPLE,
 )
 
 
-@app.command(ENCODE, epilog=EXAMPLE)
-def encode(
-    source: Source,
-    model: Annotated[Path, typer.Option(help="A model directory that 'train' made.")],
-    output: Annotated[Path, typer.Option(help="The folder of the index.")],
-    chunk_words: ChunkWords = None,
-    chunk_overlap: ChunkOverlap = 0,
-    tokens: WithTokens = True,
-    shard_size: ShardSize = 4096,
-    executor: ExecutorName = "local",
-    address: Address = None,
-    worker_cpus: WorkerCpus = None,
-    worker_gpus: WorkerGpus = None,
-    as_json: AsJson = False,
-) -> None:
-    """Encode a collection into shards, searched in memory. Interrupted, the same command goes on."""
-    with opened(executor, address, worker_cpus, worker_gpus) as where:
-        done = _encoded(source, model, output, chunk_words, chunk_overlap, tokens, shard_size, where)
-    if as_json:
-        print_json(
-            {
-                "index": str(done.path),
-                "passages": done.passages,
-                "encoded": done.encoded,
-                "truncated": done.truncated,
-                "tokens": done.tokens,
-                "seconds": done.seconds,
-            }
-        )
-        return
-    new = "all there already" if done.encoded == 0 else f"{done.encoded:,} encoded now"
-    out = console()
-    out.print(
-        f"{done.path}: {done.passages:,} passages ({new}), {done.tokens:,} token vectors.", soft_wrap=True
-    )
-    if done.truncated:
-        out.print(
-            f"longer than the model reads, so cut: {done.truncated:,} passages; "
-            + ("--chunk-words makes pieces instead." if chunk_words is None else "take fewer --chunk-words."),
-            soft_wrap=True,
-        )
-    out.print(_next(str(done.path), tokens), soft_wrap=True)
-
-
-@app.command(epilog=BUILD_EXAMPLE)
-def build(
+@app.callback()
+def index(
+    context: typer.Context,
     source: Annotated[
-        str, typer.Argument(help="A BEIR folder, 'api:', ..., or a folder of shards that is there already.")
+        str,
+        typer.Argument(help="A BEIR folder, 'api:', ..., or a folder of shards; './add' if it is called so."),
     ],
-    output: Annotated[str, typer.Option(help="The store: a folder, or qdrant+http://host:6333/name.")],
-    model: Annotated[Path | None, typer.Option(help="A model directory that 'train' made.")] = None,
+    output: Annotated[str, typer.Option(help="The index: a folder, or qdrant+http://host:6333/name.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A model directory that 'train' made; shards need none.")
+    ] = None,
     shards: Annotated[
-        Path | None, typer.Option(help="Where the encoded shards go; beside the store if not said.")
+        Path | None,
+        typer.Option(help="Keep the encoded shards there; by default they go once the index is complete."),
     ] = None,
     chunk_words: ChunkWords = None,
     chunk_overlap: ChunkOverlap = 0,
     tokens: Annotated[
-        str, typer.Option(help="Token matrices as fp32, fp16, int8, 2bit, or none (dense only).")
-    ] = "fp16",
+        str | None,
+        typer.Option(
+            help="Token matrices as fp32, fp16, int8, 2bit, or none (dense only).", show_default="fp16"
+        ),
+    ] = None,
     dense: Annotated[
         str,
         typer.Option(help="Vectors in memory as fp32, or int8: a quarter of the memory, the same hits."),
@@ -117,66 +85,103 @@ def build(
     ] = None,
     ann: Annotated[
         str,
-        typer.Option(help="Approximate index of a large store: ivf_rq, ivf_hnsw_sq, ivf_sq, ivf_pq or none."),
+        typer.Option(help="Approximate index of a large one: ivf_rq, ivf_hnsw_sq, ivf_sq, ivf_pq or none."),
     ] = "ivf_rq",
     exact_below: Annotated[int, typer.Option(help="Passages up to which every vector is compared.")] = 50_000,
     part: Annotated[
-        str, typer.Option(help="I/N: be one of N loaders of a Qdrant cluster, who load at once.")
+        str, typer.Option(help="I/N: be one of N loaders of a Qdrant cluster, who load shards at once.")
     ] = "1/1",
-    shard_size: ShardSize = 4096,
+    shard_size: Annotated[int, typer.Option(help="Passages per shard; a crash loses one at most.")] = 4096,
     executor: ExecutorName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
     worker_gpus: WorkerGpus = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a store: vectors, tokens, words and fields, durable and checked. Interrupted, it goes on."""
-    folder, chosen = Path(source), _part(part)
-    if not (folder / MANIFEST).is_file():
-        if chosen != (1, 1):
-            raise SettingsError(f"--part {part}: loaders share shards that are there; encode them first")
-        if model is None:
-            raise SettingsError("--model: needed to encode a collection; shards that are there need none")
-        folder = shards or _beside(output)
-        with opened(executor, address, worker_cpus, worker_gpus) as where:
-            _encoded(source, model, folder, chunk_words, chunk_overlap, tokens != "none", shard_size, where)
-    with loading("the store"):
-        from ernie_search.index import build_store
-    fields = None if field is None else dict(store.field_type(one) for one in field)
-    with progress("storing", None) as advance:
-        made = build_store(
-            folder,
-            output,
-            fields=fields,
-            progress=advance,
-            tokens=tokens,
-            dense=dense,
-            ann=ann,
-            exact_below=exact_below,
-            part=chosen,
+    """Make an index of a collection, or bring it up to date; interrupted, the same command resumes.
+
+    An index on disk remembers its SOURCE. Where that has changed, only new and changed passages are \
+encoded, and the index then holds exactly the source: what 'index add' brought goes. \
+The other commands keep an index in order.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    chosen = {} if tokens is None else {"tokens": tokens}
+    fields = None if field is None else dict(field_type(one) for one in field)
+    with executor_of(executor, address, worker_cpus, worker_gpus) as where:
+        with loading("the model"):
+            from ernie_search.encoding.build import make_index
+
+        with progress("encoding", None) as bar:
+            built = make_index(
+                source,
+                model,
+                output,
+                shards=shards,
+                chunk_words=chunk_words,
+                chunk_overlap=chunk_overlap,
+                fields=fields,
+                part=_part(part),
+                shard_size=shard_size,
+                executor=where,
+                progress=bar,
+                expect=bar.expect,
+                storing=lambda done: bar.of("storing")(done),
+                dense=dense,
+                ann=ann,
+                exact_below=exact_below,
+                **chosen,
+            )
+    with built.index:
+        _show_built(source, output, built, built.index.stats(), chunk_words, as_json)
+
+
+def _show_built(
+    source: str,
+    output: str,
+    built: "Built",
+    held: "IndexStats",
+    chunk_words: int | None,
+    as_json: bool,
+) -> None:
+    counts = {
+        name: getattr(built, name)
+        for name in ("encoded", "added", "replaced", "removed", "unchanged", "truncated", "seconds")
+    }
+    if as_json:
+        show_stats(output, held, as_json, counts)
+        return
+    out = console()
+    if built.up_to_date:
+        out.print(f"{output}: up to date with {source}.", soft_wrap=True)
+    else:
+        said = ", ".join(f"{counts[name]:,} {name}" for name in ("added", "replaced", "removed", "unchanged"))
+        out.print(f"{output}: passages {said}; {built.encoded:,} encoded now.", soft_wrap=True)
+    if built.truncated:
+        out.print(
+            f"longer than the model reads, so cut: {built.truncated:,} passages; "
+            + ("--chunk-words makes pieces instead." if chunk_words is None else "take fewer --chunk-words."),
+            soft_wrap=True,
         )
-    try:
-        held = made.stats()
-    finally:
-        made.close()
-    store.show_stats(output, held, as_json)
-    if not as_json:
-        console().print(_next(output, held.token_format != "none"), soft_wrap=True)
+    show_stats(output, held, as_json)
+    # Without token matrices the usual mode, late, is not possible.
+    mode = "" if held.token_format != "none" else " --mode dense"
+    out.print(f'Next: ernie-search search "your question" --index {output}{mode}', soft_wrap=True)
 
 
 @app.command(epilog=ADD_EXAMPLE)
 def add(
-    index: store.Where,
-    source: Source,
-    model: Annotated[Path, typer.Option(help="The model that made the store.")],
+    index: Where,
+    source: Annotated[str, typer.Argument(help="A BEIR folder, 'api:', or 'api:numpy,scipy'.")],
+    model: Annotated[Path, typer.Option(help="The model that made the index.")],
     chunk_words: ChunkWords = None,
     chunk_overlap: ChunkOverlap = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Encode a collection's passages and put them into a store; those of the same id are replaced."""
-    _check_cut(chunk_words, chunk_overlap)
+    """Encode a collection's passages and put them into an index; those of the same id are replaced."""
     with loading("the model"):
-        from ernie_search.api import add_to_index
+        from ernie_search.encoding.build import add_to_index
+
     with progress("adding", None) as advance:
         written = add_to_index(
             source, index, model, chunk_words=chunk_words, chunk_overlap=chunk_overlap, progress=advance
@@ -187,15 +192,159 @@ def add(
         console().print(f"{index}: {written:,} passages added or replaced.", soft_wrap=True)
 
 
-app.command(epilog=store.DELETE_EXAMPLE)(store.delete)
-app.command(epilog=store.STATS_EXAMPLE)(store.stats)
-app.command(epilog=store.OPTIMIZE_EXAMPLE)(store.optimize)
-app.command(epilog=store.VERIFY_EXAMPLE)(store.verify)
+@app.command(epilog=DELETE_EXAMPLE)
+def delete(
+    index: Where,
+    one: Annotated[list[str] | None, typer.Option("--id", help="A passage's id; repeat for more.")] = None,
+    where: Annotated[str | None, typer.Option(help="A filter: 'lang = \"en\" and year >= 2000'.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove passages by id, or all that meet a filter."""
+    from ernie_search.index import open_index, parse_filter
+
+    if (one is None) == (where is None):
+        raise SettingsError("say which passages: --id (repeat for more) or --where, one of them")
+    condition = parse_filter(where) if where is not None else None
+    opened = open_index(index, mode="w")
+    try:
+        removed = opened.delete(one, condition)
+        opened.commit()
+        left = len(opened)
+    finally:
+        opened.close()
+    if as_json:
+        print_json({"index": index, "removed": removed, "passages": left})
+    else:
+        console().print(f"{index}: {removed:,} passages removed, {left:,} left.", soft_wrap=True)
 
 
-def _next(index: str, tokens: bool) -> str:
-    """What to type next; without token matrices the usual mode, late, is not possible."""
-    return f'Next: ernie-search search "your question" --index {index}' + ("" if tokens else " --mode dense")
+@app.command(epilog=STATS_EXAMPLE)
+def stats(index: Where, as_json: AsJson = False) -> None:
+    """Say what an index holds, how large it is, and how questions are answered."""
+    from ernie_search.index import open_index
+
+    opened = open_index(index, check=False)
+    try:
+        show_stats(index, opened.stats(), as_json)
+    finally:
+        opened.close()
+
+
+@app.command(epilog=OPTIMIZE_EXAMPLE)
+def optimize(index: Where, as_json: AsJson = False) -> None:
+    """Merge small files, bring the indexes up to date, and remove what no reader needs any more."""
+    from ernie_search.index import open_index
+
+    opened = open_index(index, mode="w")
+    try:
+        before = opened.stats().disk_bytes
+        with working(f"optimizing {index}"):
+            opened.optimize()
+        after = opened.stats()
+    finally:
+        opened.close()
+    if not as_json:
+        console().print(f"{binary_size(before)} before, {binary_size(after.disk_bytes)} now.")
+    show_stats(index, after, as_json)
+
+
+@app.command(epilog=VERIFY_EXAMPLE)
+def verify(
+    index: Where,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="What encodes a sample again, to compare; by default the index's own model."),
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Passages of that sample; 0 for none.", min=0)] = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Check every checksum, count and row, and a sample of vectors. Exit code 2 if anything is wrong."""
+    from ernie_search.index import open_index
+    from ernie_search.index import verify as check
+
+    encoder: Any = None
+    opened = open_index(index, check=False)
+    try:
+        noted = opened.model_folder
+        chosen = model or (noted if noted is not None and noted.is_dir() else None)
+        if sample and chosen is not None:
+            with loading("the model"):
+                from ernie_search.model import load
+
+                encoder = load(chosen)
+        with working(f"reading {index}"):
+            found = check(opened, encoder, sample)
+    finally:
+        opened.close()
+    if as_json:
+        print_json(
+            {
+                "index": index,
+                "passages": found.passages,
+                "tokens": found.tokens,
+                "compared": found.compared,
+                "problems": found.problems,
+            }
+        )
+    else:
+        for problem in found.problems:
+            console().print(problem, soft_wrap=True)
+    if found.problems:
+        raise IndexStateError(
+            f"{index}: {len(found.problems)} problems found, the first: {found.problems[0]}; "
+            "restore the index from a copy or make it again"
+        )
+    if not as_json:
+        compared = f", {found.compared} of them encoded again" if found.compared else ""
+        if sample and encoder is None:
+            compared = (
+                f"; no vector compared, as {opened.model_name} is not where it was: name it with --model"
+            )
+        console().print(
+            f"{index}: sound. {found.passages:,} passages and {found.tokens:,} token vectors read{compared}.",
+            soft_wrap=True,
+        )
+
+
+def show_stats(
+    index: str, found: "IndexStats", as_json: bool, counts: Mapping[str, float] | None = None
+) -> None:
+    """Print what ``stats`` says, in JSON with ``counts``."""
+    from dataclasses import asdict
+
+    if as_json:
+        print_json({"index": index, **asdict(found), **(counts or {})})
+        return
+    out = console()
+    rows = {
+        "kind": f"{found.kind}, commit {found.commit}" if found.commit else found.kind,
+        "model": f"{found.model_name} ({found.model_fingerprint})",
+        "passages": f"{found.passages:,} x {found.dim}",
+        "vectors": found.dense_format
+        + ("" if found.dense_format == "fp32" else ", the best scored again with the full ones"),
+        "tokens": f"{found.tokens:,} x {found.token_dim}, {found.token_format}",
+        "search": found.search + (f", {found.unindexed:,} exact beside it" if found.unindexed else ""),
+        "fields": ", ".join(f"{name}:{kind}" for name, kind in found.fields.items()) or "none to filter by",
+        "on disk": binary_size(found.disk_bytes),
+        "in memory": binary_size(found.memory_bytes),
+    }
+    out.print(f"{index}:", soft_wrap=True)
+    for name, value in rows.items():
+        out.print(f"  {name:<10}{value}", soft_wrap=True)
+
+
+def field_type(text: str) -> "tuple[str, FieldType]":
+    """``year:int`` as name and type.
+
+    Raises:
+        SettingsError: it is no such pair.
+    """
+    from ernie_search.index.spec import FieldType
+
+    name, _, kind = text.partition(":")
+    if not name or kind not in get_args(FieldType):
+        raise SettingsError(f"--field {text}: expected NAME:str, NAME:int, NAME:float or NAME:bool")
+    return name, kind  # type: ignore[return-value]
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -204,47 +353,3 @@ def _part(text: str) -> tuple[int, int]:
     if not (number.isdecimal() and count.isdecimal()):
         raise SettingsError(f"--part {text}: say which of how many, such as 2/8")
     return int(number), int(count)
-
-
-def _check_cut(chunk_words: int | None, chunk_overlap: int) -> None:
-    if chunk_words is None and chunk_overlap:
-        raise SettingsError(
-            f"--chunk-overlap {chunk_overlap} without --chunk-words; say how long a piece may be"
-        )
-
-
-def _encoded(
-    source: str,
-    model: Path,
-    output: Path,
-    chunk_words: int | None,
-    chunk_overlap: int,
-    tokens: bool,
-    shard_size: int,
-    executor: Any,
-) -> Any:
-    """The collection, encoded into shards."""
-    _check_cut(chunk_words, chunk_overlap)
-    with loading("the model"):
-        from ernie_search.api import build_index
-    with progress("encoding", None) as advance:
-        return build_index(
-            source,
-            model,
-            output,
-            chunk_words=chunk_words,
-            chunk_overlap=chunk_overlap,
-            tokens=tokens,
-            shard_size=shard_size,
-            progress=advance,
-            executor=executor,
-            expect=advance.expect,
-        )
-
-
-def _beside(output: str) -> Path:
-    """The shards' folder that follows from the store's."""
-    if "://" in output and not output.startswith("lance://"):
-        raise IndexStateError(f"{output}: say where the encoded shards go, with --shards")
-    folder = behind_link(Path(output.removeprefix("lance://")))
-    return folder.with_name(f"{folder.name}-shards")

@@ -77,6 +77,12 @@ class Advance:
         """Advance the bar by ``done`` items."""
         self._bar.advance(self._task, done)
 
+    def of(self, what: str) -> "Advance":
+        """The bar, counting from 0 again where it was of something else."""
+        if self._bar.tasks[self._task].description != what:
+            self._bar.update(self._task, description=what, completed=0, total=None)
+        return self
+
     def expect(self, total: int) -> None:
         """Set the total, if it is only known later; then the time left is shown."""
         self._bar.update(self._task, total=total)

@@ -73,7 +73,7 @@ LONGEST_TEXT = 1_000
 
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
-    index: Annotated[str, typer.Option(help="The folder that 'index' made, or a store's address.")],
+    index: Annotated[str, typer.Option(help="The index: a folder, or its address.")],
     mode: Annotated[
         Literal["late", "dense", "hybrid", "cross"] | None,
         typer.Option(

@@ -19,7 +19,7 @@ def open_searcher(
     """The searcher, and the mode to search in; a line on stderr where the index cannot do the usual one.
 
     Args:
-        index: a folder or a store's address.
+        index: a folder or an address.
         model: the index's model, if it was moved.
         mode: as the user named it; None for the best that the index can do.
         cross: for mode cross, as ``open_teachers`` takes it.

@@ -226,7 +226,7 @@ def _encode_missing(
     def missing() -> Iterator[tuple[str, Asked, int]]:
         """Name, passages and their number of every shard that is not there."""
         nonlocal filled
-        for number, batch in enumerate(_batches(_checked(passages), manifest.shard_size)):
+        for number, batch in enumerate(_batches(checked_passages(passages), manifest.shard_size)):
             filled, name = number + 1, shard_name(number)
             if name not in done:
                 yield name, Asked.of(batch, manifest), len(batch)
@@ -261,8 +261,12 @@ def _encode_missing(
     return encoded
 
 
-def _checked(passages: Iterable[Passage]) -> Iterator[Passage]:
-    """Pass the passages on as every way in takes them, refusing repeated ids, before any is encoded."""
+def checked_passages(passages: Iterable[Passage]) -> Iterator[Passage]:
+    """The passages as every way in takes them; ids that repeat are refused.
+
+    Raises:
+        DataError: naming the passage.
+    """
     seen: set[str] = set()
     for number, passage in enumerate(passages, start=1):
         if passage.id in seen:

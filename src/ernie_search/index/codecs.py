@@ -1,4 +1,4 @@
-"""How token matrices become bytes in a store: fp32, fp16, int8, or compressed to two bits a dimension."""
+"""How token matrices become bytes in an index: fp32, fp16, int8, or compressed to two bits a dimension."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.index.codecs import INT8_MAX
-from ernie_search.index.protocol import Ranking
+from ernie_search.index.topk import Ranking, top_rows
 
 QUERY_BLOCK = 64
 """Questions a matrix product at most: over 1,000,000 passages their scores take 256 MB."""
@@ -94,20 +94,8 @@ def ranked(
     # einsum adds up each row alone: equal vectors get equal scores, whatever stands beside them.
     products = np.einsum("nd,d->n", candidates.astype(np.float64), vector.astype(np.float64))
     scores = products.astype(np.float32)
-    order = np.argsort(-scores, kind="stable")[:k]
+    order = top_rows(scores, k)
     return order, scores[order]
-
-
-def top_rows(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Places of the ``k`` highest of ``scores (N,)``, best first, equal ones in the order they stand."""
-    if k < len(scores):
-        cut = np.partition(scores, len(scores) - k)[len(scores) - k]
-        above = np.flatnonzero(scores > cut)
-        # Of those that tie at the cut, the first ones: argpartition alone would take any of them.
-        rows = np.concatenate([above, np.flatnonzero(scores == cut)[: k - len(above)]])
-    else:
-        rows = np.arange(len(scores))
-    return rows[np.argsort(-scores[rows], kind="stable")]
 
 
 class ExactVectors:
@@ -132,31 +120,6 @@ class ExactVectors:
             Ranking([self.ids[row] for row in places.tolist()], scores)
             for places, scores in best_rows(self.dense, vectors, k, self._longest, rows)
         ]
-
-
-class Best:
-    """The ``k`` best of a stream of scores, ties by id: for collections that do not fit in memory."""
-
-    def __init__(self, k: int) -> None:
-        """Keep ``k``."""
-        self.k = k
-        self.ids: list[str] = []
-        self.scores: NDArray[np.float32] = np.zeros(0, np.float32)
-
-    def add(self, ids: Sequence[str], scores: NDArray[np.float32]) -> None:
-        """See ``(n,)`` more scores and their ids."""
-        if len(self.ids) == self.k:
-            # Those that cannot enter need no sorting; equal ones may, by their id.
-            kept = np.flatnonzero(scores >= self.scores[-1])
-            scores, ids = scores[kept], [ids[row] for row in kept.tolist()]
-        joined = [*self.ids, *ids]
-        values = np.concatenate([self.scores, scores])
-        order = sorted(range(len(joined)), key=lambda row: (-values[row], joined[row]))[: self.k]
-        self.ids, self.scores = [joined[row] for row in order], values[order]
-
-    def ranking(self) -> Ranking:
-        """What was best."""
-        return Ranking(self.ids, self.scores)
 
 
 Full = Callable[[Sequence[str]], NDArray[np.float32]]

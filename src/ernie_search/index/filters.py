@@ -102,7 +102,7 @@ def fit_filter(where: Filter, fields: Mapping[str, FieldType], depth: int = 0) -
 
     Args:
         where: as asked.
-        fields: the store's fields with their types; ``id`` is known besides.
+        fields: the index's fields with their types; ``id`` is known besides.
         depth: of ``where`` in the filter that was asked; 0 for the whole.
 
     Raises:

@@ -1,10 +1,12 @@
-"""The default store: one LanceDB table in a folder, with commits that survive a crash."""
+"""The default index: one LanceDB table in a folder, with commits that survive a crash."""
 
 import os
 import shutil
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +14,42 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ernie_search._util.files import seen_from, storage_errors
+from ernie_search._util.settings import read_record
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
-from ernie_search.index import lance_upkeep as upkeep
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.filters import Filter, fit_filter
 from ernie_search.index.lance_reader import (
+    SMALLEST_TRAINED,
     LanceReader,
     Seen,
     lance_errors,
     one_of,
     read_codec,
     to_sql,
+    vector_index,
     word_index,
     write_codec,
 )
-from ernie_search.index.lance_upkeep import Change
-from ernie_search.index.memory_store import check_delete
-from ernie_search.index.protocol import Ranking, check_vectors
+from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
 from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
-from ernie_search.index.store import Store, StoreMode, StoreStats
+from ernie_search.index.topk import Ranking
+
+NEVER = timedelta(days=36_500)
+"""LanceDB prunes by age whenever it optimizes; the version that a commit names may be of any age."""
+COMMITS_HELD = 32
+"""A writer opens its table anew after so many commits: LanceDB keeps something of every version, 80 kB
+of the smallest, up to gigabytes."""
+MARGIN_S = 1.0
+"""A clock read just before a version is written may disagree with the file system's by less than this."""
+MERGES = 8
+"""So often files are merged at most before old ones are removed; the second time mostly finds nothing."""
 
 
-class LanceStore(Store):
+class LanceIndex(Index):
     """A folder with a LanceDB table and the commits that make it trustworthy; see ``lance_files``.
 
     A reader stays at the commit that it opened, whatever a writer does, and writers do not prune it away.
@@ -45,48 +58,49 @@ class LanceStore(Store):
 
     capabilities = frozenset({"bm25", "hybrid", "filters", "multiprocess", "persistent"})
 
-    def __init__(self, folder: Path, mode: StoreMode, commit: on_disk.Commit, lock: int) -> None:
+    def __init__(self, folder: Path, mode: OpenMode, commit: on_disk.Commit, lock: int) -> None:
         """For ``open`` and ``create``."""
         spec = make_spec(**commit.spec)
-        super().__init__(spec, read_codec(folder, spec))
-        self.folder, self.mode, self.commit_read = folder, mode, commit
+        super().__init__(spec, read_codec(folder, spec), mode)
+        self.folder, self.commit_read = folder, commit
+        self.origin = None if commit.origin is None else read_record(Origin, commit.origin)
         self._watch = on_disk.Watch(folder, commit.files)
         self._seen: Seen | None = None
         self._tokens: int | None = commit.tokens
         self.written_at = commit.written_at
         self._open_table()
-        # A store that nobody closed must not keep writers out, or files from being pruned.
+        # An index that nobody closed must not keep writers out, or files from being pruned.
         self._release = weakref.finalize(self, os.close, lock)
 
     @classmethod
     def open(
         cls,
         folder: Path,
-        mode: StoreMode = "r",
+        mode: OpenMode = "r",
         *,
         check: bool = True,
         known: Mapping[str, tuple[int, str]] | None = None,
-    ) -> "LanceStore":
-        """Open a store.
+    ) -> "LanceIndex":
+        """Open an index.
 
         Args:
-            folder: of the store.
+            folder: of the index.
             mode: "r" or "w".
             check: read every file and compare its SHA-256; without it only those that are read to open the
-                store, as LanceDB does not survive every damage there. Other damage may then go unnoticed.
+                index, as LanceDB does not survive every damage there. Other damage may then go unnoticed.
             known: files of an earlier commit that were checked before, with their sizes and SHA-256; they are
                 not read again.
 
         Raises:
-            IndexStateError: no store, a damaged one, or another writer is at work.
+            IndexStateError: no index, a damaged one, or another writer is at work.
         """
         if mode == "r":
             commit, lock = on_disk.hold_for_reading(folder)
         else:
-            if not on_disk.is_store(folder):
+            if not on_disk.is_index(folder):
                 on_disk.read_commit(folder)  # says what is missing
             lock = on_disk.lock_for_writing(folder)
-        store: LanceStore | None = None
+        opened: LanceIndex | None = None
         try:
             if mode == "w":
                 commit = on_disk.read_commit(folder)
@@ -94,34 +108,34 @@ class LanceStore(Store):
             if not problems:
                 if mode == "w":
                     on_disk.roll_back(folder, commit)
-                store = cls._opened(folder, mode, commit, lock)
+                opened = cls._opened(folder, mode, commit, lock)
             elif mode == "w" or on_disk.read_commit(folder).number == commit.number:
                 more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                raise IndexStateError(f"{problems[0]}{more}; restore the store from a copy or build it again")
+                raise IndexStateError(f"{problems[0]}{more}; restore the index from a copy or build it again")
         except BaseException:
             os.close(lock)
             raise
-        if store is None:  # a writer pruned between our two looks: begin again, at its commit
+        if opened is None:  # a writer pruned between our two looks: begin again, at its commit
             os.close(lock)
             return cls.open(folder, mode, check=check, known=known)
         if mode == "w" and commit.pruning:
-            upkeep.remove_unneeded(store)
-        return store
+            opened._remove_unneeded()
+        return opened
 
     @classmethod
-    def _opened(cls, folder: Path, mode: StoreMode, commit: on_disk.Commit, lock: int) -> "LanceStore":
-        """The store; where LanceDB cannot read it, the error names the broken file, if that is why."""
+    def _opened(cls, folder: Path, mode: OpenMode, commit: on_disk.Commit, lock: int) -> "LanceIndex":
+        """The index; where LanceDB cannot read it, the error names the broken file, if that is why."""
         try:
             return cls(folder, mode, commit, lock)
         except IndexStateError as error:
             problems = on_disk.damaged_files(folder, commit)
             if problems:
-                raise IndexStateError(f"{problems[0]}; restore the store from a copy") from error
+                raise IndexStateError(f"{problems[0]}; restore the index from a copy") from error
             raise
 
     @classmethod
-    def create(cls, folder: Path, spec: IndexSpec, trained: TokenCodec | None = None) -> "LanceStore":
-        """Make an empty store, and open it for writing.
+    def create(cls, folder: Path, spec: IndexSpec, trained: TokenCodec | None = None) -> "LanceIndex":
+        """Make an empty index, and open it for writing.
 
         Args:
             folder: new, empty, or left by a writer that was killed before its first commit.
@@ -136,11 +150,11 @@ class LanceStore(Store):
 
         own = {on_disk.LOCK, on_disk.DATA, on_disk.COMMITS, on_disk.CODEC}
         if folder.exists() and not folder.is_dir():
-            raise IndexStateError(f"{folder}: is a file; choose a folder for the store")
+            raise IndexStateError(f"{folder}: is a file; choose a folder for the index")
         strangers = [
             one.name
             for one in (folder.iterdir() if folder.is_dir() else ())
-            if one.name not in own | {on_disk.STORE}
+            if one.name not in own | {on_disk.INDEX_FILE}
         ]
         strangers = sorted(name for name in strangers if not name.endswith(".tmp"))
         if strangers:
@@ -148,9 +162,9 @@ class LanceStore(Store):
         chosen = trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
         lock = on_disk.lock_for_writing(folder)
         try:
-            if on_disk.is_store(folder):
+            if on_disk.is_index(folder):
                 raise IndexStateError(
-                    f"{folder}: a store is there already; open it, or choose another folder"
+                    f"{folder}: an index is there already; open it, or choose another folder"
                 )
             for leftover in (on_disk.DATA, on_disk.COMMITS):
                 shutil.rmtree(folder / leftover, ignore_errors=True)
@@ -171,13 +185,14 @@ class LanceStore(Store):
     # Writing
 
     def upsert(self, batch: pa.RecordBatch) -> int:
-        """See ``Store``. Passages with new ids are appended without reading what is there."""
+        """See ``Index``. Passages with new ids are appended without reading what is there."""
         self._writing()
         rows = to_rows(batch, self.spec, self.codec)
         if not rows.num_rows:
             return 0
         ids = rows["id"].to_pylist()
-        with Change(self):
+        self._depart_from_origin()
+        with _Change(self):
             replaces = self._seen_ids().any_of(ids)
             if replaces:
                 merge = self.table.merge_insert("id").when_matched_update_all()
@@ -192,7 +207,7 @@ class LanceStore(Store):
         return int(rows.num_rows)
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
-        """See ``Store``."""
+        """See ``Index``."""
         self._writing()
         named = check_delete(ids, where)
         if where is not None:
@@ -201,28 +216,39 @@ class LanceStore(Store):
             condition = one_of(named)
         else:
             return 0
-        with Change(self):
+        self._depart_from_origin()
+        with _Change(self):
             self._tokens = None
             return int(self.table.delete(condition).num_deleted_rows)
 
-    def commit(self) -> None:
-        """See ``Store``: new files are made durable, then the commit's own; a crash leaves the last one."""
+    def commit(self, origin: Origin | None = None) -> None:
+        """See ``Index``: new files are made durable, then the commit's own; a crash leaves the last one."""
         self._writing()
+        noted, self.origin = self.origin, origin or self.origin
         if len(self) and "words" not in self.reader.indexes:
-            with Change(self):
+            with _Change(self):
                 self.table.create_index("words", config=word_index())
-        if self.table.version != self.commit_read.version:
+        if self.table.version != self.commit_read.version or noted != self.origin:
             self.make_commit(pruning=False)
         on_disk.held_since(self.folder, self.commit_read)
 
     def optimize(self) -> None:
-        """See ``Store``. Takes as much disk again while it runs, and until no reader needs the old files."""
+        """See ``Index``. Takes as much disk again while it runs, and until no reader needs the old files."""
         for _ in self.optimizing():
             pass
 
     def optimizing(self) -> Iterator[None]:
-        """See ``Store``."""
-        return upkeep.steps(self)
+        """See ``Index``; everything done so far is committed between two steps."""
+        self.commit()
+        yield
+        self._merge()
+        self.commit()
+        yield
+        self._index_vectors()
+        self.commit()
+        yield
+        self.make_commit(pruning=True)
+        self._remove_unneeded()
 
     # Reading
 
@@ -233,35 +259,35 @@ class LanceStore(Store):
     def nearest(
         self, dense: NDArray[np.float32], k: int = 10, *, where: Filter | None = None, exact: bool = False
     ) -> list[Ranking]:
-        """See ``Store``."""
+        """See ``Index``."""
         vectors = check_vectors(dense, self.spec.dim, k)
         return self.reader.nearest(vectors, k, self._reading(where), exact)
 
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
-        """See ``Store``."""
+        """See ``Index``."""
         check_texts(texts, k)
         fitted = self._reading(where)
         return [self.reader.bm25(text, k, fitted) for text in texts]
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """See ``Store``."""
+        """See ``Index``."""
         self._reading()
         return self.reader.fetch(ids, self.columns(columns))
 
     def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
-        """See ``Store``."""
+        """See ``Index``."""
         fitted = self._reading(where)
         yield from self.reader.scan(self.columns(columns), fitted)
 
     def count(self, where: Filter | None = None) -> int:
-        """See ``Store``."""
+        """See ``Index``."""
         return self.reader.count(self._reading(where))
 
-    def stats(self) -> StoreStats:
-        """See ``Store``."""
+    def stats(self) -> IndexStats:
+        """See ``Index``."""
         tokens = self._counted_tokens()
         index = self.reader.indexes.get("dense")
-        return StoreStats(
+        return IndexStats(
             kind="lance",
             passages=len(self),
             dim=self.spec.dim,
@@ -279,12 +305,36 @@ class LanceStore(Store):
             commit=self.commit_read.number,
         )
 
+    @property
+    def model_folder(self) -> Path | None:
+        """See ``Index``."""
+        return seen_from(self.folder, self.spec.model_path) if self.spec.model_path else None
+
+    def check_files(self) -> None:
+        """See ``Index``."""
+        commit = self.commit_read
+        with storage_errors(self.folder):
+            for name, (size, _) in commit.files.items():
+                try:
+                    found = os.stat(self.folder / name).st_size
+                except (FileNotFoundError, NotADirectoryError):
+                    if commit.pruning:  # some may go, see ``Commit``
+                        continue
+                    raise IndexStateError(f"{self.folder / name}: this file is missing") from None
+                if found != size:
+                    raise IndexStateError(f"{self.folder / name}: holds {found} bytes, {size} were written")
+        self.count()  # compares times and inodes, too
+
+    def newest(self, *, trust: bool = True) -> "LanceIndex":
+        """See ``Index``."""
+        return LanceIndex.open(self.folder, known=self.commit_read.files if trust else None)
+
     def damage(self) -> list[str]:
-        """See ``Store``."""
+        """See ``Index``."""
         return on_disk.damaged_files(self.folder, self.commit_read)
 
     def close(self) -> None:
-        """See ``Store``."""
+        """See ``Index``."""
         self._release()
 
     # Inside the room
@@ -297,6 +347,11 @@ class LanceStore(Store):
     def forget(self) -> None:
         """After a change that failed: nobody knows which ids are there, and how many tokens."""
         self._seen = self._tokens = None
+
+    def _depart_from_origin(self) -> None:
+        """Note that the index no longer holds just what its source does; ``commit`` may be told otherwise."""
+        if self.origin is not None and self.origin.state == "complete":
+            self.origin = replace(self.origin, state="changed")
 
     def make_commit(self, *, pruning: bool) -> None:
         """Write a commit of the table as it is."""
@@ -314,11 +369,12 @@ class LanceStore(Store):
             pruning,
             last.spec,
             files,
+            None if self.origin is None else asdict(self.origin),
         )
         on_disk.write_commit(self.folder, commit)
         self.commit_read = commit
         self._watch = on_disk.Watch(self.folder, files)
-        if commit.number % upkeep.COMMITS_HELD == 0:
+        if commit.number % COMMITS_HELD == 0:
             self._open_table()
 
     def _open_table(self) -> None:
@@ -330,20 +386,20 @@ class LanceStore(Store):
         if self.table.version != self.commit_read.version:
             raise IndexStateError(
                 f"{self.folder}: its table is at version {self.table.version}, its commit names "
-                f"{self.commit_read.version}; restore the store from a copy"
+                f"{self.commit_read.version}; restore the index from a copy"
             )
         self.reader = LanceReader(self.folder, self.table, self.spec)
 
     def _writing(self) -> None:
         if not self._release.alive:
-            raise IndexStateError(f"{self.folder}: this store is closed; open it again")
+            raise IndexStateError(f"{self.folder}: this index is closed; open it again")
         if self.mode != "w":
             raise SettingsError(f'{self.folder}: opened for reading; open it with mode "w" to change it')
 
     def _reading(self, where: Filter | None = None) -> Filter | None:
         """Refuse what cannot be read; the filter as the columns can meet it."""
         if not self._release.alive:
-            raise IndexStateError(f"{self.folder}: this store is closed; open it again")
+            raise IndexStateError(f"{self.folder}: this index is closed; open it again")
         self._watch.check()
         return None if where is None else fit_filter(where, self.spec.fields)
 
@@ -357,3 +413,68 @@ class LanceStore(Store):
             for part in self.reader.scan(["id"], None):
                 self._seen.add(part.column("id").to_pylist())
         return self._seen
+
+    def _merge(self) -> bool:
+        """Merge small files and bring the indexes up to date, removing nothing; True where there was work."""
+        before = self.table.version
+        with _Change(self):
+            self.table.optimize(cleanup_older_than=NEVER)
+        return bool(self.table.version != before)
+
+    def _index_vectors(self) -> None:
+        """Build the approximate index that the spec asks for, where it is missing and worth its while."""
+        if self.spec.ann == "none" or "dense" in self.reader.indexes:
+            return
+        if len(self) >= max(self.spec.exact_below, SMALLEST_TRAINED):
+            with _Change(self):
+                self.table.create_index("dense", config=vector_index(self.spec, len(self)))
+
+    def _remove_unneeded(self) -> None:
+        """Remove the files that neither this commit nor a reader needs, and commit what is left.
+
+        LanceDB cleans up only while it merges, and a merge that still finds work makes a new version and
+        removes the one that the commit names; a kill before the next commit would then leave none to open.
+        So there must be nothing left to merge, and that must be committed, before anything is removed.
+        """
+        for _ in range(MERGES):
+            if not self._merge():
+                break
+        else:  # never at rest: old files cost disk alone
+            self.make_commit(pruning=False)
+            return
+        if self.table.version != self.commit_read.version:
+            self.make_commit(pruning=True)
+        held = on_disk.held_since(self.folder, self.commit_read)
+        age = timedelta(milliseconds=1) if held is None else timedelta(seconds=time.time() - held + MARGIN_S)
+        time.sleep(0.002)  # so that even a version written just now is older than that
+        with _Change(self):
+            self.table.optimize(cleanup_older_than=age, delete_unverified=True)
+        self.make_commit(pruning=False)
+        on_disk.held_since(self.folder, self.commit_read)
+
+
+class _Change:
+    """A change of an index's table: errors become one line, and what was read before is forgotten."""
+
+    def __init__(self, index: "LanceIndex") -> None:
+        """Around the next statement."""
+        self._index = index
+        self._before = (index.table.version, index.written_at)
+        self._errors = lance_errors(index.folder)
+
+    def __enter__(self) -> None:
+        """Note the time, for pruning by age."""
+        self._index.written_at = time.time() - MARGIN_S
+        self._errors.__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        """Begin to read anew. What made no version does not make the last one look younger than it is."""
+        index, (version, written_at) = self._index, self._before
+        if exception[0] is None:
+            index.reread()
+            if index.table.version == version:
+                index.written_at = written_at
+        else:
+            index.forget()
+            index.written_at = written_at
+        self._errors.__exit__(*exception)

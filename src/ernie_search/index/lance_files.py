@@ -1,11 +1,11 @@
-"""Commits of a store on disk: which files, with which checksums, and who may write, read or remove them.
+"""Commits of an index on disk: which files, with which checksums, and who may write, read or remove them.
 
 LanceDB writes new files beside old ones and never fsyncs. A commit here is one small JSON file that names a
-version of its table and every file's SHA-256; ``store.json`` says which commit counts, and is replaced
+version of its table and every file's SHA-256; ``index.json`` says which commit counts, and is replaced
 atomically after everything that it needs is on the disk. Whatever no commit names is a killed writer's, and
 the next writer removes it.
 
-    store.json   commits/00000007.json   passages.lance/...   codec.npz   writer.lock
+    index.json   commits/00000007.json   passages.lance/...   codec.npz   writer.lock
 """
 
 import fcntl
@@ -24,8 +24,8 @@ from ernie_search._util.files import atomic_write, fingerprint, fsync_directory,
 from ernie_search.errors import IndexStateError
 
 FORMAT = 2
-"""Goes up when a store written by an older version can no longer be read."""
-STORE, COMMITS, LOCK, CODEC = "store.json", "commits", "writer.lock", "codec.npz"
+"""Goes up when an index written by an older version can no longer be read."""
+INDEX_FILE, COMMITS, LOCK, CODEC = "index.json", "commits", "writer.lock", "codec.npz"
 TABLE = "passages"
 DATA = f"{TABLE}.lance"
 HINT = "latest_version_hint.json"
@@ -36,7 +36,7 @@ HASH_THREADS = 4
 
 @dataclass(slots=True)
 class Commit:
-    """One durable state of a store.
+    """One durable state of an index.
 
     Attributes:
         number: counts up.
@@ -44,8 +44,9 @@ class Commit:
         passages, tokens: counts, to verify.
         written_at: seconds since 1970, before the version was written; what is younger is not pruned.
         pruning: files of older versions are being removed, so some of ``files`` may be missing.
-        spec: the store's, as JSON.
-        files: path below the store -> size in bytes and SHA-256.
+        spec: the index's, as JSON.
+        files: path below the index's folder -> size in bytes and SHA-256.
+        origin: where the passages come from, as JSON; None if that is not known.
     """
 
     number: int
@@ -56,20 +57,21 @@ class Commit:
     pruning: bool
     spec: dict[str, Any]
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    origin: dict[str, str] | None = None
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a store was made here."""
-    return (folder / STORE).is_file()
+def is_index(folder: Path) -> bool:
+    """Whether an index was made here."""
+    return (folder / INDEX_FILE).is_file()
 
 
 def check_kinds(folder: Path) -> None:
-    """Refuse a folder where one of a store's files belongs, and the other way round.
+    """Refuse a folder where one of an index's files belongs, and the other way round.
 
     Raises:
         IndexStateError: naming it.
     """
-    for name in (STORE, LOCK, CODEC):
+    for name in (INDEX_FILE, LOCK, CODEC):
         if (folder / name).is_dir():
             raise IndexStateError(f"{folder / name}: is a folder, where a file belongs; move it away")
     for name in (COMMITS, DATA):
@@ -81,23 +83,23 @@ def read_commit(folder: Path) -> Commit:
     """The commit that counts.
 
     Raises:
-        IndexStateError: there is no store, or its own files are damaged.
+        IndexStateError: there is no index, or its own files are damaged.
     """
-    pointer = folder / STORE
+    pointer = folder / INDEX_FILE
     check_kinds(folder)
     if not pointer.is_file():
         raise IndexStateError(
-            f"{folder}: no {STORE}, so not a store; make one with: ernie-search index build"
+            f"{folder}: no {INDEX_FILE}, so not an index; make one with: ernie-search index"
         )
     value = _whole_json(pointer)
     if value.get("format") != FORMAT:
         raise IndexStateError(
             f"{pointer}: format {value.get('format')!r}, this version reads {FORMAT}; "
-            "build the store again, from its shards if they are there: ernie-search index build SHARDS"
+            "make the index again: ernie-search index SOURCE --output DIR"
         )
     if value.pop("check", "") != fingerprint(value):
         raise IndexStateError(
-            f"{pointer}: its bytes changed since it was written; restore the store from a copy"
+            f"{pointer}: its bytes changed since it was written; restore the index from a copy"
         )
     try:
         path = commit_path(folder, int(value["commit"]))
@@ -108,12 +110,14 @@ def read_commit(folder: Path) -> Commit:
         if hashlib.sha256(raw).hexdigest() != value["sha256"]:
             if int(_whole_json(pointer).get("commit", 0)) != int(value["commit"]):
                 return read_commit(folder)  # a writer committed between our two looks
-            raise IndexStateError(f"{path}: missing, or its bytes changed; restore the store from a copy")
+            raise IndexStateError(f"{path}: missing, or its bytes changed; restore the index from a copy")
         content = json.loads(raw)
         files = {name: (int(size), str(digest)) for name, (size, digest) in content.pop("files").items()}
         return Commit(**content, files=files)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # whole, but not written by us
-        raise IndexStateError(f"{pointer}: not a store's ({error}); restore the store from a copy") from error
+        raise IndexStateError(
+            f"{pointer}: not an index's ({error}); restore the index from a copy"
+        ) from error
 
 
 def write_commit(folder: Path, commit: Commit) -> None:
@@ -122,7 +126,7 @@ def write_commit(folder: Path, commit: Commit) -> None:
     with atomic_write(path) as handle:
         handle.write(_canonical(asdict(commit)))
     pointer = {"format": FORMAT, "commit": commit.number, "sha256": sha256_file(path)}
-    with atomic_write(folder / STORE) as handle:
+    with atomic_write(folder / INDEX_FILE) as handle:
         handle.write(_canonical(pointer | {"check": fingerprint(pointer)}))
 
 
@@ -164,9 +168,9 @@ def damaged_files(
     """A line for every file of a commit that is missing or has other bytes than were written.
 
     Args:
-        folder: of the store.
+        folder: of the index.
         commit: whose files.
-        all_of_them: without it only those that say what the store is: they are read to open it.
+        all_of_them: without it only those that say what the index is: they are read to open it.
         known: files that were checked before, with their sizes and SHA-256; files never change.
     """
     # LanceDB counts the files of versions down from the largest number, and did count them up.
@@ -232,7 +236,7 @@ def lock_for_writing(folder: Path) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise IndexStateError(
-            f"{folder}: another process is writing to this store; wait for it, or open it for reading"
+            f"{folder}: another process is writing to this index; wait for it, or open it for reading"
         ) from None
     return descriptor
 
@@ -270,7 +274,7 @@ class Watch:
             now = self._look(name)
             if now is not None and before is not None and now != before:
                 raise IndexStateError(
-                    f"{self._folder / name}: was overwritten while the store was open; "
+                    f"{self._folder / name}: was overwritten while the index was open; "
                     "close it and run: ernie-search index verify"
                 )
 
@@ -327,6 +331,6 @@ def _whole_json(path: Path) -> dict[str, Any]:
         whole = False
     if not whole:
         raise IndexStateError(
-            f"{path}: its bytes changed since it was written; restore the store from a copy"
+            f"{path}: its bytes changed since it was written; restore the index from a copy"
         )
     return dict(value)

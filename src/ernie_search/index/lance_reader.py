@@ -14,13 +14,12 @@ from ernie_search._util.files import atomic_write, storage_errors
 from ernie_search._util.words import words
 from ernie_search.errors import ErnieSearchError, IndexStateError
 from ernie_search.index.codecs import TokenCodec, codec
-from ernie_search.index.exact import Best, ExactVectors, Int8Vectors, best_rows, longest
+from ernie_search.index.exact import ExactVectors, Int8Vectors, best_rows, longest
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
 from ernie_search.index.lance_files import CODEC
-from ernie_search.index.protocol import Ranking
-from ernie_search.index.rows import column_of
+from ernie_search.index.rows import column_of, in_order
 from ernie_search.index.spec import AnnKind, IndexSpec
-from ernie_search.index.store import in_order, until_settled
+from ernie_search.index.topk import Best, Ranking, top_ids, until_settled
 
 
 def hashes(ids: Sequence[str]) -> NDArray[np.int64]:
@@ -143,7 +142,7 @@ class LanceReader:
     """What a table holds at the version it was opened at; made anew after a change."""
 
     def __init__(self, folder: Path, table: Any, spec: IndexSpec) -> None:
-        """Read ``table`` of the store in ``folder``."""
+        """Read ``table`` of the index in ``folder``."""
         self.folder, self.table, self.spec = folder, table, spec
         with lance_errors(folder):
             self.passages: int = table.count_rows()
@@ -281,8 +280,7 @@ class LanceReader:
         with lance_errors(self.folder):
             table = query.to_arrow()
         ids, scores = table["id"].to_pylist(), (1.0 - table["_distance"].to_numpy()).astype(np.float32)
-        order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))
-        return Ranking([ids[row] for row in order], scores[order])
+        return top_ids(ids, scores, len(ids))
 
     def _streamed(self, vectors: NDArray[np.float32], k: int, where: Filter | None) -> list[Ranking]:
         """Every vector compared, a batch of rows at a time."""
@@ -333,7 +331,7 @@ def refine_for(spec: IndexSpec, k: int) -> int:
 
 @contextlib.contextmanager
 def lance_errors(folder: Path) -> Iterator[None]:
-    """Turn what LanceDB raises for broken or missing files into one line that names the store.
+    """Turn what LanceDB raises for broken or missing files into one line that names the index.
 
     Raises:
         StorageError: the disk is full or read-only.
@@ -376,7 +374,7 @@ def write_codec(folder: Path, made: TokenCodec) -> None:
 
 
 def read_codec(folder: Path, spec: IndexSpec) -> TokenCodec | None:
-    """The codec of a store's token matrices; None where it holds none."""
+    """The codec of an index's token matrices; None where it holds none."""
     if not spec.with_tokens:
         return None
     path = folder / CODEC

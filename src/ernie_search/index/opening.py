@@ -1,39 +1,55 @@
-"""One way to open any store: by its address."""
+"""Opening any index by its address, and filling one from a folder of shards."""
 
+import os
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from ernie_search._util.files import did_you_mean, seen_from
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ernie_search._util.files import MANIFEST, did_you_mean
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index.codecs import TokenCodec, codec
-from ernie_search.index.lance_files import is_store
-from ernie_search.index.memory_store import MemoryStore
-from ernie_search.index.spec import IndexSpec, check_same_spec
-from ernie_search.index.store import Store, StoreMode
+from ernie_search.index.codecs import TokenCodec, codec, train_codec
+from ernie_search.index.lance_files import is_index
+from ernie_search.index.memory import MemoryIndex
+from ernie_search.index.protocol import Index, OpenMode
+from ernie_search.index.rows import infer_fields, shard_batches
+from ernie_search.index.spec import FieldType, IndexSpec, check_same_spec, spec_for
+from ernie_search.shards import PIECE, read_manifest, read_shard
 
 SCHEMES = ("lance", "memory", "qdrant+http", "qdrant+https")
+
+SAMPLE_TOKENS = 100_000
+"""Token vectors that a codec is trained on; more change its centroids little (k-means, 64 a centroid)."""
+
+COMMIT_EVERY = 50
+"""Shards between commits while an index is filled first: what a kill loses at most."""
 
 
 def open_index(
     url: str | Path,
     spec: IndexSpec | None = None,
-    mode: StoreMode = "r",
+    mode: OpenMode = "r",
     *,
     trained: TokenCodec | None = None,
     check: bool = True,
-) -> Store:
-    """Open a store, or make one.
+) -> Index:
+    """Open an index, or make an empty one.
 
     Args:
         url: a folder or ``lance:///folder``; ``memory://``; ``qdrant+http://host:6333/collection``.
-        spec: what a new store holds; given, a store that is there already is refused unless it is the same.
+        spec: what a new index holds; given, an index that is there already is refused unless it is the same.
         mode: "r", or "w" to change it.
-        trained: a new store's token codec, where it had to be trained ("2bit").
+        trained: a new index's token codec, where it had to be trained ("2bit").
         check: compare every file's SHA-256 before anything is answered.
 
     Raises:
-        SettingsError: an unknown address, or a new store without a spec or for reading.
-        IndexStateError: no store there, a damaged one, one of another model, or another writer is at work.
+        SettingsError: an unknown address, or a new index without a spec or for reading.
+        IndexStateError: no index there, a damaged one, one of another model, a folder of shards, or another
+            writer is at work.
     """
     text = str(url)
     scheme = text.partition("://")[0] if "://" in text else "lance"
@@ -42,36 +58,189 @@ def open_index(
     if scheme == "memory":
         if spec is None:
             raise SettingsError("memory://: nothing is there yet; say what it holds (spec)")
-        return MemoryStore(
+        return MemoryIndex(
             spec, trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
         )
     if scheme.startswith("qdrant"):
-        from ernie_search.index.qdrant import QdrantStore
+        from ernie_search.index.qdrant import QdrantIndex
 
-        return QdrantStore.open(text.removeprefix("qdrant+"), spec, mode, trained=trained)
-    from ernie_search.index.lance import LanceStore
+        return QdrantIndex.open(text.removeprefix("qdrant+"), spec, mode, trained=trained)
+    from ernie_search.index.lance import LanceIndex
 
     folder = lance_folder(text)
-    if spec is None or is_store(folder):
-        store = LanceStore.open(folder, mode, check=check)
+    if spec is None and is_shards(folder):
+        raise IndexStateError(
+            f"{folder}: a folder of shards, which is not searched as it is; make an index of it with: "
+            f"ernie-search index {folder} --output DIR"
+        )
+    if spec is None or is_index(folder):
+        found = LanceIndex.open(folder, mode, check=check)
         if spec is not None:
             try:
-                check_same_spec(str(folder), spec, store.spec)
+                check_same_spec(str(folder), spec, found.spec)
             except IndexStateError:
-                store.close()
+                found.close()
                 raise
-        return store
+        return found
     if mode == "r":
-        raise SettingsError(f'{folder}: no store there; open it with mode "w" to make one')
-    return LanceStore.create(folder, spec, trained)
+        raise SettingsError(f'{folder}: no index there; open it with mode "w" to make one')
+    return LanceIndex.create(folder, spec, trained)
 
 
-def lance_folder(url: str) -> Path:
+def is_shards(folder: Path) -> bool:
+    """Whether this is a folder of shards, finished or not."""
+    return (folder / MANIFEST).is_file() and not is_index(folder)
+
+
+def on_disk(url: str | Path) -> bool:
+    """Whether an address is that of an index in a folder."""
+    return "://" not in str(url) or str(url).startswith("lance://")
+
+
+def lance_folder(url: str | Path) -> Path:
     """The folder of a ``lance://`` address, or of a plain path."""
-    return Path(url if "://" not in url else urlsplit(url).netloc + urlsplit(url).path)
+    text = str(url)
+    return Path(text if "://" not in text else urlsplit(text).netloc + urlsplit(text).path)
 
 
-def recorded_model(store: Store, url: str | Path) -> Path | None:
-    """The directory of the model that made the store at ``url``, as noted in it; None if it is not there."""
-    folder = seen_from(lance_folder(str(url)), store.spec.model_path)
-    return folder if store.spec.model_path and folder.is_dir() else None
+def index_shards(
+    shards: Path,
+    url: str | Path,
+    *,
+    fields: Mapping[str, FieldType] | None = None,
+    progress: Callable[[int], None] | None = None,
+    seed: int = 0,
+    part: tuple[int, int] = (1, 1),
+    **settings: Any,
+) -> Index:
+    """Put a folder of shards into an index, made if needed; the same call continues an interrupted one.
+
+    An index on disk has one writer, who commits for all. Into a Qdrant cluster any number of loaders may
+    write at once, each its part of the shards, on as many machines as there are.
+
+    Args:
+        shards: what ``encode_collection`` wrote.
+        url: of the index; see ``open_index``.
+        fields: what filters can ask for; None takes what the first shard's passages have.
+        progress: called with the number of passages done since its last call.
+        seed: of the token codec's training.
+        part: ``(i, n)``: load shards i, i + n, i + 2n, ... only, as one of n loaders.
+        **settings: of the ``IndexSpec``: ``tokens``, ``ann``, ``exact_below``, ...
+
+    Returns:
+        The index, open for writing, committed and optimized.
+
+    Raises:
+        SettingsError: an impossible part, or a part of an index that has one writer.
+        ErnieSearchError: see ``spec_for``, ``open_index`` and ``Index.upsert``.
+    """
+    check_part(part, url)
+    index = open_for_shards(shards, url, fields=fields, seed=seed, **settings)
+    try:
+        load(index, shards, part=part, progress=progress)
+        index.optimize()
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def open_for_shards(
+    shards: Path,
+    url: str | Path,
+    *,
+    fields: Mapping[str, FieldType] | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Index:
+    """The index that ``index_shards`` fills, open for writing: made if needed."""
+    manifest = read_manifest(shards)
+    # All loaders take the fields from the same shard, whichever are theirs.
+    first = next(shard_batches(shards))
+    if manifest.model_path and not str(url).startswith("qdrant"):  # a server may be asked from elsewhere
+        model = os.path.normpath(shards.resolve() / manifest.model_path)
+        seen = os.path.relpath(model, lance_folder(url).resolve()) if on_disk(url) else model
+        settings.setdefault("model_path", seen)
+    spec = spec_for(manifest, infer_fields(first) if fields is None else fields, **settings)
+    trained = _trained(shards, spec.tokens, spec.token_dim, seed) if spec.with_tokens else None
+    return open_index(url, spec, "w", trained=trained)
+
+
+def check_part(part: tuple[int, int], url: str | Path) -> None:
+    """Refuse an impossible part, or parts of an index that has one writer.
+
+    Raises:
+        SettingsError: one line.
+    """
+    number, count = part
+    if not 1 <= number <= count:
+        raise SettingsError(
+            f"part {number}/{count}: must be 1/{max(count, 1)} to {max(count, 1)}/{max(count, 1)}"
+        )
+    if count > 1 and not str(url).startswith("qdrant"):
+        raise SettingsError(
+            f"{url}: part {number}/{count} of an index that has one writer; load all of it, or into Qdrant"
+        )
+
+
+def load(
+    index: Index,
+    shards: Path,
+    *,
+    part: tuple[int, int] = (1, 1),
+    progress: Callable[[int], None] | None = None,
+    only: Collection[str] | None = None,
+) -> int:
+    """Put shards into an open index; those whose passages are there, word for word, are left alone.
+
+    The index has the shards' model (its spec says so), so the same words have the same vectors.
+
+    Args:
+        index: open for writing.
+        shards: the folder.
+        part: see ``index_shards``.
+        progress: called with the number of passages done since its last call.
+        only: ids to write, all of them, without a commit; None writes what is not there, and commits on the
+            way.
+
+    Returns:
+        Passages written.
+    """
+    held = len(index) > 0
+    written = waiting = 0
+    for batch in shard_batches(shards, part):
+        if only is not None:
+            some = batch.filter(pa.array([one in only for one in batch.column("id").to_pylist()], pa.bool_()))
+            written += index.upsert(some) if some.num_rows else 0
+        elif not (held and _is_there(index, batch)):
+            written += index.upsert(batch)
+            waiting += 1
+        if waiting == COMMIT_EVERY:
+            index.commit()
+            waiting = 0
+        if progress is not None:
+            progress(batch.num_rows)
+    return written
+
+
+def _is_there(index: Index, batch: pa.RecordBatch) -> bool:
+    """Whether the index has all these passages with these words, fields and places in their documents."""
+    names = ["id", "title", "text", "fields", *PIECE]
+    try:
+        found = index.fetch(batch.column("id").to_pylist(), names)
+    except IndexStateError:  # it lacks one of them
+        return False
+    return all(found.column(name).to_pylist() == batch.column(name).to_pylist() for name in names)
+
+
+def _trained(shards: Path, name: str, dim: int, seed: int) -> TokenCodec:
+    """The codec, trained on tokens drawn from every shard where it needs that."""
+    if name != "2bit":
+        return train_codec(name, dim, np.zeros((0, dim), np.float32), seed)
+    manifest, random = read_manifest(shards), np.random.default_rng(seed)
+    share = min(1.0, SAMPLE_TOKENS / max(manifest.tokens, 1))
+    parts: list[NDArray[np.float32]] = []
+    for info in manifest.shards:
+        tokens = read_shard(shards / info.file).tokens
+        parts.append(tokens[random.random(len(tokens)) < share].astype(np.float32))
+    return train_codec(name, dim, np.concatenate(parts), seed)

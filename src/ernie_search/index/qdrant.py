@@ -1,6 +1,6 @@
-"""A store in a Qdrant cluster: one collection with dense, sparse and token vectors, searched on the server.
+"""An index in a Qdrant cluster: one collection with dense, sparse and token vectors, searched on the server.
 
-Needs the extra ``qdrant``. What differs from the other stores: each point is durable and visible when
+Needs the extra ``qdrant``. What differs from the other backends: each point is durable and visible when
 ``upsert`` returns, so ``commit`` has nothing to do; a batch goes over in pieces, so a failure on the way
 leaves the pieces that were sent (send it again: it is idempotent); and writers are not kept apart, the last
 one wins.
@@ -26,8 +26,7 @@ from ernie_search._util.words import words
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import TokenCodec, codec
 from ernie_search.index.filters import Filter, fit_filter, is_unicode
-from ernie_search.index.memory_store import check_delete
-from ernie_search.index.protocol import Ranking, check_vectors
+from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
 from ernie_search.index.qdrant_points import (
     DENSE,
     TOKENS,
@@ -37,14 +36,13 @@ from ernie_search.index.qdrant_points import (
     point_id,
     question_words,
     search_params,
-    three_stages,
     to_filter,
     to_points,
     to_rows_back,
 )
-from ernie_search.index.rows import to_rows
+from ernie_search.index.rows import in_order, to_rows
 from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
-from ernie_search.index.store import FUSED_DEPTH, Store, StoreMode, StoreStats, in_order, until_settled
+from ernie_search.index.topk import Ranking, until_settled
 
 NOTE = "ernie_search"
 """Where a collection's metadata hold the spec."""
@@ -55,20 +53,20 @@ PIECE = 128
 T = TypeVar("T")
 
 
-class QdrantStore(Store):
+class QdrantIndex(Index):
     """One collection of a Qdrant server or cluster."""
 
     capabilities = frozenset({"bm25", "hybrid", "maxsim", "filters", "multiprocess", "persistent"})
 
-    def __init__(self, client: QdrantClient, name: str, spec: IndexSpec, mode: StoreMode) -> None:
+    def __init__(self, client: QdrantClient, name: str, spec: IndexSpec, mode: OpenMode) -> None:
         """For ``open`` and ``create``."""
-        super().__init__(spec, codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
-        self._client, self._name, self._mode = client, name, mode
+        super().__init__(spec, codec(spec.tokens, spec.token_dim) if spec.with_tokens else None, mode)
+        self._client, self._name = client, name
 
     @classmethod
     def open(
-        cls, url: str, spec: IndexSpec | None, mode: StoreMode, *, trained: TokenCodec | None = None
-    ) -> "QdrantStore":
+        cls, url: str, spec: IndexSpec | None, mode: OpenMode, *, trained: TokenCodec | None = None
+    ) -> "QdrantIndex":
         """Connect to ``http://host:6333/collection``; with ``spec``, make it if there is none.
 
         Raises:
@@ -90,15 +88,15 @@ class QdrantStore(Store):
 
     @classmethod
     def connect(
-        cls, client: QdrantClient, name: str, spec: IndexSpec | None = None, mode: StoreMode = "r"
-    ) -> "QdrantStore":
+        cls, client: QdrantClient, name: str, spec: IndexSpec | None = None, mode: OpenMode = "r"
+    ) -> "QdrantIndex":
         """Open a collection that is there.
 
         Raises:
             IndexStateError: it is not there, not one of ours, or made with another spec.
         """
         if not _answer(lambda: client.collection_exists(name), name):
-            raise IndexStateError(f"{name}: no such collection; make one with: ernie-search index build")
+            raise IndexStateError(f"{name}: no such collection; make one with: ernie-search index")
         noted = (_answer(lambda: client.get_collection(name), name).config.metadata or {}).get(NOTE)
         if not isinstance(noted, dict):
             raise IndexStateError(f"{name}: this collection was not made by ernie-search; choose another")
@@ -108,7 +106,7 @@ class QdrantStore(Store):
         return cls(client, name, found, mode)
 
     @classmethod
-    def create(cls, client: QdrantClient, name: str, spec: IndexSpec) -> "QdrantStore":
+    def create(cls, client: QdrantClient, name: str, spec: IndexSpec) -> "QdrantIndex":
         """Make a collection, spread and copied as ``spec.qdrant`` says, and open it for writing.
 
         Raises:
@@ -120,7 +118,7 @@ class QdrantStore(Store):
         return cls(client, name, spec, "w")
 
     def upsert(self, batch: pa.RecordBatch) -> int:
-        """See ``Store``, and above what differs."""
+        """See ``Index``, and above what differs."""
         self._writing()
         rows = to_rows(batch, self.spec, self.codec)
         points = to_points(rows, self.codec, self.spec.qdrant.average_words)
@@ -131,7 +129,7 @@ class QdrantStore(Store):
         return int(rows.num_rows)
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
-        """See ``Store``."""
+        """See ``Index``."""
         self._writing()
         named = check_delete(ids, where)
         selector: Any
@@ -147,7 +145,7 @@ class QdrantStore(Store):
         self._has_parents = None
         return count
 
-    def commit(self) -> None:
+    def commit(self, origin: Origin | None = None) -> None:
         """Nothing to do: the server logs every request before it answers."""
 
     def optimize(self) -> None:
@@ -160,7 +158,7 @@ class QdrantStore(Store):
     def nearest(
         self, dense: NDArray[np.float32], k: int = 10, *, where: Filter | None = None, exact: bool = False
     ) -> list[Ranking]:
-        """See ``Store``."""
+        """See ``Index``."""
         vectors = check_vectors(dense, self.spec.dim, k)
         total = len(self)
         params = None
@@ -169,7 +167,7 @@ class QdrantStore(Store):
         return [self._ranked(vector.tolist(), DENSE, k, where, total, params) for vector in vectors]
 
     def bm25(self, texts: Sequence[str], k: int = 10, *, where: Filter | None = None) -> list[Ranking]:
-        """See ``Store``."""
+        """See ``Index``."""
         check_texts(texts, k)
         self._condition(where)  # refused also where no text has a word
         total = len(self)
@@ -179,46 +177,8 @@ class QdrantStore(Store):
             for text in texts
         ]
 
-    def one_query(
-        self,
-        dense: NDArray[np.float32],
-        text: str,
-        tokens: NDArray[np.float32],
-        k: int = 10,
-        *,
-        candidates: int = FUSED_DEPTH,
-        where: Filter | None = None,
-    ) -> Ranking:
-        """Dense and words, fused by rank, then MaxSim over the fused: one request, all on the server.
-
-        Args:
-            dense: ``(D,)``.
-            text: the question.
-            tokens: ``(Lq, d)``.
-            k: hits.
-            candidates: passages that each ranking gives, and that MaxSim scores.
-            where: only passages that meet it.
-
-        Returns:
-            Ids with MaxSim as a mean over the question's tokens.
-
-        Raises:
-            IndexStateError: no token matrices are stored; and as ``nearest``.
-        """
-        vectors = check_vectors(dense, self.spec.dim, k)
-        if not self.has_tokens:
-            raise IndexStateError(f"{self._name}: holds no token matrices; index again with tokens")
-        condition = self._condition(where)
-        found = self._ask(
-            lambda: three_stages(self._client, self._name, vectors[0], text, tokens, k, candidates, condition)
-        )
-        scores = np.asarray([one.score / max(len(tokens), 1) for one in found], np.float32)
-        ids = [str((one.payload or {})["id"]) for one in found]
-        order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))
-        return Ranking([ids[row] for row in order], scores[order])
-
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """See ``Store``."""
+        """See ``Index``."""
         names = self.columns(columns)
         points = [point_id(one) for one in dict.fromkeys(ids) if is_unicode(one)]
         found = []
@@ -233,7 +193,7 @@ class QdrantStore(Store):
         return in_order(table, ids, names, len(self))
 
     def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
-        """See ``Store``."""
+        """See ``Index``."""
         names = self.columns(columns)
         condition = self._condition(where)
         offset: Any = None
@@ -254,15 +214,15 @@ class QdrantStore(Store):
                 return
 
     def count(self, where: Filter | None = None) -> int:
-        """See ``Store``."""
+        """See ``Index``."""
         condition = self._condition(where)
         return self._ask(lambda: self._client.count(self._name, condition, exact=True)).count
 
-    def stats(self) -> StoreStats:
-        """See ``Store``. Counts tokens by reading every payload."""
+    def stats(self) -> IndexStats:
+        """See ``Index``. Counts tokens by reading every payload."""
         total = len(self)
         tokens = sum(int(part.column("token_count").to_numpy().sum()) for part in self.scan(["token_count"]))
-        return StoreStats(
+        return IndexStats(
             kind="qdrant",
             passages=total,
             dim=self.spec.dim,
@@ -319,7 +279,7 @@ class QdrantStore(Store):
         return [name for name in (DENSE, TOKENS) if name in names] or False
 
     def _writing(self) -> None:
-        if self._mode != "w":
+        if self.mode != "w":
             raise SettingsError(f'{self._name}: opened for reading; open it with mode "w" to change it')
 
     def _ask(self, request: Callable[[], T]) -> T:

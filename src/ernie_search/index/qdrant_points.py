@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
 from ernie_search._util.words import words
@@ -34,7 +33,7 @@ def passage_words(text: str, average: int) -> models.SparseVector:
     counts = Counter(text.split())
     length = sum(counts.values())
     scale = K1 * (1 - B + B * length / average)
-    return _sparse({word: count * (K1 + 1) / (count + scale) for word, count in counts.items()})
+    return _sparse({word: count / (count + scale) for word, count in counts.items()})
 
 
 def question_words(text: str) -> models.SparseVector:
@@ -196,35 +195,3 @@ def search_params(spec: IndexSpec, *, exact: bool) -> models.SearchParams:
     if spec.dense == "int8":
         codes = models.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=float(spec.refine))
     return models.SearchParams(exact=exact, quantization=codes)
-
-
-def three_stages(
-    client: QdrantClient,
-    name: str,
-    dense: NDArray[np.float32],
-    text: str,
-    tokens: NDArray[np.float32],
-    k: int,
-    candidates: int,
-    condition: models.Filter | None,
-) -> list[Any]:
-    """Dense and words, fused by rank, then MaxSim over the fused: the scored points of one request.
-
-    Args:
-        client, name: of the collection.
-        dense, text, tokens: the question, ``(D,)`` and ``(Lq, d)``.
-        k: points.
-        candidates: that each ranking gives, and that MaxSim scores.
-        condition: only points that meet it.
-    """
-    first = [
-        models.Prefetch(query=dense.tolist(), using=DENSE, limit=candidates, filter=condition),
-        models.Prefetch(query=question_words(text), using=WORDS, limit=candidates, filter=condition),
-    ]
-    fused = models.Prefetch(
-        prefetch=first, query=models.FusionQuery(fusion=models.Fusion.RRF), limit=candidates
-    )
-    query = np.asarray(tokens, np.float32).tolist()
-    return client.query_points(
-        name, prefetch=fused, query=query, using=TOKENS, limit=k, with_payload=["id"]
-    ).points

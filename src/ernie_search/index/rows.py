@@ -1,4 +1,4 @@
-"""Rows as stores keep them: a batch that was checked, its tokens in the store's format, its fields typed."""
+"""Rows as an index keeps them: checked, the tokens in the format of the index, the fields typed."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def column_of(field: str) -> str:
 
 
 def row_schema(spec: IndexSpec) -> pa.Schema:
-    """The columns of a store's rows; ``words`` is what BM25 reads, ``tokens`` is in the store's format."""
+    """The columns of an index's rows; ``words`` is what BM25 reads, ``tokens`` is in the index's format."""
     columns = {
         "id": pa.string(),
         "title": pa.string(),
@@ -54,7 +54,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
 
     Args:
         batch: see ``make_batch``; ``title``, ``fields``, ``parent`` and ``start`` may be missing.
-        spec: of the store.
+        spec: of the index.
         codec: of its token matrices; None where it holds none.
 
     Raises:
@@ -105,6 +105,20 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
         pa.array(columns[one.name], one.type) if one.name != "dense" else columns["dense"] for one in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def in_order(table: pa.Table, ids: Sequence[str], wanted: Sequence[str], total: int) -> pa.Table:
+    """Rows of ``table``, which has a column ``id``, for each of ``ids``, with only the columns ``wanted``.
+
+    Raises:
+        IndexStateError: an id is not there.
+    """
+    place = {one: row for row, one in enumerate(table["id"].to_pylist())}
+    try:
+        rows = [place[one] for one in ids]
+    except KeyError as error:
+        raise IndexStateError(f"no passage {error.args[0]!r} in this index of {total}") from None
+    return table.select(list(wanted)).take(pa.array(rows, pa.int64()))
 
 
 def _ids(ids: list[Any]) -> list[str]:
@@ -221,7 +235,7 @@ def make_batch(
     parents: Sequence[str | None] = (),
     starts: Sequence[int | None] = (),
 ) -> pa.RecordBatch:
-    """n passages as ``Store.upsert`` takes them.
+    """n passages as ``Index.upsert`` takes them.
 
     Args:
         model_name, model_fingerprint: of the model that made the vectors.

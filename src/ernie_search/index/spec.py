@@ -1,4 +1,4 @@
-"""What a store holds and how: decided when it is made, written into it, and never guessed afterwards."""
+"""What an index holds and how: decided when it is made, written into it, and never guessed afterwards."""
 
 import re
 from collections.abc import Mapping
@@ -53,11 +53,11 @@ class QdrantSettings(BaseModel):
 
 
 class IndexSpec(BaseModel):
-    """What a store holds.
+    """What an index holds.
 
     Attributes:
         model_name, model_fingerprint: the model that makes the vectors; another's are refused.
-        model_path: its directory as seen from the store's folder; "" if unknown.
+        model_path: its directory as seen from the index's folder; "" if unknown.
         dim: ``D`` of the single vectors.
         token_dim: ``d`` of the token vectors.
         tokens: how token matrices are stored; "none" leaves them out.
@@ -125,7 +125,7 @@ def make_spec(**values: Any) -> IndexSpec:
 
 
 def spec_for(manifest: Manifest, fields: Mapping[str, FieldType] | None = None, **settings: Any) -> IndexSpec:
-    """The spec of a store for a folder of shards; fp16 tokens, as shards have them, if nothing else is said.
+    """The spec of an index for a folder of shards; fp16 tokens, as shards have them, if nothing else is said.
 
     Raises:
         SettingsError: see ``make_spec``, or tokens asked for that the shards do not hold.
@@ -158,10 +158,10 @@ def check_same_model(spec: IndexSpec, name: str, fingerprint: str) -> None:
 
 
 def check_same_spec(place: str, wanted: IndexSpec, found: IndexSpec) -> None:
-    """Refuse a store that is there already but holds something else; only its model's directory may differ.
+    """Refuse an index that is there already but holds something else; only its model's directory may differ.
 
     Args:
-        place: of the store, for the message.
+        place: of the index, for the message.
         wanted, found: what it should hold, and what it does.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a store still holds what was put into it: files, counts, rows, and the model's own vectors."""
+"""Whether an index still holds what was put into it: files, counts, rows, and the model's own vectors."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder
 from ernie_search.errors import ErnieSearchError
+from ernie_search.index.protocol import Index
 from ernie_search.index.spec import check_same_model
-from ernie_search.index.store import Store
 
 LEAST_COSINE = 0.999
 """Between a stored vector and the model's of today. bf16 and fp32 of one text agree better than
@@ -32,45 +32,45 @@ class Verification:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(store: Store, model: Encoder | None = None, sample: int = 32, seed: int = 0) -> Verification:
-    """Check every checksum, count and row of a store; with a model, that it makes the same vectors still.
+def verify(index: Index, model: Encoder | None = None, sample: int = 32, seed: int = 0) -> Verification:
+    """Check every checksum, count and row of an index; with a model, that it makes the same vectors still.
 
     Args:
-        store: opened with ``check=False`` where it may be damaged.
+        index: opened with ``check=False`` where it may be damaged.
         model: encodes a sample of the stored texts again; None leaves that out.
         sample: how many.
         seed: of the choice.
 
     Raises:
-        IndexStateError: ``model`` is not the one that made the store.
+        IndexStateError: ``model`` is not the one that made the index.
     """
     if model is not None:
-        check_same_model(store.spec, model.name, model.fingerprint)
-    found = Verification(problems=store.damage())
+        check_same_model(index.spec, model.name, model.fingerprint)
+    found = Verification(problems=index.damage())
     if found.problems:
         return found  # what broken files say of their rows is not worth reading
     try:
-        _rows(store, found)
+        _rows(index, found)
         if model is not None and found.passages and not found.problems:
-            _sample(store, model, sample, seed, found)
+            _sample(index, model, sample, seed, found)
     except ErnieSearchError as error:
         found.problems.append(str(error))
     return found
 
 
-def _rows(store: Store, found: Verification) -> None:
+def _rows(index: Index, found: Verification) -> None:
     ids: Counter[int] = Counter()
-    columns = ["id", "dense", "token_count", *(["tokens", "token_ids"] if store.has_tokens else [])]
-    for batch in store.scan(columns):
+    columns = ["id", "dense", "token_count", *(["tokens", "token_ids"] if index.has_tokens else [])]
+    for batch in index.scan(columns):
         names = batch.column("id").to_pylist()
         ids.update(hash(one) for one in names)
-        dense = np.asarray(batch.column("dense").flatten(), np.float32).reshape(-1, store.spec.dim)
+        dense = np.asarray(batch.column("dense").flatten(), np.float32).reshape(-1, index.spec.dim)
         for row in np.flatnonzero(~np.isfinite(dense).all(axis=1)):
             found.problems.append(f"passage {names[row]!r}: its vector holds NaN or infinity")
         counts: NDArray[np.int32] = batch.column("token_count").to_numpy()
-        if store.codec is not None:
+        if index.codec is not None:
             blobs, numbers = batch.column("tokens").to_pylist(), batch.column("token_ids").to_pylist()
-            held = np.diff(store.codec.join(blobs).offsets)
+            held = np.diff(index.codec.join(blobs).offsets)
             for place, one in enumerate(names):
                 if not int(held[place]) == int(counts[place]) == len(numbers[place]) // 4:
                     found.problems.append(
@@ -82,7 +82,7 @@ def _rows(store: Store, found: Verification) -> None:
     repeated = sum(count - 1 for count in ids.values())
     if repeated:
         found.problems.append(f"{repeated} passages are there twice")
-    stats = store.stats()
+    stats = index.stats()
     if (stats.passages, stats.tokens) != (found.passages, found.tokens):
         found.problems.append(
             f"{found.passages} passages and {found.tokens} token vectors are there, "
@@ -90,12 +90,12 @@ def _rows(store: Store, found: Verification) -> None:
         )
 
 
-def _sample(store: Store, model: Encoder, sample: int, seed: int, found: Verification) -> None:
-    everything = sorted(one for batch in store.scan(["id"]) for one in batch.column("id").to_pylist())
+def _sample(index: Index, model: Encoder, sample: int, seed: int, found: Verification) -> None:
+    everything = sorted(one for batch in index.scan(["id"]) for one in batch.column("id").to_pylist())
     chosen = np.random.default_rng(seed).choice(len(everything), min(sample, len(everything)), replace=False)
     ids = [everything[row] for row in sorted(chosen.tolist())]
-    stored = np.stack(store.fetch(ids, ["dense"])["dense"].to_pylist()).astype(np.float64)
-    texts = [passage.full_text for passage in store.get(ids)]
+    stored = np.stack(index.fetch(ids, ["dense"])["dense"].to_pylist()).astype(np.float64)
+    texts = [passage.full_text for passage in index.get(ids)]
     made = np.asarray(model.encode_joint(texts, "passage", tokens=False).dense, np.float64)
     lengths = np.linalg.norm(stored, axis=1) * np.linalg.norm(made, axis=1)
     cosines = (stored * made).sum(axis=1) / np.maximum(lengths, 1e-12)

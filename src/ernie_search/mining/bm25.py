@@ -1,26 +1,18 @@
 """BM25 in memory: the word-based baseline, and the source of the first hard negatives."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
-import bm25s
-import numpy as np
 from bm25s.stopwords import STOPWORDS_EN
-from numpy.typing import NDArray
 
 from ernie_search._util.words import words
 from ernie_search.errors import DataError, SettingsError
+from ernie_search.index.bm25 import K1, B, WordIndex
 from ernie_search.types import Passage, Query, Run
-
-K1 = 0.9
-B = 0.4
-"""k1 and b of Anserini and BEIR's baseline for passages (Trotman et al. 2014)."""
 
 
 class BM25:
-    """An index of title and text of passages in memory, scored as Lucene does (Kamphuis et al., ECIR 2020).
-
-    Memory: 8 bytes per distinct word of each passage, several times that while building.
+    """An index of title and text of passages in memory; see :class:`ernie_search.index.bm25.WordIndex`.
 
     Args:
         passages: read once; their ids and words are kept, not their texts.
@@ -45,30 +37,23 @@ class BM25:
             raise SettingsError(f"stop_words is {stop_words!r}; choose 'en' or None")
         if k1 < 0 or not 0 <= b <= 1:
             raise SettingsError(f"k1 is {k1} and b is {b}; choose k1 of at least 0 and b from 0 to 1")
-        self._stop_words = frozenset(STOPWORDS_EN) if stop_words == "en" else frozenset()
-        self._vocabulary: dict[str, int] = {}
+        left_out = frozenset(STOPWORDS_EN) if stop_words == "en" else frozenset()
         self.passage_ids: list[str] = []
-        rows: list[list[int]] = []
-        for passage in passages:
-            self.passage_ids.append(passage.id)
-            rows.append(
-                [
-                    self._vocabulary.setdefault(word, len(self._vocabulary))
-                    for word in words(passage.full_text)
-                    if word not in self._stop_words
-                ]
-            )
-        if len(set(self.passage_ids)) < len(rows):
+
+        def counted() -> Iterable[Iterable[str]]:
+            for passage in passages:
+                self.passage_ids.append(passage.id)
+                yield (word for word in words(passage.full_text) if word not in left_out)
+
+        self._index = WordIndex(counted(), k1=k1, b=b)
+        if len(set(self.passage_ids)) < len(self._index):
             raise DataError(
                 f"two passages have the id {_first_repeated(self.passage_ids)!r}; ids must differ"
             )
-        if not self._vocabulary:
+        if not self._index.has_words:
             raise DataError(
-                f"BM25: none of the {len(rows)} passages has a word to count; check the collection"
+                f"BM25: none of the {len(self._index)} passages has a word to count; check the collection"
             )
-        self._index: Any = bm25s.BM25(method="lucene", k1=k1, b=b)
-        # our ids, not bm25s' own: it numbers words in the order of a set, which differs between processes
-        self._index.index((rows, self._vocabulary), create_empty_token=False, show_progress=False)
 
     def search(self, queries: Iterable[Query], k: int = 100) -> Run:
         """The at most ``k`` best passages of each query, best first.
@@ -87,23 +72,10 @@ class BM25:
         for query in queries:
             if query.id in run:
                 raise DataError(f"two queries have the id {query.id!r}; ids must differ")
-            run[query.id] = {self.passage_ids[row]: score for row, score in self._best(query.text, k)}
+            rows, scores = self._index.best(words(query.text), k)
+            pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+            run[query.id] = {self.passage_ids[row]: score for row, score in pairs}
         return run
-
-    def _best(self, text: str, k: int) -> list[tuple[int, float]]:
-        """Rows and scores of the best passages of one query."""
-        known = [self._vocabulary[w] for w in words(text) if w in self._vocabulary]
-        if not known:
-            return []
-        scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
-        rows = np.flatnonzero(scores > 0)
-        found = scores[rows]
-        if rows.size > k:
-            # everything from the k-th score up, with all its ties, so that the stable sort chooses among them
-            reached = found >= np.partition(found, rows.size - k)[rows.size - k]
-            rows, found = rows[reached], found[reached]
-        order = np.argsort(-found, kind="stable")[:k]
-        return list(zip(rows[order].tolist(), found[order].tolist(), strict=True))
 
 
 def _first_repeated(ids: list[str]) -> str:

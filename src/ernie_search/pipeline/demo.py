@@ -10,7 +10,7 @@ from ernie_search._util.files import read_json, write_json
 from ernie_search.data import Collection, MemoryCollection, open_collection, write_beir
 from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
-from ernie_search.index import Index, MemoryIndex, Store, build_store, is_store, open_index
+from ernie_search.index import Index, index_shards, is_index, open_index
 from ernie_search.mining import BM25
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.pipeline.plan import PILOT_TEXTS, passages_per_second, seconds_per_step
@@ -45,7 +45,7 @@ class DemoResult:
     Attributes:
         rows: one per system, measured over the same test questions.
         plan: corpus size, steps, and the measured throughput.
-        model, index, collection: directories to continue with; the index is a store.
+        model, index, collection: directories to continue with.
     """
 
     rows: list[SystemResult]
@@ -66,7 +66,7 @@ def run_demo(
     """Run the demo in ``output``, or resume it where it stopped; a finished one is only read again.
 
     Args:
-        output: folder for the collection, models, shards, store and runs.
+        output: folder for the collection, models, shards, index and runs.
         minutes: what it may take on this machine; corpus and steps follow from its measured throughput.
         source: another collection with train and test splits.
         say: called with a line on each step.
@@ -77,14 +77,14 @@ def run_demo(
     plan, collection = _plan(output, recipe, minutes, source, say)
     steps, settings = int(plan["steps"]), recipe.train
     test = collection.queries("test")
-    runs, shards, store = output / "runs", output / "index", output / "store"
+    runs, shards, index = output / "runs", output / "shards", output / "index"
     if not (runs / "bm25.trec").is_file():
         say("BM25")
         write_run(runs / "bm25.trec", BM25(collection.passages()).search(test, DEPTH))
     if not (runs / "base.trec").is_file():
         say("the base model, as it comes")
         base = from_base(recipe.base, settings=_lengths(recipe))
-        _measure(base, collection, output / "base-index", {"dense": runs / "base.trec"})
+        _measure(base, collection, output / "base-shards", {"dense": runs / "base.trec"})
     data = None
     for number, (name, weights) in enumerate(TRAINED.items()):
         paths = {"dense": runs / f"model{number}.trec"} | (
@@ -99,10 +99,10 @@ def run_demo(
         result = train(collection, folder, changed, base=recipe.base, data=data, observer=observer)
         say(f"{name}: index and search")
         if name == BEST:
-            _measure(load(result.last), collection, shards, paths, result.last, store)
+            _measure(load(result.last), collection, shards, paths, result.last, index)
         else:
-            _measure(load(result.last), collection, output / f"index{number}", paths, result.last)
-    _store(shards, store).close()  # there already, unless somebody removed it
+            _measure(load(result.last), collection, output / f"shards{number}", paths, result.last)
+    _indexed(shards, index).close()  # there already, unless somebody removed it
     named = {"BM25": "bm25", "base model, untrained": "base"}
     named |= {name: f"model{number}" for number, name in enumerate(TRAINED)} | {RERANKED: "late"}
     qrels = collection.qrels("test")
@@ -110,11 +110,11 @@ def run_demo(
         SystemResult(name, evaluate_run(qrels, read_run(runs / f"{file}.trec")))
         for name, file in named.items()
     ]
-    return DemoResult(rows, plan, output / "model" / "last", store, output / "collection")
+    return DemoResult(rows, plan, output / "model" / "last", index, output / "collection")
 
 
 def example_search(result: DemoResult) -> Searcher:
-    """The trained model over its store."""
+    """The trained model over its index."""
     return Searcher.open(result.index, result.model)
 
 
@@ -128,9 +128,9 @@ def _measure(
     shards: Path,
     runs: dict[str, Path],
     model_path: Path | None = None,
-    store: Path | None = None,
+    folder: Path | None = None,
 ) -> None:
-    """Encode the collection, and write the run of each mode; searched in the store, or else in memory."""
+    """Encode the collection, and write the run of each mode: over an index in ``folder`` or in memory."""
     encode_collection(
         model,
         collection.passages(),
@@ -139,7 +139,7 @@ def _measure(
         with_tokens="late" in runs,
         model_path=model_path,
     )
-    index: Index = MemoryIndex.open(shards) if store is None else _store(shards, store)
+    index: Index = index_shards(shards, "memory://") if folder is None else _indexed(shards, folder)
     try:
         searcher = Searcher(model, index)
         for mode, path in runs.items():
@@ -151,14 +151,14 @@ def _measure(
         index.close()
 
 
-def _store(shards: Path, folder: Path) -> Store:
-    """The store of those shards: as it is where all of them are in it, otherwise made, or resumed."""
-    if is_store(folder):
+def _indexed(shards: Path, folder: Path) -> Index:
+    """The index of those shards: as it is where all of them are in it, otherwise made, or resumed."""
+    if is_index(folder):
         found = open_index(folder)
         if len(found) == read_manifest(shards).passages:
             return found
         found.close()
-    return build_store(shards, folder)
+    return index_shards(shards, folder)
 
 
 def _plan(

@@ -1,9 +1,10 @@
 """Question to hits: vectors and words, late interaction, a cross-encoder, and why a passage was found."""
 
+from ernie_search.index.maxsim import maxsim, maxsim_scores
 from ernie_search.search.explain import Explanation, TokenGrid, TokenMatch, explain
 from ernie_search.search.fusion import Fusion, tune_weights
 from ernie_search.search.highlight import WordMatch, mark, mark_hit, matching_words
-from ernie_search.search.rerank import PairScorer, maxsim, maxsim_scores, open_cross_encoder
+from ernie_search.search.rerank import PairScorer, open_cross_encoder
 from ernie_search.search.searcher import Searcher
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, best_mode
 

@@ -11,6 +11,7 @@ from ernie_search.encoder import Encoder
 from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index.exact import best_rows, longest
 from ernie_search.index.protocol import check_vectors
+from ernie_search.index.topk import top_rows
 from ernie_search.search.searcher import RUN_BLOCK
 from ernie_search.shards import read_manifest, read_shards
 from ernie_search.types import Query, check_question
@@ -121,7 +122,7 @@ class _Nearest:
         for place, (rows, scores) in enumerate(nearest):
             before, known = self.found[place]
             joined = np.concatenate([known, scores])
-            order = np.argsort(-joined, kind="stable")[: self.k]
+            order = top_rows(joined, self.k)
             self.found[place] = np.concatenate([before, ids[rows]])[order], joined[order]
             if len(order) == self.k:
                 self.floors[place] = joined[order[-1]]

@@ -2,20 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search._util.files import MANIFEST, seen_from
 from ernie_search.encoder import Encoder
 from ernie_search.errors import DataError, IndexStateError
-from ernie_search.index import Index, MemoryIndex, Ranking, Store, open_index
+from ernie_search.index import Index, open_index
 from ernie_search.search.fusion import Fusion, Staged, best_by_parent, fuse, tune_weights
 from ernie_search.search.highlight import WordMatch, fallback_words, full_text, matching_words
 from ernie_search.search.rerank import PairScorer, open_cross_encoder, rerank, rerank_cross
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, check_mode
-from ernie_search.shards import read_manifest
 from ernie_search.types import Hit, Query, Run
 
 GROWTH = 4
@@ -34,12 +32,10 @@ def first_stage(
         depth: how deep to go into each ranking.
         settings: mode, fusion and filter.
     """
-    near = _nearest(index, dense, depth, settings)
+    near = index.nearest(dense, depth, where=settings.where, exact=settings.exact)
     if settings.mode != "hybrid":
         return [Staged.of_dense(ranking) for ranking in near]
-    words: Any = index  # its capabilities were checked; the protocol asks only for search by vector
-    options = {} if settings.where is None else {"where": settings.where}
-    found: list[Ranking] = words.bm25(texts, depth, **options)
+    found = index.bm25(texts, depth, where=settings.where)
     return [fuse({"dense": a, "bm25": b}, settings.fusion) for a, b in zip(near, found, strict=True)]
 
 
@@ -61,16 +57,6 @@ def by_documents(
     return found
 
 
-def _nearest(index: Any, dense: NDArray[np.float32], depth: int, settings: SearchSettings) -> list[Ranking]:
-    options: dict[str, Any] = {}
-    if settings.where is not None:
-        options["where"] = settings.where
-    if settings.exact and "filters" in getattr(index, "capabilities", frozenset()):
-        options["exact"] = True  # an index without capabilities is exact anyway
-    found: list[Ranking] = index.nearest(dense, depth, **options)
-    return found
-
-
 RUN_BLOCK = 1024
 """Questions of a run that are encoded and ranked together; bounds memory, whatever the length of the run."""
 
@@ -87,7 +73,7 @@ class Searcher:
 
         Args:
             model: that made the index.
-            index: to search: a store, or ``MemoryIndex``.
+            index: to search.
             cross: the cross-encoder of mode ``cross``; see ``open_cross_encoder``.
 
         Raises:
@@ -106,7 +92,7 @@ class Searcher:
     @classmethod
     def open(
         cls,
-        index: Path | str,
+        index: Path | str | Index,
         model: Encoder | str | Path | None = None,
         *,
         cross: PairScorer | str | Path | None = None,
@@ -116,7 +102,7 @@ class Searcher:
         """Open an index on disk or a server's, and load the model that it names.
 
         Args:
-            index: a folder that ``encode_collection`` wrote, a store's folder, or a store's address.
+            index: its folder or address, or an open one, as ``build_index`` returns it.
             model: the model itself, or where it is now if it was moved.
             cross: a cross-encoder, or where it is.
             mode: in which it will be searched, if that is known: refused here, before a model is loaded,
@@ -129,20 +115,12 @@ class Searcher:
             SettingsError: an address of an unknown kind; and of ``mode`` as ``check_mode``.
             ModelError: the model or the cross-encoder cannot be loaded.
         """
-        found = _open(index, verify)
+        found = open_index(index, check=verify) if isinstance(index, str | Path) else index
+        name = str(index) if isinstance(index, str | Path) else "this index"
         if mode is not None:
-            check_mode(mode, found, can_cross=cross is not None, name=str(index))
+            check_mode(mode, found, can_cross=cross is not None, name=name)
         if model is None:
-            recorded, folder = _model_path(found, index)
-            path = seen_from(folder, recorded)
-            if not recorded or not path.is_dir():
-                where = f"no longer at {path}" if recorded else "not noted in it"
-                raise IndexStateError(
-                    f"{index}: the model of this index, {found.model_name} ({found.model_fingerprint}), "
-                    f"is {where}; "
-                    "name its directory with --model"
-                )
-            model = path
+            model = model_of(found, name)
         if isinstance(model, str | Path):
             from ernie_search.model import load  # torch: only those who need it wait for it
 
@@ -307,15 +285,17 @@ class Searcher:
         return hits
 
 
-def _open(index: Path | str, verify: bool) -> Index:
-    """Shards go into memory; everything else is a store."""
-    if "://" in str(index) or (Path(index).is_dir() and not (Path(index) / MANIFEST).exists()):
-        return open_index(index, check=verify)
-    return MemoryIndex.open(index, verify=verify)
+def model_of(index: Index, name: str) -> Path:
+    """The directory of the model that made an index, as noted in it.
 
-
-def _model_path(index: Index, where: Path | str) -> tuple[str, Path]:
-    """The model's directory as noted, and the folder that it is seen from."""
-    if isinstance(index, Store):
-        return index.spec.model_path, Path(str(where).partition("://")[2] or where)
-    return read_manifest(Path(where)).model_path, Path(where)
+    Raises:
+        IndexStateError: it is not noted, or no longer there.
+    """
+    folder = index.model_folder
+    if folder is not None and folder.is_dir():
+        return folder
+    where = f"no longer at {folder}" if folder is not None else "not noted in it"
+    raise IndexStateError(
+        f"{name}: the model of this index, {index.model_name} ({index.model_fingerprint}), is {where}; "
+        "name its directory with --model"
+    )

@@ -40,7 +40,7 @@ def check_mode(mode: Mode, index: Index, *, can_cross: bool, name: str = "this i
     if mode not in get_args(Mode):
         raise SettingsError(f"mode={mode!r}: unknown{did_you_mean(mode, get_args(Mode))}")
     best = best_mode(index)
-    if mode == "hybrid" and "bm25" not in getattr(index, "capabilities", frozenset()):
+    if mode == "hybrid" and "bm25" not in index.capabilities:
         raise SettingsError(f"{name} cannot search by words; use mode {best}")
     if mode == "cross" and not can_cross:
         raise SettingsError(f"mode cross needs a cross-encoder; name one with --cross, or use mode {best}")
@@ -75,7 +75,7 @@ class SearchSettings:
         fusion: for hybrid mode.
         rerank: for hybrid mode: whether late interaction follows, where there are token matrices.
         cross_candidates: passages that the cross-encoder reads; None stands for ``k``.
-        exact: compare with every vector, also where the store has an approximate index.
+        exact: compare with every vector, also where the index has an approximate index.
     """
 
     mode: Mode = "late"
@@ -111,8 +111,7 @@ class SearchSettings:
             raise SettingsError(f"k={k}, candidates={self.candidates}: both must be at least 1")
         if self.cross_candidates is not None and self.cross_candidates < 1:
             raise SettingsError(f"cross_candidates={self.cross_candidates}: must be at least 1")
-        abilities: frozenset[str] = getattr(index, "capabilities", frozenset())
-        if self.where is not None and "filters" not in abilities:
-            raise SettingsError("this index knows no filters; put the passages into a store to filter them")
+        if self.where is not None and "filters" not in index.capabilities:
+            raise SettingsError("this index knows no filters; leave out where")
         for place, text in enumerate(texts):
             check_question(text, f"question {place + 1} of {len(texts)}")

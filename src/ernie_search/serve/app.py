@@ -189,7 +189,7 @@ def worker_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
 
 
 def worker_renewer(settings: ServeSettings, metrics: Metrics) -> Renewer:
-    """A function that opens the newest commit of a store with the model that is loaded."""
+    """A function that opens the newest commit of an index with the model that is loaded."""
 
     def renew(old: Worker) -> Worker:
         searcher = renewed(old.searcher, trust=old.trouble is None)

@@ -1,25 +1,22 @@
-"""From what the command line names to a searcher: a folder of shards, a store's address, a pointer file."""
+"""From what the command line names to a searcher: an index's folder or address, or a pointer file."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ernie_search._util.files import MANIFEST, seen_from
-from ernie_search.encoder import Encoder
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
-from ernie_search.index import Index, Store, open_index, reopened
-from ernie_search.index.lance_files import STORE
-from ernie_search.search import Mode, Searcher, open_cross_encoder
+from ernie_search.index import open_index
+from ernie_search.index.lance_files import INDEX_FILE
+from ernie_search.search import Mode, Searcher
 
 
 def usable_modes(searcher: Searcher) -> list[str]:
     """The modes that this index, model and installation can answer, best known first."""
     index = searcher.index
-    capabilities: frozenset[str] = getattr(index, "capabilities", frozenset())
     needs = {
         "dense": True,
         "late": index.has_tokens,
-        "hybrid": "bm25" in capabilities,
+        "hybrid": "bm25" in index.capabilities,
         "cross": searcher.cross is not None,
     }
     return [mode for mode in get_args(Mode) if needs.get(mode, False)]
@@ -54,7 +51,7 @@ class Seen:
 
     Attributes:
         pointer: the pointer file's bytes, where there is one.
-        content: the bytes of the file that a store or a folder of shards replaces last.
+        content: the bytes of the file that an index replaces last.
     """
 
     pointer: bytes
@@ -64,7 +61,7 @@ class Seen:
 def look_at(index: str, *, writable: bool) -> Seen | None:
     """How ``index`` looks now; None for what has no such files, or while they cannot be read.
 
-    A writer is alone with its store, so only the pointer can bring it something new.
+    A writer is alone with its index, so only the pointer can bring it something new.
     """
     try:
         path = Path(index)
@@ -73,8 +70,8 @@ def look_at(index: str, *, writable: bool) -> Seen | None:
         if "://" in target and not target.startswith("lance://"):
             return Seen(pointer, b"") if pointer else None
         folder = Path(target.removeprefix("lance://"))
-        small = next((folder / name for name in (STORE, MANIFEST) if (folder / name).is_file()), None)
-        content = small.read_bytes() if small is not None and not writable else b""
+        small = folder / INDEX_FILE
+        content = small.read_bytes() if small.is_file() and not writable else b""
     except (OSError, ErnieSearchError):
         return None
     return Seen(pointer, content) if pointer or content else None
@@ -86,7 +83,7 @@ def open_searcher(
     """Open an index, and load its model.
 
     Args:
-        index: a folder of shards or of a store, or a store's address; see ``resolve`` for pointers.
+        index: a folder or an address; see ``resolve`` for pointers.
         model: the model's directory, if it was moved.
         cross: the cross-encoder of mode ``cross``.
         writable: open it for upserts.
@@ -99,58 +96,31 @@ def open_searcher(
     target = resolve(index)
     if not writable:
         return Searcher.open(target, model, cross=cross)
-    if "://" not in target and (Path(target) / MANIFEST).is_file():
-        raise SettingsError(
-            f"--writable: {target} is a folder of shards, which are never changed; serve a store instead"
-        )
-    store = open_index(target, mode="w")
+    found = open_index(target, mode="w")
     try:
-        scorer = open_cross_encoder(cross) if cross is not None else None
-        return Searcher(_load(target, store, model), store, scorer)
+        return Searcher.open(found, model, cross=cross)
     except BaseException:
-        store.close()
+        found.close()
         raise
 
 
 def renewed(searcher: Searcher, *, trust: bool = True) -> Searcher:
-    """The newest commit of a store on disk under the same model; what ``searcher`` has open stays so.
+    """The newest commit of an index on disk under the same model; what ``searcher`` has open stays so.
 
     Args:
         searcher: over an older commit.
-        trust: see ``reopened``.
+        trust: see ``Index.newest``.
 
     Raises:
         IndexStateError: it is damaged, or of another model now.
-        SettingsError: no store on disk.
+        SettingsError: no index on disk, or a cross-encoder.
     """
     index = searcher.index
-    if not isinstance(index, Store) or searcher.cross is not None:
-        raise SettingsError("nothing but a store on disk can be renewed alone")
-    store = reopened(index, trust=trust)
+    if searcher.cross is not None:
+        raise SettingsError("with a cross-encoder everything is opened anew")
+    newest = index.newest(trust=trust)
     try:
-        return Searcher(searcher.model, store)
+        return Searcher(searcher.model, newest)
     except BaseException:
-        store.close()
+        newest.close()
         raise
-
-
-def can_write(index: Index) -> bool:
-    """Whether passages can be added to it and removed."""
-    return isinstance(index, Store)
-
-
-def _load(target: str, store: Store, model: Path | None) -> Encoder:
-    from ernie_search.model import load  # torch: only those who need it wait for it
-
-    if model is None:
-        recorded = store.spec.model_path
-        base = Path(target.partition("://")[2] if "://" in target else target)
-        path = seen_from(base, recorded)
-        if not recorded or not path.is_dir():
-            raise IndexStateError(
-                f"{target}: its model, {store.model_name} ({store.model_fingerprint}), is "
-                f"{'no longer where it was' if recorded else 'not noted in it'}; "
-                "name its directory with --model"
-            )
-        model = path
-    return load(model)

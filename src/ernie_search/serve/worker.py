@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
-from ernie_search.index import Store, check_files, passage_batch
+from ernie_search.index import Index, passage_batch
 from ernie_search.search import Searcher, maxsim
 from ernie_search.search.rerank import mean_cosines
 from ernie_search.serve.batches import (
@@ -25,7 +25,7 @@ from ernie_search.serve.batches import (
     RankJob,
     joined,
 )
-from ernie_search.serve.opening import can_write, usable_modes
+from ernie_search.serve.opening import usable_modes
 from ernie_search.serve.queues import AdmissionQueue, Batcher, ClosedError
 from ernie_search.serve.settings import Limits
 from ernie_search.serve.telemetry import log
@@ -37,7 +37,7 @@ PIECE = 16
 """Texts of one long request that are encoded at a time, so that questions get their turn in between."""
 
 SMALL = 1024
-"""Passages up to which a store is merged after ``Limits.merge_after`` writes."""
+"""Passages up to which an index is merged after ``Limits.merge_after`` writes."""
 
 Observe = Callable[[str, int], None]
 
@@ -69,10 +69,8 @@ class Worker:
         Raises:
             SettingsError: ``writable``, but the index cannot be changed.
         """
-        if writable and not can_write(searcher.index):
-            raise SettingsError(
-                "--writable: this index is read-only; serve one on disk or on a Qdrant server"
-            )
+        if writable and not searcher.index.writable:
+            raise SettingsError("--writable: this index was opened for reading; open it for writing")
         self.searcher, self.index, self.model = searcher, searcher.index, searcher.model
         self.writable, self._limits = writable, limits
         self._lock: threading.Lock = before._lock if before is not None else threading.Lock()
@@ -88,7 +86,7 @@ class Worker:
         self.batches = Batches(
             *(searcher, self._prepared, self._lock),
             crossed=limits.crossed,
-            commit=lambda: self._store().commit(),
+            commit=lambda: self._changeable().commit(),
         )
         self._encode: Batcher[EncodeJob, list[EncodedText] | Answer] = Batcher(
             "encode", self.batches.encode, size=lambda job: len(job.texts), **options
@@ -131,12 +129,12 @@ class Worker:
     @property
     def can_filter(self) -> bool:
         """Whether searches can be filtered, if only by id."""
-        return "filters" in getattr(self.index, "capabilities", ())
+        return "filters" in self.index.capabilities
 
     @property
     def fields(self) -> dict[str, str]:
         """The fields that filters can use, with their types."""
-        return dict(self.index.spec.fields) if isinstance(self.index, Store) else {}
+        return dict(self.index.spec.fields)
 
     @property
     def waiting(self) -> int:
@@ -190,10 +188,10 @@ class Worker:
         """
 
         def look() -> None:
-            check_files(self.index)
+            self.index.check_files()
             if thorough and len(self.index):
                 self.index.search(np.full((1, self.dim), self.dim**-0.5, np.float32), 1)
-                if isinstance(self.index, Store) and "bm25" in self.index.capabilities:
+                if "bm25" in self.index.capabilities:
                     self.index.bm25(["passage"], 1)
 
         try:
@@ -265,14 +263,14 @@ class Worker:
         encoding = joined(rows, tokens=self.index.has_tokens)
 
         def write() -> int:
-            return self._store().upsert(passage_batch(passages, encoding, self._prepared))
+            return self._changeable().upsert(passage_batch(passages, encoding, self._prepared))
 
         return await self._write(write, encoded=True)
 
     async def delete(self, ids: Sequence[str] | None, where: Any) -> int:
         """Remove passages by id or by filter; durable when this returns."""
         self._refuse_if_lost()
-        return await self._write(lambda: self._store().delete(ids, where))
+        return await self._write(lambda: self._changeable().delete(ids, where))
 
     async def close(self) -> None:
         """Finish what is in the queues, then close the index."""
@@ -298,7 +296,7 @@ class Worker:
 
         Between two steps the index answers whatever is in the queue.
         """
-        steps = self._store().optimizing()
+        steps = self._changeable().optimizing()
         try:
             while not await self._rank.submit(IndexJob(lambda: next(steps, True), upkeep=True)):
                 pass
@@ -311,14 +309,14 @@ class Worker:
         if self.trouble is not None:
             raise IndexStateError(self.trouble)
 
-    def _store(self) -> Store:
-        if not self.writable or not isinstance(self.index, Store):
+    def _changeable(self) -> Index:
+        if not self.writable:
             raise SettingsError("this index is served read-only")
         return self.index
 
 
 def merge_due(passages: int, limits: Limits) -> int:
-    """Number of writes after which merging a store of ``passages`` passages pays off.
+    """Number of writes after which merging an index of ``passages`` passages pays off.
 
     The cost of a write grows with the files since the last merge, that of a merge with the passages. Their
     sum is least where the writes between two merges grow with the square root of the passages.

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import ModelError, SettingsError
+from ernie_search.index import maxsim as kernels
 from ernie_search.index.codecs import StoredTokens, codec, train_codec
-from ernie_search.search import kernels
-from ernie_search.search.kernels import BLOCK_ROWS, EMPTY_SCORE, available, maxsim_scores, score_stored
+from ernie_search.index.maxsim import BLOCK_ROWS, EMPTY_SCORE, available, maxsim_scores
 
 KERNELS = ["auto", "numkong", "torch", "numpy"]
 NAMES = ["fp32", "fp16", "int8", "2bit"]
+
+
+def score_blobs(question, blobs, one, **options) -> np.ndarray:
+    """The scores of passages as they are stored."""
+    return maxsim_scores(question, one.join(blobs), **options)
 
 
 def unit_rows(random: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -59,10 +64,10 @@ def test_it_is_the_definition_over_what_is_stored(kernel, name, dim):
     one = made(name, dim)
     blobs = one.encode(passages)
     expected = by_definition(as_kept(name, question), one.decode(blobs))
-    found = maxsim_scores(question, blobs, one, kernel=kernel)
+    found = score_blobs(question, blobs, one, kernel=kernel)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-6)
-    np.testing.assert_array_equal(found, maxsim_scores(question, one.join(blobs), one, kernel=kernel))
+    np.testing.assert_array_equal(found, maxsim_scores(question, one.join(blobs), kernel=kernel))
 
 
 @pytest.mark.parametrize("dim", [16, 128, 1200])
@@ -72,15 +77,15 @@ def test_int8_is_the_same_bit_for_bit_in_every_kernel(dim):
     stored = one.join(one.encode([*passages, np.ones((3, dim)), -np.ones((2, dim))]))
     extreme = np.concatenate([question, np.ones((1, dim)), -np.ones((1, dim))])
     for asked in (question, extreme):
-        found = [score_stored(asked, stored, kernel=kernel) for kernel in available()]
+        found = [maxsim_scores(asked, stored, kernel=kernel) for kernel in available()]
         for other in found[1:]:
             np.testing.assert_array_equal(other, found[0])
 
 
 def test_int8_keeps_the_order_of_fp32():
     question, passages = some(64, seed=4)
-    exact = maxsim_scores(question, codec("fp32", 64).encode(passages), codec("fp32", 64))
-    rounded = maxsim_scores(question, codec("int8", 64).encode(passages), codec("int8", 64))
+    exact = score_blobs(question, codec("fp32", 64).encode(passages), codec("fp32", 64))
+    rounded = score_blobs(question, codec("int8", 64).encode(passages), codec("int8", 64))
     assert np.corrcoef(exact, rounded)[0, 1] > 0.999
 
 
@@ -89,7 +94,7 @@ def test_a_passage_scores_the_same_wherever_it_stands(kernel):
     random = np.random.default_rng(0)
     question, passage = unit_rows(random, 32, 64), unit_rows(random, 37, 64)
     for name in ("fp32", "fp16", "int8"):
-        scores = maxsim_scores(
+        scores = score_blobs(
             question, codec(name, 64).encode([passage] * 300), codec(name, 64), kernel=kernel
         )
         assert len(set(scores.tolist())) == 1
@@ -100,37 +105,33 @@ def test_blocks_change_nothing(kernel):
     lengths = [BLOCK_ROWS - 1, 3, BLOCK_ROWS + 5, 1, 0, 2 * BLOCK_ROWS, 7, 7]
     question, passages = unit_rows(random, 2, 4), [unit_rows(random, length, 4) for length in lengths]
     one = codec("fp32", 4)
-    found = maxsim_scores(question, one.encode(passages), one, kernel=kernel)
-    alone = [maxsim_scores(question, one.encode([passage]), one, kernel=kernel)[0] for passage in passages]
+    found = score_blobs(question, one.encode(passages), one, kernel=kernel)
+    alone = [score_blobs(question, one.encode([passage]), one, kernel=kernel)[0] for passage in passages]
     np.testing.assert_allclose(found, alone, atol=1e-6)
 
 
 def test_nothing_to_score(kernel):
     one = codec("int8", 8)
     question = np.ones((2, 8), np.float32)
-    assert maxsim_scores(question, [], one, kernel=kernel).shape == (0,)
-    assert maxsim_scores(question, one.encode([np.zeros((0, 8))]), one, kernel=kernel).tolist() == [
-        EMPTY_SCORE
-    ]
-    assert maxsim_scores(question[:0], one.encode([np.ones((2, 8))]), one, kernel=kernel).tolist() == [0]
-    assert maxsim_scores(np.zeros((1, 8)), one.encode([np.ones((2, 8))]), one, kernel=kernel).tolist() == [0]
+    assert score_blobs(question, [], one, kernel=kernel).shape == (0,)
+    assert score_blobs(question, one.encode([np.zeros((0, 8))]), one, kernel=kernel).tolist() == [EMPTY_SCORE]
+    assert score_blobs(question[:0], one.encode([np.ones((2, 8))]), one, kernel=kernel).tolist() == [0]
+    assert score_blobs(np.zeros((1, 8)), one.encode([np.ones((2, 8))]), one, kernel=kernel).tolist() == [0]
 
 
 def test_refusals(kernel):
     one = codec("fp16", 8)
     with pytest.raises(ModelError, match="question tokens have 4 dimensions, passage tokens 8"):
-        maxsim_scores(np.ones((2, 4)), one.encode([np.ones((1, 8))]), one, kernel=kernel)
+        score_blobs(np.ones((2, 4)), one.encode([np.ones((1, 8))]), one, kernel=kernel)
     with pytest.raises(SettingsError, match="kernel='nunpy': unknown; did you mean 'numpy'"):
-        maxsim_scores(np.ones((2, 8)), [], one, kernel="nunpy")
+        score_blobs(np.ones((2, 8)), [], one, kernel="nunpy")
     with pytest.raises(SettingsError, match="tokens of type int64"):
-        score_stored(np.ones((1, 2)), StoredTokens(np.ones((1, 2), np.int64), np.array([0, 1])))
+        maxsim_scores(np.ones((1, 2)), StoredTokens(np.ones((1, 2), np.int64), np.array([0, 1])))
 
 
 def test_without_numkong_and_torch_numpy_does_it(monkeypatch):
     question, passages = some(16)
-    before = {
-        name: maxsim_scores(question, made(name, 16).encode(passages), made(name, 16)) for name in NAMES
-    }
+    before = {name: score_blobs(question, made(name, 16).encode(passages), made(name, 16)) for name in NAMES}
     for name in ("numkong", "torch"):
         monkeypatch.setitem(sys.modules, name, None)
     kernels._importable.cache_clear()
@@ -138,9 +139,9 @@ def test_without_numkong_and_torch_numpy_does_it(monkeypatch):
     try:
         assert available() == ["auto", "numpy"]
         with pytest.raises(SettingsError, match="'numkong': not installed; pip install numkong"):
-            maxsim_scores(question, [], made("fp16", 16), kernel="numkong")
+            score_blobs(question, [], made("fp16", 16), kernel="numkong")
         for name in NAMES:
-            after = maxsim_scores(question, made(name, 16).encode(passages), made(name, 16))
+            after = score_blobs(question, made(name, 16).encode(passages), made(name, 16))
             np.testing.assert_allclose(after, before[name], atol=1e-6)
     finally:
         kernels._importable.cache_clear()

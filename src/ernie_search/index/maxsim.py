@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import did_you_mean
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.index.codecs import INT8_MAX, StoredTokens, TokenCodec, int8_scale
+from ernie_search.index.codecs import INT8_MAX, StoredTokens, int8_scale
 
 Kernel = Literal["auto", "numkong", "torch", "numpy"]
 """Who multiplies. ``auto``: for fp32 and fp16 torch where the process has it loaded (numpy's BLAS is slower,
@@ -41,47 +41,21 @@ EXACT_INT8_DIM = (1 << 24) // INT8_MAX**2
 
 
 def maxsim_scores(
-    query: NDArray[np.floating[Any]],
-    tokens: Sequence[bytes] | StoredTokens,
-    codec: TokenCodec,
-    *,
-    kernel: Kernel = "auto",
+    query: NDArray[np.floating[Any]], stored: StoredTokens, *, kernel: Kernel = "auto"
 ) -> NDArray[np.float32]:
     """``mean_i max_j <q_i, p_j>`` (ColBERT's MaxSim over the question's length) for n stored passages.
 
     Args:
-        query: ``(Lq, d)``, rows of length one.
-        tokens: a blob a passage, or what ``codec.join`` made of them.
-        codec: that encoded them.
-        kernel: who multiplies; for tests and measurements.
-
-    Returns:
-        ``(n,)`` float32; see ``score_stored``.
-
-    Raises:
-        ModelError: question and passages have another ``d``.
-        IndexStateError: a blob that the codec cannot have made.
-        SettingsError: an unknown kernel, or one that is not installed.
-    """
-    stored = tokens if isinstance(tokens, StoredTokens) else codec.join(tokens)
-    return score_stored(query, stored, kernel=kernel)
-
-
-def score_stored(
-    query: NDArray[np.floating[Any]], stored: StoredTokens, *, kernel: Kernel = "auto"
-) -> NDArray[np.float32]:
-    """MaxSim of one question with passages whose tokens lie one after the other.
-
-    Args:
-        query: ``(Lq, d)``.
-        stored: n passages' tokens: float32, float16 or int8.
-        kernel: who multiplies.
+        query: ``(Lq, d)``, rows of length one; rounded to the type of the stored tokens.
+        stored: n passages' tokens one after the other: float32, float16 or int8 (``TokenCodec.join``).
+        kernel: the library that multiplies; for tests and measurements.
 
     Returns:
         ``(n,)`` float32. A passage without tokens gets ``EMPTY_SCORE``; a question without any gives all 0.
 
     Raises:
-        ModelError, SettingsError: see ``maxsim_scores``.
+        ModelError: question and passages have another ``d``.
+        SettingsError: an unknown kernel, or one that is not installed.
     """
     count = len(stored.offsets) - 1
     multiply = product(kernel, stored.values.dtype)
@@ -109,6 +83,19 @@ def score_stored(
     if stored.scales is not None:
         scores[filled] *= stored.scales[filled]
     return scores
+
+
+def maxsim(
+    query: NDArray[np.floating[Any]], passages: Sequence[NDArray[np.floating[Any]]]
+) -> NDArray[np.float32]:
+    """``maxsim_scores`` for a list of ``(L_i, d)`` matrices; ``(n,)`` float32."""
+    offsets = np.zeros(len(passages) + 1, dtype=np.int64)
+    np.cumsum([len(matrix) for matrix in passages], out=offsets[1:])
+    filled = [matrix for matrix in passages if len(matrix)]
+    values = np.concatenate(filled) if filled else np.zeros((0, query.shape[-1]), dtype=np.float32)
+    if values.dtype not in (np.float32, np.float16):
+        values = values.astype(np.float32)
+    return maxsim_scores(query, StoredTokens(np.ascontiguousarray(values), offsets))
 
 
 def available() -> list[Kernel]:

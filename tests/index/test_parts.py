@@ -1,4 +1,4 @@
-"""The parts of the stores that no backend shows by itself: ids, ties, streams, ingest, the optional extra."""
+"""The parts of an index that no backend shows by itself: ids, ties, streams, filling, the optional extra."""
 
 import sys
 
@@ -10,7 +10,7 @@ from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import (
     Eq,
     Ranking,
-    build_store,
+    index_shards,
     infer_fields,
     make_spec,
     open_index,
@@ -18,11 +18,10 @@ from ernie_search.index import (
     shard_batches,
     verify,
 )
-from ernie_search.index.exact import Best
 from ernie_search.index.lance_reader import IdMap, Seen, hashes
-from ernie_search.index.store import until_settled
+from ernie_search.index.topk import Best, until_settled
 from ernie_search.types import Passage
-from store_helpers import MODEL, batch, new_store, passage, spec
+from index_helpers import MODEL, batch, new_index, passage, spec
 from stub_encoder import StubEncoder
 
 
@@ -115,21 +114,21 @@ def test_fields_to_filter_by():
 
 
 @pytest.mark.parametrize("tokens", ["fp32", "int8", "2bit"])
-def test_shards_become_a_store_again_and_again(tmp_path, tokens):
+def test_shards_become_an_index_again_and_again(tmp_path, tokens):
     passages = [passage(number) for number in range(30)]
     encode_collection(MODEL, passages, tmp_path / "shards", data_fingerprint="d", shard_size=8)
     done = []
     for _ in range(2):
-        with build_store(tmp_path / "shards", tmp_path / "s", tokens=tokens, progress=done.append) as store:
-            assert len(store) == 30
-            assert store.spec.fields == {"lang": "str", "open": "bool", "price": "float", "year": "int"}
+        with index_shards(tmp_path / "shards", tmp_path / "s", tokens=tokens, progress=done.append) as index:
+            assert len(index) == 30
+            assert index.spec.fields == {"lang": "str", "open": "bool", "price": "float", "year": "int"}
     assert sum(done) == 60
-    with open_index(f"lance://{tmp_path / 's'}") as store:
-        assert store.codec.name == tokens
-        assert store.count(Eq("lang", "en")) == 10
-        assert verify(store, MODEL).problems == []
+    with open_index(f"lance://{tmp_path / 's'}") as index:
+        assert index.codec.name == tokens
+        assert index.count(Eq("lang", "en")) == 10
+        assert verify(index, MODEL).problems == []
         expected = MODEL.encode_joint([passages[4].full_text], "passage").tokens[0]
-        found = store.fetch_tokens(["p004"]).values
+        found = index.fetch_tokens(["p004"]).values
         assert found.shape == expected.shape
         if tokens != "2bit":
             np.testing.assert_allclose(found, expected, atol=0.01)
@@ -138,17 +137,17 @@ def test_shards_become_a_store_again_and_again(tmp_path, tokens):
 def test_shards_without_tokens(tmp_path):
     encode_collection(MODEL, [passage(1)], tmp_path / "x", data_fingerprint="d", with_tokens=False)
     with pytest.raises(SettingsError, match="hold no token matrices"):
-        build_store(tmp_path / "x", tmp_path / "s", tokens="fp16")
-    with build_store(tmp_path / "x", "memory://") as store:
-        assert not store.has_tokens
+        index_shards(tmp_path / "x", tmp_path / "s", tokens="fp16")
+    with index_shards(tmp_path / "x", "memory://") as index:
+        assert not index.has_tokens
     assert len(list(shard_batches(tmp_path / "x"))) == 1
 
 
-def test_a_store_without_tokens_refuses_nothing_and_one_with_them_does(tmp_path):
-    store = new_store("memory", tmp_path)
+def test_an_index_without_tokens_refuses_nothing_and_one_with_them_does(tmp_path):
+    index = new_index("memory", tmp_path)
     bare = batch([passage(1)]).drop_columns(["tokens"])
     with pytest.raises(IndexStateError, match="the batch has none"):
-        store.upsert(bare)
+        index.upsert(bare)
 
 
 @pytest.mark.parametrize(
@@ -188,36 +187,16 @@ def test_qdrant_without_its_client(monkeypatch):
         open_index("qdrant+http://localhost:6333/x")
 
 
-def test_qdrant_does_three_stages_in_one_query(tmp_path):
-    pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
-    store = new_store("qdrant", tmp_path)
-    passages = [passage(number) for number in range(40)]
-    store.upsert(batch(passages))
-    text = "word30 common group2"
-    query = MODEL.encode_joint([text], "query")
-    ranking = store.one_query(query.dense[0], text, query.tokens[0], 5, candidates=40)
-    late = []
-    for one, matrix in zip(
-        passages, MODEL.encode_joint([p.full_text for p in passages], "passage").tokens, strict=True
-    ):
-        late.append((-float((query.tokens[0] @ matrix.T).max(1).mean()), one.id))
-    assert ranking.ids[0] == sorted(late)[0][1] == "p030"
-    np.testing.assert_allclose(ranking.scores, [-score for score, _ in sorted(late)[:5]], atol=2e-3)
-    few = store.one_query(query.dense[0], text, query.tokens[0], 5, where=Eq("lang", "de"))
-    assert {passages[int(one[1:])].fields["lang"] for one in few.ids} == {"de"}
-    store.close()
-
-
 def test_what_a_qdrant_collection_is_asked_for(monkeypatch):
     """The settings that the client's imitation of a server takes no notice of."""
     qdrant_client = pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
-    from ernie_search.index.qdrant import QdrantStore
+    from ernie_search.index.qdrant import QdrantIndex
     from ernie_search.index.qdrant_points import search_params
 
     client, asked = qdrant_client.QdrantClient(":memory:"), {}
     monkeypatch.setattr(client, "create_collection", lambda name, **settings: asked.update(settings))
     spread = {"shards": 6, "replicas": 2, "on_disk": True}
-    QdrantStore.create(client, "x", spec(dense="int8", qdrant=spread))
+    QdrantIndex.create(client, "x", spec(dense="int8", qdrant=spread))
     assert (asked["shard_number"], asked["replication_factor"], asked["on_disk_payload"]) == (6, 2, True)
     dense, tokens = asked["vectors_config"]["dense"], asked["vectors_config"]["tokens"]
     assert dense.on_disk
@@ -232,25 +211,25 @@ def test_what_a_qdrant_collection_is_asked_for(monkeypatch):
 
 def test_another_qdrant_collection_is_refused():
     qdrant_client = pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
-    from ernie_search.index.qdrant import QdrantStore
+    from ernie_search.index.qdrant import QdrantIndex
 
     client = qdrant_client.QdrantClient(":memory:")
     with pytest.raises(IndexStateError, match="no such collection"):
-        QdrantStore.connect(client, "x")
+        QdrantIndex.connect(client, "x")
     vectors = qdrant_client.models.VectorParams(size=4, distance=qdrant_client.models.Distance.DOT)
     client.create_collection("x", vectors_config=vectors)
     with pytest.raises(IndexStateError, match="was not made by ernie-search"):
-        QdrantStore.connect(client, "x")
+        QdrantIndex.connect(client, "x")
     client.create_collection("y", vectors_config=vectors, metadata={"ernie_search": "of a wrong type"})
     with pytest.raises(IndexStateError, match="was not made by ernie-search"):
-        QdrantStore.connect(client, "y")
-    QdrantStore.create(client, "mine", spec())
+        QdrantIndex.connect(client, "y")
+    QdrantIndex.create(client, "mine", spec())
     other = StubEncoder(name="other", fingerprint="beef")
     with pytest.raises(IndexStateError, match=r"stub \(f00d\), not other \(beef\)"):
-        QdrantStore.connect(client, "mine", spec(model_name=other.name, model_fingerprint=other.fingerprint))
+        QdrantIndex.connect(client, "mine", spec(model_name=other.name, model_fingerprint=other.fingerprint))
     with pytest.raises(IndexStateError, match="made with tokens='fp16', not 'fp32'"):
-        QdrantStore.connect(client, "mine", spec(tokens="fp32"))
-    reader = QdrantStore.connect(client, "mine")
+        QdrantIndex.connect(client, "mine", spec(tokens="fp32"))
+    reader = QdrantIndex.connect(client, "mine")
     with pytest.raises(SettingsError, match='mode "w"'):
         reader.upsert(batch([passage(1)]))
     client.close()

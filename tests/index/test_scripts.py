@@ -1,4 +1,4 @@
-"""Words in Chinese, Thai and Arabic from the real XQuAD: every store finds what an independent BM25 finds."""
+"""Words in Chinese, Thai and Arabic from the real XQuAD: all backends find what an independent BM25 finds."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ernie_search.data import open_collection
 from ernie_search.index import Eq, make_batch
 from ernie_search.index.bm25 import K1, B
 from ernie_search.mining import BM25
-from store_helpers import new_store
+from index_helpers import new_index
 
 LANGUAGES = ("zh", "th", "ar")
 QUESTIONS = 25
@@ -27,10 +27,10 @@ def xquad(shared_data):
 
 
 @pytest.fixture(scope="module", params=["memory", "lance", "qdrant"])
-def store(request, xquad, tmp_path_factory):
+def index(request, xquad, tmp_path_factory):
     if request.param == "qdrant":
         pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
-    made = new_store(
+    made = new_index(
         request.param,
         tmp_path_factory.mktemp("scripts") / "s",
         tokens="none",
@@ -59,10 +59,10 @@ def found(rankings, queries, right, depth):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_words_find_the_paragraph(store, xquad, language):
+def test_words_find_the_paragraph(index, xquad, language):
     passages, queries, right = xquad
     asked = queries[language]
-    rankings = store.bm25([one.text for one in asked], 10, where=Eq("language", language))
+    rankings = index.bm25([one.text for one in asked], 10, where=Eq("language", language))
     ours = [ranking.ids for ranking in rankings]
     assert all(one.startswith(language) for ids in ours for one in ids)
     # bm25s, which mining uses; it ranks all languages, so those of another are passed over.

@@ -1,4 +1,4 @@
-"""Kills, flipped bytes, a full disk, two writers, readers beside one: the store on disk loses nothing."""
+"""Kills, flipped bytes, a full disk, two writers, readers beside one: the index on disk loses nothing."""
 
 import json
 import os
@@ -15,16 +15,16 @@ from kill_rounds import kill_rounds
 
 from ernie_search._util.files import fingerprint
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
-from ernie_search.index import Eq, lance_files, lance_upkeep, make_spec, open_index, verify
-from ernie_search.index.lance_files import STORE, read_commit
+from ernie_search.index import Eq, lance, lance_files, make_spec, open_index, verify
+from ernie_search.index.lance_files import INDEX_FILE, read_commit
 from ernie_search.index.lance_reader import lance_errors
-from store_helpers import MODEL, batch, new_store, passage, spec
+from index_helpers import MODEL, batch, new_index, passage, spec
 
 PASSAGES = [passage(number) for number in range(40)]
 
 
 def filled(folder: Path, **changes):
-    store = new_store("lance", folder, **changes)
+    store = new_index("lance", folder, **changes)
     store.upsert(batch(PASSAGES[:30]))
     store.commit()
     return store
@@ -55,7 +55,7 @@ def test_a_kill_between_cleaning_up_and_its_commit_leaves_the_commit_before(tmp_
     own, calls = store.table.optimize, []
 
     def leaves_work(**options):  # the first merge leaves something to merge
-        calls.append(options["cleanup_older_than"] == lance_upkeep.NEVER)
+        calls.append(options["cleanup_older_than"] == lance.NEVER)
         if len(calls) > 1:
             own(**options)
 
@@ -78,7 +78,7 @@ def test_a_kill_between_cleaning_up_and_its_commit_leaves_the_commit_before(tmp_
 
 
 @pytest.mark.parametrize("ended", range(4))
-def test_between_the_steps_of_optimize_the_store_is_written_and_ends(tmp_path, ended):
+def test_between_the_steps_of_optimize_the_index_is_written_and_ends(tmp_path, ended):
     store = filled(tmp_path / "s", exact_below=256, ann="ivf_sq", partitions=2)
     store.upsert(batch([passage(number) for number in range(30, 300)]))
     for number, _ in enumerate(store.optimizing()):
@@ -131,7 +131,7 @@ def test_tokens_are_counted_without_reading_what_was_counted(tmp_path, monkeypat
 def test_a_reader_keeps_its_files_however_long_the_commit_took(tmp_path, monkeypatch):
     store = filled(tmp_path / "s")
     own = lance_files.checksums
-    monkeypatch.setattr(lance_upkeep, "MARGIN_S", 0.1)
+    monkeypatch.setattr(lance, "MARGIN_S", 0.1)
 
     def slow(*found):
         time.sleep(0.5)
@@ -170,7 +170,7 @@ def test_a_commit_that_goes_while_it_is_read_is_looked_up_again(tmp_path, monkey
 
 
 def test_a_writer_that_opens_its_table_anew_goes_on_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(lance_upkeep, "COMMITS_HELD", 2)
+    monkeypatch.setattr(lance, "COMMITS_HELD", 2)
     store = filled(tmp_path / "s")
     tables = {id(store.table): store.table}
     for number in range(40, 44):
@@ -287,7 +287,7 @@ def test_a_panic_of_lancedb_is_one_line(tmp_path):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["store.json", "writer.lock", "codec.npz", "commits", "passages.lance"])
+@pytest.mark.parametrize("name", ["index.json", "writer.lock", "codec.npz", "commits", "passages.lance"])
 def test_a_folder_where_a_file_belongs_is_one_line_and_the_other_way_round(tmp_path, name):
     filled(tmp_path / "s").close()
     path = tmp_path / "s" / name
@@ -302,15 +302,15 @@ def test_a_folder_where_a_file_belongs_is_one_line_and_the_other_way_round(tmp_p
         for check in (True, False):
             with pytest.raises(IndexStateError, match=f"{name}: {wrong}"):
                 open_index(tmp_path / "s", mode=mode, check=check)
-    (tmp_path / "s" / "store.json").rename(tmp_path / "gone")  # what is left looks like a new store's
-    if name != "store.json":
+    (tmp_path / "s" / "index.json").rename(tmp_path / "gone")  # what is left looks like a new store's
+    if name != "index.json":
         with pytest.raises(IndexStateError, match=f"{name}: {wrong}"):
             open_index(tmp_path / "s", spec(), "w")
 
 
-def test_folders_among_the_files_of_a_store_are_named_or_left_alone(tmp_path):
+def test_folders_among_the_files_of_an_index_are_named_or_left_alone(tmp_path):
     filled(tmp_path / "s").close()
-    for name in (".store.json.1.tmp", "commits/00000099.json", "commits/.x.tmp"):
+    for name in (".index.json.1.tmp", "commits/00000099.json", "commits/.x.tmp"):
         (tmp_path / "s" / name).mkdir()
     with open_index(tmp_path / "s", mode="w") as store:
         store.upsert(batch(PASSAGES[30:]))
@@ -331,22 +331,22 @@ def test_folders_among_the_files_of_a_store_are_named_or_left_alone(tmp_path):
 def test_a_pointer_with_a_value_of_another_type_is_one_line(tmp_path, change):
     """Whole by its own checksum, so nobody damaged it: somebody wrote it."""
     filled(tmp_path / "s").close()
-    pointer = tmp_path / "s" / STORE
+    pointer = tmp_path / "s" / INDEX_FILE
     value = json.loads(pointer.read_text()) | change
     value.pop("check")
     text = json.dumps(value | {"check": fingerprint(value)}, indent=1, sort_keys=True) + "\n"
     pointer.write_text(text)
-    with pytest.raises(IndexStateError, match=r"^[^\n]*(store\.json|commits/)[^\n]*$"):
+    with pytest.raises(IndexStateError, match=r"^[^\n]*(index\.json|commits/)[^\n]*$"):
         open_index(tmp_path / "s")
 
 
-def test_a_store_of_an_older_format_says_what_to_do(tmp_path):
+def test_an_index_of_an_older_format_says_what_to_do(tmp_path):
     filled(tmp_path / "s").close()
-    pointer = tmp_path / "s" / STORE
+    pointer = tmp_path / "s" / INDEX_FILE
     pointer.write_text(
         json.dumps(json.loads(pointer.read_text()) | {"format": 1}, indent=1, sort_keys=True) + "\n"
     )
-    with pytest.raises(IndexStateError, match="format 1, this version reads 2; build the store again"):
+    with pytest.raises(IndexStateError, match="format 1, this version reads 2; make the index again"):
         open_index(tmp_path / "s")
 
 
@@ -358,7 +358,7 @@ def test_a_missing_file_is_named(tmp_path):
         open_index(tmp_path / "s")
 
 
-def test_a_file_overwritten_under_an_open_store_is_noticed(tmp_path):
+def test_a_file_overwritten_under_an_open_index_is_noticed(tmp_path):
     store = filled(tmp_path / "s")
     store.close()
     reader = open_index(tmp_path / "s")
@@ -382,7 +382,7 @@ def test_a_second_writer_is_refused(tmp_path):
 SEARCHING = """
 import sys
 from ernie_search.index import open_index
-from store_helpers import MODEL
+from index_helpers import MODEL
 store = open_index(sys.argv[1])
 def seen():
     query = MODEL.encode_joint(["word3 common"], "query").dense
@@ -479,7 +479,7 @@ def test_a_reader_sees_whole_commits_only(tmp_path):
 def test_a_killed_prune_is_finished(tmp_path, monkeypatch):
     store = filled(tmp_path / "s")
     store.delete(["p001"])
-    monkeypatch.setattr(lance_upkeep, "remove_unneeded", lambda store: None)
+    monkeypatch.setattr(lance.LanceIndex, "_remove_unneeded", lambda store: None)
     store.optimize()
     store.close()
     assert read_commit(tmp_path / "s").pruning
@@ -499,9 +499,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "s" / "thesis.txt").write_text("mine")
     with pytest.raises(IndexStateError, match=r"holds 'thesis\.txt'"):
         open_index(tmp_path / "s", spec(), "w")
-    with pytest.raises(IndexStateError, match="not a store"):
+    with pytest.raises(IndexStateError, match="so not an index"):
         open_index(tmp_path / "s")
-    with pytest.raises(SettingsError, match="no store there"):
+    with pytest.raises(SettingsError, match="no index there"):
         open_index(tmp_path / "nowhere", spec())
 
 
@@ -543,8 +543,8 @@ def test_a_full_disk_loses_nothing(tmp_path):
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
-def test_a_large_store_searches_approximately_and_says_so(tmp_path):
-    store = new_store("lance", tmp_path / "s", exact_below=256, ann="ivf_sq", partitions=2, probes=2)
+def test_a_large_index_searches_approximately_and_says_so(tmp_path):
+    store = new_index("lance", tmp_path / "s", exact_below=256, ann="ivf_sq", partitions=2, probes=2)
     many = [passage(number) for number in range(300)]
     store.upsert(batch(many))
     store.commit()
@@ -565,4 +565,4 @@ def test_a_large_store_searches_approximately_and_says_so(tmp_path):
     assert store.stats().unindexed == 1
     assert store.nearest(question(), 1)[0].ids == ["p300"]
     store.close()
-    assert json.loads((tmp_path / "s" / STORE).read_text())["format"] == lance_files.FORMAT
+    assert json.loads((tmp_path / "s" / INDEX_FILE).read_text())["format"] == lance_files.FORMAT

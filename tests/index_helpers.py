@@ -1,4 +1,4 @@
-"""Small collections and their batches, as the tests of all stores use them."""
+"""Small collections and their batches, as the tests of all backends use them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ernie_search.index import IndexSpec, Store, make_spec, open_index, passage_batch
+from ernie_search.index import Index, IndexSpec, make_spec, open_index, passage_batch
 from ernie_search.index.filters import Filter, meets
 from ernie_search.types import Passage
 from stub_encoder import StubEncoder
@@ -42,14 +42,14 @@ def spec(**changes) -> IndexSpec:
     return make_spec(**(settings | changes))
 
 
-def new_store(kind: str, folder: Path, **changes) -> Store:
-    """An empty store of that backend, open for writing."""
+def new_index(kind: str, folder: Path, **changes) -> Index:
+    """An empty index of that backend, open for writing."""
     if kind == "qdrant":
         from qdrant_client import QdrantClient
 
-        from ernie_search.index.qdrant import QdrantStore
+        from ernie_search.index.qdrant import QdrantIndex
 
-        return QdrantStore.create(QdrantClient(":memory:"), "passages", spec(**changes))
+        return QdrantIndex.create(QdrantClient(":memory:"), "passages", spec(**changes))
     return open_index("memory://" if kind == "memory" else folder, spec(**changes), "w")
 
 
