@@ -154,7 +154,7 @@ class IndexJob:
 
     Attributes:
         work: the function to call.
-        writes: whether it changes the store; writes of one batch are committed together after it.
+        writes: whether it changes the index; writes of one batch are committed together after it.
         upkeep: whether no client asked for it; then it has no size in the queue, and is never refused.
     """
 
