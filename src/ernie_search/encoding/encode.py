@@ -13,7 +13,7 @@ from pathlib import Path
 from ernie_search._util.files import MANIFEST, atomic_write, remove, sha256_file, storage_errors
 from ernie_search.encoder import Encoder
 from ernie_search.encoding.executors import Executor, LocalExecutor
-from ernie_search.encoding.work import Asked, encode_shard, encode_shard_packed, prefers_bf16
+from ernie_search.encoding.shard_job import Asked, encode_shard, encode_shard_packed, prefers_bf16
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.shards import Manifest, ShardInfo, read_manifest, shard_name, shard_problem, write_shard
 from ernie_search.types import Passage, checked_passage
