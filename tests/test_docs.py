@@ -7,6 +7,7 @@ import pytest
 from typer.main import get_command
 
 from ernie_search.cli import app
+from test_layering import ALLOWED
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
@@ -44,6 +45,23 @@ def test_files_that_the_method_names_are_there():
     ours = {name for name in named if not name.startswith("paddlenlp/")}
     assert ours
     assert sorted(name for name in ours if not (ROOT / "src" / "ernie_search" / name).is_file()) == []
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_that_the_pages_for_contributors_name_are_there(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./]+/[\w.]*|\w+\.(?:py|md))`", text))
+    places = (ROOT, ROOT / "src" / "ernie_search")
+    assert len(named) > 10
+    patterns = {one for one in named if "NAME." in one}
+    missing = [one for one in named - patterns if not any((place / one).exists() for place in places)]
+    assert sorted(missing) == ["../shared/data"] * ("../shared/data" in missing)
+
+
+def test_the_table_of_rooms_says_what_the_layering_test_allows():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \| .* \| (?:<- (.*?))?(?: alone)? ?\|$", text, re.MULTILINE)
+    assert {room: set(re.findall(r"[\w.]+", may)) for room, may in rows} == ALLOWED
 
 
 def test_equations_of_the_paper_are_not_cited():

@@ -84,7 +84,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
         "data_fingerprint='d1', shard_size=8)"
     )
     output = tmp_path / "killed"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    paths = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen([sys.executable, "-c", script, str(output)], env=environment) as child:
         deadline = time.monotonic() + 60
         while not (output / "shard-00002.parquet").exists():

@@ -278,7 +278,7 @@ def test_a_panic_of_lancedb_is_one_line(tmp_path):
     panic = type("PanicException", (BaseException,), {})
     with (
         pytest.raises(
-            IndexStateError, match=r"could not go on \(range end\); run: ernie-search index verify"
+            IndexStateError, match=r"could not continue \(range end\); run: ernie-search index verify"
         ),
         lance_errors(tmp_path),
     ):

@@ -76,7 +76,7 @@ def test_a_run_has_the_late_ones_first_and_the_rest_in_dense_order(searcher):
         assert set(ids[:30]) == set(first[:30])
         assert ids[30:] == first[30:]
         assert scores == sorted(scores, reverse=True)
-        assert scores[29] > scores[30] + 0.5  # the seam
+        assert scores[29] > scores[30] + 0.5  # RERANK_GAP
 
 
 def test_more_hits_than_candidates(searcher):

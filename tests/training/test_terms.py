@@ -17,10 +17,14 @@ from ernie_search.errors import DataError, SettingsError
 from ernie_search.losses import candidates, maxsim
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
+from ernie_search.model.card import TERM_DESCRIPTIONS
+from ernie_search.pipeline.recipe import rows_file
 from ernie_search.training import TrainingData, prepare, train
 from ernie_search.training.batches import Collator, StepBatch, StepBatches
+from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
+from ernie_search.training.terms import TERMS
 from event_files import scalars
 from tiny_training import collection, settings
 
@@ -33,6 +37,13 @@ WHOLE: dict[str, Any] = {
     "negatives": 3,
     "cross_temperature": 1.5,
 }
+
+
+def test_every_term_has_a_weight_a_line_of_the_model_card_and_is_set_to_0_by_rows():
+    weights = {f"{name}_weight" for name in TERMS}
+    assert {name for name in TrainSettings.model_fields if name.endswith("_weight")} == weights
+    assert set(TERM_DESCRIPTIONS) == weights
+    assert {"dense_weight", *rows_file()["weights"]} == weights
 
 
 def score(question: int, passage: int) -> float:

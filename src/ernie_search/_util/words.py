@@ -34,7 +34,7 @@ TAB = "    "
 def words(text: str) -> list[str]:
     r"""The words of ``text``, lower-cased, in order, with repetitions.
 
-    A word is a run of letters, digits and underscores (``\w+``) and of the marks that combine with them:
+    A word is a sequence of letters, digits and underscores (``\w+``) and of the marks that combine with them:
     Python's ``\w`` alone cuts Hindi and Thai words at their vowel signs. Where a script puts no spaces
     between words, each pair of neighbouring characters is a word (the yardstick in the data's README,
     and Lucene's CJK analyser); a single character is one by itself. Compatibility forms are made equal

@@ -21,7 +21,7 @@ UNIT = re.compile(rf"[{NO_SPACES}]|[^\s{NO_SPACES}]{{1,{LONGEST_WORD}}}")
 def units(text: str) -> list[tuple[int, int]]:
     """Start and end, in characters, of what counts as one word.
 
-    That is a run without white space of up to 64 characters, or one character of a script without spaces
+    That is a stretch without white space of up to 64 characters, or one character of a script without spaces
     with the marks that belong to it.
     """
     found: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""Collection to resumable Parquet shards."""
+"""Collection to resumable Parquet shards (``encode.py``), and to an index (``build.py``)."""
 
 from ernie_search.encoding.encode import EncodedCollection, encode_collection
 from ernie_search.shards import read_manifest, read_shards

@@ -1,4 +1,4 @@
-"""Encode a collection into Parquet shards, one at a time; an interrupted run goes on where it stopped."""
+"""Encode a collection into Parquet shards, one at a time; an interrupted call resumes where it stopped."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ from pathlib import Path
 from ernie_search._util.files import MANIFEST, atomic_write, remove, sha256_file, storage_errors
 from ernie_search.encoder import Encoder
 from ernie_search.encoding.executors import Executor, LocalExecutor
-from ernie_search.encoding.work import Asked, encode_shard, encode_shard_packed, prefers_bf16
+from ernie_search.encoding.shard_job import Asked, encode_shard, encode_shard_packed, prefers_bf16
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.shards import Manifest, ShardInfo, read_manifest, shard_name, shard_problem, write_shard
 from ernie_search.types import Passage, checked_passage
@@ -59,9 +59,9 @@ def begin_or_resume(
     model_path: Path | str | None = None,
     prefers_bf16: Callable[[], bool] | None = None,
 ) -> Manifest:
-    """The manifest to go on from: a new one, or that of an earlier run with only its sound shards.
+    """The manifest to continue from: a new one, or that of an earlier call with only its sound shards.
 
-    A folder begun with another shard size goes on with its own, and one begun in another precision with that
+    A folder begun with another shard size keeps its own, and one begun in another precision keeps that
     one: which is faster is a measurement, and may come out otherwise next time. The leftovers of a killed
     writer are removed. A new manifest is not written yet: the first shard does that, so that bad input leaves
     nothing behind.
@@ -134,7 +134,7 @@ class EncodedCollection:
         truncated: how many of them were longer than the model reads.
         tokens: token vectors stored.
         encoded: passages that this call encoded; the others were there already.
-        seconds: spent encoding, over all interrupted runs.
+        seconds: spent encoding, over all interrupted calls.
     """
 
     path: Path
@@ -157,7 +157,7 @@ def encode_collection(
     progress: Callable[[int], None] | None = None,
     executor: Executor | None = None,
 ) -> EncodedCollection:
-    """Encode ``passages`` into ``output``; after any interruption the same call goes on with what is missing.
+    """Encode ``passages`` into ``output``; after any interruption the same call encodes what is missing.
 
     Args:
         model: gives vectors and token matrices.

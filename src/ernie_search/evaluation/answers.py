@@ -1,7 +1,7 @@
 """Answer recall@k as DPR counts it: a question is found when one of its top k passages holds an answer.
 
 Karpukhin et al. 2020, "Dense Passage Retrieval for Open-Domain Question Answering", and the way its
-published evaluation compares texts: Unicode decomposed (NFD), cut into runs of letters, digits and marks
+published evaluation compares texts: Unicode decomposed (NFD), cut into sequences of letters, digits and marks
 and into single other characters, lower-cased; an answer is held when its tokens follow one another in the
 passage's text. The title does not count. CuratedTREC's answers are regular expressions, which are searched
 for in the decomposed text as it stands.

@@ -350,7 +350,7 @@ def lance_errors(folder: Path) -> Iterator[None]:
             raise
         reason = str(error).partition("\n")[0][:300]
         raise IndexStateError(
-            f"{folder}: LanceDB could not go on ({reason}); run: ernie-search index verify {folder}"
+            f"{folder}: LanceDB could not continue ({reason}); run: ernie-search index verify {folder}"
         ) from error
 
 

@@ -219,7 +219,7 @@ class Index(ABC):
         """What is wrong with the backend's files: a line each, naming the file. Rows are ``verify``'s."""
 
     def check_files(self) -> None:  # noqa: B027 - most have none
-        """Refuse to go on where files are missing, cut or overwritten, at the price of a ``stat`` each.
+        """Refuse to continue where files are missing, cut or overwritten, at the price of a ``stat`` each.
 
         Raises:
             IndexStateError: naming the first such file.

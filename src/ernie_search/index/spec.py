@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.index.codecs import CodecName
 from ernie_search.shards import Manifest
 
 FieldType = Literal["str", "int", "float", "bool"]
@@ -15,7 +16,7 @@ FieldType = Literal["str", "int", "float", "bool"]
 LARGEST_INT = 2**63 - 1
 """Arrow's and SQL's integers end here, and at its negative; JSON's and Python's do not."""
 
-TokenFormat = Literal["none", "fp32", "fp16", "int8", "2bit"]
+TokenFormat = Literal["none", CodecName]
 """How token matrices are stored; see ``codecs``."""
 
 DenseFormat = Literal["fp32", "int8"]

@@ -65,7 +65,7 @@ def usable(device: torch.device, own: Scores, fused: Scores = fused_maxsim) -> b
         return False
     try:
         worst = difference(device, own, fused)
-    except Exception as error:  # whatever a compiler of kernels raises, training goes on without it
+    except Exception as error:  # whatever a compiler of kernels raises, training continues without it
         _log.warning("late-interaction-kernels fails on %s (%s), so it is not used", device, _line(error))
         return False
     if not worst <= TOLERANCE:  # so that NaN fails too

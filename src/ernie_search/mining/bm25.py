@@ -1,4 +1,4 @@
-"""BM25 in memory: the word-based baseline, and the source of the first hard negatives."""
+"""BM25 over a collection, as a run: the word-based baseline, and the source of the first hard negatives."""
 
 from collections.abc import Iterable
 from typing import Literal

@@ -14,7 +14,7 @@ from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 
 CARD_FILE = "README.md"
 PAPER = "https://arxiv.org/abs/2205.09153"
-TERMS = {
+TERM_DESCRIPTIONS = {
     "dense_weight": "contrastive loss of the single vectors",
     "late_weight": "contrastive loss of the late interaction",
     "interaction_weight": "interaction distillation: the late interaction teaches the single vector",
@@ -24,7 +24,8 @@ TERMS = {
     "attention_weight": "token-level attention distillation from a cross-encoder",
     "dual_weight": "dual regularization: two passes with different dropout agree",
 }
-"""Settings that weight a loss term, and what the term does."""
+"""What each term of the loss does, by the setting that weights it: a line for every line of ``TERMS`` in
+``training/terms.py``, which this room may not import."""
 TOLD = (
     "steps",
     "questions_per_batch",
@@ -96,13 +97,13 @@ def write_card(
         raise DataError(
             f"{folder}: no training.json; name the folder of one training, or of a recipe's stages"
         )
-    run = _read(at / "training.json")
-    result = _read(at / "result.json") if run else {}
+    training = _read(at / "training.json")
+    result = _read(at / "result.json") if training else {}
     reports = [report for path in measures for report in _reports(path)]
     facts = facts or CardFacts()
     name = facts.name or model.resolve().name
     header = _header(name, settings, reports, facts)
-    body = "\n\n".join(_body(name, settings, run, result, reports, facts, stages))
+    body = "\n\n".join(_body(name, settings, training, result, reports, facts, stages))
     path = model / CARD_FILE
     with atomic_write(path) as handle:
         handle.write(f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{body}\n")
@@ -201,7 +202,7 @@ def _index_entry(report: Mapping[str, Any]) -> dict[str, Any]:
 def _body(
     name: str,
     settings: ScoreSettings,
-    run: Mapping[str, Any],
+    training: Mapping[str, Any],
     result: Mapping[str, Any],
     reports: Sequence[Mapping[str, Any]],
     facts: CardFacts,
@@ -227,8 +228,10 @@ def _body(
         f"| prompts | {_code(settings.query_prompt)} / {_code(settings.passage_prompt)} |",
         "## Method",
     ]
-    asked = _table(run, "settings")
-    terms = [f"- {what} (weight {asked[key]:g})" for key, what in TERMS.items() if _number(asked, key)]
+    asked = _table(training, "settings")
+    terms = [
+        f"- {what} (weight {asked[key]:g})" for key, what in TERM_DESCRIPTIONS.items() if _number(asked, key)
+    ]
     if terms:
         if stages:
             parts.append(f"Stages: {', '.join(one['stage'] for one in stages)}. Of the last training:")
@@ -238,8 +241,8 @@ def _body(
     else:
         parts.append("The settings of the training are not beside this model.")
     parts += ["## Data", facts.data or "Not said by whoever made this card."]
-    if run.get("collection"):
-        parts.append(f"Fingerprint of the collection: `{run['collection']}`.")
+    if training.get("collection"):
+        parts.append(f"Fingerprint of the collection: `{training['collection']}`.")
     parts += ["## Measures", *(_measures(one) for one in reports)]
     if not reports:
         parts.append("None were given to this card.")
@@ -248,8 +251,8 @@ def _body(
         parts += ["## Licence", f"{facts.license}, as said by whoever made this card."]
     else:
         parts += ["## Licence", "Not said. The licences of the base model and of the training data decide."]
-    if _table(run, "versions"):
-        told = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in run["versions"].items())
+    if _table(training, "versions"):
+        told = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in training["versions"].items())
         parts += ["## Versions", f"ernie-search {__version__}, {told}."]
     return parts
 

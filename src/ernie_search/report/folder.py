@@ -13,7 +13,7 @@ from typing import Any
 from ernie_search._util.files import read_json
 from ernie_search.errors import DataError
 
-LOG, RUN, RESULT, STAGE, TABLE = "log.jsonl", "training.json", "result.json", "stage.json", "table.json"
+LOG, TRAINING, RESULT, STAGE, TABLE = "log.jsonl", "training.json", "result.json", "stage.json", "table.json"
 PARTS = ("shared", "rows", "shards", "best", "last", "model")
 """Folders that are not stages themselves."""
 
@@ -70,13 +70,13 @@ def read_folder(folder: Path) -> list[StageRecord]:
     found = list(_records(folder, ""))
     if not found:
         raise DataError(
-            f"{folder}: holds no training ({RUN}, {STAGE} or {LOG}); give the --output of a training"
+            f"{folder}: holds no training ({TRAINING}, {STAGE} or {LOG}); give the --output of a training"
         )
     return found
 
 
 def _records(folder: Path, name: str) -> Iterator[StageRecord]:
-    if _is_stage(folder) or (not name and (folder / RUN).is_file()):
+    if _is_stage(folder) or (not name and (folder / TRAINING).is_file()):
         yield read_stage(folder, name or folder.name)
     inside = [
         one
@@ -105,12 +105,12 @@ def _made(folder: Path) -> float:
 def read_stage(folder: Path, name: str) -> StageRecord:
     """The record of a folder with a log or a manifest."""
     record = StageRecord(name)
-    if (folder / RUN).is_file():
-        run = _mapping(folder / RUN)
-        record.settings = _plain(run.get("settings"))
-        record.versions = _plain(run.get("versions"))
+    if (folder / TRAINING).is_file():
+        training = _mapping(folder / TRAINING)
+        record.settings = _plain(training.get("settings"))
+        record.versions = _plain(training.get("versions"))
         shown = ("base", "base_weights", "layers", "collection", "lists", "precision")
-        record.inputs = {key: run[key] for key in shown if run.get(key) is not None}
+        record.inputs = {key: training[key] for key in shown if training.get(key) is not None}
         record.seed = record.settings.get("seed")
     if (folder / RESULT).is_file():
         result = _mapping(folder / RESULT)

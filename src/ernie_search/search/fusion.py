@@ -14,7 +14,7 @@ from ernie_search.errors import DataError, SettingsError
 from ernie_search.index import Ranking, reciprocal_rank
 from ernie_search.types import Run
 
-SEAM = 1.0
+RERANK_GAP = 1.0
 """How far below the last re-ranked passage the rest begins: wide enough to see in a run file."""
 
 
@@ -43,8 +43,9 @@ class Staged:
     def reranked(self, scores: NDArray[np.float64], **looked: NDArray[np.float64]) -> "Staged":
         """The first results in the order of new scores, the others behind them in the order they had.
 
-        Scores fall along the list: the rest keeps its distances from one another, ``SEAM`` below the last
-        re-ranked one, so that recall at any depth can be measured. Equal new scores keep their old order.
+        Scores fall along the list: the rest keeps its distances from one another, ``RERANK_GAP`` below the
+        last re-ranked one, so that recall at any depth can be measured. Equal new scores keep
+        their old order.
 
         Args:
             scores: ``(c,)`` of the first c results.
@@ -55,7 +56,7 @@ class Staged:
         joined = self.scores.copy()
         joined[:count] = scores
         if 0 < count < len(joined):
-            joined[count:] += scores.min() - SEAM - joined[count]
+            joined[count:] += scores.min() - RERANK_GAP - joined[count]
         rest = np.full(len(joined) - count, np.nan)
         stages = self.stages | {name: np.concatenate([values, rest]) for name, values in looked.items()}
         return Staged(self.ids, self.passages, joined, stages).take(order)

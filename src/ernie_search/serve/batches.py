@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ernie_search.encoder import Encoder, Encoding
 from ernie_search.index import Filter
 from ernie_search.search import Searcher
-from ernie_search.serve.explain import explain, question_tokens
+from ernie_search.serve.matches import question_tokens, word_matches
 from ernie_search.types import Hit, Task
 
 
@@ -154,7 +154,7 @@ class IndexJob:
 
     Attributes:
         work: the function to call.
-        writes: whether it changes the store; writes of one batch are committed together after it.
+        writes: whether it changes the index; writes of one batch are committed together after it.
         upkeep: whether no client asked for it; then it has no size in the queue, and is never refused.
     """
 
@@ -169,8 +169,8 @@ class Answer:
 
     Attributes:
         hits: best first.
-        matches: words of each hit, see ``explain``; empty unless asked for.
-        question_tokens: see ``explain.question_tokens``.
+        matches: words of each hit, see ``word_matches``; empty unless asked for.
+        question_tokens: see ``matches.question_tokens``.
         milliseconds: by what they were spent on: "encode", "wait", "rank", "explain".
     """
 
@@ -326,7 +326,7 @@ class Batches:
         started = time.perf_counter()
         try:
             vectors = job.row.tokens, job.row.token_ids
-            answer.matches = explain(model, self.searcher.index, job.question, hits, *vectors)
+            answer.matches = word_matches(model, self.searcher.index, job.question, hits, *vectors)
             answer.question_tokens = question_tokens(model, job.question, vectors[1])
         except Exception as error:
             return error

@@ -1,5 +1,6 @@
 """A cluster of two nodes by its address, of which one is lost on the way."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from stub_encoder import StubEncoder, numbered_passages
 
 pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 
+TESTS = str(Path(__file__).parent.parent.parent)
+
 
 def test_a_lost_node_costs_only_what_it_had_not_finished(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))  # where workers find the stub
+    monkeypatch.setenv("PYTHONPATH", TESTS, prepend=os.pathsep)  # where workers find the stub
     # All on the loopback, as in the tests' rule of no network; by default it is the machine's own address.
     monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
     passages = numbered_passages(60)

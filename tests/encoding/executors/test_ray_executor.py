@@ -1,5 +1,6 @@
 """On Ray: the same bytes as on this machine, resumed, whatever happens to the workers."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ernie_search.types import Passage
 from lossy_encoder import CountingEncoder, CrashingEncoder, LossyEncoder, RefusingEncoder, double
 from stub_encoder import StubEncoder, numbered_passages
 
+TESTS = str(Path(__file__).parent.parent.parent)
 PASSAGES = numbered_passages(50)
 
 
@@ -23,7 +25,7 @@ def cluster():
     from ernie_search.encoding.executors import ray as ray_executor
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))  # where workers find the stub
+        patch.setenv("PYTHONPATH", TESTS, prepend=os.pathsep)  # where workers find the stub
         ray_executor._connect(None, num_cpus=2, num_gpus=1)
     yield ray
     ray.shutdown()

@@ -1,4 +1,4 @@
-"""Explanations: which words of a passage matched which tokens of the question, and how strongly."""
+"""``matches`` of a hit, as JSON: which words matched which tokens of the question, and how strongly."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def question_tokens(
     return [{"text": question[start:stop], "start": start, "stop": stop} for start, stop in spans]
 
 
-def explain(
+def word_matches(
     model: Encoder,
     index: Index,
     question: str,

@@ -1,4 +1,4 @@
-"""What is done once a shard, in this process or on another machine: passages in, a shard out."""
+"""Encoding of one shard, in this process or on another machine: passages in, a shard out."""
 
 import io
 import json
