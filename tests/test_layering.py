@@ -207,9 +207,22 @@ MEMORY = {"return_large_blocks", "share_arenas"}
 """Functions that change how this process uses memory, which is not a library's business."""
 
 
+PROCESS = {"environ", "putenv", "filterwarnings", "simplefilter", "basicConfig", "set_num_threads", "signal"}
+"""Attributes of modules through which a whole process is changed: not while importing."""
+
+
 def forbidden(path: Path) -> list[str]:
-    """Prints and memory settings outside the command line, asserts, stubs, objects of a changed class."""
-    found = []
+    """Prints and memory settings outside the command line, asserts, stubs, objects of a changed class.
+
+    And what changes the whole process outside a function, so that importing would do it.
+    """
+    found = [
+        (node.lineno, f"{node.attr}, imported")
+        for statement in ast.parse(path.read_text(encoding="utf-8"), str(path)).body
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Attribute) and node.attr in PROCESS
+    ]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         what = ""
         if isinstance(node, ast.Assert):
@@ -236,6 +249,7 @@ def test_the_search_for_them_finds_them(tmp_path: Path):
     path.write_text(
         "print(1)\nassert True\nraise NotImplementedError\nprintable = 'assert print(x)'\n"
         "share_arenas()\nmodule.__class__ = dict if module.__class__ is list else set\n"
+        "os.environ.setdefault('A', '0')\ndef start():\n    os.environ['A'] = '1'\n"
     )
     assert forbidden(path) == [
         "bad.py:1: print()",
@@ -243,6 +257,7 @@ def test_the_search_for_them_finds_them(tmp_path: Path):
         "bad.py:3: NotImplementedError",
         "bad.py:5: share_arenas()",
         "bad.py:6: __class__ =",
+        "bad.py:7: environ, imported",
     ]
 
 

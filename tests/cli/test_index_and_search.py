@@ -99,6 +99,10 @@ def test_another_source_is_refused(run_cli, collection, stub_model, tmp_path):
     assert (
         "made from ../crops, not ../others; add these passages with: ernie-search index add" in result.stderr
     )
+    advised = f"index add {tmp_path / 'i'} {tmp_path / 'others'} --model DIR"
+    assert f"ernie-search {advised}, or choose another folder" in result.stderr
+    added = run_cli(*(stub_model if word == "DIR" else word for word in advised.split()), "--json")
+    assert json.loads(added.stdout)["written"] == 3
 
 
 def test_a_source_may_be_named_like_a_command(run_cli, collection, stub_model, tmp_path, monkeypatch):

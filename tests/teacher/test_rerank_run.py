@@ -44,5 +44,7 @@ def test_what_the_collection_lacks_is_named(teachers):
         rerank_run(teachers, collection(), {"q0": {"p0": 1.0}}, "dev")
     with pytest.raises(DataError, match="run, question 'd0': passage 'x' is not in the corpus"):
         rerank_run(teachers, collection(), {"d0": {"x": 1.0}}, "dev")
+    with pytest.raises(DataError, match="run, question 'd0': a score is NaN"):
+        rerank_run(teachers, collection(), {"d0": {"p0": float("nan")}}, "dev")
     with pytest.raises(SettingsError, match="k=0"):
         rerank_run(teachers, collection(), {}, "dev", 0)

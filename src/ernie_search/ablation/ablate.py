@@ -28,6 +28,7 @@ from ernie_search.encoding import encode_collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.evaluation import Measured, evaluate_run, read_run, write_run
 from ernie_search.index import index_shards
+from ernie_search.index.topk import top_ids
 from ernie_search.mining import BM25
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
 from ernie_search.pipeline.manifest import StageManifest
@@ -481,9 +482,8 @@ def late_rerank(
     run: Run = {}
     for query, matrix in zip(asked, tokens, strict=True):
         scores = first.get(query.id, {})
-        ids = sorted(scores, key=lambda one: (-scores[one], one))
-        ranking = Staged(ids, ids, np.array([scores[one] for one in ids], dtype=np.float64))
-        staged = rerank(index, matrix, ranking, DEPTH) if ids else ranking
+        ranking = Staged.of_dense(top_ids(list(scores), list(scores.values()), len(scores)))
+        staged = rerank(index, matrix, ranking, DEPTH) if scores else ranking
         run[query.id] = dict(zip(staged.ids, staged.scores.tolist(), strict=True))
     shutil.rmtree(shards)
     return run

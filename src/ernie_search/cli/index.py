@@ -1,11 +1,13 @@
 """``ernie-search index``: makes an index or brings it up to date, and keeps it in order."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from ernie_search._util.files import did_you_mean
 from ernie_search.cli.app import Commands
 from ernie_search.cli.executor import Address, ExecutorName, WorkerCpus, WorkerGpus
 from ernie_search.cli.executor import opened as executor_of
@@ -35,7 +37,14 @@ class IndexCommands(Commands):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Words after a sub-command's name are its own; all others are the group's."""
         if not args or args[0] not in self.commands:
-            return list(super().parse_args(ctx, args))
+            first = args[0][:80] if args else ""
+            try:
+                return list(super().parse_args(ctx, args))
+            except typer.TyperException:
+                # A source needs --output; 'index verfy DIR' has none, and its author meant a sub-command.
+                if get_close_matches(first, self.commands, n=1, cutoff=0.7) and not Path(first).exists():
+                    ctx.fail(f"no command {first!r}{did_you_mean(first, list(self.commands))}")
+                raise
         ctx.params = {param.name: None for param in self.params}
         ctx._protected_args, ctx.args = args[:1], args[1:]  # as TyperGroup itself hands them on
         return args[1:]

@@ -248,7 +248,10 @@ class _Making:
             update["fields"] = self.fields
         update |= {"model_name": source.model_name, "model_fingerprint": source.model_fingerprint}
         check_same_spec(str(place), index.spec.model_copy(update=update), index.spec)
-        advice = f"add these passages with: ernie-search index add {place} {source.name}, or choose another"
+        advice = "choose another"
+        if not is_shards(Path(source.name)):  # 'index add' reads collections alone
+            add = f"ernie-search index add {place} {source.name} --model DIR"
+            advice = f"add these passages with: {add}, or choose another"
         if index.origin is None:
             if len(index):
                 raise IndexStateError(f"{place}: this index was not made from a source; {advice} folder")

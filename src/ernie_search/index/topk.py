@@ -18,7 +18,7 @@ class Ranking:
     scores: NDArray[np.float32]
 
 
-def top_rows(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def top_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     """Places of the ``k`` highest of ``scores (N,)``, best first, equal ones in the order they stand."""
     if k < len(scores):
         cut = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -133,7 +133,7 @@ def best_first(scores: Mapping[str, float], where: str) -> list[str]:
         DataError: a score is NaN; the message begins with ``where``.
     """
     if any(map(math.isnan, scores.values())):
-        raise DataError(f"{where}: a score is NaN; repair the run before mining")
+        raise DataError(f"{where}: a score is NaN; repair the run first")
     return sorted(scores, key=lambda passage: (-scores[passage], passage))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ernie_search._util.files import did_you_mean
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.index import Ranking, reciprocal_rank
+from ernie_search.index.topk import top_rows
 from ernie_search.types import Run
 
 RERANK_GAP = 1.0
@@ -52,7 +53,7 @@ class Staged:
             **looked: what stages scored for them, ``(c,)`` each.
         """
         count = len(scores)
-        order = np.concatenate([np.argsort(-scores, kind="stable"), np.arange(count, len(self.ids))])
+        order = np.concatenate([top_rows(scores, count), np.arange(count, len(self.ids))])
         joined = self.scores.copy()
         joined[:count] = scores
         if 0 < count < len(joined):
@@ -191,7 +192,7 @@ def fuse(rankings: Mapping[str, Ranking], fusion: Fusion) -> Staged:
         fused[[place[one] for one in best.ids]] = best.scores
     else:
         fused = weighted(stages, fusion.weights)
-    order = np.argsort(-fused, kind="stable")
+    order = top_rows(fused, len(ids))
     return Staged(ids, ids, fused, {**stages, "fused": fused}).take(order)
 
 
@@ -267,7 +268,7 @@ def _ranked(
     ids: Sequence[str], stages: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]
 ) -> dict[str, float]:
     scores = np.sum([weights[name] * values for name, values in stages.items()], axis=0)
-    order = np.argsort(-scores, kind="stable")
+    order = top_rows(scores, len(ids))
     return {ids[row]: float(scores[row]) for row in order.tolist()}
 
 

@@ -15,6 +15,7 @@ from sentence_transformers import CrossEncoder
 from ernie_search._util.files import fingerprint, read_json
 from ernie_search.data import Collection
 from ernie_search.errors import DataError, ModelError, SettingsError
+from ernie_search.mining.negatives import best_first
 from ernie_search.model.cross_encoder import (
     Pair,
     cross_encoder_fingerprint,
@@ -279,14 +280,13 @@ def rerank_run(
         A run of at most ``k`` passages per question.
 
     Raises:
-        DataError: a question that the split lacks, or a passage that the corpus lacks.
+        DataError: a question that the split lacks, a passage that the corpus lacks, or a score that is NaN.
         SettingsError: ``k`` is below 1.
     """
     if k < 1:
         raise SettingsError(f"k={k}: must be at least 1 passage")
     top = {
-        question: sorted(scores, key=lambda passage: (-scores[passage], passage))[:k]
-        for question, scores in run.items()
+        question: best_first(scores, f"run, question {question!r}")[:k] for question, scores in run.items()
     }
     asked = question_texts(collection, top, questions) if isinstance(questions, str) else questions
     wanted = {p: f"run, question {q!r}: passage" for q, passages in top.items() for p in passages}

@@ -13,6 +13,7 @@ from ernie_search.errors import DataError
 from ernie_search.evaluation import drop_self_hits, evaluate_run
 from ernie_search.mining import BM25, mine_negatives
 from ernie_search.mining.lists import Lists
+from ernie_search.mining.negatives import best_first
 from ernie_search.mining.passage_table import text_key
 from ernie_search.model import JointEncoder
 from ernie_search.training.batches import Example
@@ -251,12 +252,12 @@ def _dev_pool(
 ) -> set[str]:
     """Every positive, then BM25's best for each question in turn, up to ``size`` passages."""
     pool = {passage for query in questions for passage in relevant(qrels, query.id)}
-    ranked = [sorted(run.get(q.id, {}).items(), key=lambda item: (-item[1], item[0])) for q in questions]
+    ranked = [best_first(run.get(q.id, {}), f"question {q.id!r}") for q in questions]
     for rank in range(max(map(len, ranked), default=0)):
         for hits in ranked:
             if len(pool) >= size:
                 return pool
             if rank < len(hits):
-                pool.add(hits[rank][0])
+                pool.add(hits[rank])
     pool.update(corpus[: max(0, size - len(pool))])
     return pool

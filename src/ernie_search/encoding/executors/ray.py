@@ -17,10 +17,6 @@ from urllib.parse import urlsplit
 from ernie_search.encoding.executors.executor import Job, Key, Result, Work
 from ernie_search.errors import ErnieSearchError, ExecutorError, SettingsError
 
-# Ray reads these when it is imported or started: no usage reports, no warning about GPUs that tasks lack.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-
 try:
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -153,6 +149,9 @@ class RayExecutor:
 
 def _connect(address: str | None, **options: Any) -> None:
     own = address is None
+    # Ray reads these when it is started: no usage reports, no warning about GPUs that tasks lack.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     if own:
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
