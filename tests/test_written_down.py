@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from safetensors.numpy import load_file
 
 sys.path.append(str(Path(__file__).parent))
 
 import ernie_search
 from tiny_model import sentence_base
-from tiny_training import collection, settings
+from tiny_recipe import tiny_stages, write_recipe
+from tiny_training import collection
 
 WRITTEN = Path(__file__).with_name("written_down.json")
 TOLERANCE = 1e-4
@@ -43,29 +43,10 @@ def beir_folder(folder: Path) -> Path:
 
 
 def recipe_file(folder: Path) -> Path:
-    """All five kinds of stages, four steps a training."""
-    train = settings(steps=4, evaluations=1, checkpoints=2, negatives=1).model_dump()
-    del train["seed"]
-    teacher = {
-        "steps": 4,
-        "questions_per_batch": 4,
-        "negatives": 3,
-        "max_length": 60,
-        "precision": "fp32",
-        "evaluations": 1,
-        "held_out": 4,
-    }
-    stages: list[dict[str, dict[str, Any]]] = [
-        {"warm-up": dict(train)},
-        {"mine": {"last": 8, "number": 4, "near_duplicate": 0, "shard_size": 16}},
-        {"teacher": teacher},
-        {"score": {"shard_size": 16, "precision": "fp32"}},
-        {"cascade": {**train, "cascade_weight": 1.0, "attention_weight": 0.1, "dual_weight": 0.1}},
-    ]
-    base = sentence_base(folder / "base", layers=2)
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({"base": str(base), "stages": stages}), encoding="utf-8")
-    return path
+    """All five kinds of stages, four steps a training, every term of the loss."""
+    stages = tiny_stages()
+    stages[-1]["cascade"] |= {"attention_weight": 0.1, "dual_weight": 0.1}
+    return write_recipe(folder, sentence_base(folder / "base", layers=2), stages=stages)
 
 
 def results(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -168,3 +168,22 @@ class Hit:
         """Most hits are passages themselves."""
         if not self.passage:
             object.__setattr__(self, "passage", self.id)
+
+    def as_json(self, rank: int) -> dict[str, Any]:
+        """The hit as plain values, as ``search --json`` and the service show it.
+
+        Args:
+            rank: its place, counted from 1.
+        """
+        return {
+            "rank": rank,
+            "id": self.id,
+            "passage": self.passage,
+            "parent": self.parent,
+            "start": self.start,
+            "score": self.score,
+            "title": self.title,
+            "text": self.text,
+            "fields": dict(self.fields),
+            "stages": dict(self.stages),
+        }

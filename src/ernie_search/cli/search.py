@@ -125,19 +125,8 @@ def search(
 
 def hit_json(rank: int, hit: "Hit", matches: "list[WordMatch]") -> dict[str, Any]:
     """One hit as plain values; the matches' places refer to title, a space, and text."""
-    return {
-        "rank": rank,
-        "id": hit.id,
-        "passage": hit.passage,
-        "parent": hit.parent,
-        "start": hit.start,
-        "score": hit.score,
-        "title": hit.title,
-        "text": hit.text,
-        "fields": dict(hit.fields),
-        "stages": dict(hit.stages),
-        "matches": [{"start": m.start, "stop": m.stop, "strength": m.strength} for m in matches],
-    }
+    marks = [{"start": one.start, "stop": one.stop, "strength": one.strength} for one in matches]
+    return hit.as_json(rank) | {"matches": marks}
 
 
 def show_hits(

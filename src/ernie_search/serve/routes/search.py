@@ -83,18 +83,4 @@ def _check(body: SearchRequest, limits: Limits) -> None:
 
 
 def _hit(rank: int, hit: Hit, matches: list[dict[str, Any]] | None) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "rank": rank,
-        "id": hit.id,
-        "passage": hit.passage,
-        "parent": hit.parent,
-        "start": hit.start,
-        "score": hit.score,
-        "title": hit.title,
-        "text": hit.text,
-        "fields": dict(hit.fields),
-        "stages": dict(hit.stages),
-    }
-    if matches is not None:
-        value["matches"] = matches
-    return value
+    return hit.as_json(rank) | ({} if matches is None else {"matches": matches})
