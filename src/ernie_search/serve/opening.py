@@ -112,15 +112,15 @@ def renewed(searcher: Searcher, *, trust: bool = True) -> Searcher:
         trust: see ``Index.newest``.
 
     Raises:
-        IndexStateError: it is damaged, or of another model now.
-        SettingsError: no index on disk, or a cross-encoder.
+        IndexStateError: it is missing or damaged.
+        SettingsError: everything has to be opened anew: it is of another model now, or not on disk, or
+            there is a cross-encoder.
     """
     index = searcher.index
     if searcher.cross is not None:
         raise SettingsError("with a cross-encoder everything is opened anew")
     newest = index.newest(trust=trust)
-    try:
-        return Searcher(searcher.model, newest)
-    except BaseException:
+    if newest.model_fingerprint != searcher.model.fingerprint:
         newest.close()
-        raise
+        raise SettingsError("of another model, everything is opened anew")
+    return Searcher(searcher.model, newest)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from ernie_search._util.hardware import release_freed_memory
-from ernie_search.errors import ErnieSearchError, IndexStateError, StorageError
+from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError, StorageError
 from ernie_search.serve.opening import Seen
 from ernie_search.serve.queues import contained
 from ernie_search.serve.telemetry import log
@@ -195,10 +195,9 @@ class Service:
     async def _successor(self, old: Worker | None) -> Worker:
         if old is not None and self._renew is not None:
             renew = self._renew
-            try:
+            # Of another model, or not on disk: everything is opened. What cannot be read is tried later.
+            with contextlib.suppress(SettingsError):
                 return await _on_thread(lambda: renew(old))
-            except ErnieSearchError:
-                pass  # another model, or not an index on disk: open everything
         return await _on_thread(self._opener)
 
     async def _looked(self) -> Seen | None:
