@@ -100,10 +100,11 @@ class Statistics:
         scores = np.zeros(len(passages), np.float32)
         if not asked:
             return scores
-        counted = [Counter(one.split()) for one in passages]
-        lengths = np.asarray([one.total() for one in counted], np.int64)
+        wanted, held = set(asked), [one.split() for one in passages]
+        shared = [[word for word in one if word in wanted] for one in held]
+        lengths = np.asarray([len(one) for one in held], np.int64)
         for word, inverse in zip(asked, self.word_idf(asked), strict=True):
-            counts = np.asarray([one[word] for one in counted], np.int64)
+            counts = np.asarray([one.count(word) for one in shared], np.int64)
             scores += term_scores(counts, lengths, self.average_words, np.full(len(counts), inverse))
         return scores
 

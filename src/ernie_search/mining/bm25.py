@@ -10,7 +10,6 @@ from ernie_search.errors import DataError, SettingsError
 from ernie_search.index.bm25 import K1, B, WordIndex
 from ernie_search.types import Passage, Query, Run
 
-
 LUCENE_STOP_WORDS = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
     "they this to was will with"
