@@ -123,7 +123,7 @@ def test_a_folder_without_a_model(tmp_path):
         open_onnx(tmp_path)
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "modules.json").write_text("[]")
-    with pytest.raises(ModelError, match="a training folder; its model is .*best"):
+    with pytest.raises(ModelError, match=r"a training folder; its model is .*best"):
         open_onnx(tmp_path)
 
 
