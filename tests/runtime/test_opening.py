@@ -12,11 +12,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tiny_model
+from ernie_search._util.files import sha256_file
 from ernie_search.errors import ModelError
-from ernie_search.runtime import Place, Sidecar, open_onnx, require_onnx
+from ernie_search.runtime import Place, Sidecar, open_onnx, require_onnx, saved_files
 from ernie_search.runtime.batches import LONE_TOKENS
 from ernie_search.runtime.bert import build
 from ernie_search.runtime.quantize import measured_loss, quantized, remembered_loss
+from ernie_search.runtime.saved_files import listing_saved_files
 from ernie_search.runtime.sidecar import Graph
 from tiny_model import HIDDEN, TEXTS, VOCABULARY
 
@@ -151,6 +153,22 @@ def test_files_of_an_export_are_checked(tmp_path):
     sidecar.write_text("{")
     with pytest.raises(ModelError, match=r"not readable as JSON; export the model again"):
         open_onnx(tmp_path)
+
+
+def test_no_large_file_is_hashed_before_a_question(folder, monkeypatch):
+    with listing_saved_files(folder):
+        exported(folder)
+        shutil.copy(folder / "model.safetensors", folder / "copy.safetensors")
+    hashed: list[str] = []
+    monkeypatch.setattr(
+        saved_files, "remembered_sha256", lambda path: hashed.append(path.name) or sha256_file(path)
+    )
+    assert open_onnx(folder) is not None
+    assert "tokenizer.json" in hashed
+    assert not [name for name in hashed if name.endswith((".onnx", ".safetensors"))]
+    (folder / "copy.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"copy\.safetensors: missing"):
+        open_onnx(folder)
 
 
 def test_a_graph_of_another_tokenizer_is_one_line(tmp_path):
