@@ -10,7 +10,8 @@ import torch
 
 from ernie_search.errors import ModelError
 from ernie_search.model import encode as encode_module
-from ernie_search.model.encode import micro_batches
+from ernie_search.runtime import batches
+from ernie_search.runtime.batches import PADDING, micro_batches
 from tiny_model import TEXTS
 
 LANGUAGES = ["ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"]
@@ -50,6 +51,18 @@ def test_tokens_are_left_out_where_not_wanted(model):
     assert (found.tokens, found.token_ids) == ([], [])
     np.testing.assert_allclose(found.dense, model.encode_joint(TEXTS, "query").dense, atol=1e-7)
     assert model.attach_tokens  # as it was
+
+
+def test_pieces_are_a_text_s_own_tokens_uncut(model):
+    text = "tea " * 100 + "rice"
+    model.encode_joint([text], "passage")  # leaves the tokenizer cutting
+    pieces = model.pieces(text)
+    whole = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    assert len(pieces.ids) == 101
+    assert (pieces.ids, pieces.spans) == (whole["input_ids"], whole["offset_mapping"])
+    assert pieces.words == whole.word_ids()
+    assert model.token_texts(pieces.ids[-2:]) == ["tea", "rice"]
+    assert model.tokenizer.backend_tokenizer.truncation is None or len(model.pieces(text).ids) == 101
 
 
 def test_threads_may_share_a_model(model):
@@ -150,7 +163,7 @@ def test_micro_batches_hold_every_place_once_within_the_budget(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_large_micro_batches_end_before_they_are_padding(seed, monkeypatch):
     enough = 500
-    monkeypatch.setattr(encode_module, "ENOUGH_TOKENS", enough)
+    monkeypatch.setattr(batches, "ENOUGH_TOKENS", enough)
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 200, random.integers(1, 400)).tolist()
     groups = list(micro_batches(lengths, 20_000))
@@ -159,7 +172,7 @@ def test_large_micro_batches_end_before_they_are_padding(seed, monkeypatch):
         own = [lengths[place] for place in group]
         padded = max(own) * len(own)
         # A group that is cut at once had its last text as the one that made it large enough.
-        assert padded - sum(own) <= encode_module.PADDING * padded or padded < enough + max(own)
+        assert padded - sum(own) <= PADDING * padded or padded < enough + max(own)
     assert [lengths[place] for group in groups for place in group] == sorted(lengths, reverse=True)
 
 
