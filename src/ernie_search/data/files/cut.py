@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from ernie_search.data.chunking import units
 from ernie_search.data.files.document import Block, Document
@@ -72,6 +72,6 @@ def _split(
     else:
         places, rest = [match.end() for match in edges[0].finditer(text)], edges[1:]
     bounds = [0, *places, len(text)]
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         if last > first:
             yield from _split(text[first:last], words, rest, start + first)

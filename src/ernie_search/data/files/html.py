@@ -9,11 +9,14 @@ LEFT_OUT = frozenset(
     {"script", "style", "nav", "footer", "aside", "template", "noscript", "svg", "select", "button", "iframe"}
 )
 BLOCKS = frozenset(
-    "address article blockquote body dd details div dl dt fieldset figcaption figure form header html li "
-    "main ol p section summary table tbody tfoot thead tr ul caption".split()
+    {"address", "article", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset"}
+    | {"figcaption", "figure", "form", "header", "html", "li", "main", "ol", "p", "section", "summary"}
+    | {"table", "tbody", "tfoot", "thead", "tr", "ul"}
 )
 """Elements that begin and end a paragraph."""
-VOID = frozenset("area base col embed hr img input link meta param source track wbr".split())
+VOID = frozenset(
+    {"area", "base", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+)
 """Elements that nothing closes."""
 HEADING = re.compile(r"h([1-6])")
 PERMALINK = frozenset({"headerlink", "anchor", "permalink", "header-anchor", "anchor-link"})
@@ -131,10 +134,7 @@ class _Page(HTMLParser):
             return
         whole = "".join(self._text)
         self._text.clear()
-        if self._pre:
-            text = whole.strip("\n").rstrip()
-        else:
-            text = " ".join(whole.split())
+        text = whole.strip("\n").rstrip() if self._pre else " ".join(whole.split())
         if text.strip():
             block = Block(text, self.headings.path, self._line, code=bool(self._pre))
             self.document.blocks.append(block)

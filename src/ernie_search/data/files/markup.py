@@ -79,7 +79,7 @@ def read_markdown(text: str, headings: Headings | None = None) -> Document:
 
 def _enter(found: Document, headings: Headings, level: int, text: str) -> None:
     text = " ".join(MARKS.sub(r"\1", text).split())
-    if level == 1 and not found.title and not found.blocks:
+    if level == 1 and not found.title and not headings.path:
         found.title = text
     headings.enter(level, text)
 
@@ -131,7 +131,7 @@ def read_rst(text: str) -> Document:
         if style not in levels:
             levels.append(style)
         name = RST_ROLE.sub(lambda match: match[1] or match[2] or match[3] or "", title)
-        if not found.title and not found.blocks:
+        if not found.title and not headings.path:
             found.title = name
         headings.enter(levels.index(style) + 1, name)
         place += 3 if over else 2

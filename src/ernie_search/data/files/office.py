@@ -45,16 +45,15 @@ def read_pdf(data: bytes) -> Document:
 
 
 def _pdf_title(data: bytes) -> str:
-    """The title that the file says it has; "" where it has none, or one that a program made of a file name."""
+    """The title that the file says it has; "" where it has none, or only a file's name."""
     from pdfminer.pdfdocument import PDFDocument
     from pdfminer.pdfparser import PDFParser
     from pdfminer.pdftypes import resolve1
     from pdfminer.utils import decode_text
 
     try:
-        title = next(
-            (one["Title"] for one in PDFDocument(PDFParser(io.BytesIO(data))).info if "Title" in one)
-        )
+        about = PDFDocument(PDFParser(io.BytesIO(data))).info
+        title = next(one["Title"] for one in about if "Title" in one)
         text = " ".join(decode_text(resolve1(title)).replace("\x00", "").split())
     except Exception:  # none, or a damaged file, of which reading its pages tells
         return ""

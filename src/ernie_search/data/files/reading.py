@@ -108,9 +108,9 @@ def read_file(found: Found, words: int, known: str = "") -> Read | Skipped | Non
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Skipped(found.path, f"cannot be read ({error.strerror})")
+        return Skipped(found.path, f"cannot be read ({error.strerror})", passing=True)
     if got is None:
-        return Skipped(found.path, "changes while it is read; the next call takes it up")
+        return Skipped(found.path, "changes while it is read; the next call takes it up", passing=True)
     data, about = got
     digest = hashlib.sha256(data).hexdigest()
     if digest == known:

@@ -49,11 +49,13 @@ class Skipped:
         path: below the root.
         reason: in a few words.
         extra: what has to be installed so that it can be read; "" where that is not why.
+        passing: the reason may go without a change of the file.
     """
 
     path: str
     reason: str
     extra: str = ""
+    passing: bool = False
 
 
 @dataclass(slots=True)
