@@ -85,7 +85,10 @@ class BeirCollection(LocatedCollection):
             raise DataError(f"{folder}: {what}; name a folder of documents, a BEIR folder or 'api:'")
         corpus = find_jsonl(folder, "corpus")
         if corpus is None:
-            raise DataError(f"{folder}: no corpus.jsonl or corpus.jsonl.gz; a BEIR folder has one")
+            raise DataError(
+                f"{folder}: no corpus.jsonl or corpus.jsonl.gz; a BEIR folder has one, and any other is read "
+                f"as documents: files:{folder}"
+            )
         super().__init__(folder.resolve().name, source or str(folder))
         self.folder = folder
         self._corpus = corpus

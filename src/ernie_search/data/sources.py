@@ -11,7 +11,7 @@ from ernie_search.data.api_docs import ApiDocs
 from ernie_search.data.beir import BeirCollection
 from ernie_search.data.collection import Collection, WrappedCollection, with_places
 from ernie_search.data.dpr import open_dpr
-from ernie_search.data.files import is_document, open_files
+from ernie_search.data.files import FilesCollection, is_document, open_files
 from ernie_search.data.hf import open_hf
 from ernie_search.data.irds import open_irds
 from ernie_search.data.marco import open_marco
@@ -82,6 +82,18 @@ def open_collection(source: str) -> Collection:
     rest, off = take_titles_off(rest)
     found = FORMATS[scheme](rest)
     return WithoutTitles(found, source) if off else found
+
+
+def open_documents(source: str) -> FilesCollection | None:
+    """The folder of documents, or the document, that a source names; None where it names something else.
+
+    Raises:
+        DataError: see ``open_files``.
+    """
+    if source.startswith("files:") and not Path(source).exists():
+        rest, off = take_titles_off(source.removeprefix("files:"))
+        return None if off else open_files(rest)
+    return open_files(source) if source.strip() and _holds_documents(Path(source).expanduser()) else None
 
 
 def _holds_documents(path: Path) -> bool:

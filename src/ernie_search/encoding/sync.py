@@ -73,10 +73,10 @@ def sync_folder(
 ) -> Synced:
     """Make an index of a folder, or bring it up to date, in one commit.
 
-    A kill leaves the old state or the new. Unchanged files are told by their size and time (those that changed in the two seconds before they were
-    last read, by their SHA-256). Changed ones are read again, and of them only passages whose words are new
-    are encoded; where a line or the path is all that changed, the vectors are used again. Without any change
-    no model is loaded.
+    A kill leaves the old state or the new. Unchanged files are told by their size and time (those that
+    changed in the two seconds before they were last read, by their SHA-256). Changed ones are read again, and
+    of them only passages whose words are new are encoded; where a line or the path is all that changed, the
+    vectors are used again. Without any change no model is loaded.
 
     Args:
         files: the folder; the index's own, if that lies in it, is left out.
@@ -167,6 +167,12 @@ def _model_of(commit: Commit | None, folder: Path) -> str | None:
         return str(commit.spec["model_ref"])
     path = str(commit.spec.get("model_path") or "")
     return str(seen_from(folder, path)) if path else None
+
+
+def noted_model(output: str | Path) -> str | None:
+    """The model that made an index, as ``make_index`` takes it; None where none is noted."""
+    folder = lance_folder(output)
+    return _model_of(read_commit(folder), folder) if on_disk(output) and is_index(folder) else None
 
 
 def _same_place(one: str, other: str | None) -> bool:

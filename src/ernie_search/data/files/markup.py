@@ -141,10 +141,10 @@ def read_rst(text: str) -> Document:
 
 def _rst_title(lines: list[str], place: int) -> tuple[str, bool]:
     """The title that begins at a line, and whether it has a line above it, too; "" if none does."""
-    line, *after = (*lines[place : place + 3], "", "")
-    if RST_LINE.match(line) and after[0].strip() and after[1].rstrip() == line.rstrip():
-        return after[0].strip(), True
-    fits = RST_LINE.match(after[0]) and len(after[0].rstrip()) >= len(line.rstrip())
+    line, second, third = [*lines[place : place + 3], "", ""][:3]
+    if RST_LINE.match(line) and second.strip() and third.rstrip() == line.rstrip():
+        return second.strip(), True
+    fits = RST_LINE.match(second) and len(second.rstrip()) >= len(line.rstrip())
     if line.strip() and not line[0].isspace() and fits and not RST_LINE.match(line):
         return line.strip(), False
     return "", False

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import IO
 
@@ -160,7 +161,8 @@ class _Spool:
     """Passages in a temporary file that goes with the process, however that ends."""
 
     def __init__(self) -> None:
-        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as this
+        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - kept open
+        weakref.finalize(self, self._file.close)
         self._length = 0
 
     def __len__(self) -> int:
