@@ -133,8 +133,8 @@ def test_a_version_file_with_a_byte_too_many_is_one_line(run_cli, index, command
         (["delete", "INDEX", "--where", "lang = 'en'"], "no field 'lang'"),
         (["stats", "nowhere"], "so not an index"),
         (["x", "--output", "y", "--field", "year"], "--field year: expected NAME:str"),
-        (["x", "--output", "y"], "--model"),
-        (["x", "--output", "y", "--tokens", "int9"], "tokens: Input should be"),
+        (["x", "--output", "y"], "x: no such folder"),
+        (["api:", "--model", "m", "--output", "y", "--tokens", "int9"], "tokens: Input should be"),
         (["verify", "nowhere"], "so not an index"),
     ],
 )
