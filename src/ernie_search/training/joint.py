@@ -38,7 +38,7 @@ from ernie_search.training.folder import (
     write_result,
 )
 from ernie_search.training.prepare import DevEvaluator, TrainingData, prepare
-from ernie_search.training.settings import TrainSettings
+from ernie_search.training.settings import UNRELATED, TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.student import make_ready, usual_budget
 from ernie_search.training.teachers import StepTeachers
@@ -159,6 +159,24 @@ class JointTraining(FolderTraining[TrainResult]):
         """Save the joint encoder."""
         self.model.save(str(folder))
 
+    def add_graphs(self) -> None:
+        """Write the ONNX graphs of ``last``, and of ``best`` where dev was measured."""
+        if not self.settings.onnx:
+            return
+        self.observer("export", {})
+        last, best = self.folder / "last", self.folder / "best"
+        if self.best["metric"] is None:
+            self._add_graph(last, self.model)
+            return
+        if self.best["step"] == self.settings.steps:  # the same weights: one export for both
+            self._add_graph(last, self.model)
+            graph = last / ONNX_FOLDER if (last / ONNX_FOLDER).is_dir() else None
+        else:
+            self._add_graph(last, self.model)
+            graph = None
+        with atomic_directory(best) as folder:
+            shutil.copytree(best, folder, dirs_exist_ok=True)
+        
     def write_result(self) -> TrainResult:
         """Write ``result.json``, which names the best model, or the last where dev was not measured."""
         result = TrainResult(
@@ -307,7 +325,7 @@ def _train(
             "set precision to auto or fp32"
         )
     identity = {
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump(exclude=UNRELATED),
         "base": base,
         "base_weights": weights_identity(base),
         "layers": layers,
