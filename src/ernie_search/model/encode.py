@@ -34,7 +34,10 @@ class TextReader(Protocol):
     """A model that gives both readings of texts, as far as :func:`encode_texts` uses it: a JointEncoder."""
 
     attach_tokens: bool
-    training: bool
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
 
     @property
     def name(self) -> str:
@@ -219,7 +222,7 @@ def _threads_for(tokens: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _turn_of(model: TextReader) -> threading.RLock:
+def turn_of(model: TextReader) -> threading.RLock:
     """The lock that is held while ``model`` encodes.
 
     The model and its tokenizer keep settings between calls, so threads that share a model would change each
@@ -256,7 +259,7 @@ def encode_texts(
     dense = np.zeros((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     if not texts:
         return Encoded(dense)
-    with _turn_of(model):
+    with turn_of(model):
         device = model.device
         budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET)
         tokenized = tokenize(model, texts, task)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -30,13 +31,13 @@ class LateEncoder(WrappedEncoder):
 
     kind: ClassVar[EncoderKind] = "late"
 
-    def __init__(self, inner: MultiVectorEncoder, name: str) -> None:
+    def __init__(self, inner: MultiVectorEncoder, name: str, folder: Path | None = None) -> None:
         """Wrap a loaded model.
 
         Raises:
             ModelError: it keeps the tokens of images only, or as :class:`WrappedEncoder`.
         """
-        super().__init__(inner, name)
+        super().__init__(inner, name, folder)
         self.skipped: dict[Task, list[int]] = {"query": [], "passage": []}
         self._modules: list[Any] = []
         for module in inner:
@@ -58,7 +59,7 @@ class LateEncoder(WrappedEncoder):
                 self.skipped[task] = sorted({*self.skipped[task], *ids})  # type: ignore[index]
 
     def _expansion(self) -> dict[str, Any] | None:
-        """The checkpoint's query expansion: which token, up to which length, and whether it is attended to."""
+        """The checkpoint's query expansion: which token, up to which length, attended to or not."""
         found = self.inner[0].query_expansion
         if found is None:
             return None
@@ -74,11 +75,6 @@ class LateEncoder(WrappedEncoder):
     def token_dim(self) -> int:
         """``d``, the width of a token vector."""
         return int(self.inner.get_embedding_dimension())
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the model's files or weights; the graph's encoder says the same."""
-        return self._fingerprint
 
     def get_embedding_dimension(self) -> int:
         """``D``, which is ``d``: a mean of token vectors."""
@@ -126,8 +122,10 @@ class LateEncoder(WrappedEncoder):
         if scored is None:
             scored = features["attention_mask"].bool()
         mean = (tokens * scored.unsqueeze(-1)).sum(dim=1)
-        return EncoderOutput(normalize(mean, dim=-1), tokens, scored) if self.attach_tokens else (
-            EncoderOutput(normalize(mean, dim=-1))
+        return (
+            EncoderOutput(normalize(mean, dim=-1), tokens, scored)
+            if self.attach_tokens
+            else (EncoderOutput(normalize(mean, dim=-1)))
         )
 
     def sidecar(self) -> dict[str, Any]:

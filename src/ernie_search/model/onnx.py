@@ -1,4 +1,4 @@
-"""Export of an encoder as one ONNX graph with both readings, checked against torch before it gets its name."""
+"""Export of an encoder as one ONNX graph with both readings, checked against torch."""
 
 import contextlib
 import logging
@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ernie_search._util.files import atomic_directory, sha256_file, write_json
+from ernie_search._util.files import atomic_directory, remove, sha256_file, write_json
 from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError
-from ernie_search.model.encode import TextReader, padded, tokenize
+from ernie_search.model.encode import TextReader, tokenize
 from ernie_search.model.tokenizer import forget_last_call
+from ernie_search.runtime.saved_files import list_also
 from ernie_search.types import Task
 
 LOGGER = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def export_onnx(model: Exportable, output_dir: Path, *, int8: bool = False) -> P
     if not (output_dir / "tokenizer.json").exists():
         forget_last_call(model.tokenizer)
         model.tokenizer.save_pretrained(str(output_dir))
+    list_also(output_dir, ONNX_FOLDER)
     return place
 
 
@@ -146,6 +148,12 @@ def add_onnx(model: Exportable, folder: Path) -> str:
         LOGGER.warning("%s: no ONNX graph beside the weights: %s", folder, why)
         return why
     return ""
+
+
+def discard_onnx(folder: Path) -> None:
+    """Remove the graphs that an export wrote into a model's directory, whose weights are to be others."""
+    if (folder / ONNX_FOLDER / ONNX_SIDECAR).exists():
+        remove(folder / ONNX_FOLDER)
 
 
 def _check_tools(name: str) -> None:
@@ -171,7 +179,7 @@ class _Graph(nn.Module):
 
 
 def _write_graph(model: Exportable, path: Path) -> None:
-    """Trace the model with torch's exporter, and save the graph without the places of this machine's files."""
+    """Trace the model with torch's exporter, and save the graph without this machine's paths."""
     ids = torch.full((2, 7), int(model.tokenizer.pad_token_id or 0), dtype=torch.long)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -273,13 +281,12 @@ class _Batch:
 
 def _batches(model: Exportable) -> list[_Batch]:
     """The sample, batched as ``encode_texts`` does: texts alone, and several, padded."""
-    pad = model.tokenizer.pad_token_id or 0
     found = []
     tasks: tuple[Task, Task] = ("query", "passage")
     for task in tasks:
         read = tokenize(model, SAMPLE, task)
         for batch in ([read.ids[0]], [read.ids[1]], [read.ids[-2]], read.ids[:3], read.ids):
-            features = padded(batch, pad, read.prompt_length)
+            features = model.batch_of(batch, task, read.prompt_length)
             with torch.no_grad():
                 output = model.read(dict(features))
             tokens, mask = output.late()

@@ -1,5 +1,6 @@
 """Any SentenceTransformer as an encoder: its single vector, and its raw token states for late interaction."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -26,13 +27,13 @@ class PlainEncoder(WrappedEncoder):
 
     kind: ClassVar[EncoderKind] = "plain"
 
-    def __init__(self, inner: SentenceTransformer, name: str) -> None:
+    def __init__(self, inner: SentenceTransformer, name: str, folder: Path | None = None) -> None:
         """Wrap a loaded model.
 
         Raises:
             ModelError: its similarity is neither cosine nor dot, or as :class:`WrappedEncoder`.
         """
-        super().__init__(inner, name)
+        super().__init__(inner, name, folder)
         self.similarity = str(inner.similarity_fn_name)
         if self.similarity not in SIMILARITIES:
             raise ModelError(
@@ -44,11 +45,6 @@ class PlainEncoder(WrappedEncoder):
     def token_dim(self) -> int:
         """``d``, the width of the Transformer's states."""
         return int(self.inner[0].get_embedding_dimension())
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the model's files or weights; the graph's encoder says the same."""
-        return self._fingerprint
 
     def get_embedding_dimension(self) -> int:
         """``D``, the width of a single vector."""

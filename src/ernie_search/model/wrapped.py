@@ -1,8 +1,9 @@
 """What encoders around other people's sentence-transformers models share."""
 
-import threading
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -10,12 +11,14 @@ from sentence_transformers.base import BaseModel
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
+from ernie_search._util.files import fingerprint
 from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.errors import ModelError
 from ernie_search.model.base import longest_text
-from ernie_search.model.encode import Encoded, bf16_pays, encode_texts, padded
+from ernie_search.model.encode import Encoded, bf16_pays, encode_texts, padded, turn_of
 from ernie_search.model.output import EncoderOutput
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, give_padding
+from ernie_search.runtime.plain import plain_fingerprint
 from ernie_search.runtime.tokenizer import pieces_of, token_texts, uncut
 from ernie_search.types import Task
 
@@ -33,20 +36,20 @@ class WrappedEncoder(ABC):
 
     kind: ClassVar[EncoderKind]
 
-    def __init__(self, inner: BaseModel, name: str) -> None:
+    def __init__(self, inner: BaseModel, name: str, folder: Path | None = None) -> None:
         """Wrap a loaded model.
 
         Args:
             inner: with a Transformer as its first module.
             name: what messages call it.
+            folder: where its files are; without one its fingerprint is of the weights in memory.
 
         Raises:
             ModelError: it reads no texts by a Transformer, or its tokenizer does not fit it.
         """
         self.inner: Any = inner.eval()
         self.attach_tokens = True
-        self._name = name
-        self._lock = threading.Lock()
+        self._name, self._folder = name, folder
         self._uncut: Any = None
         self._fingerprint = ""
         if not isinstance(self.inner[0], Transformer):
@@ -65,6 +68,22 @@ class WrappedEncoder(ABC):
     def name(self) -> str:
         """What messages call it."""
         return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits; of its files where it has some, so that without torch the same is found."""
+        if not self._fingerprint:
+            folder = self._folder
+            self._fingerprint = self._of_weights() if folder is None else plain_fingerprint(folder)
+        return self._fingerprint
+
+    def _of_weights(self) -> str:
+        digest = hashlib.sha256()
+        for key, value in sorted(self.inner.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        modules: list[Any] = [getattr(one, "get_config_dict", dict)() for one in self.inner]
+        return fingerprint(digest.hexdigest(), self.tokenizer.backend_tokenizer.to_str(), modules)
 
     @property
     def backbone(self) -> Any:
@@ -145,7 +164,7 @@ class WrappedEncoder(ABC):
 
     def _uncut_tokenizer(self) -> Any:
         """A copy of the tokenizer, since every call of the tokenizer itself changes its truncation."""
-        with self._lock:
+        with turn_of(self):
             if self._uncut is None:
                 self._uncut = uncut(self.tokenizer.backend_tokenizer)
             return self._uncut

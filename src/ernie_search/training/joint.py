@@ -1,5 +1,6 @@
 """Training of the joint encoder in a folder: begun, resumed, or found finished, by the same call."""
 
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +24,10 @@ from ernie_search.data import Collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.losses import entropy_advice
 from ernie_search.mining.lists import Lists
-from ernie_search.model import JointEncoder, ScoreSettings, from_base
-from ernie_search.model.settings import SETTINGS_FILE
+from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
+from ernie_search.model.onnx import ONNX_FOLDER, add_onnx
+from ernie_search.runtime.saved_files import list_also
+from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.training import log
 from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.folder import (
@@ -133,8 +136,11 @@ class JointTraining(FolderTraining[TrainResult]):
         self.best = {"step": step, "metric": metric}
         with atomic_directory(self.folder / "best") as folder:
             self.save(folder)
-            sums = checksums(folder, leave_out=UNCHECKED)
-            write_json(folder / BEST_FILE, self.best | {"sha256": sums})
+            self._write_best(folder)
+
+    def _write_best(self, folder: Path) -> None:
+        sums = checksums(folder, leave_out=(*UNCHECKED, BEST_FILE))
+        write_json(folder / BEST_FILE, self.best | {"sha256": sums})
 
     def find_checkpoint(self) -> Path | None:
         """The checkpoint to resume from; the best model before it is checked, too.
@@ -163,20 +169,21 @@ class JointTraining(FolderTraining[TrainResult]):
         """Write the ONNX graphs of ``last``, and of ``best`` where dev was measured."""
         if not self.settings.onnx:
             return
-        self.observer("export", {})
         last, best = self.folder / "last", self.folder / "best"
-        if self.best["metric"] is None:
-            self._add_graph(last, self.model)
-            return
-        if self.best["step"] == self.settings.steps:  # the same weights: one export for both
-            self._add_graph(last, self.model)
-            graph = last / ONNX_FOLDER if (last / ONNX_FOLDER).is_dir() else None
-        else:
-            self._add_graph(last, self.model)
-            graph = None
-        with atomic_directory(best) as folder:
-            shutil.copytree(best, folder, dirs_exist_ok=True)
-        
+        # From the disk: the model in memory may be compiled, on a GPU, or under another attention.
+        why = add_onnx(load_joint(last, device="cpu"), last)
+        if self.best["metric"] is not None:
+            with atomic_directory(best) as folder:  # whole: its files are checked by a resumed training
+                shutil.copytree(best, folder, dirs_exist_ok=True)
+                if self.best["step"] != self.settings.steps:
+                    add_onnx(load_joint(folder, device="cpu"), folder)
+                elif not why:  # the same weights
+                    shutil.copytree(last / ONNX_FOLDER, folder / ONNX_FOLDER)
+                    list_also(folder, ONNX_FOLDER)
+                self._write_best(folder)
+        if why:
+            self.observer("advice", {"text": f"no ONNX graph beside the weights: {why}"})
+
     def write_result(self) -> TrainResult:
         """Write ``result.json``, which names the best model, or the last where dev was not measured."""
         result = TrainResult(
