@@ -9,7 +9,7 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError
-from ernie_search.model.joint import JointEncoder, load_joint
+from ernie_search.model.joint import HEAD_FILE, JointEncoder, load_joint
 from ernie_search.model.late import LateEncoder
 from ernie_search.model.plain import PlainEncoder
 from ernie_search.runtime.places import resolve_base
@@ -64,7 +64,7 @@ def kind_of(folder: Path, name: str) -> EncoderKind:
     Raises:
         ModelError: none.
     """
-    if (folder / SETTINGS_FILE).is_file():
+    if any((folder / one).is_file() for one in (SETTINGS_FILE, HEAD_FILE)):
         return "joint"
     for inside in ("best", "last", "model"):
         if (folder / inside / SETTINGS_FILE).is_file():
