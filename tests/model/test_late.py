@@ -13,6 +13,7 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Transformer
 
 from ernie_search.model import LateEncoder, export_onnx, load
+from ernie_search.runtime import open_onnx
 from tiny_model import HIDDEN, TEXTS, bare_base
 
 
@@ -23,7 +24,11 @@ def multi_vector(folder, *, prompts=None, skip=(), **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         head = Dense(
-            HIDDEN, 8, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"
+            HIDDEN,
+            8,
+            bias=False,
+            activation_function=torch.nn.Identity(),
+            module_input_name="token_embeddings",
         )
     modules = [
         transformer,
@@ -108,7 +113,24 @@ def test_token_vectors_are_the_checkpoint_s_own(tmp_path, kind):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_expanded_questions_go_through_the_graph_too(tmp_path):
+def test_a_checkpoint_reads_alike_without_torch(tmp_path):
+    folder = stanford(tmp_path / "model")
+    model = load(folder, device="cpu")
+    export_onnx(model, folder)
+    graph = open_onnx(folder)
+    assert graph is not None
+    assert (graph.kind, graph.fingerprint, graph.token_dim) == ("late", model.fingerprint, 8)
+    for task in ("query", "passage"):
+        expected, found = (one.encode_joint(TEXTS, task, bf16=False) for one in (model, graph))
+        np.testing.assert_allclose(found.dense, expected.dense, atol=2e-5)
+        for ours, theirs in zip(found.tokens, expected.tokens, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5)
+        assert [one.tolist() for one in found.token_ids] == [one.tolist() for one in expected.token_ids]
+
+
+@pytest.mark.slow  # every export takes seconds
+@pytest.mark.filterwarnings("ignore")
+def test_the_sidecar_says_how_questions_are_expanded(tmp_path):
     folder = KINDS["expanded"](tmp_path / "model")
     model = load(folder, device="cpu")
     place = export_onnx(model, tmp_path / "out")

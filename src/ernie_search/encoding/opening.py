@@ -13,6 +13,7 @@ from ernie_search.encoder import Encoder
 from ernie_search.errors import ModelError, StorageError
 from ernie_search.runtime import ONNX_FOLDER, SIDECAR_FILE, Place, Sidecar, open_onnx, require_onnx, resolve
 from ernie_search.runtime.cache import cache_folder
+from ernie_search.runtime.sidecar import Precision
 
 Use = Literal["questions", "passages"]
 Runtime = Literal["auto", "onnx", "torch"]
@@ -52,12 +53,16 @@ def open_encoder(
             machine is, so torch is taken where it is installed.
 
     Raises:
-        ModelError: there is no such model, it is damaged, or what is asked for cannot run it; says what to do.
+        ModelError: there is no such model, it is damaged, or what is asked for cannot run it.
     """
-    chosen = "int8" if precision == "int8" or (precision == "auto" and int8_suffices(name)) else "fp32"
+    chosen: Precision = (
+        "int8" if precision == "int8" or (precision == "auto" and int8_suffices(name)) else "fp32"
+    )
     if runtime == "torch" or (device is not None and has_torch() and runtime != "onnx"):
         if precision == "int8":
-            raise ModelError(f"{name}: int8 is a graph's precision; leave out --runtime torch, or --precision")
+            raise ModelError(
+                f"{name}: int8 is a graph's precision; leave out --runtime torch, or --precision"
+            )
         return _torch(name, device)
     place = resolve(name)
     if runtime == "onnx" or not has_torch():

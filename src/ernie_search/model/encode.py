@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -15,19 +14,16 @@ from transformers import BatchEncoding
 from ernie_search._util.hardware import prefers_bf16
 from ernie_search.errors import ModelError
 from ernie_search.model.output import EncoderOutput
+from ernie_search.runtime.batches import (
+    CPU_TOKEN_BUDGET,
+    GPU_TOKEN_BUDGET,
+    LONE_TOKENS,
+    Encoded,
+    Tokenized,
+    micro_batches,
+    padded_ids,
+)
 from ernie_search.types import Task
-
-CPU_TOKEN_BUDGET = 1024
-"""Tokens per micro-batch on a processor, so few that its activations stay in cache."""
-GPU_TOKEN_BUDGET = 65536
-ENOUGH_TOKENS = 4096
-"""Tokens that keep a GPU busy; a smaller group is not cut to avoid padding."""
-PADDING = 0.05
-"""Share of a large group that may be padding."""
-
-LONE_TOKENS = 64
-"""Up to so many tokens are encoded on one thread. A second thread saves 3 ms when alone, and costs 14 ms,
-with pauses of 100 ms, where threads of other libraries (BLAS, the index) wait on the same two cores."""
 
 
 class TextReader(Protocol):
@@ -77,32 +73,6 @@ _TURNS_LOCK = threading.Lock()
 """Kept beside the models, since a lock can be neither copied nor pickled."""
 
 
-@dataclass(slots=True)
-class Encoded:
-    """Both readings of N texts.
-
-    Attributes:
-        dense: ``(N, D)`` float32; a dot product is the model's score.
-        tokens: N matrices ``(L_i, d)`` float32 with rows of length one; empty when not asked for.
-        token_ids: N arrays ``(L_i,)`` of the vocabulary ids behind the rows of ``tokens``.
-        truncated: how many texts were longer than the model reads.
-    """
-
-    dense: NDArray[np.float32]
-    tokens: list[NDArray[np.float32]] = field(default_factory=list)
-    token_ids: list[NDArray[np.int32]] = field(default_factory=list)
-    truncated: int = 0
-
-
-@dataclass(slots=True)
-class Tokenized:
-    """Texts as ids, special tokens included, cut to the limit of their task."""
-
-    ids: list[list[int]]
-    truncated: int
-    prompt_length: int | None
-
-
 def tokenizer_output(model: TextReader, texts: Sequence[str], task: Task) -> BatchEncoding:
     """What the tokenizer returns for texts as ``model`` reads them: with the prompt, cut to its length.
 
@@ -138,38 +108,6 @@ def tokenize(model: TextReader, texts: Sequence[str], task: Task) -> Tokenized:
     return Tokenized(ids, truncated, prompt_length)
 
 
-def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Group texts of similar length, longest first, at most ``budget`` padded tokens (or one text) a group.
-
-    A group that is large enough ends where too much of it would be padding: of a step's 80 passages, together
-    within a GPU's budget, four tokens of ten would be.
-
-    Args:
-        lengths: in tokens, of each text.
-        budget: padded tokens of a group.
-    """
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    start = 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        stop = min(len(order), start + max(1, budget // max(1, longest)))
-        if budget > ENOUGH_TOKENS:
-            stop = _before_padding(order, lengths, start, stop)
-        yield order[start:stop]
-        start = stop
-
-
-def _before_padding(order: Sequence[int], lengths: Sequence[int], start: int, stop: int) -> int:
-    """The last end of the group from ``start`` at which at most ``PADDING`` of it is padding."""
-    longest, tokens = lengths[order[start]], 0
-    for place in range(start, stop):
-        tokens += lengths[order[place]]
-        padded = longest * (place + 1 - start)
-        if padded >= ENOUGH_TOKENS and padded - tokens > PADDING * padded:
-            return max(place, start + 1)
-    return stop
-
-
 def padded(
     ids: Sequence[Sequence[int]], pad: int, prompt_length: int | None, device: torch.device | None = None
 ) -> dict[str, torch.Tensor]:
@@ -178,12 +116,7 @@ def padded(
     Where all texts are of one length, as they mostly are after sorting, there is no mask: attention
     without one is faster.
     """
-    longest = max(map(len, ids))
-    matrix = np.full((len(ids), longest), pad, dtype=np.int64)
-    mask = np.zeros((len(ids), longest), dtype=np.int64)
-    for row, text in enumerate(ids):
-        matrix[row, : len(text)] = text
-        mask[row, : len(text)] = 1
+    matrix, mask = padded_ids(ids, pad)
     features = {"input_ids": torch.from_numpy(matrix).to(device)}
     if not mask.all():
         features["attention_mask"] = torch.from_numpy(mask).to(device)

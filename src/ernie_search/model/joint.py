@@ -18,7 +18,7 @@ from ernie_search._util.files import fingerprint
 from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.base import is_causal, keep_layers, longest_text
-from ernie_search.model.encode import Encoded, bf16_pays, encode_texts, padded, turn_of
+from ernie_search.model.encode import bf16_pays, encode_texts, padded, turn_of
 from ernie_search.model.onnx import discard_onnx
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput, late_mask
 from ernie_search.model.tokenizer import (
@@ -28,6 +28,7 @@ from ernie_search.model.tokenizer import (
     give_padding,
     special_ids,
 )
+from ernie_search.runtime.batches import Encoded
 from ernie_search.runtime.places import resolve_base
 from ernie_search.runtime.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings

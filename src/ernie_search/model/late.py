@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError
 from ernie_search.model.output import EncoderOutput
 from ernie_search.model.wrapped import WrappedEncoder
+from ernie_search.runtime.sidecar import Expansion
 from ernie_search.types import Task
 
 LOGGER = logging.getLogger(__name__)
@@ -49,6 +51,10 @@ class LateEncoder(WrappedEncoder):
             else:
                 self._modules.append(one)
         self.expansion = self._expansion()
+        if self.expansion is not None:
+            own, wanted = self.settings.query_length, self.expansion.length
+            length = wanted if self.expansion.fixed else max(own, wanted)
+            self.settings = replace(self.settings, query_length=length)
 
     def _take_mask(self, mask: Any) -> None:
         if mask.keep_only_token_ids:
@@ -58,7 +64,7 @@ class LateEncoder(WrappedEncoder):
             if theirs in mask.skiplist_tasks:
                 self.skipped[task] = sorted({*self.skipped[task], *ids})  # type: ignore[index]
 
-    def _expansion(self) -> dict[str, Any] | None:
+    def _expansion(self) -> Expansion | None:
         """The checkpoint's query expansion: which token, up to which length, attended to or not."""
         found = self.inner[0].query_expansion
         if found is None:
@@ -69,7 +75,7 @@ class LateEncoder(WrappedEncoder):
         if number is None:
             number = tokenizer.eos_token_id
         fixed = found["strategy"] == "fixed"
-        return {"token_id": number, "length": found["length"], "attend": found["attend"], "fixed": fixed}
+        return Expansion(token_id=number, length=found["length"], attend=found["attend"], fixed=fixed)
 
     @property
     def token_dim(self) -> int:
@@ -80,21 +86,13 @@ class LateEncoder(WrappedEncoder):
         """``D``, which is ``d``: a mean of token vectors."""
         return self.token_dim
 
-    def length_of(self, task: Task) -> int:
-        """Tokens read of a text; a question's expansion may set it."""
-        length = super().length_of(task)
-        if task == "passage" or self.expansion is None:
-            return length
-        wanted: int = self.expansion["length"]
-        return wanted if self.expansion["fixed"] else max(length, wanted)
-
     def batch_of(
         self, ids: Sequence[Sequence[int]], task: Task, prompt_length: int | None
     ) -> dict[str, Tensor]:
         """One micro-batch, questions expanded; ``scored`` says which tokens take part."""
         own = torch.tensor([len(one) for one in ids])
         if task == "query" and self.expansion is not None:
-            floor, token = self.expansion["length"], self.expansion["token_id"]
+            floor, token = self.expansion.length, self.expansion.token_id
             ids = [[*one, *[token] * (floor - len(one))] for one in ids]
         features = super().batch_of(ids, task, None)
         read = features["input_ids"]
@@ -105,7 +103,7 @@ class LateEncoder(WrappedEncoder):
         scored = present & ~torch.isin(read, skipped)
         # A text of skipped tokens alone keeps them: without a token it would have no score at all.
         features["scored"] = torch.where(scored.any(dim=1, keepdim=True), scored, present)
-        attends = self.expansion is None or self.expansion["attend"]
+        attends = self.expansion is None or self.expansion.attend
         attended = present if attends else places < own.to(self.device)[:, None]
         features["attention_mask"] = attended.long()
         return features

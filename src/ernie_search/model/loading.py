@@ -12,7 +12,7 @@ from ernie_search.errors import ModelError
 from ernie_search.model.joint import HEAD_FILE, JointEncoder, load_joint
 from ernie_search.model.late import LateEncoder
 from ernie_search.model.plain import PlainEncoder
-from ernie_search.runtime.places import resolve_base
+from ernie_search.runtime.places import resolve
 from ernie_search.runtime.saved_files import check_saved_files, one_line
 from ernie_search.runtime.settings import SETTINGS_FILE
 
@@ -21,8 +21,6 @@ LATE_TYPES = ("MultiVectorEncoder", "ColBERT")
 """What sentence-transformers and PyLate call their late-interaction models."""
 LATE_KEYS = ("query_prefix", "document_prefix", "do_query_expansion")
 """What only PyLate's settings have; its early versions name no type."""
-UNREAD = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "onnx/*", "openvino/*", "coreml/*", "*.gguf")
-"""Files of a hub repository that torch has no use for."""
 
 AnyEncoder = JointEncoder | PlainEncoder | LateEncoder
 
@@ -42,7 +40,7 @@ def load(name: str | Path, *, device: str | None = None) -> AnyEncoder:
     Raises:
         ModelError: there is no such model, it cannot be had now, is damaged, or gives no vectors.
     """
-    folder = folder_of(name)
+    folder = resolve(name, weights=True).folder
     kind = kind_of(folder, str(name))
     if kind == "joint":
         return load_joint(folder, device=device)
@@ -98,67 +96,3 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); copy or save the model again") from error
     return found if isinstance(found, dict) else {}
-
-
-def folder_of(name: str | Path) -> Path:
-    """Where a model's files are: its directory, or the hub's snapshot in the cache, fetched if needed.
-
-    Raises:
-        ModelError: no such directory and no such repository, or neither network nor cache.
-    """
-    place = resolve_base(str(name))
-    folder = Path(place).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise ModelError(f"{name}: a file; name the directory of a model, or a hub name")
-    repository, _, revision = place.partition("@")
-    if isinstance(name, Path) or repository.count("/") > 1 or repository.startswith((".", "/", "~")):
-        raise ModelError(
-            f"{name}: no such model directory; train one with: ernie-search train SOURCE --output DIR"
-        )
-    return snapshot_of(repository, revision or None)
-
-
-def snapshot_of(repository: str, revision: str | None) -> Path:
-    """A hub repository's files in the local cache, fetched where they are not there.
-
-    A joint model is fetched whole, others without what torch does not read.
-
-    Raises:
-        ModelError: no such repository or revision, no right to read it, or neither network nor cache.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    called = repository if revision is None else f"{repository}@{revision}"
-    directory = f"{called}: no such model directory, and"
-    try:
-        found = Path(snapshot_download(repository, revision=revision, ignore_patterns=list(UNREAD)))
-        if (found / SETTINGS_FILE).is_file():
-            found = Path(snapshot_download(repository, revision=revision))
-    except HFValidationError as error:
-        raise ModelError(f"{directory} no name of a hub repository (org/name, org/name@revision)") from error
-    except GatedRepoError as error:
-        raise ModelError(
-            f"{called}: its owner asks for an agreement first; accept it on the hub and run: hf auth login"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{called}: the repository has no revision {revision!r}") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"{directory} no public model of this name on the hub; check the name, or run: hf auth login"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ModelError(
-            f"{directory} the hub cannot be reached and its cache has no such model; connect to the network, "
-            "or name a model's directory"
-        ) from error
-    return found

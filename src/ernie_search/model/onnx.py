@@ -13,28 +13,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ernie_search._util.files import atomic_directory, remove, sha256_file, write_json
+from ernie_search._util.files import atomic_directory, remove
 from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError
 from ernie_search.model.encode import TextReader, tokenize
 from ernie_search.model.tokenizer import forget_last_call
 from ernie_search.runtime.saved_files import list_also
+from ernie_search.runtime.sidecar import (
+    GRAPH_FILE,
+    INT8_FILE,
+    ONNX_FOLDER,
+    SIDECAR_FILE,
+    Graph,
+    Loss,
+    Sidecar,
+)
 from ernie_search.types import Task
 
 LOGGER = logging.getLogger(__name__)
 
-ONNX_FOLDER = "onnx"
-ONNX_SIDECAR = "ernie_search_onnx.json"
-FORMAT = 1
-GRAPH = "model.onnx"
-GRAPH_INT8 = "model_int8.onnx"
 OPSET = 18
 ONE_FILE = 2_000_000_000
 """Bytes up to which weights lie in the graph's own file; protobuf ends at 2 GiB."""
 LEAST_COSINE = 0.9999
 """Of every vector of the graph to torch's, below which an export is refused."""
-INT8_COSINE = 0.99
-"""Mean cosine to fp32, on both readings, from which ``auto`` takes the graph of 8 bits."""
 TOOLS = ("onnx", "onnxscript", "onnxruntime")
 SAMPLE = (
     "Tea",
@@ -105,21 +107,20 @@ def export_onnx(model: Exportable, output_dir: Path, *, int8: bool = False) -> P
         batches = _batches(model)
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
-            _write_graph(model, folder / GRAPH)
-        found = _loss(folder / GRAPH, batches)
-        if not min(found["dense_min"], found["tokens_min"]) >= LEAST_COSINE:  # so that NaN fails, too
+            _write_graph(model, folder / GRAPH_FILE)
+        loss = _loss(folder / GRAPH_FILE, batches)
+        least = min(loss.tokens_least, 1.0 if loss.dense_least is None else loss.dense_least)
+        if not least >= LEAST_COSINE:  # so that NaN fails, too
             raise ModelError(
-                f"{model.name}: its ONNX graph gives other vectors than torch (cosine "
-                f"{min(found['dense_min'], found['tokens_min']):.4f}), so none is written; search with torch"
+                f"{model.name}: its ONNX graph gives other vectors than torch (cosine {least:.4f}), so none "
+                "is written; search with torch"
             )
-        cosines = {"cosine_dense": found["dense_min"], "cosine_tokens": found["tokens_min"]}
-        graphs: dict[str, Any] = {"fp32": _about(folder / GRAPH) | cosines}
+        cosines = {"cosine_dense": loss.dense_least, "cosine_tokens": loss.tokens_least}
+        graphs = {"fp32": _graph(folder / GRAPH_FILE, **cosines)}
         if int8:
-            quantise(folder / GRAPH, folder / GRAPH_INT8)
-            loss = _loss(folder / GRAPH_INT8, batches)
-            graphs["int8"] = _about(folder / GRAPH_INT8) | {"loss": loss}
+            quantise(folder / GRAPH_FILE, folder / INT8_FILE)
+            graphs["int8"] = _graph(folder / INT8_FILE, loss=_loss(folder / INT8_FILE, batches))
         about = {
-            "format": FORMAT,
             "kind": model.kind,
             "name": model.name,
             "fingerprint": model.fingerprint,
@@ -127,8 +128,11 @@ def export_onnx(model: Exportable, output_dir: Path, *, int8: bool = False) -> P
             "token_dim": model.token_dim,
             "pad_id": model.tokenizer.pad_token_id or 0,
         }
-        write_json(folder / ONNX_SIDECAR, about | model.sidecar() | {"graphs": graphs})
-    if not (output_dir / "tokenizer.json").exists():
+        if model.kind == "late":  # its marker tokens are known to the tokenizer in memory alone
+            forget_last_call(model.tokenizer)
+            model.tokenizer.save_pretrained(str(folder))
+        Sidecar.model_validate(about | model.sidecar() | {"graphs": graphs}).write(folder)
+    if model.kind != "late" and not (output_dir / "tokenizer.json").exists():
         forget_last_call(model.tokenizer)
         model.tokenizer.save_pretrained(str(output_dir))
     list_also(output_dir, ONNX_FOLDER)
@@ -152,7 +156,7 @@ def add_onnx(model: Exportable, folder: Path) -> str:
 
 def discard_onnx(folder: Path) -> None:
     """Remove the graphs that an export wrote into a model's directory, whose weights are to be others."""
-    if (folder / ONNX_FOLDER / ONNX_SIDECAR).exists():
+    if (folder / ONNX_FOLDER / SIDECAR_FILE).exists():
         remove(folder / ONNX_FOLDER)
 
 
@@ -297,8 +301,8 @@ def _batches(model: Exportable) -> list[_Batch]:
     return found
 
 
-def _loss(path: Path, batches: Sequence[_Batch]) -> dict[str, float]:
-    """Smallest and mean cosine of a graph's vectors to torch's, on both readings."""
+def _loss(path: Path, batches: Sequence[_Batch]) -> Loss:
+    """Mean and least cosine of a graph's vectors to torch's, on both readings."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -311,12 +315,14 @@ def _loss(path: Path, batches: Sequence[_Batch]) -> dict[str, float]:
         if "dense" in found:
             dense.append(_cosines(found["dense"], batch.dense))
         tokens.append(_cosines(found["tokens"][batch.mask], batch.tokens))
-    readings = {"dense": np.concatenate(dense or tokens), "tokens": np.concatenate(tokens)}
-    return {
-        f"{name}_{what}": round(float(value), 6)
-        for name, cosines in readings.items()
-        for what, value in (("min", cosines.min()), ("mean", cosines.mean()))
-    }
+    rows, single = np.concatenate(tokens), np.concatenate(dense) if dense else None
+    return Loss(
+        texts=len(SAMPLE),
+        tokens=float(rows.mean()),
+        tokens_least=float(rows.min()),
+        dense=None if single is None else float(single.mean()),
+        dense_least=None if single is None else float(single.min()),
+    )
 
 
 def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -327,9 +333,10 @@ def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np
     return found
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """A graph's entry in the sidecar."""
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+def _graph(path: Path, **more: Any) -> Graph:
+    """A graph's entry in the sidecar, with the file of its weights where they are apart."""
+    data = path.with_name(f"{path.name}.data")
+    return Graph.of(path, data=Graph.of(data) if data.exists() else None, **more)
 
 
 def quantise(source: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """Any SentenceTransformer as an encoder: its single vector, and its raw token states for late interaction."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from ernie_search.errors import ModelError
 from ernie_search.model.output import EncoderOutput, late_mask
 from ernie_search.model.tokenizer import special_ids
 from ernie_search.model.wrapped import WrappedEncoder
+from ernie_search.runtime.plain import read_settings
 
 SIMILARITIES = ("cosine", "dot")
 
@@ -39,6 +41,12 @@ class PlainEncoder(WrappedEncoder):
             raise ModelError(
                 f"{name}: its similarity is {self.similarity}; choose a model with cosine or dot"
             )
+        # Of a directory what is read without torch, too, so that both read alike.
+        self.settings = (
+            replace(self.settings, similarity="dot" if self.similarity == "dot" else "cosine")
+            if folder is None
+            else read_settings(folder)
+        )
         self.special_ids = torch.tensor(special_ids(self.tokenizer), dtype=torch.long)
 
     @property

@@ -1,8 +1,10 @@
 """What encoders around other people's sentence-transformers models share."""
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,15 +17,13 @@ from ernie_search._util.files import fingerprint
 from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.errors import ModelError
 from ernie_search.model.base import longest_text
-from ernie_search.model.encode import Encoded, bf16_pays, encode_texts, padded, turn_of
+from ernie_search.model.encode import bf16_pays, encode_texts, padded, turn_of
 from ernie_search.model.output import EncoderOutput
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, give_padding
-from ernie_search.runtime.plain import plain_fingerprint
+from ernie_search.runtime.batches import Encoded
+from ernie_search.runtime.plain import ACTING, LONGEST, PlainSettings, plain_fingerprint
 from ernie_search.runtime.tokenizer import pieces_of, token_texts, uncut
 from ernie_search.types import Task
-
-LONGEST = 8192
-"""Tokens read of a text where a model names no limit of its own."""
 
 
 class WrappedEncoder(ABC):
@@ -32,6 +32,7 @@ class WrappedEncoder(ABC):
     Attributes:
         inner: the model itself.
         attach_tokens: whether a pass gives token vectors, too.
+        settings: prompts, lengths and similarity.
     """
 
     kind: ClassVar[EncoderKind]
@@ -52,6 +53,7 @@ class WrappedEncoder(ABC):
         self._name, self._folder = name, folder
         self._uncut: Any = None
         self._fingerprint = ""
+        self.settings = self._own_settings()
         if not isinstance(self.inner[0], Transformer):
             raise ModelError(
                 f"{name}: starts with {type(self.inner[0]).__name__}, which gives no vectors of tokens; "
@@ -73,8 +75,10 @@ class WrappedEncoder(ABC):
     def fingerprint(self) -> str:
         """16 hex digits; of its files where it has some, so that without torch the same is found."""
         if not self._fingerprint:
-            folder = self._folder
-            self._fingerprint = self._of_weights() if folder is None else plain_fingerprint(folder)
+            if self._folder is None:
+                self._fingerprint = self._of_weights()
+            else:
+                self._fingerprint = plain_fingerprint(self._folder, self.settings, kind=self.kind)
         return self._fingerprint
 
     def _of_weights(self) -> str:
@@ -83,7 +87,9 @@ class WrappedEncoder(ABC):
             digest.update(key.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
         modules: list[Any] = [getattr(one, "get_config_dict", dict)() for one in self.inner]
-        return fingerprint(digest.hexdigest(), self.tokenizer.backend_tokenizer.to_str(), modules)
+        words = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        acting = [words.get(part) for part in ACTING]
+        return fingerprint(self.kind, digest.hexdigest(), acting, modules, asdict(self.settings))
 
     @property
     def backbone(self) -> Any:
@@ -124,17 +130,30 @@ class WrappedEncoder(ABC):
 
     def length_of(self, task: Task) -> int:
         """Tokens read of a text of this task, special tokens included."""
-        first = self.inner[0]
-        own = first.query_length if task == "query" else first.document_length
-        limits = (own, self.inner.max_seq_length, longest_text(self.backbone), LONGEST)
-        return min(int(one) for one in limits if one)
+        return self.settings.query_length if task == "query" else self.settings.passage_length
 
     def prompt_of(self, task: Task) -> str:
         """The prompt put before texts of this task: the model's own for it, else its default one."""
-        prompts = self.inner.prompts
-        names = ("query",) if task == "query" else ("document", "passage", "corpus")
-        name = next((one for one in names if one in prompts), self.inner.default_prompt_name)
-        return (prompts.get(name) or "") if name is not None else ""
+        return self.settings.query_prompt if task == "query" else self.settings.passage_prompt
+
+    def _own_settings(self) -> PlainSettings:
+        """Prompts and lengths as the loaded model has them, lengths at most :data:`LONGEST`."""
+        first, prompts = self.inner[0], self.inner.prompts
+
+        def prompt(*names: str) -> str:
+            name = next((one for one in names if one in prompts), self.inner.default_prompt_name)
+            return (prompts.get(name) or "") if name is not None else ""
+
+        def length(own: int | None) -> int:
+            limits = (own, self.inner.max_seq_length, longest_text(self.backbone), LONGEST)
+            return min(int(one) for one in limits if one)
+
+        return PlainSettings(
+            query_prompt=prompt("query"),
+            passage_prompt=prompt("document", "passage", "corpus"),
+            query_length=length(first.query_length),
+            passage_length=length(first.document_length),
+        )
 
     def batch_of(
         self, ids: Sequence[Sequence[int]], task: Task, prompt_length: int | None

@@ -25,9 +25,10 @@ from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.losses import entropy_advice
 from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
-from ernie_search.model.onnx import ONNX_FOLDER, add_onnx
+from ernie_search.model.onnx import add_onnx
 from ernie_search.runtime.saved_files import list_also
 from ernie_search.runtime.settings import SETTINGS_FILE
+from ernie_search.runtime.sidecar import ONNX_FOLDER
 from ernie_search.training import log
 from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.folder import (
