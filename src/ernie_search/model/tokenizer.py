@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search.errors import ModelError
-from ernie_search.model.base import resolve_base
-from ernie_search.model.saved_files import check_saved_files
+from ernie_search.runtime.places import resolve_base
+from ernie_search.runtime.saved_files import check_saved_files
 
 TRAINED = ("best", "last")
 """The models inside a training folder."""
@@ -108,6 +108,14 @@ def give_padding(tokenizer: Any, config: Any, model: str) -> None:
         tokenizer.pad_token = token
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
+
+
+def special_ids(tokenizer: Any) -> list[int]:
+    """The special tokens that are no words of a text: late interaction leaves them out."""
+    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}
+    # GPT-2's kind has one token for the unknown and for the end.
+    words -= {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
+    return [token for token in tokenizer.all_special_ids if token not in words]
 
 
 def forget_last_call(tokenizer: Any) -> None:
