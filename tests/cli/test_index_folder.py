@@ -95,9 +95,9 @@ WATCH = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import importlib.util
-import ernie_search.model
 from stub_encoder import StubEncoder
-ernie_search.model.load = lambda path, **options: StubEncoder()
+from ernie_search.encoding import opening
+opening.open_encoder = lambda path, **options: StubEncoder()
 if sys.argv.pop(1) == "poll":
     found = importlib.util.find_spec
     importlib.util.find_spec = lambda name, *rest: None if name == "watchfiles" else found(name, *rest)

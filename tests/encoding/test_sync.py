@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import ernie_search.model
 from ernie_search.data.files import FilesSnapshot, open_files
 from ernie_search.encoding.build import make_index
 from ernie_search.encoding.noted import noted_source, source_from
@@ -40,7 +39,7 @@ class Counting(StubEncoder):
 def model(monkeypatch, tmp_path) -> Counting:
     encoder = Counting()
     (tmp_path / "model").mkdir()
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: encoder)
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: encoder)
     return encoder
 
 
@@ -87,7 +86,9 @@ def check(docs: Path) -> None:
 def test_made_and_then_up_to_date_without_a_model(docs, model, monkeypatch):
     assert counts(synced(docs)) == (24, 24, 0, 0, 0)
     check(docs)
-    monkeypatch.setattr(ernie_search.model, "load", lambda *_, **__: pytest.fail("loads a model"))
+    monkeypatch.setattr(
+        "ernie_search.encoding.opening.open_encoder", lambda *_, **__: pytest.fail("loads a model")
+    )
     again = synced(docs)
     assert (again.up_to_date, again.files, again.passages, counts(again)) == (True, 6, 24, (0, 0, 0, 0, 24))
     assert sync_folder(open_files(str(docs)), None, docs.parent / "i").up_to_date
@@ -207,7 +208,7 @@ def test_another_model_another_folder_and_other_settings_are_refused(docs, model
     with pytest.raises(IndexStateError, match=r"made from files:.*not files:"):
         sync_folder(open_files(str(tmp_path / "others")), tmp_path / "model", tmp_path / "i")
     other = StubEncoder(fingerprint="beef")
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: other)
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: other)
     assert synced(docs).up_to_date
     (tmp_path / "model" / "weights").write_text("of another training")
     with pytest.raises(IndexStateError, match="beef"):
@@ -247,12 +248,12 @@ SYNC = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-import ernie_search.model
 from stub_encoder import StubEncoder
+from ernie_search.encoding import opening
 from ernie_search.data.files import open_files
 from ernie_search.encoding.build import make_index
 from ernie_search.encoding.sync import sync_folder
-ernie_search.model.load = lambda path, **options: StubEncoder(longest=64)
+opening.open_encoder = lambda path, **options: StubEncoder(longest=64)
 root = Path(sys.argv[1])
 print("ready", flush=True)
 for _ in sys.stdin:

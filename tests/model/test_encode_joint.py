@@ -10,6 +10,7 @@ import torch
 
 from ernie_search.errors import ModelError
 from ernie_search.model import encode as encode_module
+from ernie_search.runtime import batches
 from ernie_search.runtime.batches import PADDING, micro_batches
 from tiny_model import TEXTS
 
@@ -150,7 +151,7 @@ def test_micro_batches_hold_every_place_once_within_the_budget(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_large_micro_batches_end_before_they_are_padding(seed, monkeypatch):
     enough = 500
-    monkeypatch.setattr(encode_module, "ENOUGH_TOKENS", enough)
+    monkeypatch.setattr(batches, "ENOUGH_TOKENS", enough)
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 200, random.integers(1, 400)).tolist()
     groups = list(micro_batches(lengths, 20_000))

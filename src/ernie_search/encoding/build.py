@@ -13,16 +13,16 @@ from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.collection import hold
 from ernie_search.data.files import FilesSnapshot
 from ernie_search.data.validation import first_of, inspect_collection
+from ernie_search.encoding import opening
 from ernie_search.encoding.difference import difference, move
 from ernie_search.encoding.encode import checked_passages, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.encoding.noted import noted_source
-from ernie_search.encoding.opening import ChosenPrecision, Runtime, open_encoder
+from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import Index, Origin, is_index, make_spec, open_index, passage_batch
 from ernie_search.index.opening import check_part, is_shards, lance_folder, load, on_disk, open_for_shards
 from ernie_search.index.spec import FieldType, check_same_model, check_same_spec
-from ernie_search.runtime import resolve
 from ernie_search.shards import read_manifest, read_shards
 from ernie_search.types import Passage
 
@@ -391,7 +391,7 @@ def add_to_index(
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
     written, stream = 0, iter(passages)
     with open_index(output, mode="w") as index:
-        encoder = open_encoder(model, use="passages", runtime=runtime, precision=precision)
+        encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision)
         check_same_model(index.spec, encoder.name, encoder.fingerprint)
         while some := list(islice(stream, block)):
             texts = [one.full_text for one in some]
@@ -439,8 +439,8 @@ def _of_collection(
         data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
     # A model that is sent to other machines must not lie on a GPU of this one.
     device = None if executor is None or isinstance(executor, LocalExecutor) else "cpu"
-    encoder = open_encoder(model, use="passages", runtime=runtime, precision=precision, device=device)
-    ref = resolve(model).ref
+    encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision, device=device)
+    path, ref = opening.noted_model(model)
     count: list[int] = [] if snapshot is None else [snapshot.count]
 
     def passages() -> Iterator[Passage]:
@@ -465,7 +465,7 @@ def _of_collection(
             data_fingerprint=mark,
             shard_size=shard_size,
             with_tokens=with_tokens,
-            model_path=None if ref else model,
+            model_path=path,
             model_ref=ref,
             progress=progress,
             executor=executor,

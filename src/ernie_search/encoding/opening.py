@@ -75,6 +75,17 @@ def open_encoder(
     return _faster(name, place, found)
 
 
+def noted_model(name: str | Path) -> tuple[str | Path | None, str]:
+    """How an index notes the model that made it: a directory, or what it is found by without one."""
+    if Path(name).is_dir():
+        return name, ""
+    try:
+        ref = resolve(name).ref
+    except ModelError:
+        ref = ""
+    return (None if ref else name), ref
+
+
 def has_torch() -> bool:
     """Whether the extra ``train`` is installed; nothing of it is imported."""
     return all(importlib.util.find_spec(one) is not None for one in ("torch", "sentence_transformers"))

@@ -266,7 +266,7 @@ def transformer_folder(folder: Path) -> Path:
 def _modules(folder: Path) -> list[dict[str, Any]]:
     path = folder / MODULES_FILE
     with one_line(f"{path}: no list of modules", "copy or download the model again"):
-        found = sorted(read_json(path), key=lambda one: int(one["idx"]))
+        found = sorted(json.loads(path.read_text(encoding="utf-8")), key=lambda one: int(one["idx"]))
         for one in found:
             if not isinstance(one["type"], str) or ".." in Path(one["path"]).parts:
                 raise ValueError(f"a module at {one['path']}")

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder
-from ernie_search.encoding.opening import ChosenPrecision, Runtime, open_encoder
+from ernie_search.encoding import opening
+from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index import Index, open_index
 from ernie_search.search.fusion import Fusion, Staged, best_by_parent, fuse, tune_weights
@@ -96,9 +97,7 @@ class Searcher:
         asked, stored = getattr(self.model, "precision", "fp32"), self.index.spec.passages_in
         if asked == stored:
             return ""
-        return (
-            f"questions are encoded in {asked}, the passages were in {stored}: ranks may differ a little"
-        )
+        return f"questions are encoded in {asked}, the passages were in {stored}: ranks may differ a little"
 
     @classmethod
     def open(
@@ -136,7 +135,7 @@ class Searcher:
         if model is None:
             model = model_of(found, name)
         if isinstance(model, str | Path):
-            model = open_encoder(model, runtime=runtime, precision=precision)
+            model = opening.open_encoder(model, runtime=runtime, precision=precision)
         if isinstance(cross, str | Path):
             cross = open_cross_encoder(cross)
         return cls(model, found, cross)
