@@ -23,11 +23,11 @@ def test_build_again_is_no_harm(run_cli, collection, stub_model, index):
     assert (figures["passages"], figures["token_format"], figures["search"]) == (3, "fp16", "exact")
 
 
-def test_build_needs_a_model_for_a_collection(run_cli, collection, tmp_path):
+def test_a_collection_is_encoded_by_the_default_model(run_cli, collection, stub_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("ernie_search.cli.index.default_model", lambda: str(stub_model))
     result = run_cli("index", collection, "--output", tmp_path / "index")
-    assert result.exit_code == 2
-    assert "--model" in result.stderr
-    assert not (tmp_path / "index").exists()
+    assert result.exit_code == 0, result.output
+    assert "stub (f00d)" in result.stdout
 
 
 def test_add_and_delete(run_cli, collection, stub_model, index):
