@@ -51,13 +51,12 @@ def collection(tmp_path: Path) -> Path:
 @pytest.fixture
 def stub_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A model directory that ``ernie_search.model.load`` opens as the stub."""
-    import ernie_search.model
 
     folder = tmp_path / "model"
     folder.mkdir()
     # So wide that different words are nearly orthogonal; of the corpus one passage is longer.
     stub = StubEncoder(dim=256, longest=13)
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: stub)
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: stub)
     return folder
 
 

@@ -23,11 +23,11 @@ def test_build_again_is_no_harm(run_cli, collection, stub_model, index):
     assert (figures["passages"], figures["token_format"], figures["search"]) == (3, "fp16", "exact")
 
 
-def test_build_needs_a_model_for_a_collection(run_cli, collection, tmp_path):
+def test_a_collection_is_encoded_by_the_default_model(run_cli, collection, stub_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("ernie_search.cli.index.default_model", lambda: str(stub_model))
     result = run_cli("index", collection, "--output", tmp_path / "index")
-    assert result.exit_code == 2
-    assert "--model" in result.stderr
-    assert not (tmp_path / "index").exists()
+    assert result.exit_code == 0, result.output
+    assert "stub (f00d)" in result.stdout
 
 
 def test_add_and_delete(run_cli, collection, stub_model, index):
@@ -133,8 +133,8 @@ def test_a_version_file_with_a_byte_too_many_is_one_line(run_cli, index, command
         (["delete", "INDEX", "--where", "lang = 'en'"], "no field 'lang'"),
         (["stats", "nowhere"], "so not an index"),
         (["x", "--output", "y", "--field", "year"], "--field year: expected NAME:str"),
-        (["x", "--output", "y"], "--model"),
-        (["x", "--output", "y", "--tokens", "int9"], "tokens: Input should be"),
+        (["x", "--output", "y"], "x: no such folder"),
+        (["api:", "--model", "m", "--output", "y", "--tokens", "int9"], "tokens: Input should be"),
         (["verify", "nowhere"], "so not an index"),
     ],
 )

@@ -200,7 +200,10 @@ def test_the_model_of_a_linked_index_is_looked_for_beside_the_index_itself(tmp_p
     (tmp_path / "link").symlink_to(real)
     (tmp_path / "links").symlink_to(real.parent)
     asked = []
-    monkeypatch.setattr("ernie_search.model.load", lambda path: asked.append(path) or StubEncoder())
+    monkeypatch.setattr(
+        "ernie_search.encoding.opening.open_encoder",
+        lambda path, **options: asked.append(path) or StubEncoder(),
+    )
     for index in (tmp_path / "link", tmp_path / "links" / "index"):
         assert Searcher.open(index).search("w1")
     assert asked == [model, model]

@@ -61,12 +61,12 @@ def loads() -> list[Path]:
 @pytest.fixture
 def lance(tmp_path, monkeypatch, loads):
     """An index of the five passages on disk, whose model is the stub."""
-    import ernie_search.model
     from ernie_search.index import make_spec, open_index, passage_batch
 
     pytest.importorskip("lancedb", reason="the index on disk needs lancedb")
     model = stub()
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: loads.append(path) or model)
+    opening = "ernie_search.encoding.opening.open_encoder"
+    monkeypatch.setattr(opening, lambda path, **options: loads.append(path) or model)
     (tmp_path / "model").mkdir()
     spec = make_spec(
         model_name=model.name,

@@ -9,17 +9,20 @@ import typer
 
 from ernie_search._util.files import did_you_mean
 from ernie_search.cli.app import Commands
+from ernie_search.cli.defaults import DEFAULT_INDEX, default_model
 from ernie_search.cli.executor import Address, ExecutorName, WorkerCpus, WorkerGpus
 from ernie_search.cli.executor import opened as executor_of
 from ernie_search.cli.output import AsJson, binary_size, console, loading, print_json, progress, working
+from ernie_search.cli.syncing import check_cut, sync
 from ernie_search.errors import IndexStateError, SettingsError
 
 if TYPE_CHECKING:
+    from ernie_search.data.files import FilesCollection
     from ernie_search.encoding.build import Built
     from ernie_search.index import IndexStats
     from ernie_search.index.spec import FieldType
 
-EXAMPLE = "Example: ernie-search index my-data --model runs/mine/best --output runs/index"
+EXAMPLE = "Example: ernie-search index ./docs"
 ADD_EXAMPLE = "Example: ernie-search index add runs/index more-data --model runs/mine/best"
 DELETE_EXAMPLE = "Example: ernie-search index delete runs/index --where 'year < 2000'"
 STATS_EXAMPLE = "Example: ernie-search index stats runs/index"
@@ -41,7 +44,7 @@ class IndexCommands(Commands):
             try:
                 return list(super().parse_args(ctx, args))
             except typer.TyperException:
-                # A source needs --output; 'index verfy DIR' has none, and its author meant a sub-command.
+                # A source is one word; 'index verfy DIR' has two, and its author meant a sub-command.
                 if get_close_matches(first, self.commands, n=1, cutoff=0.7) and not Path(first).exists():
                     ctx.fail(f"no command {first!r}{did_you_mean(first, list(self.commands))}")
                 raise
@@ -52,7 +55,6 @@ class IndexCommands(Commands):
 
 app = typer.Typer(
     cls=IndexCommands,
-    no_args_is_help=True,
     invoke_without_command=True,
     subcommand_metavar="| COMMAND [ARGS]...",
     context_settings={"allow_interspersed_args": True, "allow_extra_args": False},
@@ -65,13 +67,27 @@ app = typer.Typer(
 def index(
     context: typer.Context,
     source: Annotated[
-        str,
-        typer.Argument(help="A BEIR folder, 'api:', ..., or a folder of shards; './add' if it is called so."),
-    ],
-    output: Annotated[str, typer.Option(help="The index: a folder, or qdrant+http://host:6333/name.")],
-    model: Annotated[
-        Path | None, typer.Option(help="A model directory that 'train' made; shards need none.")
+        str | None,
+        typer.Argument(
+            help="A folder of documents (or 'files:DIR'), a BEIR folder, 'api:', ..., or a folder of shards; "
+            "'./add' if it is called so. By default the one that the index was made from.",
+            show_default=False,
+        ),
     ] = None,
+    output: Annotated[
+        str, typer.Option(help="The index: a folder, or qdrant+http://host:6333/name.")
+    ] = DEFAULT_INDEX,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A model's directory or hub name; by default the index's own, or the bundled one. "
+            "Shards need none.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option(help="Of a folder of documents: stay, and take up every change.")
+    ] = False,
     shards: Annotated[
         Path | None,
         typer.Option(help="Keep the encoded shards there; by default they go once the index is complete."),
@@ -111,7 +127,7 @@ def index(
     worker_gpus: WorkerGpus = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an index of a collection, or bring it up to date; interrupted, the same command resumes.
+    """Make an index of documents or a collection, or bring it up to date; interrupted, it resumes.
 
     An index on disk remembers its SOURCE. Where that has changed, only new and changed passages are \
 encoded, and the index then holds exactly the source: what 'index add' brought goes. \
@@ -119,8 +135,32 @@ The other commands keep an index in order.
     """
     if context.invoked_subcommand is not None:
         return
+    source = source or _remembered(output)
     chosen = {} if tokens is None else {"tokens": tokens}
     fields = None if field is None else dict(field_type(one) for one in field)
+    files = _documents(source, output, part)
+    if files is not None:
+        check_cut(chunk_overlap)
+        with executor_of(executor, address, worker_cpus, worker_gpus) as where:
+            sync(
+                files,
+                model,
+                output,
+                words=chunk_words,
+                watch=watch,
+                as_json=as_json,
+                shards=shards,
+                fields=fields,
+                shard_size=shard_size,
+                executor=where,
+                dense=dense,
+                ann=ann,
+                exact_below=exact_below,
+                **chosen,
+            )
+        return
+    if watch:
+        raise SettingsError(f"--watch: {source} is no folder of documents")
     with executor_of(executor, address, worker_cpus, worker_gpus) as where:
         with loading("the model"):
             from ernie_search.encoding.build import make_index
@@ -128,7 +168,7 @@ The other commands keep an index in order.
         with progress("encoding", None) as bar:
             built = make_index(
                 source,
-                model,
+                _model_for(source, model, output),
                 output,
                 shards=shards,
                 chunk_words=chunk_words,
@@ -280,12 +320,13 @@ def verify(
     opened = open_index(index, check=False)
     try:
         noted = opened.model_folder
-        chosen = model or (noted if noted is not None and noted.is_dir() else None)
+        there = noted if noted is not None and noted.is_dir() else None
+        chosen = model or there or opened.spec.model_ref or None
         if sample and chosen is not None:
             with loading("the model"):
-                from ernie_search.model import load
+                from ernie_search.encoding.opening import open_encoder
 
-                encoder = load(chosen)
+                encoder = open_encoder(chosen)
         with working(f"reading {index}"):
             found = check(opened, encoder, sample)
     finally:
@@ -359,6 +400,50 @@ def field_type(text: str) -> "tuple[str, FieldType]":
     if not name or kind not in get_args(FieldType):
         raise SettingsError(f"--field {text}: expected NAME:str, NAME:int, NAME:float or NAME:bool")
     return name, kind  # type: ignore[return-value]
+
+
+def _remembered(output: str) -> str:
+    """What an index was made from.
+
+    Raises:
+        SettingsError: there is no index yet, or it does not know.
+    """
+    from ernie_search.encoding.noted import source_from
+    from ernie_search.index.lance_files import is_index, read_commit
+    from ernie_search.index.opening import lance_folder, on_disk
+
+    folder = lance_folder(output)
+    if not on_disk(output) or not is_index(folder):
+        raise SettingsError(
+            "name what to index, a folder of documents for example: ernie-search index ./docs"
+        )
+    origin = read_commit(folder).origin
+    if origin is None:
+        raise SettingsError(f"{output}: does not know what it was made from; name that")
+    return source_from(origin["source"], folder)
+
+
+def _documents(source: str, output: str, part: str) -> "FilesCollection | None":
+    """The folder of documents that a source names, if that is to be kept in step with an index on disk."""
+    from ernie_search.data.sources import open_documents
+    from ernie_search.index.opening import is_shards, on_disk
+
+    if not on_disk(output) or part != "1/1" or is_shards(Path(source)):
+        return None
+    return open_documents(source)
+
+
+def _model_for(source: str, model: str | None, output: str) -> str | None:
+    """The model as it was named, or else the index's own or the default; None for shards."""
+    from ernie_search.data.sources import SCHEME, open_collection
+    from ernie_search.encoding.sync import noted_model
+    from ernie_search.index.opening import is_shards
+
+    if model is not None or is_shards(Path(source)):
+        return model
+    if not SCHEME.fullmatch(source):  # a path that is not there is worse than a model that is not named
+        open_collection(source)
+    return noted_model(output) or default_model()
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -82,10 +82,13 @@ class BeirCollection(LocatedCollection):
     def __init__(self, folder: Path, source: str = "") -> None:
         if not folder.is_dir():
             what = "a file, not a folder" if folder.exists() else "no such folder"
-            raise DataError(f"{folder}: {what}; name a BEIR folder (with corpus.jsonl) or 'api:'")
+            raise DataError(f"{folder}: {what}; name a folder of documents, a BEIR folder or 'api:'")
         corpus = find_jsonl(folder, "corpus")
         if corpus is None:
-            raise DataError(f"{folder}: no corpus.jsonl or corpus.jsonl.gz; a BEIR folder has one")
+            raise DataError(
+                f"{folder}: no corpus.jsonl or corpus.jsonl.gz; a BEIR folder has one, and any other is read "
+                f"as documents: files:{folder}"
+            )
         super().__init__(folder.resolve().name, source or str(folder))
         self.folder = folder
         self._corpus = corpus

@@ -11,6 +11,7 @@ from ernie_search.data.api_docs import ApiDocs
 from ernie_search.data.beir import BeirCollection
 from ernie_search.data.collection import Collection, WrappedCollection, with_places
 from ernie_search.data.dpr import open_dpr
+from ernie_search.data.files import FilesCollection, is_document, open_files
 from ernie_search.data.hf import open_hf
 from ernie_search.data.irds import open_irds
 from ernie_search.data.marco import open_marco
@@ -23,6 +24,7 @@ FORMATS: dict[str, Callable[[str], Collection]] = {
     "beir": lambda path: BeirCollection(Path(path).expanduser(), f"beir:{path}"),
     "csv": open_csv,
     "dpr": open_dpr,
+    "files": open_files,
     "hf": open_hf,
     "irds": open_irds,
     "jsonl": open_jsonl,
@@ -38,6 +40,9 @@ SIGNS: dict[str, Callable[[Path], bool]] = {
 }
 """What a path without a format looks like -> the format that was probably meant."""
 
+OF_BEIR = ("corpus.jsonl", "corpus.jsonl.gz", "queries.jsonl", "queries.jsonl.gz", "qrels")
+"""A folder with one of these is, or was meant as, a BEIR folder; any other is one of documents."""
+
 WITHOUT_TITLES = "titles=none"
 """The option, of every format, that leaves the titles out."""
 
@@ -49,8 +54,9 @@ def open_collection(source: str) -> Collection:
     """Open a collection by name.
 
     Args:
-        source: "path/to/folder" or "beir:path/to/folder" (a BEIR folder), "api:" (the documentation of the
-            installed Python packages), "api:numpy,scipy" (of these packages), or one of "irds:", "hf:",
+        source: "path/to/folder" (a BEIR folder where it has a corpus.jsonl, else its documents),
+            "beir:path/to/folder", "files:path/to/folder", a document's path, "api:" (the documentation of
+            the installed Python packages), "api:numpy,scipy" (of these packages), or one of "irds:", "hf:",
             "dpr:", "marco:", "csv:", "jsonl:" (docs/data.md has an example of each). With the option
             "?titles=none" the passages of any format come without their titles.
 
@@ -60,11 +66,13 @@ def open_collection(source: str) -> Collection:
     match = SCHEME.fullmatch(source)
     if match is None or Path(source).exists():
         if not source.strip():
-            raise DataError("no collection named; give a BEIR folder or 'api:'")
+            raise DataError("no collection named; give a folder of documents, a BEIR folder or 'api:'")
         path = Path(source).expanduser()
         scheme = next((name for name, sign in SIGNS.items() if sign(path)), "")
         if scheme:
             raise DataError(f"{path}: no BEIR folder; did you mean '{scheme}:{source}'?")
+        if _holds_documents(path):
+            return open_files(source)
         return BeirCollection(path, source)
     scheme, rest = match.groups()
     if scheme not in FORMATS:
@@ -74,6 +82,25 @@ def open_collection(source: str) -> Collection:
     rest, off = take_titles_off(rest)
     found = FORMATS[scheme](rest)
     return WithoutTitles(found, source) if off else found
+
+
+def open_documents(source: str) -> FilesCollection | None:
+    """The folder of documents, or the document, that a source names; None where it names something else.
+
+    Raises:
+        DataError: see ``open_files``.
+    """
+    if source.startswith("files:") and not Path(source).exists():
+        rest, off = take_titles_off(source.removeprefix("files:"))
+        return None if off else open_files(rest)
+    return open_files(source) if source.strip() and _holds_documents(Path(source).expanduser()) else None
+
+
+def _holds_documents(path: Path) -> bool:
+    """Whether a path without a format is read as documents: a folder that is no BEIR folder, or one file."""
+    if path.is_dir():
+        return not any((path / name).exists() for name in OF_BEIR)
+    return path.is_file() and is_document(path.name)
 
 
 def take_titles_off(rest: str) -> tuple[str, bool]:

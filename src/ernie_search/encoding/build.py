@@ -1,27 +1,29 @@
 """Collection to index: makes one, resumes an interrupted one, or brings it up to date with its source."""
 
 import contextlib
-import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import ernie_search.model
 from ernie_search._util.files import JSON, behind_link, fingerprint, remove
 from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.collection import hold
+from ernie_search.data.files import FilesSnapshot
 from ernie_search.data.validation import first_of, inspect_collection
-from ernie_search.encoder import Encoder
+from ernie_search.encoding import opening
+from ernie_search.encoding.difference import difference, move
 from ernie_search.encoding.encode import checked_passages, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
+from ernie_search.encoding.noted import noted_source
+from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import Index, Origin, is_index, make_spec, open_index, passage_batch
 from ernie_search.index.opening import check_part, is_shards, lance_folder, load, on_disk, open_for_shards
 from ernie_search.index.spec import FieldType, check_same_model, check_same_spec
-from ernie_search.shards import PIECE, read_manifest, read_shards
+from ernie_search.shards import read_manifest, read_shards
 from ernie_search.types import Passage
 
 DELETED_TOGETHER = 1000
@@ -77,6 +79,8 @@ class Source:
         model_name, model_fingerprint: the model that makes the vectors.
         passages: opens a reading of all passages, as they are stored.
         encode: into a folder (given one), all passages or those ids only: with the mark of what they are.
+        since: where ``passages`` are only those that changed since another content was indexed, its
+            fingerprint; then ``replaces`` are the ids that they take the place of.
     """
 
     name: str
@@ -85,10 +89,12 @@ class Source:
     model_fingerprint: str
     passages: Callable[[], Iterable[Passage]]
     encode: Callable[[Path, str, Collection[str] | None], Shards]
+    since: str | None = None
+    replaces: Sequence[str] | None = None
 
 
 def make_index(
-    source: str | Path,
+    source: str | Path | FilesSnapshot,
     model: str | Path | None,
     output: str | Path,
     *,
@@ -102,6 +108,8 @@ def make_index(
     progress: Progress | None = None,
     expect: Progress | None = None,
     storing: Progress | None = None,
+    runtime: Runtime = "auto",
+    precision: ChosenPrecision = "fp32",
     **settings: Any,
 ) -> Built:
     """Make an index of a collection, resume making it, or bring it up to date.
@@ -113,8 +121,9 @@ def make_index(
     loaded, and none is removed.
 
     Args:
-        source: BEIR folder, ``api:``, ..., or a folder of shards, which needs no model.
-        model: a trained model's directory.
+        source: BEIR folder, ``api:``, ..., or a folder of shards, which needs no model; a snapshot of
+            documents comes from ``sync_folder``.
+        model: a directory, a hub name, or the bundled base's name; of any kind that ``open_encoder`` opens.
         output: the index: a folder, ``memory://`` or ``qdrant+http://host:6333/name``.
         shards: where encoded shards are kept; without it they lie in ``OUTPUT.shards`` until the index is
             complete.
@@ -127,6 +136,7 @@ def make_index(
         progress: called with the number of passages encoded since its last call.
         expect: told how many passages there are before the first is encoded; not where they are cut.
         storing: called with the number of passages stored since its last call.
+        runtime, precision: of the encoder; see ``open_encoder``.
         **settings: of the ``IndexSpec``: ``tokens`` (fp16), ``dense``, ``ann``, ``exact_below``,
             ...; ``language`` is detected if nothing else is said.
 
@@ -145,7 +155,7 @@ def make_index(
     check_cut(chunk_words, chunk_overlap)
     if fields is not None:
         settings["fields"] = dict(fields)
-    if is_shards(Path(source)):
+    if not isinstance(source, FilesSnapshot) and is_shards(Path(source)):
         if shards is not None:
             raise SettingsError(f"--shards: {source} is a folder of shards already; leave it out")
         found = _of_shards(Path(source))
@@ -163,7 +173,7 @@ def make_index(
         )
     settings.setdefault("tokens", "fp16")
     found = _of_collection(
-        str(source),
+        source,
         model,
         chunk_words,
         chunk_overlap,
@@ -172,6 +182,8 @@ def make_index(
         executor=executor,
         progress=progress,
         expect=expect,
+        runtime=runtime,
+        precision=precision,
     )
     making = _Making(found, output, settings, part, storing)
     if shards is not None:
@@ -310,23 +322,24 @@ class _Making:
     def _updated(self, index: Index, origin: Origin, place: Path) -> Built:
         """The index, holding what its source now does: in one commit."""
         with _closed_on_error(index):
-            held = _digests(index)
-            gone, changed, new = set(held), set(), 0
-            for passage in self.source.passages():
-                gone.discard(passage.id)
-                if held.get(passage.id) != _digest(passage):
-                    changed.add(passage.id)
-                    new += passage.id not in held
+            since, held = self.source.since, index.origin
+            if since is not None and (held is None or (held.data, held.state) != (since, "complete")):
+                raise IndexStateError(f"{self.output}: another writer changed it meanwhile; run again")
+            found = difference(index, self.source.passages(), self.source.replaces)
             made = Shards(place)
-            if changed:
+            if found.encode:
                 mark = fingerprint(origin.data, "changes since commit", index.stats().commit)
-                made = self._encoded(place, mark, changed)
-                load(index, made.folder, progress=self.storing, only=changed)
-            removed = _delete(index, sorted(gone))
+                made = self._encoded(place, mark, found.encode)
+                load(index, made.folder, progress=self.storing, only=found.encode)
+            if found.moved:
+                with open_index(lance_folder(self.output), check=False) as before:
+                    move(index, before, found.moved, self.source.passages())
+            removed = _delete(index, sorted(found.gone))
             index.commit(origin)
-            if changed or removed:
+            if found.written or removed:
                 index.optimize()
-        return self._finished(index, made, added=new, replaced=len(changed) - new, removed=removed)
+        replaced = found.written - found.new
+        return self._finished(index, made, added=found.new, replaced=replaced, removed=removed)
 
     def _finished(self, index: Index, made: Shards, *, added: int, removed: int, replaced: int = 0) -> Built:
         index.close()
@@ -352,6 +365,8 @@ def add_to_index(
     chunk_overlap: int = 0,
     block: int = 1024,
     progress: Progress | None = None,
+    runtime: Runtime = "auto",
+    precision: ChosenPrecision = "fp32",
 ) -> int:
     """Encode a collection's passages into an index that is there; those of the same id are replaced.
 
@@ -360,10 +375,11 @@ def add_to_index(
     Args:
         source: BEIR folder, ``api:``, ...
         output: the index's folder or address.
-        model: directory of the model that made the index.
+        model: the model that made the index.
         chunk_words, chunk_overlap: as for ``make_index``.
         block: passages encoded and committed together.
         progress: called with the number of passages done since its last call.
+        runtime, precision: of the encoder; see ``open_encoder``.
 
     Returns:
         Passages written.
@@ -380,7 +396,7 @@ def add_to_index(
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
     written, stream = 0, iter(passages)
     with open_index(output, mode="w") as index:
-        encoder = ernie_search.model.load(model)
+        encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision)
         check_same_model(index.spec, encoder.name, encoder.fingerprint)
         while some := list(islice(stream, block)):
             texts = [one.full_text for one in some]
@@ -406,20 +422,8 @@ def check_cut(chunk_words: int | None, chunk_overlap: int) -> None:
         chunk_passages((), chunk_words, chunk_overlap)
 
 
-def noted_source(source: str, folder: Path) -> str:
-    """A source as an index in ``folder`` notes it: a path as seen from there, others as they are called."""
-    source = source.removeprefix("beir:")
-    scheme, colon, rest = source.partition(":")
-    for before, path in (("", source), (scheme + colon, rest)):
-        name, mark, options = path.partition("?")
-        place = Path(name).expanduser()
-        if name and place.exists():
-            return f"{before}{os.path.relpath(place.resolve(), folder.resolve())}{mark}{options}"
-    return source
-
-
 def _of_collection(
-    source: str,
+    source: str | Path | FilesSnapshot,
     model: str | Path,
     chunk_words: int | None,
     chunk_overlap: int,
@@ -429,16 +433,20 @@ def _of_collection(
     executor: Executor | None,
     progress: Progress | None,
     expect: Progress | None,
+    runtime: Runtime,
+    precision: ChosenPrecision,
 ) -> Source:
     """A collection, and the model that encodes it."""
-    collection = hold(open_collection(source))
+    snapshot = source if isinstance(source, FilesSnapshot) else None
+    collection = snapshot or hold(open_collection(str(source)))
     data = collection.fingerprint
     if chunk_words is not None:
         data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
     # A model that is sent to other machines must not lie on a GPU of this one.
     device = None if executor is None or isinstance(executor, LocalExecutor) else "cpu"
-    encoder: Encoder = ernie_search.model.load(model, device=device)
-    count: list[int] = []
+    encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision, device=device)
+    path, ref = opening.noted_model(model)
+    count: list[int] = [] if snapshot is None else [snapshot.count]
 
     def passages() -> Iterator[Passage]:
         if not count:
@@ -462,13 +470,17 @@ def _of_collection(
             data_fingerprint=mark,
             shard_size=shard_size,
             with_tokens=with_tokens,
-            model_path=model,
+            model_path=path,
+            model_ref=ref,
             progress=progress,
             executor=executor,
         )
         return Shards(done.path, done.encoded, done.truncated, done.seconds)
 
-    return Source(source, data, encoder.name, encoder.fingerprint, passages, encode)
+    made = Source(collection.source, data, encoder.name, encoder.fingerprint, passages, encode)
+    if snapshot is None or snapshot.before is None:
+        return made
+    return replace(made, since=snapshot.before.data, replaces=snapshot.replaces)
 
 
 def _of_shards(folder: Path) -> Source:
@@ -486,21 +498,6 @@ def _of_shards(folder: Path) -> Source:
 
     data = fingerprint(manifest.data_fingerprint, [info.sha256 for info in manifest.shards])
     return Source(str(folder), data, manifest.model_name, manifest.model_fingerprint, passages, encode)
-
-
-def _digest(passage: Passage) -> str:
-    """Equal where passages are, but for their ids."""
-    return fingerprint(passage.title, passage.text, dict(passage.fields), passage.parent, passage.start)
-
-
-def _digests(index: Index) -> dict[str, str]:
-    """``_digest`` of every passage by id."""
-    found = {}
-    for batch in index.scan(["id", "text", "title", "fields", *PIECE]):
-        columns = (column.to_pylist() for column in batch.columns)
-        for one, text, title, fields, parent, start in zip(*columns, strict=True):
-            found[one] = _digest(Passage(one, text, title, JSON.decode(fields), parent, start))
-    return found
 
 
 def _ids(index: Index) -> Iterator[str]:

@@ -35,10 +35,11 @@ from ernie_search.index.lance_reader import (
     write_codec,
 )
 from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
-from ernie_search.index.rows import row_schema, to_rows
+from ernie_search.index.rows import row_schema, to_rows, with_passages
 from ernie_search.index.spec import IndexSpec, make_spec
 from ernie_search.index.statistics import Statistics, read_statistics
 from ernie_search.index.topk import Ranking
+from ernie_search.types import Passage
 
 NEVER = timedelta(days=36_500)
 """LanceDB prunes by age whenever it optimizes; the version that a commit names may be of any age."""
@@ -196,7 +197,15 @@ class LanceIndex(Index):
     def upsert(self, batch: pa.RecordBatch) -> int:
         """See ``Index``. Passages with new ids are appended without reading what is there."""
         self._writing()
-        rows = to_rows(batch, self.spec, self.codec)
+        return self._put(to_rows(batch, self.spec, self.codec))
+
+    def rewrite(self, rows: pa.Table, passages: Sequence[Passage]) -> int:
+        """See ``Index``."""
+        self._writing()
+        return self._put(with_passages(rows, passages, self.spec))
+
+    def _put(self, rows: pa.Table) -> int:
+        """Write rows as they are stored."""
         if not rows.num_rows:
             return 0
         ids = rows["id"].to_pylist()

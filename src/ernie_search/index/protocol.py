@@ -138,6 +138,21 @@ class Index(ABC):
             StorageError: the disk is full or read-only; nothing of the batch was kept.
         """
 
+    def rewrite(self, rows: pa.Table, passages: Sequence[Passage]) -> int:
+        """Write passages with the vectors of stored rows that have their words: nothing is encoded again.
+
+        Args:
+            rows: all columns of such a row for each passage, as ``fetch`` gives them.
+            passages: whose ids, places and fields the rows get.
+
+        Returns:
+            Passages written.
+
+        Raises:
+            SettingsError: it is not an index on disk.
+        """
+        raise SettingsError("only an index on disk uses stored vectors again")
+
     @abstractmethod
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Remove passages by id (unknown ones are no error) or by filter; the number removed.

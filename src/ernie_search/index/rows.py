@@ -107,6 +107,33 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def with_passages(rows: pa.Table, passages: Sequence[Passage], spec: IndexSpec) -> pa.Table:
+    """Stored rows, given to passages with the same words: vectors and words stay, all else is the passages'.
+
+    Args:
+        rows: one for each passage, with all columns.
+        passages: whose ``full_text`` is that of the rows.
+        spec: of the index.
+
+    Raises:
+        DataError: a field is not of its type; the message names the passage.
+    """
+    columns: dict[str, list[Any]] = {
+        "id": [one.id for one in passages],
+        "title": [one.title for one in passages],
+        "text": [one.text for one in passages],
+        "fields": [json.dumps(dict(one.fields), ensure_ascii=False) for one in passages],
+        "parent": [one.parent for one in passages],
+        "start": [one.start for one in passages],
+    }
+    for name, kind in spec.fields.items():
+        columns[column_of(name)] = [_typed(one.id, name, kind, one.fields.get(name)) for one in passages]
+    for name, values in columns.items():
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, pa.array(values, rows.schema.field(name).type))
+    return rows
+
+
 def in_order(table: pa.Table, ids: Sequence[str], wanted: Sequence[str], total: int) -> pa.Table:
     """Rows of ``table``, which has a column ``id``, for each of ``ids``, with only the columns ``wanted``.
 

@@ -30,7 +30,10 @@ class TextReader(Protocol):
     """A model that gives both readings of texts, as far as :func:`encode_texts` uses it: a JointEncoder."""
 
     attach_tokens: bool
-    training: bool
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
 
     @property
     def name(self) -> str:
@@ -55,6 +58,11 @@ class TextReader(Protocol):
 
     def train(self, mode: bool = True) -> Any:
         """Switch between training and eval mode."""
+
+    def batch_of(
+        self, ids: Sequence[Sequence[int]], task: Task, prompt_length: int | None
+    ) -> dict[str, torch.Tensor]:
+        """One micro-batch as ``read`` takes it; mostly what :func:`padded` makes."""
 
     def read(self, features: dict[str, torch.Tensor]) -> EncoderOutput:
         """Both readings of one micro-batch."""
@@ -188,7 +196,6 @@ def encode_texts(
         device = model.device
         budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET)
         tokenized = tokenize(model, texts, task)
-        pad = model.tokenizer.pad_token_id or 0
         matrices: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(texts) if tokens else []
         kept_ids: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts) if tokens else []
         was_training, had_tokens = model.training, model.attach_tokens
@@ -199,13 +206,15 @@ def encode_texts(
             with torch.no_grad(), autocast(device, bf16), _threads_for(total):
                 for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
                     batch = [tokenized.ids[place] for place in places]
-                    output = model.read(padded(batch, pad, tokenized.prompt_length, device))
+                    features = model.batch_of(batch, task, tokenized.prompt_length)
+                    ids = features["input_ids"].cpu().numpy()
+                    output = model.read(features)
                     dense[places] = output.cls.cpu().numpy()
                     if output.tokens is not None and output.mask is not None:
                         rows, masks = output.tokens.cpu().numpy(), output.mask.cpu().numpy()
-                        for place, row, mask, ids in zip(places, rows, masks, batch, strict=True):
+                        for place, row, mask, own in zip(places, rows, masks, ids, strict=True):
                             matrices[place] = row[mask]
-                            kept_ids[place] = np.asarray(ids, dtype=np.int32)[mask[: len(ids)]]
+                            kept_ids[place] = own[mask].astype(np.int32)
                     if progress is not None:
                         progress(len(places))
         finally:

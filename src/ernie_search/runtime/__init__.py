@@ -6,11 +6,13 @@ from ernie_search.runtime.opening import open_onnx, require_onnx
 from ernie_search.runtime.places import BUNDLED, Place, bundled_base, default_model, resolve, resolve_base
 from ernie_search.runtime.plain import PlainSettings, plain_fingerprint, read_settings
 from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
-from ernie_search.runtime.sidecar import Sidecar
+from ernie_search.runtime.sidecar import ONNX_FOLDER, SIDECAR_FILE, Sidecar
 
 __all__ = [
     "BUNDLED",
+    "ONNX_FOLDER",
     "SETTINGS_FILE",
+    "SIDECAR_FILE",
     "Encoded",
     "OnnxEncoder",
     "Place",

@@ -24,6 +24,7 @@ from ernie_search.runtime.batches import (
 )
 from ernie_search.runtime.plain import PlainSettings, Pooled, normalised
 from ernie_search.runtime.saved_files import one_line
+from ernie_search.runtime.sidecar import Expansion
 from ernie_search.runtime.tokenizer import Words, pieces_of, token_texts
 from ernie_search.types import Task
 
@@ -103,6 +104,15 @@ class Outputs:
     pooled: Pooled | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What a late-interaction model scores beyond a text's own words; see ``Sidecar``."""
+
+    skip_ids: Mapping[Task, Sequence[int]] = field(default_factory=dict)
+    keep_prompt: bool = False
+    expansion: Expansion | None = None
+
+
 def outputs_of(session: Any, pooled: Pooled) -> Outputs | None:
     """How to read a graph that others have exported; None where it is none of a text encoder."""
     inputs = {one.name for one in session.get_inputs()}
@@ -126,6 +136,7 @@ class OnnxEncoder:
         words: its tokenizer.
         sessions, outputs: the graph, and how it is read.
         precision: fp32 or int8.
+        scoring: of a late-interaction model.
     """
 
     kind: EncoderKind
@@ -138,6 +149,7 @@ class OnnxEncoder:
     sessions: Sessions
     outputs: Outputs = field(default_factory=Outputs)
     precision: str = "fp32"
+    scoring: Scoring = field(default_factory=Scoring)
 
     def pieces(self, text: str) -> Pieces:
         """The text's own tokens, uncut."""
@@ -185,22 +197,41 @@ class OnnxEncoder:
         kept: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts) if tokens else []
         session = self.sessions.of(sum(len(ids) for ids in read.ids))
         for places in micro_batches([len(ids) for ids in read.ids], token_budget or CPU_TOKEN_BUDGET):
-            ids, attention = padded_ids([read.ids[place] for place in places], self.words.pad_id)
+            ids, present, attention = self._batch([read.ids[place] for place in places], task)
             vectors, rows = self._run(session, ids, attention, tokens)
             mask = None
             if tokens or self.kind == "late":
-                special = np.asarray(self.words.special_ids, np.int64)
-                mask = late_mask(ids, attention, special, read.prompt_length)
+                own = (*self.words.special_ids, *self.scoring.skip_ids.get(task, ()))
+                prompt = None if self.scoring.keep_prompt else read.prompt_length
+                mask = late_mask(ids, present, np.asarray(own, np.int64), prompt)
             dense[places] = self._single(vectors, rows, attention, mask, read.prompt_length)
             if tokens and mask is not None:
                 for row, place in enumerate(places):
                     # Of length one already where the graph says so; raw states are not.
-                    own = rows[row][mask[row]]
-                    matrices[place] = normalised(own) if self.outputs.pooled is not None else own
+                    kept_rows = rows[row][mask[row]]
+                    raw = self.outputs.pooled is not None
+                    matrices[place] = normalised(kept_rows) if raw else kept_rows
                     kept[place] = ids[row][mask[row]].astype(np.int32)
             if progress is not None:
                 progress(len(places))
         return Encoded(dense, matrices, kept, read.truncated)
+
+    def _batch(
+        self, ids: Sequence[list[int]], task: Task
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Token ids ``(B, L)``, questions expanded; where there is one; and where one is attended to."""
+        expansion = self.scoring.expansion
+        if expansion is None or task != "query":
+            found, present = padded_ids(ids, self.words.pad_id)
+            return found, present, present
+        fill = [[expansion.token_id] * (expansion.length - len(one)) for one in ids]
+        full, present = padded_ids(
+            [[*one, *more] for one, more in zip(ids, fill, strict=True)], self.words.pad_id
+        )
+        if expansion.attend:
+            return full, present, present
+        own = np.asarray([len(one) for one in ids])
+        return full, present, (np.arange(full.shape[1]) < own[:, None]).astype(np.int64)
 
     def _tokenized(self, texts: Sequence[str], task: Task) -> Tokenized:
         own = self.settings

@@ -7,7 +7,7 @@ from typing import Any
 
 from ernie_search.errors import ModelError
 from ernie_search.runtime.bert import built_graph
-from ernie_search.runtime.onnx_encoder import OnnxEncoder, Outputs, Sessions, outputs_of
+from ernie_search.runtime.onnx_encoder import OnnxEncoder, Outputs, Scoring, Sessions, outputs_of
 from ernie_search.runtime.places import GRAPHS, Place, resolve
 from ernie_search.runtime.plain import (
     PlainSettings,
@@ -79,7 +79,9 @@ def _exported(place: Place, precision: Precision, check: bool) -> OnnxEncoder:
     sidecar = Sidecar.read(folder)
     graph = sidecar.checked(folder, precision, check=check)
     check_saved_files(place.folder, weights=False)
-    words = open_words(transformer_folder(place.folder))
+    # A late-interaction model's marker tokens are words of the tokenizer beside its graph alone.
+    beside = (folder / "tokenizer.json").is_file()
+    words = open_words(folder if beside else transformer_folder(place.folder))
     if words is None:
         raise ModelError(f"{place.folder}: no tokenizer.json here; save or export the model again")
     return OnnxEncoder(
@@ -99,6 +101,7 @@ def _exported(place: Place, precision: Precision, check: bool) -> OnnxEncoder:
         Sessions(graph),
         Outputs(dense=None if sidecar.kind == "late" else "dense"),
         precision,
+        Scoring(sidecar.skip_ids, sidecar.keep_prompt, sidecar.expansion),
     )
 
 

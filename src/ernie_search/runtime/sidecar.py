@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ernie_search._util.files import read_json, sha256_file, write_json
 from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError, StorageError
+from ernie_search.types import Task
 
 ONNX_FOLDER = "onnx"
 SIDECAR_FILE = "ernie_search_onnx.json"
@@ -57,6 +58,24 @@ class Graph(BaseModel):
         return cls.model_validate(values)
 
 
+class Expansion(BaseModel):
+    """A question's expansion to a fixed length, as ColBERT has it.
+
+    Attributes:
+        token_id: what fills a short question, mostly [MASK].
+        length: up to which it is filled.
+        attend: whether the encoder attends to these tokens; they are scored in any case.
+        fixed: whether longer questions are cut to ``length``.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    token_id: int
+    length: int = Field(ge=1)
+    attend: bool = False
+    fixed: bool = True
+
+
 class Sidecar(BaseModel):
     """All that reading with the graphs beside it needs.
 
@@ -69,6 +88,9 @@ class Sidecar(BaseModel):
         fingerprint: of the torch model, so that an index made with one opens with the other.
         dim, token_dim: D and d; D = d for kind late.
         special_ids: tokens that take no part in late interaction.
+        skip_ids: the same for questions and passages apart: what a late-interaction model skips.
+        keep_prompt: whether the prompt's tokens take part.
+        expansion: of questions.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -86,6 +108,9 @@ class Sidecar(BaseModel):
     passage_length: int = Field(ge=1)
     pad_id: int = 0
     special_ids: list[int]
+    skip_ids: dict[Task, list[int]] = Field(default_factory=dict)
+    keep_prompt: bool = False
+    expansion: Expansion | None = None
     graphs: dict[Precision, Graph]
 
     def write(self, folder: Path) -> None:

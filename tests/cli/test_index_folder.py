@@ -1,0 +1,141 @@
+"""``index`` of a folder of documents from the command line: no model and no output named, and watching."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ernie_search.cli import index as index_module
+from ernie_search.cli import syncing
+from ernie_search.cli.defaults import DEFAULT_INDEX
+
+
+@pytest.fixture
+def docs(tmp_path: Path, stub_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder beside which commands are run, and the stub as the default model."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "logs.md").write_text("# Logs\n\n## Rotation\n\nRotate the logs with care.\n")
+    (folder / "tea.txt").write_text("Tea grows in Assam.\n")
+    (folder / "empty.md").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for module in (index_module, syncing):
+        monkeypatch.setattr(module, "default_model", lambda: str(stub_model))
+    return folder
+
+
+def test_a_folder_alone_is_enough(run_cli, docs):
+    first = run_cli("index", "docs")
+    assert first.exit_code == 0, first.output
+    assert "docs: 2 files, 2 passages; 1 skipped: empty.md (empty)\n" in first.stdout
+    assert f"{DEFAULT_INDEX}: passages 2 added; 2 encoded" in first.stdout
+    assert 'Next: ernie-search search "your question"\n' in first.stdout
+    hit = json.loads(run_cli("search", "rotate logs", "--index", DEFAULT_INDEX, "--json").stdout)[0]
+    assert (hit["title"], hit["fields"]["path"], hit["fields"]["line"]) == ("Logs > Rotation", "logs.md", 5)
+    assert f"{DEFAULT_INDEX}: up to date.\n" in run_cli("index", "./docs").stdout
+
+
+def test_again_without_naming_anything(run_cli, docs):
+    assert run_cli("index").exit_code == 2
+    assert "name what to index" in run_cli("index").stderr
+    run_cli("index", "docs")
+    (docs / "new.md").write_text("new words")
+    again = json.loads(run_cli("index", "--json").stdout)
+    assert (again["source"], again["files"], again["added"], again["encoded"]) == ("files:docs", 3, 1, 1)
+    assert again["skipped"] == [{"path": "empty.md", "reason": "empty"}]
+
+
+def test_a_single_document_and_the_folder_itself(run_cli, docs, monkeypatch):
+    found = run_cli("index", "docs/logs.md", "--output", "one", "--json")
+    assert json.loads(found.stdout)["passages"] == 1
+    monkeypatch.chdir(docs)
+    assert json.loads(run_cli("index", ".", "--json").stdout)["files"] == 2
+    assert json.loads(run_cli("index", ".", "--json").stdout)["up_to_date"]
+
+
+def test_a_collection_needs_no_output_either(run_cli, collection, docs):
+    assert run_cli("index", collection).exit_code == 0
+    assert "up to date" in run_cli("index", collection).stdout
+    assert "up to date" in run_cli("index").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "absent: no such folder; name a folder of documents, a BEIR folder or 'api:'"),
+        (["files:absent"], "absent: no such file or folder; files:absent names it"),
+        (["docs", "--chunk-words", "9", "--chunk-overlap", "3"], "--chunk-overlap: documents are cut"),
+        (["api:", "--watch"], "--watch: api: is no folder of documents"),
+        (["bare"], "no file that can be read"),
+        (["asked"], "no corpus.jsonl"),
+    ],
+)
+def test_errors_are_one_line(run_cli, docs, arguments, message):
+    (docs.parent / "bare").mkdir()
+    (docs.parent / "asked").mkdir()
+    (docs.parent / "asked" / "queries.jsonl").write_text("")
+    result = run_cli("index", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (docs.parent / DEFAULT_INDEX).exists()
+
+
+def test_chunk_words_are_the_longest_passage(run_cli, docs):
+    (docs / "logs.md").write_text("one two three four five six")
+    assert json.loads(run_cli("index", "docs", "--chunk-words", "3", "--json").stdout)["passages"] == 4
+
+
+WATCH = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import importlib.util
+from stub_encoder import StubEncoder
+from ernie_search.encoding import opening
+opening.open_encoder = lambda path, **options: StubEncoder()
+if sys.argv.pop(1) == "poll":
+    found = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, *rest: None if name == "watchfiles" else found(name, *rest)
+from ernie_search.cli import main
+main()
+"""
+
+
+@pytest.mark.slow  # a process that watches
+@pytest.mark.parametrize("way", ["watchfiles", "poll"])
+def test_watching_takes_up_changes_and_ends_with_ctrl_c(docs, stub_model, way):
+    if way == "watchfiles":
+        pytest.importorskip("watchfiles")
+    tests = str(Path(__file__).parent.parent)
+    command = [
+        sys.executable,
+        "-u",
+        "-c",
+        WATCH,
+        tests,
+        way,
+        "index",
+        "docs",
+        "--watch",
+        "--model",
+        stub_model,
+    ]
+    pipe = subprocess.PIPE
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        while "watching" not in process.stderr.readline():
+            assert process.poll() is None
+        while not process.stdout.readline().startswith("Next"):
+            pass
+        time.sleep(0.5)
+        (docs / "new.md").write_text("new words")
+        line = process.stdout.readline()
+        assert "1 added, 2 unchanged; 1 encoded" in line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read().endswith("stopped\n")
