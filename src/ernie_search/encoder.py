@@ -1,12 +1,17 @@
 """What encoding and search ask of a model: the joint encoder's contract, free of torch."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.types import Task
+
+EncoderKind = Literal["joint", "plain", "late"]
+"""``joint``: trained for both readings. ``plain``: any dense encoder, whose raw token states (last layer,
+normalised) serve as token matrix. ``late``: a late-interaction model, whose single vector is the mean of its
+token vectors, normalised."""
 
 
 class Encoding(Protocol):

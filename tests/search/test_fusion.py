@@ -18,7 +18,7 @@ BM25 = ranking(c=12.0, d=6.0, a=3.0)
 
 
 def test_reciprocal_ranks_are_summed():
-    found = fuse({"dense": DENSE, "bm25": BM25}, Fusion())
+    found = fuse({"dense": DENSE, "bm25": BM25}, Fusion("rrf"))
     sums = {"a": 1 / 61 + 1 / 63, "b": 1 / 62, "c": 1 / 63 + 1 / 61, "d": 1 / 62}
     assert found.ids == ["a", "c", "b", "d"]  # equal ones by id
     np.testing.assert_allclose(found.scores, [sums[one] for one in found.ids], rtol=1e-6)
@@ -38,7 +38,7 @@ def test_weighted_sums_of_stretched_scores():
 def test_a_weight_of_all_is_that_ranking_alone():
     found = fuse({"dense": DENSE, "bm25": BM25}, Fusion("weighted", {"dense": 1.0}))
     assert found.ids[:2] == ["a", "b"]
-    nothing = fuse({"dense": DENSE, "bm25": ranking()}, Fusion())
+    nothing = fuse({"dense": DENSE, "bm25": ranking()}, Fusion("rrf"))
     assert nothing.ids == ["a", "b", "c"]
     assert fuse({"dense": ranking(), "bm25": ranking()}, Fusion("weighted")).ids == []
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ernie_search.encoder import EncoderKind
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index.codecs import CodecName
 from ernie_search.shards import Manifest
@@ -59,6 +60,7 @@ class IndexSpec(BaseModel):
     Attributes:
         model_name, model_fingerprint: the model that makes the vectors; another's are refused.
         model_path: its directory as seen from the index's folder; "" if unknown.
+        encoder_kind: what the model was trained for; see ``EncoderKind``.
         dim: ``D`` of the single vectors.
         token_dim: ``d`` of the token vectors.
         tokens: how token matrices are stored; "none" leaves them out.
@@ -82,6 +84,7 @@ class IndexSpec(BaseModel):
     model_name: str
     model_fingerprint: str = Field(min_length=1)
     model_path: str = ""
+    encoder_kind: EncoderKind = "joint"
     dim: int = Field(ge=1)
     token_dim: int = Field(0, ge=0)
     tokens: TokenFormat = "none"
