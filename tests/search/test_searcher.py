@@ -163,8 +163,8 @@ def test_an_index_without_tokens(tmp_path):
     searcher = searcher_over(tmp_path, PASSAGES, with_tokens=False)
     hits = searcher.search("w1 w2", mode="dense")
     assert len(hits) == 10
-    with pytest.raises(IndexStateError, match="mode dense"):
-        searcher.search("w1 w2")
+    with pytest.raises(IndexStateError, match="mode hybrid"):
+        searcher.search("w1 w2", mode="late")
     passage = Passage("a", "a plain word")
     plain = searcher_over(tmp_path / "x", [passage], with_tokens=False)
     ((match,),) = plain.matches("one Plain", plain.search("one", mode="dense"))

@@ -6,12 +6,11 @@ from ernie_search.search.fusion import DEFAULTS, Defaults, Fusion, Situation, To
 from ernie_search.search.highlight import WordMatch, mark, mark_hit, matching_words
 from ernie_search.search.rerank import PairScorer, open_cross_encoder
 from ernie_search.search.searcher import Searcher
-from ernie_search.search.settings import DEFAULT_MODE, Mode, SearchOptions, SearchSettings, best_mode
+from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, best_mode
 from ernie_search.search.tuning import Tuned, Tuning, read_tuned, reset_tuned, tune_weights, write_tuned
 
 __all__ = [
     "DEFAULTS",
-    "DEFAULT_MODE",
     "Defaults",
     "Explanation",
     "Fusion",

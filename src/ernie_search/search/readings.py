@@ -77,27 +77,13 @@ def word_shares(index: Index, text: str, ids: list[str]) -> NDArray[np.float64] 
     end. So a question whose words say little about the passages has small shares everywhere.
 
     Returns:
-        None where there is nothing to divide by: no statistics, or none of the words is in the collection.
+        None where there is nothing to divide by: no statistics, or no word in the question.
     """
     statistics = index.statistics()
     most = 0.0 if statistics is None else statistics.most(text)
     if most <= 0 or not ids:
         return None
     return np.clip(index.word_scores(text, ids).astype(np.float64) / most, 0.0, 1.0)
-
-
-def weighted_tokens(
-    index: Index, tokens: NDArray[np.float32], token_ids: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """The rows of a question's token matrix ``(Lq, d)`` times their idf, which is 1 on average.
-
-    As ``max_j <w q, p_j> = w max_j <q, p_j>``, MaxSim of these rows is the weighted mean.
-    """
-    statistics = index.statistics()
-    if statistics is None or not len(tokens):
-        return tokens
-    weights = np.asarray(statistics.token_weights(token_ids), np.float32)
-    return np.asarray(tokens * weights[:, None], np.float32)
 
 
 def absolute(

@@ -1,5 +1,6 @@
 """The searcher: a model and an index together answer questions."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,6 @@ from ernie_search.search.readings import (
     absolute_weights,
     has_unit_vectors,
     situation,
-    weighted_tokens,
 )
 from ernie_search.search.rerank import PairScorer, open_cross_encoder, rerank, rerank_cross
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, check_mode
@@ -265,12 +265,15 @@ class Searcher:
         asked = SearchOptions(**{**options, "mode": "hybrid", "fusion": fusion, "by_parent": False})
         late = SearchSettings(**asked).uses_tokens(self.index)
         before = absolute_weights(self.index, None, late=late) if kind == "absolute" else EVEN
-        found = dict(self._ranked(queries, depth, progress, asked))
+        untuned = copy.copy(self)  # what was tuned before is no default to be compared with
+        untuned.tuned = None
+        token_weights = untuned.token_weights_of(SearchSettings(**asked)) if late else "even"
+        found = dict(untuned._ranked(queries, depth, progress, asked))
         if self.index.has_parents if by_parent == "auto" else by_parent:
             found = {
                 one: replace(staged, ids=self.index.parents(staged.ids)) for one, staged in found.items()
             }
-        return tune_weights(found, measure, kind, before)
+        return replace(tune_weights(found, measure, kind, before), token_weights=token_weights)
 
     def matches(self, question: str, hits: Sequence[Hit]) -> list[list[WordMatch]]:
         """For each hit the words of its ``full_text`` that match the question best; for ``mark_hit``.
@@ -328,12 +331,25 @@ class Searcher:
         Raises:
             SettingsError: by idf, where the index keeps no statistics.
         """
-        keeps = self.index.statistics() is not None
-        if settings.token_weights == "idf" and not keeps:
-            raise SettingsError("token_weights='idf': this kind of index keeps no statistics of its tokens")
         tuned = None if self.tuned is None else self.tuned.token_weights
         usual = DEFAULTS[situation(self.index, late=True)].token_weights
-        return (settings.token_weights or tuned or usual) if keeps else "even"
+        wanted = settings.token_weights or tuned or usual
+        if wanted == "even" or self.index.statistics() is not None:
+            return wanted
+        if settings.token_weights == "idf":
+            raise SettingsError("token_weights='idf': this kind of index keeps no statistics of its tokens")
+        return "even"
+
+    def weights_of(
+        self, token_ids: NDArray[np.int32], settings: SearchSettings | None = None
+    ) -> NDArray[np.float32]:
+        """How much each of a question's tokens ``(Lq,)`` counts in late interaction; 1 on average."""
+        if self.token_weights_of(settings or SearchSettings()) == "even":
+            return np.ones(len(token_ids), np.float32)
+        statistics = self.index.statistics()
+        if statistics is None:  # not by idf then
+            return np.ones(len(token_ids), np.float32)
+        return np.asarray(statistics.token_weights(token_ids), np.float32)
 
     def _encoded(self, texts: Sequence[str], settings: SearchSettings) -> Encoding | None:
         """The questions' vectors; the rows of their token matrices times their weights."""
@@ -344,7 +360,8 @@ class Searcher:
         encoding = self.model.encode_joint(texts, "query", tokens=late)
         if late and self.token_weights_of(settings) == "idf":
             pairs = zip(encoding.tokens, encoding.token_ids, strict=True)
-            tokens = [weighted_tokens(index, matrix, ids) for matrix, ids in pairs]
+            # max_j <w q, p_j> = w max_j <q, p_j>: so MaxSim is the weighted mean
+            tokens = [matrix * self.weights_of(ids, settings)[:, None] for matrix, ids in pairs]
             return _Encoded(encoding.dense, tokens, encoding.token_ids, encoding.truncated)
         return encoding
 

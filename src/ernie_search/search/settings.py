@@ -20,9 +20,6 @@ cross-encoder."""
 ByParent = bool | Literal["auto"]
 """Whether pieces of a document count as that document; ``auto``: if the index holds any piece."""
 
-DEFAULT_MODE = "hybrid where the index can search by words, else late, or dense without token matrices"
-"""The mode of a search that names none, in words."""
-
 
 def best_mode(index: Index) -> Mode:
     """The mode of a search that names none: hybrid where there are words, else late, else dense."""

@@ -46,6 +46,7 @@ class Tuning:
             be expected of questions that are not here; ``best`` flatters. The default where there is one
             question alone.
         tried: how many weights.
+        token_weights: of late interaction, as it was measured.
     """
 
     fusion: Fusion
@@ -53,6 +54,7 @@ class Tuning:
     best: NDArray[np.float64]
     left_out: NDArray[np.float64]
     tried: int
+    token_weights: TokenWeights = "even"
 
     @property
     def gain(self) -> float:
@@ -213,7 +215,7 @@ def read_tuned(index: Index) -> Tuned | None:
         if value["format"] != FORMAT or value["token_weights"] not in get_args(TokenWeights):
             raise ValueError
         made_for = value["model_fingerprint"]
-        found = Tuned(Fusion.parse(value["fusion"]), value["token_weights"], value.get("about", {}))
+        found = Tuned(Fusion.parse(str(value["fusion"])), value["token_weights"], value.get("about", {}))
     except (ErnieSearchError, KeyError, TypeError, ValueError):
         raise IndexStateError(f"{path}: no weights that this version reads; {again}") from None
     if made_for != index.model_fingerprint:
