@@ -33,11 +33,11 @@ FusionOption = Annotated[
 ]
 
 TokenWeightsOption = Annotated[
-    Literal["even", "idf"] | None,
+    Literal["even", "root", "idf"] | None,
     typer.Option(
-        help="How much each of the question's tokens counts in late interaction: all the same, or the rarer "
-        "the more.",
-        show_default="idf for a model that was not trained for late interaction",
+        help="How much each of the question's tokens counts in late interaction: all the same, or by how "
+        "rare it is (the root of its idf, or its idf).",
+        show_default="root for a model that was not trained for late interaction",
     ),
 ]
 

@@ -12,6 +12,10 @@ from ernie_search.search.rerank import mean_cosines
 PROBED = 32
 """Passages whose vectors say whether a model gives vectors of length one."""
 
+SHARE_POWER = 2
+"""BM25's share enters the sum as its square: half of the question's words say less than half of what all say.
+Measured beside the share itself in ``benchmarks/fusion_weights.py``."""
+
 UNIT = 0.01
 """How far from one a length may be: vectors encoded in bf16 and normalised there have three digits."""
 
@@ -71,7 +75,7 @@ def cosines(
 
 
 def word_shares(index: Index, text: str, ids: list[str]) -> NDArray[np.float64] | None:
-    """BM25 ``(n,)`` of passages as a share, 0 to 1, of the most that the question could get.
+    """BM25 ``(n,)`` of passages as a share, 0 to 1, of the most that the question could get; squared.
 
     The most is the sum of its words' idf: what a passage would score that repeats every one of them without
     end. So a question whose words say little about the passages has small shares everywhere.
@@ -83,7 +87,8 @@ def word_shares(index: Index, text: str, ids: list[str]) -> NDArray[np.float64] 
     most = 0.0 if statistics is None else statistics.most(text)
     if most <= 0 or not ids:
         return None
-    return np.clip(index.word_scores(text, ids).astype(np.float64) / most, 0.0, 1.0)
+    shares = np.clip(index.word_scores(text, ids).astype(np.float64) / most, 0.0, 1.0)
+    return np.asarray(shares**SHARE_POWER, np.float64)
 
 
 def absolute(

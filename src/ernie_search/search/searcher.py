@@ -329,27 +329,35 @@ class Searcher:
         """How much the question's tokens count: as was asked for, as tuned, or as the situation says.
 
         Raises:
-            SettingsError: by idf, where the index keeps no statistics.
+            SettingsError: by idf or its root, where the index keeps no statistics.
         """
         tuned = None if self.tuned is None else self.tuned.token_weights
         usual = DEFAULTS[situation(self.index, late=True)].token_weights
         wanted = settings.token_weights or tuned or usual
         if wanted == "even" or self.index.statistics() is not None:
             return wanted
-        if settings.token_weights == "idf":
-            raise SettingsError("token_weights='idf': this kind of index keeps no statistics of its tokens")
+        if settings.token_weights is not None:
+            asked = settings.token_weights
+            raise SettingsError(
+                f"token_weights={asked!r}: this kind of index keeps no statistics of its tokens"
+            )
         return "even"
 
     def weights_of(
         self, token_ids: NDArray[np.int32], settings: SearchSettings | None = None
     ) -> NDArray[np.float32]:
         """How much each of a question's tokens ``(Lq,)`` counts in late interaction; 1 on average."""
-        if self.token_weights_of(settings or SearchSettings()) == "even":
+        wanted = self.token_weights_of(settings or SearchSettings())
+        if wanted == "even" or not len(token_ids):
             return np.ones(len(token_ids), np.float32)
         statistics = self.index.statistics()
         if statistics is None:  # not by idf then
             return np.ones(len(token_ids), np.float32)
-        return np.asarray(statistics.token_weights(token_ids), np.float32)
+        weights = np.asarray(statistics.token_weights(token_ids), np.float32)
+        if wanted == "root":
+            weights = np.sqrt(weights)
+            weights /= weights.mean()
+        return weights
 
     def _encoded(self, texts: Sequence[str], settings: SearchSettings) -> Encoding | None:
         """The questions' vectors; the rows of their token matrices times their weights."""
@@ -358,7 +366,7 @@ class Searcher:
             return None
         late = settings.uses_tokens(index)
         encoding = self.model.encode_joint(texts, "query", tokens=late)
-        if late and self.token_weights_of(settings) == "idf":
+        if late and self.token_weights_of(settings) != "even":
             pairs = zip(encoding.tokens, encoding.token_ids, strict=True)
             # max_j <w q, p_j> = w max_j <q, p_j>: so MaxSim is the weighted mean
             tokens = [matrix * self.weights_of(ids, settings)[:, None] for matrix, ids in pairs]

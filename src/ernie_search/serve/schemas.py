@@ -151,7 +151,7 @@ class SearchRequest(_Request):
         description="For mode hybrid: absolute, absolute:dense=0.5,late=1,bm25=0.2, rrf, or weights of "
         "stretched scores: dense=0.3,bm25=0.7. By default as the index was tuned, else absolute.",
     )
-    token_weights: Literal["even", "idf"] | None = Field(
+    token_weights: Literal["even", "root", "idf"] | None = Field(
         None, description="How much each of the question's tokens counts in late interaction."
     )
     filter: Where | None = Field(

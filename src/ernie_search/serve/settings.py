@@ -91,7 +91,7 @@ class ServeSettings(BaseModel):
     cross: str | None = None
     mode: Literal["words", "dense", "late", "hybrid", "cross"] | None = None
     fusion: str | None = None
-    token_weights: Literal["even", "idf"] | None = None
+    token_weights: Literal["even", "root", "idf"] | None = None
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     keys: tuple[str, ...] = Field((), repr=False)
