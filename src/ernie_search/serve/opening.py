@@ -133,4 +133,8 @@ def renewed(searcher: Searcher, *, trust: bool = True) -> Searcher:
     if newest.model_fingerprint != searcher.model.fingerprint:
         newest.close()
         raise SettingsError("of another model, everything is opened anew")
-    return Searcher(searcher.model, newest)
+    try:
+        return Searcher(searcher.model, newest)
+    except BaseException:
+        newest.close()
+        raise
