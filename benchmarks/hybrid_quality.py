@@ -24,14 +24,17 @@ def tuned(searcher: Any, qrels: Any, queries: list[Any], rerank: bool) -> Any:
     judged = {query.id: qrels[query.id] for query in queries}
     return searcher.tune(
         queries,
-        lambda run: evaluate_run(judged, run, [MEASURE]).mean(MEASURE),
+        lambda run: evaluate_run(judged, run, [MEASURE]).of(MEASURE),
+        kind="weighted",
         candidates=DEPTH,
         rerank=rerank,
-    )
+    ).fusion
 
 
 def runs(searcher: Any, collection: Any, split: str, notes: dict[str, Any]) -> dict[str, Any]:
     """The run of each row; the weights that were found go into ``notes``."""
+    from ernie_search.search import Fusion
+
     queries = collection.queries(split)
     found: dict[str, Any] = {"bm25": {}}
     rankings = searcher.index.bm25([query.text for query in queries], DEPTH)
@@ -40,8 +43,8 @@ def runs(searcher: Any, collection: Any, split: str, notes: dict[str, Any]) -> d
     for name, options in (
         ("dense", {"mode": "dense"}),
         ("late", {"mode": "late"}),
-        ("hybrid", {"mode": "hybrid", "rerank": False}),
-        ("hybrid + late", {"mode": "hybrid"}),
+        ("hybrid", {"mode": "hybrid", "rerank": False, "fusion": Fusion("rrf")}),
+        ("hybrid + late", {"mode": "hybrid", "fusion": Fusion("rrf")}),
     ):
         found[name] = searcher.run(queries, DEPTH, candidates=DEPTH, **options)
     if split == "dev":  # each half with the weights of the other

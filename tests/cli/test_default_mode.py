@@ -33,23 +33,39 @@ def untimed(printed):
     return found
 
 
-def test_without_token_matrices_it_is_dense_and_says_so(run_cli, collection, bare_index):
+def test_without_token_matrices_it_is_hybrid_all_the_same(run_cli, collection, bare_index):
     for command in commands(collection, bare_index):
-        named = run_cli(*command, "--mode", "dense", "--json")
+        named, unnamed = run_cli(*command, "--mode", "hybrid", "--json"), run_cli(*command, "--json")
+        assert (unnamed.exit_code, unnamed.stderr) == (0, "")
+        assert untimed(unnamed.stdout) == untimed(named.stdout)
+
+
+def test_without_words_it_is_what_is_left_and_says_so(run_cli, collection, index_folder, monkeypatch):
+    from ernie_search.index.lance import LanceIndex
+
+    monkeypatch.setattr(LanceIndex, "capabilities", frozenset({"filters"}))
+    for command in commands(collection, index_folder):
+        named, unnamed = run_cli(*command, "--mode", "late", "--json"), run_cli(*command, "--json")
         assert (named.exit_code, named.stderr) == (0, "")
-        unnamed = run_cli(*command, "--json")
-        assert unnamed.exit_code == 0, unnamed.output
         assert untimed(unnamed.stdout) == untimed(named.stdout)
         assert unnamed.stderr == (
-            f"note: {bare_index} holds no token matrices, so it is searched in mode dense\n"
+            f"note: {index_folder} cannot search by words, so it is searched in mode late\n"
         )
 
 
-def test_with_token_matrices_it_is_late_and_nothing_is_said(run_cli, collection, index_folder):
+def test_words_need_no_model(run_cli, collection, index_folder, monkeypatch):
+    import ernie_search.model
+
+    def load(path, **options):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(ernie_search.model, "load", load)
     for command in commands(collection, index_folder):
-        named, unnamed = run_cli(*command, "--mode", "late", "--json"), run_cli(*command, "--json")
-        assert (unnamed.exit_code, unnamed.stderr) == (0, "")
-        assert untimed(unnamed.stdout) == untimed(named.stdout)
+        result = run_cli(*command, "--mode", "words", "--json")
+        assert (result.exit_code, result.stderr) == (0, "")
+    explained = run_cli("search", "rice in water", "--index", index_folder, "--mode", "words", "--explain")
+    assert explained.exit_code == 0
+    assert "shared words: rice, in, water" in explained.stdout
 
 
 def test_late_is_refused_before_the_model_is_loaded(run_cli, collection, bare_index, monkeypatch):
@@ -61,18 +77,18 @@ def test_late_is_refused_before_the_model_is_loaded(run_cli, collection, bare_in
         result = run_cli(*command, "--mode", "late")
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == (
-            f"error: {bare_index} holds no token matrices; use mode dense, or index again with tokens\n"
+            f"error: {bare_index} holds no token matrices; use mode hybrid, or index again with tokens\n"
         )
 
 
 def test_a_run_is_saved_under_the_mode_that_was_taken(run_cli, collection, bare_index, tmp_path):
     saved = tmp_path / "out.run"
     report = run_cli("evaluate", collection, "--index", bare_index, "--save-run", saved, "--json")
-    assert json.loads(report.stdout)["systems"][0]["system"] == "bare (dense)"
-    assert saved.read_text(encoding="utf-8").splitlines()[0].endswith("ernie-search-dense")
+    assert json.loads(report.stdout)["systems"][0]["system"] == "bare (hybrid)"
+    assert saved.read_text(encoding="utf-8").splitlines()[0].endswith("ernie-search-hybrid")
 
 
 @pytest.mark.parametrize("command", ["search", "evaluate"])
 def test_the_help_says_what_is_taken(run_cli, command):
     said = " ".join(run_cli(command, "--help").stdout.replace("│", " ").split())
-    assert "late, or dense where the index has no token matrices" in said
+    assert "hybrid, or what the index can do without words" in said

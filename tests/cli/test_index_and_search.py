@@ -113,18 +113,16 @@ def test_a_source_may_be_named_like_a_command(run_cli, collection, stub_model, t
     assert run_cli("index", "add", "--model", stub_model).exit_code == 2
 
 
-def test_index_without_tokens_searches_dense_only(run_cli, collection, stub_model, tmp_path):
+def test_index_without_tokens_searches_without_late(run_cli, collection, stub_model, tmp_path):
     options = ["--model", stub_model, "--output", tmp_path / "i", "--tokens", "none"]
     made = run_cli("index", collection, *options)
     assert made.exit_code == 0
-    assert made.stdout.endswith(
-        f"--index {tmp_path / 'i'} --mode dense\n"
-    )  # what is to be typed next is possible
-    dense = run_cli("search", "where tea grows", "--index", tmp_path / "i", "--mode", "dense")
-    assert dense.exit_code == 0
+    assert made.stdout.endswith(f"--index {tmp_path / 'i'}\n")  # what is to be typed next is possible
+    usual = run_cli("search", "where tea grows", "--index", tmp_path / "i")
+    assert usual.exit_code == 0
     late = run_cli("search", "where tea grows", "--index", tmp_path / "i", "--mode", "late")
     assert late.exit_code == 2
-    assert "dense" in late.stderr
+    assert "use mode hybrid" in late.stderr
 
 
 @pytest.mark.parametrize(
@@ -177,7 +175,7 @@ def test_search_json_has_everything_of_a_hit(run_cli, index_folder):
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     best = hits[0]
     assert (best["id"], best["title"]) == ("tea", "Tea")
-    assert set(best["stages"]) == {"dense", "late"}
+    assert set(best["stages"]) == {"dense", "bm25", "late", "fused"}
     whole = f"{best['title']} {best['text']}"
     assert "grows" in {whole[one["start"] : one["stop"]] for one in best["matches"]}
 

@@ -5,7 +5,16 @@ import json
 import pytest
 
 
-@pytest.mark.parametrize("options", [[], ["--no-rerank"], ["--fusion", "dense=0.3,bm25=0.3,late=0.4"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--no-rerank"],
+        ["--fusion", "rrf"],
+        ["--fusion", "dense=0.3,bm25=0.3,late=0.4"],
+        ["--fusion", "absolute:dense=0.5,late=1,bm25=0.2", "--token-weights", "idf"],
+    ],
+)
 def test_hybrid(run_cli, index_folder, options):
     result = run_cli(
         "search", "rice in water", "--index", index_folder, "--mode", "hybrid", *options, "--json"
@@ -98,6 +107,8 @@ def test_without_token_matrices_the_words_are_left(run_cli, collection, stub_mod
         (["--mode", "cross"], "--cross"),
         (["--fusion", "rff"], "did you mean 'rrf'"),
         (["--mode", "hybrid", "--fusion", "dense=a"], "is no weight"),
+        (["--fusion", "absolute:late=a"], "is no weight"),
+        (["--token-weights", "heavy"], "--token-weights"),
         (["--where", "crop ="], "crop"),
         (["--where", 'crop = "tea"'], "no field 'crop'"),
         (["--mode", "cross", "--cross", "absent-cross-encoder"], "cannot be loaded as a cross-encoder"),

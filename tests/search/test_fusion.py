@@ -18,7 +18,7 @@ BM25 = ranking(c=12.0, d=6.0, a=3.0)
 
 
 def test_reciprocal_ranks_are_summed():
-    found = fuse({"dense": DENSE, "bm25": BM25}, Fusion())
+    found = fuse({"dense": DENSE, "bm25": BM25}, Fusion("rrf"))
     sums = {"a": 1 / 61 + 1 / 63, "b": 1 / 62, "c": 1 / 63 + 1 / 61, "d": 1 / 62}
     assert found.ids == ["a", "c", "b", "d"]  # equal ones by id
     np.testing.assert_allclose(found.scores, [sums[one] for one in found.ids], rtol=1e-6)
@@ -38,7 +38,7 @@ def test_weighted_sums_of_stretched_scores():
 def test_a_weight_of_all_is_that_ranking_alone():
     found = fuse({"dense": DENSE, "bm25": BM25}, Fusion("weighted", {"dense": 1.0}))
     assert found.ids[:2] == ["a", "b"]
-    nothing = fuse({"dense": DENSE, "bm25": ranking()}, Fusion())
+    nothing = fuse({"dense": DENSE, "bm25": ranking()}, Fusion("rrf"))
     assert nothing.ids == ["a", "b", "c"]
     assert fuse({"dense": ranking(), "bm25": ranking()}, Fusion("weighted")).ids == []
 
@@ -65,8 +65,10 @@ def test_tuning_finds_the_stage_that_knows():
     def measure(run: dict[str, dict[str, float]]) -> float:
         return sum(next(iter(ranked)) == right[query] for query, ranked in run.items()) / len(run)
 
-    # x ties with z at one half each and stands before it; with more for bm25 it wins. The most even is taken.
-    assert tune_weights(candidates, measure) == {"dense": 0.5, "bm25": 0.5}
+    # x ties with z at one half each and stands before it; with more for bm25 it wins. The nearest is taken.
+    found = tune_weights(candidates, measure, "weighted", {"dense": 1.0})
+    assert found.fusion == Fusion("weighted", {"dense": 0.5, "bm25": 0.5})
+    assert (found.default.tolist(), found.best.tolist(), found.gain) == ([0.0], [1.0], 0.0)
 
 
 def test_tuning_is_the_best_of_all_triples():
@@ -87,8 +89,8 @@ def test_tuning_is_the_best_of_all_triples():
             run[query] = {ids[row]: scores[row] for row in np.argsort(-scores, kind="stable")}
         return measure(run)
 
-    found = tune_weights(candidates, measure, step=0.25)
-    grid = [(a / 4, b / 4, (4 - a - b) / 4) for a in range(5) for b in range(5 - a)]
+    found = tune_weights(candidates, measure, "weighted", {"dense": 0.5, "bm25": 0.5}).fusion.weights
+    grid = [(a / 10, b / 10, (10 - a - b) / 10) for a in range(11) for b in range(11 - a)]
     every = {
         triple: value(dict(zip(("dense", "bm25", "late"), triple, strict=True)))
         for triple in grid
@@ -106,13 +108,13 @@ def test_tuning_is_the_best_of_all_triples():
         (lambda: Fusion("weighted", {"bm52": 1.0}), SettingsError, "did you mean 'bm25'"),
         (lambda: Fusion("weighted", {"dense": -1.0}), SettingsError, "dense is -1"),
         (lambda: Fusion("weighted", {"late": 1.0}), SettingsError, "dense or bm25 must count"),
+        (lambda: Fusion("absolute", {"late": 0.0}), SettingsError, "dense or bm25 or late must count"),
         (lambda: Fusion.parse("dense=x"), SettingsError, "'dense=x' is no weight"),
-        (lambda: tune_weights({}, len), DataError, "0 questions"),
-        (
-            lambda: tune_weights({"q": staged(["a"], dense=[1.0], bm25=[1.0])}, len, step=0.3),
-            SettingsError,
-            "step=0.3",
-        ),
+        (lambda: Fusion.parse("absolut:dense=1"), SettingsError, "did you mean 'absolute'"),
+        (lambda: Fusion.parse("absolute:"), SettingsError, "'' is no weight"),
+        (lambda: Fusion.parse("rrf:dense=1"), SettingsError, "take no weights"),
+        (lambda: tune_weights({}, len, "absolute", {}), DataError, "0 questions"),
+        (lambda: tune_weights({}, len, "rrf", {}), SettingsError, "have no weights to tune"),
     ],
 )
 def test_refusals(call, error, message):
@@ -121,7 +123,12 @@ def test_refusals(call, error, message):
 
 
 def test_parsing():
-    assert Fusion.parse("rrf") == Fusion()
+    assert Fusion.parse("rrf") == Fusion("rrf")
+    assert Fusion.parse("absolute") == Fusion()
+    given = Fusion.parse("absolute:dense=0.5, late=1,bm25=0.2")
+    assert (given.kind, dict(given.weights)) == ("absolute", {"dense": 0.5, "late": 1.0, "bm25": 0.2})
+    for one in (Fusion(), Fusion("rrf"), given, Fusion("weighted", {"dense": 1 / 3, "late": 2})):
+        assert Fusion.parse(str(one)) == one
     parsed = Fusion.parse("dense=0.3, bm25=0.3,late=0.4")
     assert (parsed.kind, dict(parsed.weights)) == ("weighted", {"dense": 0.3, "bm25": 0.3, "late": 0.4})
     assert parsed.with_late

@@ -16,6 +16,7 @@ PASSAGES = [
 ]
 TEXTS = {passage.id: passage.full_text for passage in PASSAGES}
 QUESTIONS = [f"w{n} w{n + 7} w{n * 3 % 400}" for n in range(25)]
+RANKS = Fusion("rrf")
 WEIGHTS = Fusion("weighted", {"dense": 0.3, "bm25": 0.3, "late": 0.4})
 
 
@@ -59,7 +60,7 @@ def fused_by_hand(searcher: Searcher, question: str, depth: int) -> list[str]:
 
 def test_hybrid_without_rerank_is_the_fusion(searcher):
     for question in QUESTIONS[:8]:
-        hits = searcher.search(question, 20, mode="hybrid", candidates=30, rerank=False)
+        hits = searcher.search(question, 20, mode="hybrid", candidates=30, fusion=RANKS, rerank=False)
         assert [hit.id for hit in hits] == fused_by_hand(searcher, question, 30)[:20]
         assert "late" not in hits[0].stages
         assert hits[0].score == hits[0].stages["fused"]
@@ -68,7 +69,7 @@ def test_hybrid_without_rerank_is_the_fusion(searcher):
 def test_hybrid_then_maxsim(searcher):
     for question in QUESTIONS[:8]:
         first = fused_by_hand(searcher, question, 30)[:30]
-        hits = searcher.search(question, 30, mode="hybrid", candidates=30)
+        hits = searcher.search(question, 30, mode="hybrid", candidates=30, fusion=RANKS)
         assert {hit.id for hit in hits} == set(first)
         late = late_scores(question, [hit.id for hit in hits])
         np.testing.assert_allclose([hit.stages["late"] for hit in hits], late, atol=0.01)  # int8's steps
@@ -87,16 +88,17 @@ def test_weights_of_all_three_decide_together(searcher):
 def test_words_find_what_vectors_miss(searcher):
     name = "title123"
     dense = [hit.id for hit in searcher.search(name, 300, mode="dense")]
-    assert searcher.search(name, 1, mode="hybrid", rerank=False, candidates=1)[0].id in ("p123", dense[0])
-    assert "p123" in [hit.id for hit in searcher.search(name, 2, mode="hybrid", rerank=False, candidates=1)]
+    options = {"mode": "hybrid", "rerank": False, "candidates": 1}
+    assert searcher.search(name, 1, **options)[0].id in ("p123", dense[0])
+    assert "p123" in [hit.id for hit in searcher.search(name, 2, **options)]
 
 
 def test_cross_reads_the_best_and_leaves_the_rest(searcher):
-    late = searcher.search(QUESTIONS[3], 40, mode="late", candidates=40)
+    first = searcher.search(QUESTIONS[3], 40, mode="hybrid", candidates=40)
     hits = searcher.search(QUESTIONS[3], 40, mode="cross", candidates=40, cross_candidates=15)
-    scores = count_words([(QUESTIONS[3], TEXTS[hit.id]) for hit in late[:15]])
-    expected = [late[place].id for place in np.argsort(-scores, kind="stable")] + [
-        hit.id for hit in late[15:]
+    scores = count_words([(QUESTIONS[3], TEXTS[hit.id]) for hit in first[:15]])
+    expected = [first[place].id for place in np.argsort(-scores, kind="stable")] + [
+        hit.id for hit in first[15:]
     ]
     assert [hit.id for hit in hits] == expected
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
@@ -105,8 +107,8 @@ def test_cross_reads_the_best_and_leaves_the_rest(searcher):
     assert all("cross" in hit.stages for hit in by_default)
 
 
-@pytest.mark.parametrize("mode", ["dense", "late", "hybrid", "cross"])
-@pytest.mark.parametrize("fusion", [Fusion(), WEIGHTS])
+@pytest.mark.parametrize("mode", ["words", "dense", "late", "hybrid", "cross"])
+@pytest.mark.parametrize("fusion", [None, RANKS, WEIGHTS])
 def test_batched_and_single_are_the_same(searcher, mode, fusion):
     together = searcher.search_many(QUESTIONS, 20, mode=mode, fusion=fusion, candidates=40)
     alone = [searcher.search(question, 20, mode=mode, fusion=fusion, candidates=40) for question in QUESTIONS]
@@ -148,29 +150,30 @@ def test_documents_are_hits_in_every_mode(tmp_path, mode):
     assert all(hit.passage.startswith("x") for hit in hits)
 
 
-def test_a_run_of_hybrid_mode_and_its_tuning(searcher):
+@pytest.mark.parametrize("kind", ["absolute", "weighted"])
+def test_a_run_of_hybrid_mode_and_its_tuning(searcher, kind):
     queries = [Query(f"q{n}", text) for n, text in enumerate(QUESTIONS)]
     right = {query.id: searcher.index.bm25([query.text], 1)[0].ids[0] for query in queries}
 
     def measure(run):
         return float(np.mean([1 / (1 + list(run[query]).index(right[query])) for query in run]))
 
-    fusion = searcher.tune(queries, measure, candidates=30)
-    assert fusion.kind == "weighted"
+    fusion = searcher.tune(queries, measure, kind=kind, candidates=30).fusion
+    assert fusion.kind == kind
     tuned = measure(searcher.run(queries, 100, mode="hybrid", candidates=30, fusion=fusion))
     assert tuned >= measure(searcher.run(queries, 100, mode="hybrid", candidates=30))
     assert tuned > 0.95  # the answers are BM25's own first ones
-    plain = searcher.tune(queries, measure, candidates=30, rerank=False)
-    assert set(plain.weights) == {"dense", "bm25"}
+    plain = searcher.tune(queries, measure, kind=kind, candidates=30, rerank=False)
+    assert set(plain.fusion.weights) == {"dense", "bm25"}
 
 
 def test_without_token_matrices(tmp_path):
     encode_collection(StubEncoder(), PASSAGES, tmp_path, data_fingerprint="d", with_tokens=False)
     found = Searcher(StubEncoder(), index_shards(tmp_path, "memory://"), count_words)
-    assert set(found.search(QUESTIONS[0], 5, mode="cross")[0].stages) == {"dense", "cross"}
+    assert set(found.search(QUESTIONS[0], 5, mode="cross")[0].stages) == {"dense", "bm25", "fused", "cross"}
     assert "late" not in found.search(QUESTIONS[0], 5, mode="hybrid")[0].stages
     with pytest.raises(IndexStateError, match="no token matrices"):
-        found.search(QUESTIONS[0])
+        found.search(QUESTIONS[0], mode="late")
 
 
 def test_refusals(searcher, shards):
@@ -184,7 +187,7 @@ def test_refusals(searcher, shards):
 
 
 def test_a_question_without_words_is_dense_alone(searcher):
-    hits = searcher.search("?!", 5, mode="hybrid", rerank=False)
+    hits = searcher.search("?!", 5, mode="hybrid", rerank=False, fusion=RANKS)
     assert [set(hit.stages) for hit in hits] == [{"dense", "fused"}] * 5
 
 

@@ -44,10 +44,10 @@ def test_late_reorders_the_dense_candidates(searcher):
         dense = [hit.id for hit in searcher.search(question, 40, mode="dense")]
         scores = late_scores(question, dense)
         expected = [dense[place] for place in np.argsort(-scores, kind="stable")]
-        hits = searcher.search(question, 40, candidates=40)
+        hits = searcher.search(question, 40, mode="late", candidates=40)
         assert [hit.id for hit in hits] == expected
         np.testing.assert_allclose([hit.stages["late"] for hit in hits], np.sort(scores)[::-1], atol=1e-6)
-        assert [hit.id for hit in searcher.search(question, 10, candidates=40)] == expected[:10]
+        assert [hit.id for hit in searcher.search(question, 10, mode="late", candidates=40)] == expected[:10]
 
 
 def test_no_passage_is_encoded_again(searcher):
@@ -66,7 +66,7 @@ def test_batched_and_single_are_the_same(searcher, mode):
 def test_a_run_has_the_late_ones_first_and_the_rest_in_dense_order(searcher):
     queries = [Query(f"q{n}", text) for n, text in enumerate(QUESTIONS)]
     seen: list[int] = []
-    late = searcher.run(queries, 120, candidates=30, progress=seen.append)
+    late = searcher.run(queries, 120, mode="late", candidates=30, progress=seen.append)
     dense = searcher.run(queries, 120, mode="dense")
     assert sum(seen) == len(queries)
     for query in queries:
@@ -80,7 +80,7 @@ def test_a_run_has_the_late_ones_first_and_the_rest_in_dense_order(searcher):
 
 
 def test_more_hits_than_candidates(searcher):
-    hits = searcher.search(QUESTIONS[0], 20, candidates=5)
+    hits = searcher.search(QUESTIONS[0], 20, mode="late", candidates=5)
     assert ["late" in hit.stages for hit in hits] == [True] * 5 + [False] * 15
 
 
@@ -163,8 +163,8 @@ def test_an_index_without_tokens(tmp_path):
     searcher = searcher_over(tmp_path, PASSAGES, with_tokens=False)
     hits = searcher.search("w1 w2", mode="dense")
     assert len(hits) == 10
-    with pytest.raises(IndexStateError, match="mode dense"):
-        searcher.search("w1 w2")
+    with pytest.raises(IndexStateError, match="mode hybrid"):
+        searcher.search("w1 w2", mode="late")
     passage = Passage("a", "a plain word")
     plain = searcher_over(tmp_path / "x", [passage], with_tokens=False)
     ((match,),) = plain.matches("one Plain", plain.search("one", mode="dense"))

@@ -7,7 +7,7 @@ from ernie_search.search.fusion import Staged, best_by_parent
 
 
 def test_best_by_parent():
-    staged = Staged.of_dense(Ranking(["a#1", "b#0", "a#0", "c", "b#1"], np.float32([5, 4, 3, 2, 1])))
+    staged = Staged.of("dense", Ranking(["a#1", "b#0", "a#0", "c", "b#1"], np.float32([5, 4, 3, 2, 1])))
     best = best_by_parent(staged, ["a", "b", "a", "c", "b"], 2)
     assert (best.ids, best.passages, best.scores.tolist()) == (["a", "b"], ["a#1", "b#0"], [5, 4])
     assert best_by_parent(staged, ["a", "b", "a", "c", "b"], 9).ids == ["a", "b", "c"]

@@ -66,9 +66,9 @@ def test_a_head_over_the_wire_has_no_body(live):
 
 def test_info_says_what_may_be_asked(served):
     info = served.client.get("/v1/info").json()
-    assert info["modes"] == ["dense", "late", "hybrid"]
+    assert info["modes"] == ["words", "dense", "late", "hybrid"]
     assert info["fields"] == {"lang": "str", "year": "int"}
-    assert info["default_mode"] == "late"
+    assert info["default_mode"] == "hybrid"
 
 
 def test_a_model_named_by_its_path_tells_only_the_last_part(serve):

@@ -37,9 +37,9 @@ def test_a_store_is_written_reloaded_and_read_again(lance):
             assert answer.status_code == 200, answer.text
             return [hit["id"] for hit in answer.json()["hits"]]
 
-        assert client.get("/v1/info").json()["modes"] == ["dense", "late", "hybrid"]
+        assert client.get("/v1/info").json()["modes"] == ["words", "dense", "late", "hybrid"]
         assert client.post("/v1/passages", json=body).json() == {"passages": 1}
-        for mode in ("dense", "late", "hybrid"):
+        for mode in ("words", "dense", "late", "hybrid"):
             assert best(mode=mode, explain=True) == ["mate"]
         assert best(filter='lang = "es"') == ["mate"]
         assert best(filter='lang = "fr"') == ["thé"]

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from ernie_search.search import Searcher
+from ernie_search.search import Fusion, Searcher
 from tiny_service import PASSAGES, store_of, stub
 
 
 def test_it_answers_as_the_searcher_does(served):
     model = stub()
     searcher = Searcher(model, store_of(model))
-    for mode in ("dense", "late"):
+    for mode in ("words", "dense", "late", "hybrid"):
         for k in (1, 3, 100):
             expected = searcher.search("where does tea grow", k, mode=mode)
             found = served.search(mode=mode, k=k)
@@ -20,8 +20,49 @@ def test_it_answers_as_the_searcher_does(served):
             assert found["mode"] == mode
 
 
-def test_late_is_the_default(served):
+def test_hybrid_is_the_default(served):
+    assert served.search()["mode"] == "hybrid"
+    assert served.search() | {"milliseconds": 0} == served.search(mode="hybrid") | {"milliseconds": 0}
+
+
+def test_a_service_may_have_another_default(serve):
+    served = serve(mode="late", fusion="rrf", token_weights="idf")
     assert served.search()["mode"] == "late"
+    assert served.client.get("/v1/info").json()["default_mode"] == "late"
+    by_ranks = served.search(mode="hybrid")["hits"]
+    assert by_ranks == served.search(mode="hybrid", fusion="rrf", token_weights="idf")["hits"]
+    assert by_ranks != served.search(mode="hybrid", fusion="absolute")["hits"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fusion": "absolute:dense=0.5,late=1,bm25=0.2"},
+        {"fusion": "dense=0.3,bm25=0.7", "token_weights": "idf"},
+        {"fusion": "rrf"},
+        {"token_weights": "even"},
+    ],
+)
+def test_how_readings_are_weighed_can_be_said(served, options):
+    model = stub()
+    fusion = Fusion.parse(options["fusion"]) if "fusion" in options else None
+    expected = Searcher(model, store_of(model)).search(
+        "where does tea grow", 5, fusion=fusion, token_weights=options.get("token_weights")
+    )
+    found = served.search(k=5, **options)["hits"]
+    assert [hit["id"] for hit in found] == [hit.id for hit in expected]
+    assert [hit["score"] for hit in found] == pytest.approx([hit.score for hit in expected])
+    assert [set(hit["stages"]) for hit in found] == [set(hit.stages) for hit in expected]
+
+
+def test_words_are_searched_without_the_model(served):
+    served.model.calls.clear()
+    found = served.search("tea in water", mode="words")
+    assert served.model.calls == []
+    assert found["hits"]
+    assert all(set(hit["stages"]) == {"bm25"} for hit in found["hits"])
+    assert set(found["milliseconds"]) == {"rank", "total"}
+    assert served.search("tea in water", mode="words", explain=True)["question_tokens"]
 
 
 def test_milliseconds_name_the_stages(served):
@@ -91,9 +132,13 @@ def test_a_vector_is_searched_densely(served):
         ({"query": "tea", "k": 51, "explain": True}, 400, "at most 50"),
         ({"query": "tea", "candidates": 1001}, 400, "at most 1000"),
         ({"query": "x" * 2001}, 400, "at most 2000"),
-        ({"query": "tea", "mode": "psychic"}, 400, "its modes are: dense, late"),
+        ({"query": "tea", "mode": "psychic"}, 400, "its modes are: words, dense, late, hybrid"),
         ({"vector": [1.0, 2.0]}, 400, "2 dimensions, the index has 128"),
         ({"vector": [1.0] * 128, "mode": "late"}, 422, "dense"),
+        ({"query": "tea", "fusion": "rff"}, 400, "did you mean 'rrf'"),
+        ({"query": "tea", "fusion": "absolute:late=x"}, 400, "is no weight"),
+        ({"query": "tea", "fusion": "x" * 257}, 422, "fusion"),
+        ({"query": "tea", "token_weights": "heavy"}, 422, "token_weights"),
         ({"query": 7}, 422, "query"),
         ([], 422, "body"),
     ],

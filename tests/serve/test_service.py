@@ -245,7 +245,7 @@ def test_sigterm_lets_requests_finish():
     try:
         line = server.stdout.readline()
         assert line.startswith("http://127.0.0.1:"), server.stderr.read()
-        assert "5 passages, modes dense, late, hybrid" in line
+        assert "5 passages, modes words, dense, late, hybrid" in line
         address = line.split()[0]
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(ask, address)

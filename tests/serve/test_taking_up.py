@@ -285,6 +285,9 @@ def test_how_an_index_looks(tmp_path):
         assert look_at(index, writable=False).content == b"1"
         assert look_at(index, writable=True) is None
     (tmp_path / "current").write_text("store")
+    (tmp_path / "store" / "fusion.json").write_bytes(b"2")  # tuned: to be opened again
+    assert look_at(str(tmp_path / "store"), writable=False).content == b"12"
+    (tmp_path / "store" / "fusion.json").unlink()
     seen = look_at(str(tmp_path / "current"), writable=False)
     assert (seen.pointer, seen.content) == (b"store", b"1")
     assert look_at(str(tmp_path / "current"), writable=True).content == b""

@@ -482,7 +482,7 @@ def late_rerank(
     run: Run = {}
     for query, matrix in zip(asked, tokens, strict=True):
         scores = first.get(query.id, {})
-        ranking = Staged.of_dense(top_ids(list(scores), list(scores.values()), len(scores)))
+        ranking = Staged.of("dense", top_ids(list(scores), list(scores.values()), len(scores)))
         staged = rerank(index, matrix, ranking, DEPTH) if scores else ranking
         run[query.id] = dict(zip(staged.ids, staged.scores.tolist(), strict=True))
     shutil.rmtree(shards)

@@ -27,6 +27,7 @@ from ernie_search.cli import (
     serve,
     teacher,
     train,
+    tune,
 )
 from ernie_search.cli.app import Commands
 
@@ -68,6 +69,7 @@ app.command(epilog=score.EXAMPLE)(score.score)
 app.command(epilog=denoise.EXAMPLE)(denoise.denoise)
 app.add_typer(index.app, name="index")
 app.command(epilog=search.EXAMPLE)(search.search)
+app.command(epilog=tune.EXAMPLE)(tune.tune)
 app.command(epilog=serve.EXAMPLE)(serve.serve)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(epilog=compare.EXAMPLE)(compare.compare)

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,13 +20,20 @@ from ernie_search.cli.evidence import (
     self_hits_note,
 )
 from ernie_search.cli.output import AsJson, console, print_json, progress
-from ernie_search.cli.searching import DEFAULT_MODE, open_searcher, open_teachers
+from ernie_search.cli.searching import (
+    FusionOption,
+    ModeOption,
+    TokenWeightsOption,
+    open_searcher,
+    open_teachers,
+    parse_fusion,
+)
 from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
     from ernie_search.evaluation import SystemResult
-    from ernie_search.search import Mode, Searcher
+    from ernie_search.search import Mode, Searcher, SearchOptions
     from ernie_search.teacher import Teachers
     from ernie_search.types import Qrels, Query, Run
 
@@ -47,17 +54,12 @@ def evaluate(
     answers: AnswersFile = None,
     answer_match: AnswerMatch = "string",
     measure: Measures = None,
-    mode: Annotated[
-        Literal["late", "dense", "hybrid", "cross"] | None,
-        typer.Option(
-            help="late: re-rank by late interaction; dense: single vectors alone; hybrid: fuse BM25 and "
-            "vectors, then re-rank; cross: re-rank the best of the index, or of --run, by a cross-encoder.",
-            show_default=DEFAULT_MODE,
-        ),
-    ] = None,
+    mode: ModeOption = None,
+    fusion: FusionOption = None,
+    token_weights: TokenWeightsOption = None,
     k: Annotated[int, typer.Option("-k", "--top", help="Passages per question.")] = 1000,
     candidates: Annotated[
-        int, typer.Option(help="Passages per question that late interaction, or the cross-encoder, re-ranks.")
+        int, typer.Option(help="Passages per ranking that are read: fused, re-ranked, or by a cross-encoder.")
     ] = 100,
     cross: Annotated[
         str | None,
@@ -83,8 +85,12 @@ def evaluate(
         write_run,
     )
     from ernie_search.evaluation.answers import parse_answer_measure
+    from ernie_search.search import SearchOptions
 
     _check_choice(index, run, save_run, mode, cross)
+    if index is None and (fusion is not None or token_weights is not None):
+        raise SettingsError("--fusion and --token-weights are for a search; name an index with --index")
+    options = SearchOptions(candidates=candidates, fusion=parse_fusion(fusion), token_weights=token_weights)
     collection = open_collection(source)
     searching = index is not None or cross is not None
     asked = _asked(collection, split, qrels, measure, answers, searching=searching)
@@ -101,8 +107,9 @@ def evaluate(
         runs[name] = checked_run(path, known, collection if check else None)
     if index is not None and opened is not None:
         searcher, chosen = opened
+        options["mode"] = chosen
         name = f"{Path(index).name} ({chosen})"
-        runs[name], seconds[name] = _search_index(searcher, chosen, asked.queries, k, candidates)
+        runs[name], seconds[name] = _search_index(searcher, asked.queries, k, options)
     elif run is not None and teachers is not None:
         chosen, name = "cross", f"{run.name} (cross)"
         read = runs.pop(_label(run, baseline))
@@ -282,17 +289,17 @@ def _check_choice(
 
 
 def _search_index(
-    searcher: "Searcher", mode: "Mode", queries: "list[Query]", k: int, candidates: int
+    searcher: "Searcher", queries: "list[Query]", k: int, options: "SearchOptions"
 ) -> "tuple[Run, float]":
     """The run of an index for the questions, and the seconds of encoding and searching them.
 
     In mode cross it ends with what the cross-encoder read, as other passages have no score of it. (Of
     documents cut into pieces it reads so many pieces; documents without one of these follow as they were.)
     """
-    depth = min(k, candidates) if mode == "cross" else k
+    depth = min(k, options["candidates"]) if options["mode"] == "cross" else k
     started = time.perf_counter()
     with progress("searching", len(queries)) as advance:
-        run = searcher.run(queries, depth, mode=mode, candidates=candidates, progress=advance)
+        run = searcher.run(queries, depth, progress=advance, **options)
     return run, time.perf_counter() - started
 
 

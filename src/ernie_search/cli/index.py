@@ -218,9 +218,7 @@ def _show_built(
             soft_wrap=True,
         )
     show_stats(output, held, as_json)
-    # Without token matrices the usual mode, late, is not possible.
-    mode = "" if held.token_format != "none" else " --mode dense"
-    out.print(f'Next: ernie-search search "your question" --index {output}{mode}', soft_wrap=True)
+    out.print(f'Next: ernie-search search "your question" --index {output}', soft_wrap=True)
 
 
 @app.command(epilog=ADD_EXAMPLE)

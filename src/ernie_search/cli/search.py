@@ -3,13 +3,19 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ernie_search._util.words import printable
 from ernie_search.cli.output import AsJson, console, loading, print_json
-from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
+from ernie_search.cli.searching import (
+    FusionOption,
+    ModeOption,
+    TokenWeightsOption,
+    open_searcher,
+    parse_fusion,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -74,24 +80,16 @@ LONGEST_TEXT = 1_000
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     index: Annotated[str, typer.Option(help="The index: a folder, or its address.")],
-    mode: Annotated[
-        Literal["late", "dense", "hybrid", "cross"] | None,
-        typer.Option(
-            help="Re-rank by late interaction; single vectors alone; words and vectors fused, then "
-            "re-ranked; or the best read by a cross-encoder.",
-            show_default=DEFAULT_MODE,
-        ),
-    ] = None,
+    mode: ModeOption = None,
     k: Annotated[int, typer.Option("-k", "--top", help="How many hits.")] = 10,
-    candidates: Annotated[int, typer.Option(help="How many passages late interaction re-ranks.")] = 100,
+    candidates: Annotated[int, typer.Option(help="How many passages of each ranking are read.")] = 100,
     where: Annotated[
         str | None,
         typer.Option(help="Only passages with such fields: 'lang = \"en\" and year > 1999'."),
     ] = None,
-    fusion: Annotated[
-        str, typer.Option(help="For hybrid: rrf, or weights: dense=0.3,bm25=0.3,late=0.4.")
-    ] = "rrf",
-    rerank: Annotated[bool, typer.Option(help="For hybrid: re-rank by late interaction.")] = True,
+    fusion: FusionOption = None,
+    token_weights: TokenWeightsOption = None,
+    rerank: Annotated[bool, typer.Option(help="For hybrid: with late interaction.")] = True,
     cross: Annotated[str | None, typer.Option(help="The cross-encoder of mode cross.")] = None,
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
     explain: Annotated[
@@ -103,12 +101,17 @@ def search(
     """Show the best passages for a question, the words that matched marked."""
     with loading("the libraries"):
         from ernie_search.index import parse_filter
-        from ernie_search.search import Fusion
         from ernie_search.search import explain as explained
-    fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
+    fused, condition = parse_fusion(fusion), parse_filter(where) if where is not None else None
     searcher, chosen = open_searcher(index, model, mode, cross)
     hits = searcher.search(
-        question, k, mode=chosen, candidates=candidates, where=condition, fusion=fused, rerank=rerank
+        *(question, k),
+        mode=chosen,
+        candidates=candidates,
+        where=condition,
+        fusion=fused,
+        token_weights=token_weights,
+        rerank=rerank,
     )
     matches = searcher.matches(question, hits)
     reasons = explained(searcher, question, hits) if explain else []

@@ -1,16 +1,56 @@
 """What commands search and re-rank with: an index in the mode that was named or suits it, a cross-encoder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from ernie_search.cli.output import console, loading
 
 if TYPE_CHECKING:
-    from ernie_search.search import Mode, Searcher
+    from ernie_search.search import Fusion, Mode, Searcher
     from ernie_search.teacher import Teachers
 
-DEFAULT_MODE = "late, or dense where the index has no token matrices"
+DEFAULT_MODE = "hybrid, or what the index can do without words"
 """What the options' help says of the mode where none is named."""
+
+ModeOption = Annotated[
+    Literal["words", "dense", "late", "hybrid", "cross"] | None,
+    typer.Option(
+        help="words: BM25 alone, without a model; dense: single vectors alone; late: their best re-ranked by "
+        "late interaction; hybrid: all of these together; cross: the best are read by a cross-encoder.",
+        show_default=DEFAULT_MODE,
+    ),
+]
+
+FusionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="For hybrid: absolute (a weighted sum of cosine, late interaction and BM25's share), "
+        "absolute:dense=0.5,late=1,bm25=0.2, rrf, or weights of stretched scores: dense=0.3,bm25=0.7.",
+        show_default="as 'tune' found, else absolute",
+    ),
+]
+
+TokenWeightsOption = Annotated[
+    Literal["even", "root", "idf"] | None,
+    typer.Option(
+        help="How much each of the question's tokens counts in late interaction: all the same, or by how "
+        "rare it is (the root of its idf, or its idf).",
+        show_default="root for a model that was not trained for late interaction",
+    ),
+]
+
+
+def parse_fusion(text: str | None) -> "Fusion | None":
+    """What ``--fusion`` names; None where it is left to the index.
+
+    Raises:
+        SettingsError: see ``Fusion``.
+    """
+    from ernie_search.search import Fusion
+
+    return None if text is None else Fusion.parse(text)
 
 
 def open_searcher(
@@ -29,7 +69,7 @@ def open_searcher(
             means for is refused before its model is loaded.
     """
     with loading("the index and its model"):
-        from ernie_search.search import Searcher, SearchSettings, best_mode
+        from ernie_search.search import Searcher, best_mode
 
         teachers = None if cross is None else _teachers(cross)
         scorer = None if teachers is None else teachers.mean_scores
@@ -39,8 +79,8 @@ def open_searcher(
     if mode is not None:
         return searcher, mode
     best = best_mode(searcher.index)
-    if best != SearchSettings().mode:
-        note = f"note: {index} holds no token matrices, so it is searched in mode {best}"
+    if best != "hybrid":
+        note = f"note: {index} cannot search by words, so it is searched in mode {best}"
         console(stderr=True).print(note, soft_wrap=True)
     return searcher, best
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ernie_search.cli.output import loading, print_line
+from ernie_search.cli.searching import FusionOption, ModeOption, TokenWeightsOption
 
 EXAMPLE = "Example: ernie-search serve runs/index --port 8080"
 
@@ -16,6 +17,9 @@ def serve(
     ],
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
     cross: Annotated[str | None, typer.Option(help="A cross-encoder, which adds mode cross.")] = None,
+    mode: ModeOption = None,
+    fusion: FusionOption = None,
+    token_weights: TokenWeightsOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but loopback needs a key.")
     ] = "127.0.0.1",
@@ -59,6 +63,9 @@ def serve(
         index=index,
         model=model,
         cross=cross,
+        mode=mode,
+        fusion=fusion,
+        token_weights=token_weights,
         host=host,
         port=port,
         keys=read_keys(api_key_file),

@@ -64,6 +64,8 @@ class LanceIndex(Index):
 
     capabilities = frozenset({"bm25", "hybrid", "filters", "multiprocess", "persistent"})
 
+    folder: Path
+
     def __init__(self, folder: Path, mode: OpenMode, commit: on_disk.Commit, lock: int) -> None:
         """For ``open`` and ``create``."""
         spec = make_spec(**commit.spec)

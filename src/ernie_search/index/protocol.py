@@ -113,6 +113,9 @@ class Index(ABC):
     origin: Origin | None = None
     """Where its passages come from, if it remembers that: an index on disk does, as of its last commit."""
 
+    folder: Path | None = None
+    """Where it lies on this disk; None for one in memory or on a server."""
+
     def __init__(self, spec: IndexSpec, codec: TokenCodec | None, mode: OpenMode = "w") -> None:
         """For backends: what is stored, how its tokens are written, and whether it may be changed."""
         self.spec = spec

@@ -2,13 +2,16 @@
 
 from ernie_search.index.maxsim import maxsim, maxsim_scores
 from ernie_search.search.explain import Explanation, TokenGrid, TokenMatch, explain
-from ernie_search.search.fusion import Fusion, tune_weights
+from ernie_search.search.fusion import DEFAULTS, Defaults, Fusion, Situation, TokenWeights
 from ernie_search.search.highlight import WordMatch, mark, mark_hit, matching_words
 from ernie_search.search.rerank import PairScorer, open_cross_encoder
 from ernie_search.search.searcher import Searcher
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, best_mode
+from ernie_search.search.tuning import Tuned, Tuning, read_tuned, reset_tuned, tune_weights, write_tuned
 
 __all__ = [
+    "DEFAULTS",
+    "Defaults",
     "Explanation",
     "Fusion",
     "Mode",
@@ -16,8 +19,12 @@ __all__ = [
     "SearchOptions",
     "SearchSettings",
     "Searcher",
+    "Situation",
     "TokenGrid",
     "TokenMatch",
+    "TokenWeights",
+    "Tuned",
+    "Tuning",
     "WordMatch",
     "best_mode",
     "explain",
@@ -27,5 +34,8 @@ __all__ = [
     "maxsim",
     "maxsim_scores",
     "open_cross_encoder",
+    "read_tuned",
+    "reset_tuned",
     "tune_weights",
+    "write_tuned",
 ]

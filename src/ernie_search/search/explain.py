@@ -22,7 +22,8 @@ class TokenMatch:
         question: its characters ``start:stop`` of the question; None if the tokenizer cannot say.
         passage: likewise, of the hit's full text (title, a space, text).
         question_text, passage_text: the tokens as text.
-        strength: their cosine. The mean over all question tokens is the late stage's score.
+        strength: their cosine. The mean over all question tokens, each times its weight, is the late stage's
+            score.
     """
 
     question: tuple[int, int] | None
@@ -30,6 +31,8 @@ class TokenMatch:
     question_text: str
     passage_text: str
     strength: float
+    weight: float = 1.0
+    """How much the question's token counts: 1 on average, above that where it is rare in the collection."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +83,7 @@ class Explanation:
                     "question": _place(one.question, one.question_text),
                     "passage": _place(one.passage, one.passage_text),
                     "strength": one.strength,
+                    "weight": one.weight,
                 }
                 for one in self.tokens
             ],
@@ -90,7 +94,9 @@ class Explanation:
 def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Explanation]:
     """Say of each hit why it was found.
 
-    The question is encoded once; the passages' stored token matrices are used, none is encoded again.
+    The question is encoded once; the passages' stored token matrices are used, none is encoded again. Tokens
+    weigh what they do in a search that names no ``token_weights``; in mode words, without a model, there are
+    none.
 
     Args:
         searcher: that found them.
@@ -101,10 +107,11 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
         IndexStateError: a hit is no longer in the index.
     """
     shared = [shared_words(question, full_text(hit), searcher.index.language) for hit in hits]
-    if not searcher.index.has_tokens or not hits:
+    if not searcher.index.has_tokens or not searcher.has_model or not hits:
         return [Explanation(hit, [], one) for hit, one in zip(hits, shared, strict=True)]
     encoding = searcher.model.encode_joint([question], "query")
     model, query, ids = searcher.model, encoding.tokens[0], encoding.token_ids[0]
+    weights = searcher.weights_of(ids)
     own = _pieces(model, question, ids)
     stored = searcher.index.fetch_tokens([hit.passage for hit in hits])
     found = []
@@ -116,7 +123,7 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
             continue
         cosines = np.clip(similarities(query, rows), -1.0, 1.0)  # rounding brings equal rows to 1.0000001
         grid = TokenGrid([text for _, text in own], [text for _, text in theirs], cosines)
-        found.append(Explanation(hit, _matches(grid, own, theirs), common, grid))
+        found.append(Explanation(hit, _matches(grid, own, theirs, weights), common, grid))
     return found
 
 
@@ -132,10 +139,14 @@ def _pieces(model: Encoder, text: str, token_ids: NDArray[np.int32]) -> list[Pie
     return [(None, name) for name in model.token_texts(token_ids.tolist())]
 
 
-def _matches(grid: TokenGrid, own: Sequence[Piece], theirs: Sequence[Piece]) -> list[TokenMatch]:
+def _matches(
+    grid: TokenGrid, own: Sequence[Piece], theirs: Sequence[Piece], weights: NDArray[np.float32]
+) -> list[TokenMatch]:
     places, cosines = best_of_rows(grid.similarity)
     return [
-        TokenMatch(own[row][0], theirs[place][0], own[row][1], theirs[place][1], strength)
+        TokenMatch(
+            own[row][0], theirs[place][0], own[row][1], theirs[place][1], strength, float(weights[row])
+        )
         for row, (place, strength) in enumerate(zip(places.tolist(), cosines.tolist(), strict=True))
     ]
 

@@ -1,6 +1,6 @@
-"""Several rankings of one question made one: by ranks, or by scores with weights tuned on a dev split."""
+"""Several readings of one question made one ranking: by scores on absolute scales, stretched, or by ranks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search._util.files import did_you_mean
-from ernie_search.errors import DataError, SettingsError
+from ernie_search.errors import SettingsError
 from ernie_search.index import Ranking, reciprocal_rank
 from ernie_search.index.topk import top_rows
-from ernie_search.types import Run
 
 RERANK_GAP = 1.0
 """How far below the last re-ranked passage the rest begins: wide enough to see in a run file."""
@@ -36,10 +35,10 @@ class Staged:
     stages: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
-    def of_dense(cls, ranking: Ranking) -> "Staged":
-        """The first stage's ranking as it is."""
+    def of(cls, name: str, ranking: Ranking) -> "Staged":
+        """One stage's ranking as it is."""
         scores = ranking.scores.astype(np.float64)
-        return cls(ranking.ids, ranking.ids, scores, {"dense": scores})
+        return cls(ranking.ids, ranking.ids, scores, {name: scores})
 
     def reranked(self, scores: NDArray[np.float64], **looked: NDArray[np.float64]) -> "Staged":
         """The first results in the order of new scores, the others behind them in the order they had.
@@ -95,66 +94,116 @@ def best_by_parent(staged: Staged, parents: Sequence[str], k: int) -> Staged:
     return Staged(list(kept), best.passages, best.scores, best.stages)
 
 
-FusionKind = Literal["rrf", "weighted"]
+FusionKind = Literal["absolute", "rrf", "weighted"]
 
 STAGES = ("dense", "bm25", "late")
 """What weights may be given to."""
 
 EVEN: Mapping[str, float] = MappingProxyType({"dense": 0.5, "bm25": 0.5})
-"""Weights of those who have tuned none."""
+"""Weights of ``weighted`` for those who have tuned none."""
 
 FLOORS = {"bm25": 0.0}
 """Scores that say "nothing in common". Where a stage has none, the lowest in the list stands for it."""
 
-STEP = 0.1
-"""Between the weights that tuning tries: 11 pairs or 66 triples. A dev split of some hundred questions cannot
-tell finer ones apart."""
+Situation = Literal["dense_only", "plain", "joint", "late_only"]
+"""What can be read of a passage besides its words: a single vector alone; that and the raw token states of
+any encoder; that and token vectors that were trained with it; the token vectors of a late-interaction model,
+whose mean is the single vector."""
+
+TokenWeights = Literal["even", "root", "idf"]
+"""How much each of the question's tokens counts in late interaction: as much as any other, or as the root of
+its idf in the collection, or as its idf itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a situation is searched with where nobody has tuned anything.
+
+    Attributes:
+        weights: of ``absolute``.
+        token_weights: see ``TokenWeights``.
+    """
+
+    weights: Mapping[str, float]
+    token_weights: TokenWeights
+
+
+_RAW_TOKENS = MappingProxyType({"dense": 0.3, "late": 1.0, "bm25": 0.3})
+
+DEFAULTS: Mapping[Situation, Defaults] = MappingProxyType(
+    {
+        "dense_only": Defaults(MappingProxyType({"dense": 1.0, "bm25": 1.25}), "even"),
+        "plain": Defaults(_RAW_TOKENS, "root"),
+        "joint": Defaults(_RAW_TOKENS, "even"),
+        "late_only": Defaults(_RAW_TOKENS, "even"),
+    }
+)
+"""Chosen over all labelled collections at hand (covidqa, shifts-amazon, squad, pubmedqa, xquad, api, code)
+with an untrained encoder: ``benchmarks/fusion_weights.py``, which says for each collection what the weights
+give that were chosen without it. Those of ``joint`` and ``late_only`` are ``plain``'s: not measured for
+themselves, so their tokens count as they were trained to, all the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How BM25's and the dense ranking become one, and whether late interaction joins them.
+    """How words, single vectors and late interaction become one ranking.
 
     Attributes:
-        kind: ``rrf``: the sum of ``1 / (60 + rank)`` (Cormack et al. 2009). ``weighted``: the weighted sum of
-            scores, each stretched from 0 to 1 over the question's list (the convex combination of Bruch et
-            al. 2023); a passage that a stage did not list gets 0 from it.
-        weights: for ``weighted``: of "dense" and "bm25"; with "late" as well (0 counts), re-ranking orders by
-            the sum of all three, otherwise by late interaction alone.
+        kind: ``absolute``: the weighted sum of readings that mean the same on every collection: the cosine of
+            the single vectors, the mean cosine of late interaction, and the square of BM25 as a share of the
+            most that the question could get (see ``readings``); a reading that does not exist is left out of
+            the sum.
+            ``rrf``: the sum of ``1 / (60 + rank)`` (Cormack et al. 2009), then re-ranked by late interaction.
+            ``weighted``: the weighted sum of scores, each stretched from 0 to 1 over the question's list (the
+            convex combination of Bruch et al. 2023); a passage that a stage did not list gets 0 from it.
+        weights: of "dense", "bm25" and "late". None stands for ``DEFAULTS`` (absolute) or ``EVEN``
+            (weighted). ``weighted`` with "late" (0 counts) re-ranks by the sum of all three, otherwise by
+            late interaction alone; in ``absolute`` a reading without a weight counts nothing.
 
     Raises:
         SettingsError: an unknown kind, an unknown stage, or weights that are negative, not finite, or all 0.
     """
 
-    kind: FusionKind = "rrf"
-    weights: Mapping[str, float] = field(default_factory=lambda: EVEN)
+    kind: FusionKind = "absolute"
+    weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FusionKind):
             raise SettingsError(
                 f"fusion {self.kind!r}: unknown{did_you_mean(self.kind, get_args(FusionKind))}"
             )
+        if self.weights is None:
+            return
         for name, weight in self.weights.items():
             if name not in STAGES:
                 raise SettingsError(f"fusion weight of {name!r}: unknown{did_you_mean(name, STAGES)}")
             if not (np.isfinite(weight) and weight >= 0):
                 raise SettingsError(f"fusion weight of {name} is {weight}; choose 0 or more")
-        if not any(self.weights.get(name, 0.0) for name in ("dense", "bm25")):
+        # Late interaction re-ranks what a weighted fusion found; in an absolute one both give candidates.
+        needed = STAGES if self.kind == "absolute" else ("dense", "bm25")
+        if self.kind != "rrf" and not any(self.weights.get(name, 0.0) for name in needed):
             raise SettingsError(
-                f"fusion weights {dict(self.weights)}: dense or bm25 must count for something"
+                f"fusion weights {dict(self.weights)}: {' or '.join(needed)} must count for something"
             )
 
     @classmethod
     def parse(cls, text: str) -> "Fusion":
-        """From ``rrf``, or from weights as in ``dense=0.3,bm25=0.7``.
+        """From ``absolute``, ``rrf``, ``absolute:dense=0.5,late=1,bm25=0.2`` or weights of stretched scores.
+
+        ``dense=0.3,bm25=0.7`` is short for ``weighted:dense=0.3,bm25=0.7``.
 
         Raises:
-            SettingsError: it is neither, or see above.
+            SettingsError: it is none of these, or see above.
         """
-        if "=" not in text:
-            return cls(text)  # type: ignore[arg-type]
+        kind, colon, given = text.partition(":")
+        if not colon:
+            if "=" not in text:
+                return cls(text)  # type: ignore[arg-type]
+            kind, given = "weighted", text
+        if kind == "rrf":
+            raise SettingsError(f"fusion {text!r}: reciprocal ranks take no weights; leave them out")
         weights: dict[str, float] = {}
-        for part in text.split(","):
+        for part in given.split(","):
             name, _, value = part.partition("=")
             try:
                 weights[name.strip()] = float(value)
@@ -162,16 +211,24 @@ class Fusion:
                 raise SettingsError(
                     f"fusion {text!r}: {part.strip()!r} is no weight; write dense=0.3,bm25=0.7"
                 ) from None
-        return cls("weighted", weights)
+        return cls(kind, weights)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        """As ``parse`` reads it."""
+        if self.weights is None:
+            return self.kind
+        return f"{self.kind}:{','.join(f'{name}={float(weight)!r}' for name, weight in self.weights.items())}"
 
     @property
     def with_late(self) -> bool:
-        """Whether re-ranking orders by all three."""
-        return self.kind == "weighted" and "late" in self.weights
+        """Whether late interaction joins the sum; without it, it re-ranks alone."""
+        return self.kind == "weighted" and "late" in (self.weights or EVEN)
 
 
 def fuse(rankings: Mapping[str, Ranking], fusion: Fusion) -> Staged:
     """All passages of the rankings of one question, best first; equal ones in the order of their ids.
+
+    For ``rrf`` and ``weighted``; ``readings.absolute`` needs more than rankings.
 
     Args:
         rankings: by stage name.
@@ -191,7 +248,7 @@ def fuse(rankings: Mapping[str, Ranking], fusion: Fusion) -> Staged:
         fused = np.zeros(len(ids))
         fused[[place[one] for one in best.ids]] = best.scores
     else:
-        fused = weighted(stages, fusion.weights)
+        fused = weighted(stages, fusion.weights or EVEN)
     order = top_rows(fused, len(ids))
     return Staged(ids, ids, fused, {**stages, "fused": fused}).take(order)
 
@@ -222,61 +279,3 @@ def stretched(name: str, scores: NDArray[np.floating[Any]]) -> NDArray[np.float6
     spread = values.max() - low
     result[found] = (values - low) / spread if spread > 0 else 1.0
     return result
-
-
-def tune_weights(
-    candidates: Mapping[str, Staged], measure: Callable[[Run], float], *, step: float = STEP
-) -> dict[str, float]:
-    """The weights of the stages that rank a dev split best; among equal ones the most even.
-
-    Every split of 1 among the stages in multiples of ``step`` is tried.
-
-    Args:
-        candidates: question id -> its candidates with what each stage scored, all of the same stages; "fused"
-            is left out.
-        measure: of a run, higher is better: ``lambda run: evaluate_run(qrels, run).mean("MRR@10")``.
-        step: between the weights tried; 1 must be a multiple of it.
-
-    Raises:
-        DataError: no question, or fewer than two stages to weigh.
-        SettingsError: a step that 1 is no multiple of.
-    """
-    names = [name for name in STAGES if any(name in one.stages for one in candidates.values())]
-    if len(names) < 2:
-        raise DataError(f"{len(candidates)} questions with stages {names}: tuning needs two stages or more")
-    parts = round(1 / step) if step > 0 else 0
-    if parts < 1 or abs(parts * step - 1) > 1e-6:
-        raise SettingsError(f"step={step}: choose one that goes into 1, such as 0.1")
-    ready = {
-        query: (one.ids, {name: stretched(name, one.stages[name]) for name in names if name in one.stages})
-        for query, one in candidates.items()
-    }
-    best: tuple[float, float] | None = None
-    chosen: dict[str, float] = {}
-    for shares in _splits(len(names), parts):
-        weights = {name: share / parts for name, share in zip(names, shares, strict=True)}
-        if not any(weights.get(name) for name in ("dense", "bm25")):
-            continue  # late interaction needs candidates of somebody
-        value = measure({query: _ranked(ids, scores, weights) for query, (ids, scores) in ready.items()})
-        key = (value, -sum(weight**2 for weight in weights.values()))
-        if best is None or key > best:
-            best, chosen = key, weights
-    return chosen
-
-
-def _ranked(
-    ids: Sequence[str], stages: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]
-) -> dict[str, float]:
-    scores = np.sum([weights[name] * values for name, values in stages.items()], axis=0)
-    order = top_rows(scores, len(ids))
-    return {ids[row]: float(scores[row]) for row in order.tolist()}
-
-
-def _splits(count: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """Every way to share ``parts`` among ``count``."""
-    if count == 1:
-        yield (parts,)
-        return
-    for first in range(parts + 1):
-        for rest in _splits(count - 1, parts - first):
-            yield (first, *rest)

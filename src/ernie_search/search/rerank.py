@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.index import Index
-from ernie_search.search.fusion import Fusion, Staged, weighted
+from ernie_search.search.fusion import EVEN, Fusion, Staged, weighted
 
 
 def mean_cosines(scores: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -38,8 +38,9 @@ def rerank(
     late = mean_cosines(index.late_scores(query_tokens, first.passages[:count]))
     if fusion is None or not fusion.with_late:
         return first.reranked(late, late=late)
-    held = {name: values[:count] for name, values in first.stages.items() if name in fusion.weights}
-    combined = weighted({**held, "late": late}, fusion.weights)
+    weights = fusion.weights or EVEN
+    held = {name: values[:count] for name, values in first.stages.items() if name in weights}
+    combined = weighted({**held, "late": late}, weights)
     return first.reranked(combined, late=late, combined=combined)
 
 

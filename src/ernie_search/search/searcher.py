@@ -1,61 +1,92 @@
 """The searcher: a model and an index together answer questions."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search.encoder import Encoder
+from ernie_search.encoder import Encoder, Encoding
 from ernie_search.encoding import opening
 from ernie_search.encoding.opening import ChosenPrecision, Runtime
-from ernie_search.errors import DataError, IndexStateError
-from ernie_search.index import Index, open_index
-from ernie_search.search.fusion import Fusion, Staged, best_by_parent, fuse, tune_weights
+from ernie_search.errors import DataError, IndexStateError, SettingsError
+from ernie_search.index import Index, Ranking, open_index
+from ernie_search.search.fusion import (
+    DEFAULTS,
+    EVEN,
+    Fusion,
+    FusionKind,
+    Staged,
+    TokenWeights,
+    best_by_parent,
+    fuse,
+)
 from ernie_search.search.highlight import WordMatch, fallback_words, full_text, matching_words
+from ernie_search.search.readings import (
+    absolute,
+    absolute_weights,
+    has_unit_vectors,
+    situation,
+)
 from ernie_search.search.rerank import PairScorer, open_cross_encoder, rerank, rerank_cross
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, check_mode
+from ernie_search.search.tuning import Tuning, read_tuned, tune_weights
 from ernie_search.types import Hit, Query, Run
 
 GROWTH = 4
 """How much deeper to look when a ranking of passages held too few different documents."""
 
 
-def first_stage(
-    index: Index, texts: Sequence[str], dense: NDArray[np.float32], depth: int, settings: SearchSettings
-) -> list[Staged]:
-    """For each question ``depth`` candidates or more (fused rankings overlap only in part), best first.
+def first_rankings(
+    index: Index,
+    texts: Sequence[str],
+    dense: NDArray[np.float32] | None,
+    depth: int,
+    settings: SearchSettings,
+) -> list[dict[str, Ranking]]:
+    """The rankings that each question's passages come from, ``depth`` deep, by the stage's name.
 
     Args:
         index: to search.
         texts: Q questions.
-        dense: their vectors ``(Q, D)``.
+        dense: their vectors ``(Q, D)``; None in mode words.
         depth: how deep to go into each ranking.
-        settings: mode, fusion and filter.
+        settings: mode and filter.
     """
-    near = index.nearest(dense, depth, where=settings.where, exact=settings.exact)
-    if settings.mode != "hybrid":
-        return [Staged.of_dense(ranking) for ranking in near]
-    found = index.bm25(texts, depth, where=settings.where)
-    return [fuse({"dense": a, "bm25": b}, settings.fusion) for a, b in zip(near, found, strict=True)]
+    mode = settings.first_mode(index)
+    found: list[dict[str, Ranking]] = [{} for _ in texts]
+    if dense is not None:
+        near = index.nearest(dense, depth, where=settings.where, exact=settings.exact)
+        for one, ranking in zip(found, near, strict=True):
+            one["dense"] = ranking
+    if mode in ("words", "hybrid"):
+        for one, ranking in zip(found, index.bm25(texts, depth, where=settings.where), strict=True):
+            one["bm25"] = ranking
+    return found
 
 
-def by_documents(
+def deep_enough(
     index: Index,
     texts: Sequence[str],
-    dense: NDArray[np.float32],
+    dense: NDArray[np.float32] | None,
     k: int,
     depth: int,
     settings: SearchSettings,
-) -> list[Staged]:
-    """As ``first_stage``, as deep as it takes to hold ``k`` different documents for each question."""
-    found = first_stage(index, texts, dense, depth, settings)
-    while depth < len(index) and any(
-        len(one.ids) >= depth and len(set(index.parents(one.ids))) < k for one in found
-    ):
+) -> list[dict[str, Ranking]]:
+    """As ``first_rankings``, as deep as it takes to hold ``k`` different documents for each question."""
+
+    def short(rankings: dict[str, Ranking]) -> bool:
+        ids = list(dict.fromkeys(one for ranking in rankings.values() for one in ranking.ids))
+        return len(ids) >= depth and len(set(index.parents(ids))) < k
+
+    found = first_rankings(index, texts, dense, depth, settings)
+    while depth < len(index) and any(map(short, found)):
         depth *= GROWTH
-        found = first_stage(index, texts, dense, depth, settings)
+        found = first_rankings(index, texts, dense, depth, settings)
     return found
 
 
@@ -70,26 +101,57 @@ class Searcher:
     and with it the scores; everything after the encoder gives the same for a question alone as among others.
     """
 
-    def __init__(self, model: Encoder, index: Index, cross: PairScorer | None = None) -> None:
+    def __init__(
+        self, model: Encoder | None, index: Index, cross: PairScorer | None = None, *, tuned: bool = True
+    ) -> None:
         """Join them.
 
         Args:
-            model: that made the index.
+            model: that made the index; None for mode words alone.
             index: to search.
             cross: the cross-encoder of mode ``cross``; see ``open_cross_encoder``.
+            tuned: search as ``ernie-search tune`` found best, where it did.
 
         Raises:
-            IndexStateError: the index was made by another model.
+            IndexStateError: the index was made by another model, or its tuned weights cannot be read.
         """
-        fingerprint = model.fingerprint
-        if fingerprint != index.model_fingerprint:
-            raise IndexStateError(
-                f"the index was made by model {index.model_name} ({index.model_fingerprint}), not by "
-                f"{model.name} ({fingerprint}); use that model, or index again with this one"
-            )
-        self.model = model
         self.index = index
         self.cross = cross
+        self.tuned = read_tuned(index) if tuned else None
+        self._load: Callable[[], Encoder] | None = None
+        self._model: Encoder | None = None
+        self._unit_vectors: bool | None = None
+        if model is not None:
+            self.model = model
+
+    @property
+    def model(self) -> Encoder:
+        """The model, which a searcher opened for mode words loads when it is first needed.
+
+        Raises:
+            SettingsError: it was given none.
+            IndexStateError, ModelError: see ``open``.
+        """
+        if self._model is None:
+            if self._load is None:
+                raise SettingsError("this searcher has no model; search in mode words, or open it with one")
+            self.model = self._load()
+        return self._model  # type: ignore[return-value]
+
+    @model.setter
+    def model(self, model: Encoder) -> None:
+        fingerprint = model.fingerprint
+        if fingerprint != self.index.model_fingerprint:
+            raise IndexStateError(
+                f"the index was made by model {self.index.model_name} ({self.index.model_fingerprint}), not "
+                f"by {model.name} ({fingerprint}); use that model, or index again with this one"
+            )
+        self._model = model
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the model is there; in mode words nobody may have needed it yet."""
+        return self._model is not None
 
     @property
     def note(self) -> str:
@@ -111,7 +173,7 @@ class Searcher:
         runtime: Runtime = "auto",
         precision: ChosenPrecision = "fp32",
     ) -> "Searcher":
-        """Open an index on disk or a server's, and load the model that it names.
+        """Open an index on disk or a server's, and load the model that it names; in mode words when needed.
 
         Args:
             index: its folder or address, or an open one, as ``build_index`` returns it.
@@ -132,13 +194,12 @@ class Searcher:
         name = str(index) if isinstance(index, str | Path) else "this index"
         if mode is not None:
             check_mode(mode, found, can_cross=cross is not None, name=name)
-        if model is None:
-            model = model_of(found, name)
-        if isinstance(model, str | Path):
-            model = opening.open_encoder(model, runtime=runtime, precision=precision)
-        if isinstance(cross, str | Path):
-            cross = open_cross_encoder(cross)
-        return cls(model, found, cross)
+        searcher = cls(None, found)
+        searcher._load = partial(_open_model, model, found, name, runtime, precision)
+        if mode != "words":
+            _ = searcher.model
+        searcher.cross = open_cross_encoder(cross) if isinstance(cross, str | Path) else cross
+        return searcher
 
     def search(self, query: str, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
         """The ``k`` best hits for one question; see ``search_many``."""
@@ -191,32 +252,49 @@ class Searcher:
     def tune(
         self,
         queries: Sequence[Query],
-        measure: Callable[[Run], float],
+        measure: Callable[[Run], NDArray[np.float64] | float],
         *,
+        kind: FusionKind = "absolute",
         progress: Callable[[int], None] | None = None,
         **options: Unpack[SearchOptions],
-    ) -> Fusion:
+    ) -> Tuning:
         """The weights with which hybrid mode ranks the questions of a dev split best.
+
+        Every question is searched once; then only the weighing is done again.
 
         Args:
             queries: of the dev split.
-            measure: of a run; see ``tune_weights``.
+            measure: of a run, higher is better; see ``tune_weights``.
+            kind: ``absolute`` or ``weighted``.
             progress: called with the number of questions done since its last call.
             **options: of the searches that will be made; ``mode`` and ``fusion`` are set here.
 
         Raises:
             DataError, SettingsError: see ``tune_weights`` and ``search_many``.
         """
-        depth = options.get("candidates", SearchSettings().candidates)
-        asked = SearchOptions(**{**options, "mode": "hybrid", "fusion": Fusion()})
-        return Fusion("weighted", tune_weights(dict(self._ranked(queries, depth, progress, asked)), measure))
+        depth = 2 * options.get("candidates", SearchSettings().candidates)  # the two rankings may share none
+        fusion = Fusion("absolute") if kind == "absolute" else Fusion("rrf")
+        by_parent = options.get("by_parent", "auto")
+        asked = SearchOptions(**{**options, "mode": "hybrid", "fusion": fusion, "by_parent": False})
+        late = SearchSettings(**asked).uses_tokens(self.index)
+        before = absolute_weights(self.index, None, late=late) if kind == "absolute" else EVEN
+        untuned = copy.copy(self)  # what was tuned before is no default to be compared with
+        untuned.tuned = None
+        token_weights = untuned.token_weights_of(SearchSettings(**asked)) if late else "even"
+        found = dict(untuned._ranked(queries, depth, progress, asked))
+        if self.index.has_parents if by_parent == "auto" else by_parent:
+            found = {
+                one: replace(staged, ids=self.index.parents(staged.ids)) for one, staged in found.items()
+            }
+        return replace(tune_weights(found, measure, kind, before), token_weights=token_weights)
 
     def matches(self, question: str, hits: Sequence[Hit]) -> list[list[WordMatch]]:
         """For each hit the words of its ``full_text`` that match the question best; for ``mark_hit``.
 
         The question is encoded once; the passages' stored token matrices are used, none is encoded again.
+        Without them, or without a model, the words that both have.
         """
-        if not self.index.has_tokens:
+        if not self.index.has_tokens or not self.has_model:
             return [fallback_words(question, full_text(hit)) for hit in hits]
         query_tokens = self.model.encode_joint([question], "query").tokens[0]
         stored = self.index.fetch_tokens([hit.passage for hit in hits])
@@ -233,25 +311,116 @@ class Searcher:
         if not texts:
             return []
         index = self.index
-        late = settings.uses_tokens(index)
         grouped = index.has_parents if settings.by_parent == "auto" else settings.by_parent
-        encoding = self.model.encode_joint(texts, "query", tokens=late)
-        depth = max(k, settings.candidates) if late or settings.mode == "hybrid" else k
-        if grouped:
-            found = by_documents(index, texts, encoding.dense, k, depth, settings)
-        else:
-            found = first_stage(index, texts, encoding.dense, depth, settings)
-        if late:
-            fusion = settings.fusion if settings.mode == "hybrid" else None
-            found = [
-                rerank(index, tokens, staged, settings.candidates, fusion)
-                for tokens, staged in zip(encoding.tokens, found, strict=True)
-            ]
+        encoding = self._encoded(texts, settings)
+        dense = None if encoding is None else encoding.dense
+        fused = settings.first_mode(index) == "hybrid"
+        depth = max(k, settings.candidates) if fused or settings.uses_tokens(index) else k
+        rankings = (
+            deep_enough(index, texts, dense, k, depth, settings)
+            if grouped
+            else first_rankings(index, texts, dense, depth, settings)
+        )
+        found = self._fused(texts, encoding, rankings, settings)
         if settings.mode == "cross" and self.cross is not None:
             found = rerank_cross(index, self.cross, texts, found, settings.cross_candidates or k)
         if grouped:
             return [best_by_parent(staged, index.parents(staged.passages), k) for staged in found]
         return [staged.take(range(min(k, len(staged.ids)))) for staged in found]
+
+    def fusion_of(self, settings: SearchSettings) -> Fusion:
+        """How hybrid mode fuses: as was asked for, as tuned, or by what the index can do."""
+        if settings.fusion is not None:
+            return settings.fusion
+        if self.tuned is not None:
+            return self.tuned.fusion
+        return Fusion("absolute" if self.index.statistics() is not None else "rrf")
+
+    def token_weights_of(self, settings: SearchSettings) -> TokenWeights:
+        """How much the question's tokens count: as was asked for, as tuned, or as the situation says.
+
+        Raises:
+            SettingsError: by idf or its root, where the index keeps no statistics.
+        """
+        tuned = None if self.tuned is None else self.tuned.token_weights
+        usual = DEFAULTS[situation(self.index, late=True)].token_weights
+        wanted = settings.token_weights or tuned or usual
+        if wanted == "even" or self.index.statistics() is not None:
+            return wanted
+        if settings.token_weights is not None:
+            asked = settings.token_weights
+            raise SettingsError(
+                f"token_weights={asked!r}: this kind of index keeps no statistics of its tokens"
+            )
+        return "even"
+
+    def weights_of(
+        self, token_ids: NDArray[np.int32], settings: SearchSettings | None = None
+    ) -> NDArray[np.float32]:
+        """How much each of a question's tokens ``(Lq,)`` counts in late interaction; 1 on average."""
+        wanted = self.token_weights_of(settings or SearchSettings())
+        if wanted == "even" or not len(token_ids):
+            return np.ones(len(token_ids), np.float32)
+        statistics = self.index.statistics()
+        if statistics is None:  # not by idf then
+            return np.ones(len(token_ids), np.float32)
+        weights = np.asarray(statistics.token_weights(token_ids), np.float32)
+        if wanted == "root":
+            weights = np.sqrt(weights)
+            weights /= weights.mean()
+        return weights
+
+    def _encoded(self, texts: Sequence[str], settings: SearchSettings) -> Encoding | None:
+        """The questions' vectors; the rows of their token matrices times their weights."""
+        index = self.index
+        if settings.first_mode(index) == "words":
+            return None
+        late = settings.uses_tokens(index)
+        encoding = self.model.encode_joint(texts, "query", tokens=late)
+        if late and self.token_weights_of(settings) != "even":
+            pairs = zip(encoding.tokens, encoding.token_ids, strict=True)
+            # max_j <w q, p_j> = w max_j <q, p_j>: so MaxSim is the weighted mean
+            tokens = [matrix * self.weights_of(ids, settings)[:, None] for matrix, ids in pairs]
+            return _Encoded(encoding.dense, tokens, encoding.token_ids, encoding.truncated)
+        return encoding
+
+    def _fused(
+        self,
+        texts: Sequence[str],
+        encoding: Encoding | None,
+        rankings: Sequence[dict[str, Ranking]],
+        settings: SearchSettings,
+    ) -> list[Staged]:
+        """One ranking of each question: fused and re-ranked, as the mode has it."""
+        index, late = self.index, settings.uses_tokens(self.index)
+        tokens = encoding.tokens if encoding is not None and late else None
+        if settings.first_mode(index) != "hybrid" or encoding is None:
+            found = [Staged.of(*next(iter(one.items()))) for one in rankings]
+            fusion = None
+        else:
+            fusion = self.fusion_of(settings)
+            if fusion.kind == "absolute":
+                weights = absolute_weights(index, fusion.weights, late=late)
+                return [
+                    absolute(
+                        *(index, text, encoding.dense[row], None if tokens is None else tokens[row]),
+                        *(rankings[row], settings.candidates, weights),
+                        unit_vectors=self._has_unit_vectors(),
+                    )
+                    for row, text in enumerate(texts)
+                ]
+            found = [fuse(one, fusion) for one in rankings]
+        if tokens is None:
+            return found
+        return [
+            rerank(index, matrix, staged, settings.candidates, fusion)
+            for matrix, staged in zip(tokens, found, strict=True)
+        ]
+
+    def _has_unit_vectors(self) -> bool:
+        if self._unit_vectors is None:
+            self._unit_vectors = has_unit_vectors(self.index)
+        return self._unit_vectors
 
     def _ranked(
         self,
@@ -292,6 +461,31 @@ class Searcher:
                 )
             )
         return hits
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """An ``Encoding`` whose token matrices were changed."""
+
+    dense: NDArray[np.float32]
+    tokens: list[NDArray[np.float32]]
+    token_ids: list[NDArray[np.int32]]
+    truncated: int
+
+
+def _open_model(
+    model: Encoder | str | Path | None,
+    index: Index,
+    name: str,
+    runtime: Runtime = "auto",
+    precision: ChosenPrecision = "fp32",
+) -> Encoder:
+    """The model itself, from where it was moved, or the one that the index names."""
+    if model is None:
+        model = model_of(index, name)
+    if isinstance(model, str | Path):
+        model = opening.open_encoder(model, runtime=runtime, precision=precision)
+    return model
 
 
 def model_of(index: Index, name: str) -> Path | str:

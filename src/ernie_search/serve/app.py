@@ -181,7 +181,11 @@ def worker_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
 
     def opener() -> Worker:
         searcher = open_searcher(
-            settings.index, settings.model, cross=settings.cross, writable=settings.writable
+            settings.index,
+            settings.model,
+            cross=settings.cross,
+            mode=settings.mode,
+            writable=settings.writable,
         )
         return _warm(searcher, settings.limits, writable=settings.writable, observe=metrics.observe_batch)
 

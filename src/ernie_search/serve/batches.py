@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder, Encoding, Pieces
 from ernie_search.index import Filter
-from ernie_search.search import Searcher
+from ernie_search.search import Fusion, Searcher
 from ernie_search.serve.matches import question_tokens, word_matches
 from ernie_search.types import Hit, Task
 
@@ -121,6 +121,8 @@ class Plan:
     candidates: int
     where: Filter | None = None
     explain: bool = False
+    fusion: str | None = None
+    token_weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,10 @@ class Batches:
         if plan.mode == "cross":
             options["cross_candidates"] = min(plan.k, self._crossed)
         typed = [job for job in jobs if job.question]
+        weighing = {
+            "fusion": None if plan.fusion is None else Fusion.parse(plan.fusion),
+            "token_weights": plan.token_weights,
+        }
         model = self._prepared.with_rows({job.question: job.row for job in typed})
         found: dict[int, list[Hit]] = {}
         if typed:
@@ -310,7 +316,7 @@ class Batches:
                 plan.k,
                 mode=plan.mode,  # type: ignore[arg-type]
                 candidates=plan.candidates,
-                **options,
+                **(options | weighing),
             )
             found.update(zip(map(id, typed), ranked, strict=True))
         vectors = [job for job in jobs if not job.question]

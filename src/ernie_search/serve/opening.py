@@ -8,12 +8,14 @@ from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
 from ernie_search.index import open_index
 from ernie_search.index.lance_files import INDEX_FILE
 from ernie_search.search import Mode, Searcher
+from ernie_search.search.tuning import TUNED_FILE
 
 
 def usable_modes(searcher: Searcher) -> list[str]:
     """The modes that this index, model and installation can answer, best known first."""
     index = searcher.index
     needs = {
+        "words": "bm25" in index.capabilities,
         "dense": True,
         "late": index.has_tokens,
         "hybrid": "bm25" in index.capabilities,
@@ -51,7 +53,7 @@ class Seen:
 
     Attributes:
         pointer: the pointer file's bytes, where there is one.
-        content: the bytes of the file that an index replaces last.
+        content: the bytes of the file that an index replaces last, and of its tuned weights.
     """
 
     pointer: bytes
@@ -72,13 +74,20 @@ def look_at(index: str, *, writable: bool) -> Seen | None:
         folder = Path(target.removeprefix("lance://"))
         small = folder / INDEX_FILE
         content = small.read_bytes() if small.is_file() and not writable else b""
+        tuned = folder / TUNED_FILE
+        content += tuned.read_bytes() if content and tuned.is_file() else b""
     except (OSError, ErnieSearchError):
         return None
     return Seen(pointer, content) if pointer or content else None
 
 
 def open_searcher(
-    index: str, model: Path | None = None, *, cross: str | None = None, writable: bool = False
+    index: str,
+    model: Path | None = None,
+    *,
+    cross: str | None = None,
+    mode: Mode | None = None,
+    writable: bool = False,
 ) -> Searcher:
     """Open an index, and load its model.
 
@@ -86,6 +95,7 @@ def open_searcher(
         index: a folder or an address; see ``resolve`` for pointers.
         model: the model's directory, if it was moved.
         cross: the cross-encoder of mode ``cross``.
+        mode: in which it will be searched if a request names none; refused where it is not possible.
         writable: open it for upserts.
 
     Raises:
@@ -95,10 +105,10 @@ def open_searcher(
     """
     target = resolve(index)
     if not writable:
-        return Searcher.open(target, model, cross=cross)
+        return Searcher.open(target, model, cross=cross, mode=mode)
     found = open_index(target, mode="w")
     try:
-        return Searcher.open(found, model, cross=cross)
+        return Searcher.open(found, model, cross=cross, mode=mode)
     except BaseException:
         found.close()
         raise
@@ -123,4 +133,8 @@ def renewed(searcher: Searcher, *, trust: bool = True) -> Searcher:
     if newest.model_fingerprint != searcher.model.fingerprint:
         newest.close()
         raise SettingsError("of another model, everything is opened anew")
-    return Searcher(searcher.model, newest)
+    try:
+        return Searcher(searcher.model, newest)
+    except BaseException:
+        newest.close()
+        raise

@@ -118,7 +118,7 @@ class SearchRequest(_Request):
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"query": "where does tea grow?", "mode": "late", "k": 5},
+                {"query": "where does tea grow?", "k": 5},
                 {"query": "where does tea grow?", "mode": "dense", "k": 3, "explain": True},
             ],
             "oneOf": [
@@ -142,10 +142,18 @@ class SearchRequest(_Request):
         | None
     ) = Field(None, description="Instead of a question: its dense vector. Mode dense.")
     mode: str | None = Field(
-        None, max_length=32, description="One of /v1/info's modes; by default late where the index can."
+        None, max_length=32, description="One of /v1/info's modes; by default the one that /v1/info names."
     )
     k: Count = Field(10, description="Hits; with explain fewer are allowed, see /v1/info.")
-    candidates: Count = Field(100, description="Passages that late interaction re-ranks.")
+    candidates: Count = Field(100, description="Passages of each ranking that are read.")
+    fusion: Annotated[Text, StringConstraints(max_length=256)] | None = Field(
+        None,
+        description="For mode hybrid: absolute, absolute:dense=0.5,late=1,bm25=0.2, rrf, or weights of "
+        "stretched scores: dense=0.3,bm25=0.7. By default as the index was tuned, else absolute.",
+    )
+    token_weights: Literal["even", "root", "idf"] | None = Field(
+        None, description="How much each of the question's tokens counts in late interaction."
+    )
     filter: Where | None = Field(
         None,
         description='Only passages that meet it: text (lang = "en" and year >= 2000), or field to value or '

@@ -6,7 +6,7 @@ import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -74,6 +74,7 @@ class ServeSettings(BaseModel):
             small file whose first line is one of these.
         model: the model's directory, if it was moved.
         cross: the cross-encoder of mode ``cross``.
+        mode, fusion, token_weights: of searches that name none themselves; None: the index's own.
         host, port: the address to listen on; port 0 takes a free port.
         keys: API keys, one of which every request must have; may be empty only on a loopback address.
         writable: whether upserts and deletions are allowed.
@@ -88,6 +89,9 @@ class ServeSettings(BaseModel):
     index: str = ""
     model: Path | None = None
     cross: str | None = None
+    mode: Literal["words", "dense", "late", "hybrid", "cross"] | None = None
+    fusion: str | None = None
+    token_weights: Literal["even", "root", "idf"] | None = None
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     keys: tuple[str, ...] = Field((), repr=False)
@@ -118,6 +122,10 @@ def make_settings(**values: Any) -> ServeSettings:
         first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"serve settings: {place}: {first['msg']}") from None
+    if settings.fusion is not None:
+        from ernie_search.search import Fusion  # the libraries, which most errors here need not wait for
+
+        Fusion.parse(settings.fusion)
     if not is_loopback(settings.host) and not settings.keys:
         raise SettingsError(
             f"--host {settings.host}: others can reach that address, so a key is needed; give --api-key-file "

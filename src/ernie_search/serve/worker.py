@@ -197,6 +197,10 @@ class Worker:
         """Encode a question and rank passages; ``milliseconds``: "encode", "wait", "rank", "explain"."""
         self._refuse_if_lost()
         started = time.perf_counter()
+        if plan.mode == "words" and not plan.explain:  # which marks what the tokens match
+            row = EncodedText(np.zeros(0, np.float32))
+            found_by_words: Answer = await self._rank.submit(RankJob(plan, row, question))
+            return found_by_words
         job = EncodeJob((question,), "query", self.index.has_tokens, plan)
         found = await self._encode.submit(job)
         if isinstance(found, Answer):

@@ -9,7 +9,7 @@ const el = (tag, className, text) => {
   return made;
 };
 const NAMES = {
-  dense: "Dense", late: "Late interaction", hybrid: "Hybrid", cross: "Cross-encoder", bm25: "BM25",
+  words: "Words (BM25)", dense: "Dense", late: "Late interaction", hybrid: "Hybrid", cross: "Cross-encoder", bm25: "BM25",
 };
 const SHOWN_FIRST = ["dense", "late", "hybrid"];
 const SIGNS = { str: ["=", "!="], bool: ["=", "!="], int: ["=", "!=", ">=", "<="], float: [">=", "<=", "=", "!="] };
@@ -56,7 +56,7 @@ async function start() {
   for (const mode of SHOWN_FIRST.concat(info.modes.filter((one) => !SHOWN_FIRST.includes(one)))) {
     if (!info.modes.includes(mode)) continue;
     const label = el("label"), box = el("input");
-    Object.assign(box, { type: "checkbox", name: "mode", value: mode, checked: SHOWN_FIRST.includes(mode) });
+    Object.assign(box, { type: "checkbox", name: "mode", value: mode, checked: SHOWN_FIRST.includes(mode) || mode === info.default_mode });
     label.append(box, NAMES[mode] ?? mode);
     $("modes").append(label);
   }

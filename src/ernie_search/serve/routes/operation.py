@@ -47,7 +47,7 @@ async def info(request: Request) -> Response:
                 "passages": len(worker.index),
                 "dimensions": worker.dim,
                 "modes": worker.modes,
-                "default_mode": default_mode(worker),
+                "default_mode": default_mode(worker, here.settings),
                 "filters": worker.can_filter,
                 "fields": worker.fields,
                 "writable": here.settings.writable,

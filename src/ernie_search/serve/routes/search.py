@@ -6,21 +6,21 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ernie_search.search import best_mode
+from ernie_search.search import Fusion, best_mode
 from ernie_search.serve.batches import Answer, Plan
 from ernie_search.serve.context import as_json, check_length, context, filter_of, note, while_wanted
 from ernie_search.serve.problems import HttpError, refusals
 from ernie_search.serve.schemas import SearchAnswer, SearchRequest
-from ernie_search.serve.settings import Limits
+from ernie_search.serve.settings import Limits, ServeSettings
 from ernie_search.serve.worker import Worker
 from ernie_search.types import Hit
 
 router = APIRouter()
 
 
-def default_mode(worker: Worker) -> str:
-    """The mode of a search that names none: late interaction if the index has token matrices, else dense."""
-    return best_mode(worker.index)
+def default_mode(worker: Worker, settings: ServeSettings) -> str:
+    """The mode of a search that names none: the service's, or else the best that the index can do."""
+    return settings.mode or best_mode(worker.index)
 
 
 @router.post("/v1/search", response_model=SearchAnswer, responses=refusals(400, 422, 501), tags=["search"])
@@ -36,14 +36,18 @@ async def search(request: Request, body: SearchRequest) -> Response:
     async def work() -> tuple[str, Answer, int]:
         async with here.service.lease() as worker:
             version = here.service.version
-            mode = body.mode or ("dense" if body.vector is not None else default_mode(worker))
+            mode = body.mode or ("dense" if body.vector is not None else default_mode(worker, here.settings))
             if mode not in worker.modes:
                 known = ", ".join(worker.modes)
                 raise HttpError(
                     400, f"mode {mode[:32]!r} is not possible with this index; its modes are: {known}"
                 )
             where = filter_of(body.filter, worker, limits.filter_characters)
-            plan = Plan(mode, min(body.k, max(len(worker.index), 1)), body.candidates, where, body.explain)
+            plan = Plan(
+                *(mode, min(body.k, max(len(worker.index), 1)), body.candidates, where, body.explain),
+                fusion=here.settings.fusion if body.fusion is None else body.fusion,
+                token_weights=body.token_weights or here.settings.token_weights,
+            )
             if body.vector is not None:
                 if len(body.vector) != worker.dim:
                     raise HttpError(400, f"vector: {len(body.vector)} dimensions, the index has {worker.dim}")
@@ -74,6 +78,8 @@ async def search(request: Request, body: SearchRequest) -> Response:
 def _check(body: SearchRequest, limits: Limits) -> None:
     if body.query is not None:
         check_length([body.query], limits.question_characters, "query")
+    if body.fusion is not None:
+        Fusion.parse(body.fusion)
     if body.k > limits.k:
         raise HttpError(400, f"k={body.k}: at most {limits.k}")
     if body.candidates > limits.candidates:
