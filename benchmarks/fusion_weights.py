@@ -5,8 +5,9 @@
 Encodes each collection once into DIR (bf16 where the machine gains by it), computes every reading of every
 candidate (:mod:`benchmarks.readings`), and tries a grid of weights. Late interaction has the weight 1, since
 only the proportions count; where there are no tokens the cosine has. The result is written to
-``benchmarks/results/fusion_weights.json``: for each situation the weights chosen with all collections, and for
-each collection those chosen without it. ``--joint`` names a trained model, for the situation of that name.
+``benchmarks/results/fusion_weights.json``: for each situation the weights chosen with all collections, and
+for each collection those chosen without it. ``--joint`` names a trained model, for the situation of that
+name.
 """
 
 import json
@@ -22,10 +23,10 @@ from benchmarks.figures import ROOT, SHARED, Figure, arguments, emit
 WEIGHTS_FILE = ROOT / "benchmarks" / "results" / "fusion_weights.json"
 SITUATIONS = ("dense_only", "plain", "joint", "late_only")
 DENSE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.25, 1.5, 2.0)
-BM25 = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
+BM25 = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 """The weights that are tried; a few hundred questions a set cannot tell finer ones apart."""
-LATE = {"plain": "late1", "joint": "late1", "late_only": "late1"}
-"""The reading of late interaction: weighted by idf to this power, 0 for the plain mean."""
+LATE = {"plain": "late0.5", "joint": "late0.5", "late_only": "late0.5"}
+"""The reading of late interaction: the question's tokens weighted by idf to this power, 0 for the mean."""
 
 Grid = dict[tuple[float, float], float]
 
@@ -38,13 +39,13 @@ def left_out(situation: str, name: str) -> dict[str, float]:
 
 
 def grid_of(readings: Any, late: str | None) -> Grid:
-    """Mean reciprocal rank within ten for every pair of weights, of dense and of BM25's share."""
+    """Mean reciprocal rank within ten for every pair of weights: of the cosine, of BM25's share squared."""
     values = {key: np.where(np.isfinite(one), one, 0.0) for key, one in readings.values.items()}
     nothing = np.where(np.isfinite(readings.values["cos"]), 0.0, -np.inf)
     first = nothing + (values[late] if late else 0.0)
     return {
         (dense, bm25): float(
-            readings.reciprocal(first + dense * values["cos"] + bm25 * values["share"]).mean()
+            readings.reciprocal(first + dense * values["cos"] + bm25 * values["share"] ** 2).mean()
         )
         for dense in (DENSE if late else (1.0,))
         for bm25 in BM25
@@ -52,9 +53,14 @@ def grid_of(readings: Any, late: str | None) -> Grid:
 
 
 def chosen(grids: Mapping[str, Grid]) -> tuple[float, float]:
-    """The pair with the highest mean over the collections."""
+    """The pair that loses least against what suits each collection best, in the mean square.
+
+    The mean would be decided by whichever collection differs most between the pairs; what is lost on the
+    worst one matters to a collection that nobody has measured.
+    """
+    best = {name: max(grid.values()) for name, grid in grids.items()}
     pairs = next(iter(grids.values()))
-    return max(pairs, key=lambda pair: float(np.mean([grid[pair] for grid in grids.values()])))
+    return min(pairs, key=lambda pair: sum((best[name] - grid[pair]) ** 2 for name, grid in grids.items()))
 
 
 def named(pair: tuple[float, float], late: str | None) -> dict[str, float]:
@@ -85,7 +91,7 @@ def rows_of(readings: Any, late: str | None) -> dict[str, float]:
         "stretched": stretched(values["cos"]) + stretched(values["stem"]),
     }
     if late:
-        rows |= {"late": values["late0"], "late_idf": values["late1"]}
+        rows |= {"late": values["late0"], "late_sqrt_idf": values["late0.5"], "late_idf": values["late1"]}
         rows["stretched_late"] = stretched(values[late]) + stretched(values["stem"])
     return {name: float(readings.reciprocal(scores).mean()) for name, scores in rows.items()}
 

@@ -19,7 +19,7 @@ from ernie_search._util.words import words
 from ernie_search.index.bm25 import K1, B
 from ernie_search.index.topk import top_rows
 
-SETS = ("covidqa", "shifts-amazon", "squad", "pubmedqa", "xquad", "api")
+SETS = ("covidqa", "shifts-amazon", "squad", "pubmedqa", "xquad", "api", "code")
 SPLITS = {"squad": "dev"}
 DEPTH = 100
 QUESTIONS = 600

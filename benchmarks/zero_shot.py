@@ -17,7 +17,7 @@ from benchmarks.figures import ROOT, SHARED, Figure, arguments, emit
 from benchmarks.fusion_weights import WEIGHTS_FILE, left_out
 
 MEASURE = "MRR@10"
-SETS = ("covidqa", "shifts-amazon", "squad", "pubmedqa", "xquad", "api")
+SETS = ("covidqa", "shifts-amazon", "squad", "pubmedqa", "xquad", "api", "code")
 QUICK = "pubmedqa,xquad"
 SPLITS = {"squad": "dev"}
 """Of the others it is ``test``."""
@@ -38,10 +38,11 @@ RESAMPLES = 2_000
 
 def collection_of(name: str, folder: Path, limit: int) -> tuple[Path | str, Any, list[Any], Any]:
     """What ``build_index`` takes, the collection, its questions (at most ``limit``, drawn) and qrels."""
+    from benchmarks.code_questions import code_collection
     from ernie_search.data import MemoryCollection, open_collection, write_beir
 
     source: Path | str = "api:" if name == "api" else SHARED / name
-    collection: Any = open_collection(str(source))
+    collection: Any = code_collection() if name == "code" else open_collection(str(source))
     split = SPLITS.get(name, "test")
     if name == "xquad":  # one language of twelve: the model reads English
         english = [query for query in collection.queries(split) if query.id.startswith("en")]
@@ -49,7 +50,8 @@ def collection_of(name: str, folder: Path, limit: int) -> tuple[Path | str, Any,
         passages = [passage for passage in collection.passages() if passage.id.startswith("en")]
         judged = {split: {query.id: qrels[query.id] for query in english}}
         collection = MemoryCollection("xquad-en", "xquad", passages, english, judged)
-        source = folder / "xquad-en"
+    if isinstance(collection, MemoryCollection):
+        source = folder / f"{name}-source"
         if not source.is_dir():
             write_beir(collection, source)
     queries = collection.queries(split)
