@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bm25s.stopwords import STOPWORDS_EN, STOPWORDS_EN_PLUS
+from bm25s.stopwords import STOPWORDS_EN
 from numpy.typing import NDArray
 
 from ernie_search._util.words import words
@@ -75,21 +75,15 @@ def plain_words(text: str) -> list[str]:
     return [word for word in words(text) if word not in _LUCENE]
 
 
-def stemmed_words(text: str) -> list[str]:
-    """Stems of the words, without stop words."""
-    return _stemmer().stemWords([word for word in words(text) if word not in _STOP])
+def product_words(text: str) -> list[str]:
+    """Words as the product counts them in an English collection: stems and the words, without stop words."""
+    from ernie_search._util.words import counted_words
+
+    found: list[str] = counted_words(text, "en")
+    return found
 
 
-_LUCENE, _STOP = frozenset(STOPWORDS_EN), frozenset(STOPWORDS_EN_PLUS)
-_STEMMER: list[Any] = []
-
-
-def _stemmer() -> Any:
-    if not _STEMMER:
-        import Stemmer
-
-        _STEMMER.append(Stemmer.Stemmer("english"))
-    return _STEMMER[0]
+_LUCENE = frozenset(STOPWORDS_EN)
 
 
 class Bm25:
@@ -183,7 +177,7 @@ def readings(
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:questions])
     passages, asked = dense or (encoded.arrays["p_dense"], encoded.arrays["q_dense"])
     passages = np.asarray(passages)
-    plain, stem = Bm25(encoded.texts, plain_words), Bm25(encoded.texts, stemmed_words)
+    plain, stem = Bm25(encoded.texts, plain_words), Bm25(encoded.texts, product_words)
     idf = token_idf(encoded)
     rows: list[dict[str, Floats]] = []
     right, recall = [], Counter()
