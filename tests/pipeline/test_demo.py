@@ -108,9 +108,7 @@ def test_the_words_say_what_was_gained_and_why_not():
     from ernie_search.pipeline.demo import ALONE, BEST, BM25, FIRST, LATE, SINGLE, TAUGHT, in_words
 
     low, high = measured([0.5] * 40), measured([1.0] * 40)
-    rows = {name: low for name in (BM25, SINGLE, ALONE)} | {
-        name: high for name in (FIRST, BEST, TAUGHT, LATE)
-    }
+    rows = dict.fromkeys((BM25, SINGLE, ALONE), low) | dict.fromkeys((FIRST, BEST, TAUGHT, LATE), high)
     first, trained, taught = in_words(rows, 20)
     assert "gains 0.500 MRR@10 (p < 0.001) over BM25" in first
     assert "which may be chance" in trained
