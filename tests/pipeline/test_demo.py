@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ernie_search.data import MemoryCollection, write_beir
+from ernie_search.evaluation import SystemResult, evaluate_run
 from ernie_search.index import open_index, verify
 from ernie_search.model import load
 from ernie_search.search import Searcher
@@ -43,16 +44,14 @@ def made_up(folder: Path) -> Path:
 
 def test_demo_measures_all_rows_and_is_quick_the_second_time(tmp_path: Path) -> None:
     from ernie_search.pipeline import run_demo
-    from ernie_search.pipeline.demo import BASELINE, RERANKED, example_search
+    from ernie_search.pipeline.demo import ROWS, example_search
 
     source = made_up(tmp_path / "collection")
     said: list[str] = []
     result = run_demo(tmp_path / "demo", minutes=0.2, source=str(source), say=said.append)
     names = [row.name for row in result.rows]
-    assert len(names) == 6
-    assert names[0] == "BM25"
-    assert names[-1] == RERANKED
-    assert BASELINE in names
+    assert names == list(ROWS)
+    assert len(result.words) == 3
     assert all(len(row.measured.query_ids) == 21 for row in result.rows)
     assert all(0.3 < row.measured.mean("MRR@10") <= 1.0 for row in result.rows)
     hits = example_search(result).search("Where was the heron?", 3)
@@ -95,4 +94,26 @@ def test_the_command_writes_the_table_and_says_what_comes_next(
     assert "Next:" in result.output
     written = json.loads(table.read_text())
     assert len(written["systems"]) == 6
+    assert all(line in " ".join(result.output.split()) for line in written["words"])
     assert written["plan"]["steps"] >= 10
+
+
+def measured(values: list[float]) -> SystemResult:
+    qrels = {f"q{n}": {"p": 1} for n in range(len(values))}
+    run = {f"q{n}": {"p": 1.0} if value == 1 else {"x": 2.0, "p": 1.0} for n, value in enumerate(values)}
+    return SystemResult("any", evaluate_run(qrels, run))
+
+
+def test_the_words_say_what_was_gained_and_why_not():
+    from ernie_search.pipeline.demo import ALONE, BEST, BM25, FIRST, LATE, SINGLE, TAUGHT, in_words
+
+    low, high = measured([0.5] * 40), measured([1.0] * 40)
+    rows = dict.fromkeys((BM25, SINGLE, ALONE), low) | dict.fromkeys((FIRST, BEST, TAUGHT, LATE), high)
+    first, trained, taught = in_words(rows, 20)
+    assert "gains 0.500 MRR@10 (p < 0.001) over BM25" in first
+    assert "which may be chance" in trained
+    assert "do not pay" in trained
+    assert taught.endswith("over training it alone.")
+    worse = in_words(rows | {TAUGHT: low, ALONE: high, LATE: low}, 20)[2]
+    assert "loses 0.500" in worse
+    assert "is not better than its pupil" in worse

@@ -1,4 +1,4 @@
-"""``ernie-search demo``: training, index, search and evaluation, on installed packages' documentation."""
+"""``ernie-search demo``: first search, training and evaluation, on installed packages' documentation."""
 
 import time
 from pathlib import Path
@@ -28,7 +28,7 @@ def demo(
     ] = 8.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the table as JSON.")] = None,
 ) -> None:
-    """Train on the documentation of installed Python packages, evaluate, and search."""
+    """Search the documentation of installed Python packages, untrained and trained, and measure it."""
     with loading("the libraries"):
         from ernie_search.evaluation import results_table
         from ernie_search.pipeline import run_demo
@@ -49,6 +49,8 @@ def demo(
         f"{len(result.rows[0].measured.query_ids):,} test questions over {result.plan['passages']:,} passages"
     )
     out.print(results_table(result.rows, MEASURES, baseline=BASELINE, title=title))
+    for line in result.words:
+        out.print(line, soft_wrap=True)
     if json_file is not None:
         write_json(json_file, as_json(result))
         out.print(f"written: {json_file}", soft_wrap=True)
@@ -58,9 +60,10 @@ def demo(
     show_hits(hits, searcher.matches(QUESTION, hits))
     out.print("Next:", style="bold")
     for line in (
-        f'ernie-search search "your question" --index {result.index} --mode hybrid',
-        f"ernie-search evaluate {result.collection} --index {result.index} --mode dense",
+        f'ernie-search search "your question" --index {result.index}',
+        f"ernie-search evaluate {result.collection} --index {result.index}",
         f"ernie-search serve {result.index}",
+        "ernie-search index YOUR-FOLDER",
         "ernie-search train YOUR-BEIR-FOLDER --output runs/mine",
         "ernie-search --help",
     ):
@@ -72,4 +75,8 @@ def as_json(result: "DemoResult") -> dict[str, Any]:
     from ernie_search.evaluation import results_json
     from ernie_search.pipeline.demo import BASELINE
 
-    return {"plan": result.plan, "systems": results_json(result.rows, baseline=BASELINE)}
+    return {
+        "plan": result.plan,
+        "systems": results_json(result.rows, baseline=BASELINE),
+        "words": result.words,
+    }

@@ -1,6 +1,8 @@
-"""The demo: training, index and search over the documentation of the installed Python packages."""
+"""The demo: first search and training over the documentation of the installed Python packages."""
 
 import hashlib
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,34 +10,53 @@ from typing import Any
 
 from ernie_search._util.files import read_json, write_json
 from ernie_search.data import Collection, MemoryCollection, open_collection, write_beir
-from ernie_search.encoding import encode_collection
-from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
-from ernie_search.index import Index, index_shards, is_index, open_index
-from ernie_search.mining import BM25
-from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
+from ernie_search.encoding.build import make_index
+from ernie_search.evaluation import SystemResult, compare, evaluate_run, read_run, write_run
+from ernie_search.model import ScoreSettings, from_base
 from ernie_search.pipeline.plan import PILOT_TEXTS, passages_per_second, seconds_per_step
 from ernie_search.pipeline.recipe import Recipe, load_recipe
-from ernie_search.search import Searcher
-from ernie_search.shards import read_manifest
-from ernie_search.training import prepare, train
+from ernie_search.search import Mode, Searcher
+from ernie_search.training import TrainSettings, prepare, train
+from ernie_search.training.joint import ignore_event
 from ernie_search.training.trainer import Observer
 
-ENCODE_SHARE = 0.35
-"""Share of the time for encoding the corpus with all models; the rest beside training is for measuring."""
-TRAIN_SHARE = 0.45
+ENCODE_SHARE, TRAIN_SHARE = 0.35, 0.45
+"""Shares of the time for encoding the corpus with all models, and for training; the rest is for measuring."""
 FEWEST_STEPS, MOST_STEPS = 10, 400
 FEWEST_PASSAGES = 300
 TEST_QUESTIONS = 400
 DEPTH = 1000
+BEHIND = 1.3
+"""A training that would take so many times its share of the minutes begins again with fewer steps."""
+LOOK_AFTER = 3
+"""Steps after which its speed is known; the first is slower than the others."""
+NOISE = 0.05
+"""The largest p at which a difference is called one."""
 EXAMPLE = "find the shortest path between two nodes of a weighted graph"
+
+BM25, SINGLE, FIRST = "BM25", "untrained, single vector", "untrained, hybrid (first search)"
+ALONE, TAUGHT = "dual-encoder alone, single vector", "with interaction distillation, single vector"
+BEST = "with interaction distillation, hybrid"
+LATE = "with interaction distillation, late"
+BASELINE = BM25
+
 TRAINED: dict[str, dict[str, float]] = {
-    "dual-encoder alone": {"late_weight": 0.0, "interaction_weight": 0.0},
-    "both losses, no distillation": {"interaction_weight": 0.0},
-    "interaction distillation": {},
+    "alone": {"late_weight": 0.0, "interaction_weight": 0.0},
+    "model": {},
 }
-BASELINE = "dual-encoder alone"
-BEST = "interaction distillation"
-RERANKED = f"{BEST}, re-ranked by its late interaction"
+"""Folders of the trainings, and what they change in the recipe."""
+
+ROWS: dict[str, tuple[str, Mode]] = {
+    BM25: ("base", "words"),
+    SINGLE: ("base", "dense"),
+    FIRST: ("base", "hybrid"),
+    ALONE: ("alone", "dense"),
+    TAUGHT: ("model", "dense"),
+    BEST: ("model", "hybrid"),
+}
+"""The table: which index is searched, and how."""
+MEASURED = ROWS | {LATE: ("model", "late")}
+"""What is measured: the table, and what the teacher of the distillation ranks like."""
 
 
 @dataclass(slots=True)
@@ -44,15 +65,25 @@ class DemoResult:
 
     Attributes:
         rows: one per system, measured over the same test questions.
+        words: what they say, a sentence each.
         plan: corpus size, steps, and the measured throughput.
         model, index, collection: directories to continue with.
     """
 
     rows: list[SystemResult]
+    words: list[str]
     plan: dict[str, Any]
     model: Path
     index: Path
     collection: Path
+
+
+class BehindError(Exception):
+    """A training is so slow that it would not end in time; ``steps`` would."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(f"{steps} steps would do")
+        self.steps = steps
 
 
 def run_demo(
@@ -66,51 +97,34 @@ def run_demo(
     """Run the demo in ``output``, or resume it where it stopped; a finished one is only read again.
 
     Args:
-        output: folder for the collection, models, shards, index and runs.
-        minutes: what it may take on this machine; corpus and steps follow from its measured throughput.
+        output: folder for the collection, models, indexes and runs.
+        minutes: what it may take on this machine; corpus and steps follow from its measured throughput, and
+            are corrected where it turns out slower.
         source: another collection with train and test splits.
         say: called with a line on each step.
         observer: called with training events.
     """
+    began = time.monotonic()
     recipe = load_recipe("demo")
     output.mkdir(parents=True, exist_ok=True)
     plan, collection = _plan(output, recipe, minutes, source, say)
-    steps, settings = int(plan["steps"]), recipe.train
-    test = collection.queries("test")
-    runs, shards, index = output / "runs", output / "shards", output / "index"
-    if not (runs / "bm25.trec").is_file():
-        say("BM25")
-        write_run(runs / "bm25.trec", BM25(collection.passages()).search(test, DEPTH))
-    if not (runs / "base.trec").is_file():
-        say("the base model, as it comes")
-        base = from_base(recipe.base, settings=_lengths(recipe))
-        _measure(base, collection, output / "base-shards", {"dense": runs / "base.trec"})
-    data = None
-    for number, (name, weights) in enumerate(TRAINED.items()):
-        paths = {"dense": runs / f"model{number}.trec"} | (
-            {"late": runs / "late.trec"} if name == BEST else {}
-        )
-        if all(path.is_file() for path in paths.values()):
-            continue
-        say(f"{name}: {steps} steps")
-        changed = settings.model_copy(update={"steps": steps, **weights})
-        data = data or prepare(collection, changed)
-        folder = output / "model" if name == BEST else output / f"model{number}"
-        result = train(collection, folder, changed, base=recipe.base, data=data, observer=observer)
-        say(f"{name}: index and search")
-        if name == BEST:
-            _measure(load_joint(result.last), collection, shards, paths, result.last, index)
-        else:
-            _measure(load_joint(result.last), collection, output / f"shards{number}", paths, result.last)
-    _indexed(shards, index).close()  # there already, unless somebody removed it
-    named = {"BM25": "bm25", "base model, untrained": "base"}
-    named |= {name: f"model{number}" for number, name in enumerate(TRAINED)} | {RERANKED: "late"}
+    demo = _Demo(output, recipe, plan, collection, began + 60 * minutes, say, observer or ignore_event)
+    demo.first_search()
+    for name in TRAINED:
+        demo.trained(name)
     qrels = collection.qrels("test")
-    rows = [
-        SystemResult(name, evaluate_run(qrels, read_run(runs / f"{file}.trec")))
-        for name, file in named.items()
-    ]
-    return DemoResult(rows, plan, output / "model" / "last", index, output / "collection")
+    measured = {
+        name: SystemResult(name, evaluate_run(qrels, read_run(demo.run_file(name)))) for name in MEASURED
+    }
+    rows = [measured[name] for name in ROWS]
+    return DemoResult(
+        rows,
+        in_words(measured, int(demo.plan["steps"])),
+        demo.plan,
+        output / "model" / "last",
+        output / "index",
+        output / "collection",
+    )
 
 
 def example_search(result: DemoResult) -> Searcher:
@@ -118,47 +132,171 @@ def example_search(result: DemoResult) -> Searcher:
     return Searcher.open(result.index, result.model)
 
 
+@dataclass
+class _Demo:
+    """One call: a plan, and how much of its time is left."""
+
+    output: Path
+    recipe: Recipe
+    plan: dict[str, Any]
+    collection: Collection
+    deadline: float
+    say: Callable[[str], None]
+    observer: Observer
+
+    def run_file(self, row: str) -> Path:
+        """The run of a row of the table."""
+        index, mode = MEASURED[row]
+        return self.output / "runs" / f"{index}-{mode}.trec"
+
+    def first_search(self) -> None:
+        """Index and search with the base as it comes; then correct the plan by what that took."""
+        if self._done("base"):
+            return
+        self.say("first search: the base model as it comes, nothing trained")
+        started = time.monotonic()
+        self._index("base", self.recipe.base)
+        encoding = time.monotonic() - started
+        started = time.monotonic()
+        self._measure("base")
+        searching = time.monotonic() - started
+        self._correct(encoding, searching)
+
+    def trained(self, name: str) -> None:
+        """Train, index and search one model."""
+        if self._done(name):
+            self._index(name, self.output / name / "last")  # there already, unless somebody removed it
+            return
+        label = TAUGHT if name == "model" else ALONE
+        self.say(f"{label.partition(',')[0]}: {self.plan['steps']} steps")
+        try:
+            self._train(name)
+        except BehindError as behind:
+            self.say(f"slower than planned: begins again with {behind.steps} steps")
+            shutil.rmtree(self.output / name)
+            self._replan(steps=behind.steps)
+            self._train(name)
+        self.say(f"{label.partition(',')[0]}: index and search")
+        self._index(name, self.output / name / "last")
+        self._measure(name)
+
+    def _done(self, index: str) -> bool:
+        return all(self.run_file(row).is_file() for row, (of, _) in MEASURED.items() if of == index)
+
+    def _index(self, name: str, model: str | Path) -> None:
+        """Only one index is shown afterwards, that of the model to go on with."""
+        folder = self.output / ("index" if name == "model" else f"{name}-index")
+        late = any(of == name and mode in ("hybrid", "late") for of, mode in MEASURED.values())
+        options: dict[str, Any] = {} if late else {"tokens": "none"}
+        make_index(self.output / "collection", model, folder, **options).index.close()
+
+    def _measure(self, name: str) -> None:
+        folder = self.output / ("index" if name == "model" else f"{name}-index")
+        searcher = Searcher.open(folder)
+        try:
+            for row, (index, mode) in MEASURED.items():
+                if index == name and not self.run_file(row).is_file():
+                    run = searcher.run(self.collection.queries("test"), DEPTH, mode=mode)
+                    write_run(self.run_file(row), run)
+        finally:
+            searcher.index.close()
+
+    def _correct(self, encoding: float, searching: float) -> None:
+        """The steps that fit into what is left, at the speed that the first phase had."""
+        expected = self.plan["passages"] / self.plan["passages_per_second"]
+        slower = max(1.0, encoding / expected)
+        left = self.deadline - time.monotonic() - 2 * (expected * slower + searching)
+        fit = int(left / len(TRAINED) / (self.plan["seconds_per_step"] * slower))
+        steps = max(FEWEST_STEPS, min(int(self.plan["steps"]), fit))
+        if steps < self.plan["steps"]:
+            self.say(f"slower than planned: {steps} steps in place of {self.plan['steps']}")
+            self._replan(steps=steps)
+
+    def _replan(self, **changed: int) -> None:
+        self.plan = {
+            **self.plan,
+            **changed,
+            "planned_steps": self.plan.get("planned_steps", self.plan["steps"]),
+        }
+        write_json(self.output / "plan.json", self.plan)
+
+    def _train(self, name: str) -> None:
+        """Train one model; the first may find itself too slow, the second has the same steps."""
+        first = name == next(iter(TRAINED))
+        changed = self.recipe.train.model_copy(update={"steps": self.plan["steps"], **TRAINED[name]})
+        watch = self._watched(changed) if first else self.observer
+        train(
+            self.collection,
+            self.output / name,
+            changed,
+            base=self.recipe.base,
+            data=prepare(self.collection, changed),
+            observer=watch,
+        )
+
+    def _watched(self, settings: TrainSettings) -> Observer:
+        """The observer, and an end to a training that would take far more than its share of what is left."""
+        began, begun_at = time.monotonic(), 0
+        share = max(0.0, self.deadline - began) * TRAIN_SHARE / (TRAIN_SHARE + ENCODE_SHARE) / len(TRAINED)
+
+        def watch(event: str, values: dict[str, Any]) -> None:
+            nonlocal began, begun_at
+            self.observer(event, values)
+            if event == "start":
+                began, begun_at = time.monotonic(), int(values["step"])
+            done = int(values["step"]) - begun_at if event == "step" else 0
+            if done >= LOOK_AFTER and settings.steps > FEWEST_STEPS:
+                each = (time.monotonic() - began) / done
+                needed = each * (settings.steps - begun_at)
+                if needed > BEHIND * share and done * 2 < settings.steps:
+                    left = max(0.0, share - each * done)
+                    raise BehindError(max(FEWEST_STEPS, min(int(left / each), settings.steps // 2)))
+
+        return watch
+
+
+def in_words(rows: dict[str, SystemResult], steps: int) -> list[str]:
+    """What the rows say, a sentence each: what was gained, over what, and why not where nothing was."""
+    first = _gain(rows, FIRST, BM25)
+    found = [
+        f"First search, with nothing trained, {first} over BM25, and {_gain(rows, FIRST, SINGLE)} over its "
+        "own single vector."
+    ]
+    own = f"{steps} steps of training"
+    gain = compare(rows[BEST].measured, rows[FIRST].measured, "MRR@10")
+    if gain.p < NOISE and gain.difference > 0:
+        found.append(f"After {own} the same search {_gain(rows, BEST, FIRST)} over the untrained one.")
+    else:
+        found.append(
+            f"After {own} the same search {_gain(rows, BEST, FIRST)} over the untrained one: so few steps "
+            "do not pay here; use the base as it comes, or train for longer (--minutes)."
+        )
+    taught = compare(rows[TAUGHT].measured, rows[ALONE].measured, "MRR@10")
+    line = (
+        f"Interaction distillation {_gain(rows, TAUGHT, ALONE)} for the single vector over training it alone"
+    )
+    if taught.p >= NOISE or taught.difference <= 0:
+        teacher, pupil = rows[LATE].measured.mean("MRR@10"), rows[ALONE].measured.mean("MRR@10")
+        why = (
+            "its teacher, late interaction, is not better than its pupil here"
+            if teacher <= pupil
+            else f"{steps} steps are few to learn it in"
+        )
+        line += f": late interaction has {teacher:.3f}, the single vector alone {pupil:.3f}; {why}"
+    return [*found, f"{line}."]
+
+
+def _gain(rows: dict[str, SystemResult], name: str, over: str) -> str:
+    """``gains 0.051 (p < 0.001)``, ``loses ...``, or that there is no difference to be told from chance."""
+    found = compare(rows[name].measured, rows[over].measured, "MRR@10")
+    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
+    if found.p >= NOISE:
+        return f"differs by {found.difference:+.3f} MRR@10 ({p}, which may be chance)"
+    return f"{'gains' if found.difference > 0 else 'loses'} {abs(found.difference):.3f} MRR@10 ({p})"
+
+
 def _lengths(recipe: Recipe) -> ScoreSettings:
     return ScoreSettings(query_length=recipe.train.query_length, passage_length=recipe.train.passage_length)
-
-
-def _measure(
-    model: JointEncoder,
-    collection: Collection,
-    shards: Path,
-    runs: dict[str, Path],
-    model_path: Path | None = None,
-    folder: Path | None = None,
-) -> None:
-    """Encode the collection, and write the run of each mode: over an index in ``folder`` or in memory."""
-    encode_collection(
-        model,
-        collection.passages(),
-        shards,
-        data_fingerprint=collection.fingerprint,
-        with_tokens="late" in runs,
-        model_path=model_path,
-    )
-    index: Index = index_shards(shards, "memory://") if folder is None else _indexed(shards, folder)
-    try:
-        searcher = Searcher(model, index)
-        for mode, path in runs.items():
-            write_run(
-                path,
-                searcher.run(collection.queries("test"), DEPTH, mode="late" if mode == "late" else "dense"),
-            )
-    finally:
-        index.close()
-
-
-def _indexed(shards: Path, folder: Path) -> Index:
-    """The index of those shards: as it is where all of them are in it, otherwise made, or resumed."""
-    if is_index(folder):
-        found = open_index(folder)
-        if len(found) == read_manifest(shards).passages:
-            return found
-        found.close()
-    return index_shards(shards, folder)
 
 
 def _plan(
