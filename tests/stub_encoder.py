@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ernie_search.encoder import EncoderKind
 from ernie_search.types import Passage, Task
 
 
@@ -40,6 +41,8 @@ class StubEncoder:
 
     ``bf16`` is what it measures, as it were; in bf16 its vectors are coarser, so that a mixture would show.
     """
+
+    kind: EncoderKind = "joint"
 
     def __init__(self, name="stub", fingerprint="f00d", dim=16, longest=12, delay=0.0, bf16=False) -> None:
         self.name, self.fingerprint = name, fingerprint

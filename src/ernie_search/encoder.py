@@ -1,12 +1,17 @@
 """What encoding and search ask of a model: the joint encoder's contract, free of torch."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.types import Task
+
+EncoderKind = Literal["joint", "plain", "late"]
+"""joint: trained for both readings. plain: any dense encoder; its token matrix is the states of its last
+layer, L2-normalised. late: a late-interaction model (ColBERT's kind); its single vector is the L2-normalised
+mean of its token vectors."""
 
 
 class Encoding(Protocol):
@@ -31,6 +36,10 @@ class Encoding(Protocol):
 
 class Encoder(Protocol):
     """A model that reads a text once and gives its single vector and its token matrix."""
+
+    @property
+    def kind(self) -> EncoderKind:
+        """What it was made for."""
 
     @property
     def name(self) -> str:

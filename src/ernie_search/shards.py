@@ -62,6 +62,8 @@ class Manifest:
         precision: what the passages were encoded in, decided when the folder was begun: ``bf16`` or ``fp32``;
             "" if unknown.
         version: of this package, when the folder was begun.
+        encoder_kind: what the model was made for; see ``EncoderKind``.
+        projection: digest of the projection that the token vectors went through; "" if none did.
     """
 
     model_name: str
@@ -77,6 +79,8 @@ class Manifest:
     seconds: float = 0.0
     precision: str = ""
     version: str = ""
+    encoder_kind: str = "joint"
+    projection: str = ""
     format: int = FORMAT
 
     @property

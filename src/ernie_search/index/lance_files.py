@@ -5,7 +5,7 @@ version of its table and every file's SHA-256; ``index.json`` says which commit 
 atomically after everything that it needs is on the disk. Whatever no commit names is a killed writer's, and
 the next writer removes it.
 
-    index.json   commits/00000007.json   passages.lance/...   codec.npz   writer.lock
+    index.json   commits/00000007.json   passages.lance/...   codec.npz   projection.npz   writer.lock
 """
 
 import fcntl
@@ -22,6 +22,7 @@ from typing import Any
 
 from ernie_search._util.files import atomic_write, fingerprint, fsync_directory, sha256_file, storage_errors
 from ernie_search.errors import IndexStateError
+from ernie_search.index.projection import PROJECTION
 
 FORMAT = 2
 """Goes up when an index written by an older version can no longer be read."""
@@ -71,7 +72,7 @@ def check_kinds(folder: Path) -> None:
     Raises:
         IndexStateError: naming it.
     """
-    for name in (INDEX_FILE, LOCK, CODEC):
+    for name in (INDEX_FILE, LOCK, CODEC, PROJECTION):
         if (folder / name).is_dir():
             raise IndexStateError(f"{folder / name}: is a folder, where a file belongs; move it away")
     for name in (COMMITS, DATA):
@@ -175,7 +176,7 @@ def damaged_files(
     """
     # LanceDB counts the files of versions down from the largest number, and did count them up.
     numbers = (commit.version, 2**64 - 1 - commit.version)
-    opening = {CODEC, *(f"{DATA}/_versions/{number}.manifest" for number in numbers)}
+    opening = {CODEC, PROJECTION, *(f"{DATA}/_versions/{number}.manifest" for number in numbers)}
     about_indexes = re.compile(rf"{re.escape(DATA)}/_indices/[^/]+/metadata\.lance")
     files = {
         name: entry
@@ -287,7 +288,7 @@ class Watch:
 
 
 def _data_files(folder: Path) -> list[str]:
-    found = [CODEC] if (folder / CODEC).is_file() else []
+    found = [name for name in (CODEC, PROJECTION) if (folder / name).is_file()]
     for root, _, names in os.walk(folder / DATA):
         found += [os.path.relpath(os.path.join(root, name), folder) for name in names]
     return found

@@ -15,6 +15,7 @@ from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index.codecs import TokenCodec, codec, train_codec
 from ernie_search.index.lance_files import is_index
 from ernie_search.index.memory import MemoryIndex
+from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.protocol import Index, OpenMode
 from ernie_search.index.rows import infer_fields, shard_batches
 from ernie_search.index.spec import FieldType, IndexSpec, check_same_spec, spec_for
@@ -35,6 +36,7 @@ def open_index(
     mode: OpenMode = "r",
     *,
     trained: TokenCodec | None = None,
+    projection: Projection | None = None,
     check: bool = True,
 ) -> Index:
     """Open an index, or make an empty one.
@@ -44,6 +46,7 @@ def open_index(
         spec: what a new index holds; given, an index that is there already is refused unless it is the same.
         mode: "r", or "w" to change it.
         trained: a new index's token codec, where it had to be trained ("2bit").
+        projection: a new index's, of which ``spec`` has the digest.
         check: compare every file's SHA-256 before anything is answered.
 
     Raises:
@@ -59,12 +62,14 @@ def open_index(
         if spec is None:
             raise SettingsError("memory://: nothing is there yet; say what it holds (spec)")
         return MemoryIndex(
-            spec, trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
+            spec, trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None), projection
         )
     if scheme.startswith("qdrant"):
         from ernie_search.index.qdrant import QdrantIndex
 
-        return QdrantIndex.open(text.removeprefix("qdrant+"), spec, mode, trained=trained)
+        return QdrantIndex.open(
+            text.removeprefix("qdrant+"), spec, mode, trained=trained, projection=projection
+        )
     from ernie_search.index.lance import LanceIndex
 
     folder = lance_folder(text)
@@ -84,7 +89,7 @@ def open_index(
         return found
     if mode == "r":
         raise SettingsError(f'{folder}: no index there; open it with mode "w" to make one')
-    return LanceIndex.create(folder, spec, trained)
+    return LanceIndex.create(folder, spec, trained, projection)
 
 
 def is_shards(folder: Path) -> bool:
@@ -161,9 +166,16 @@ def open_for_shards(
         model = os.path.normpath(shards.resolve() / manifest.model_path)
         seen = os.path.relpath(model, lance_folder(url).resolve()) if on_disk(url) else model
         settings.setdefault("model_path", seen)
+    if str(url).startswith("qdrant") and manifest.with_tokens and settings.get("tokens", "auto") == "auto":
+        settings["tokens"] = "fp16"  # it has no codecs of ours
     spec = spec_for(manifest, infer_fields(first) if fields is None else fields, **settings)
     trained = _trained(shards, spec.tokens, spec.token_dim, seed) if spec.with_tokens else None
-    return open_index(url, spec, "w", trained=trained)
+    projection = Projection.read(shards) if spec.projection else None
+    if spec.projection != ("" if projection is None else projection.digest):
+        raise IndexStateError(
+            f"{shards / PROJECTION}: missing, or not the one that these shards were made with; encode again"
+        )
+    return open_index(url, spec, "w", trained=trained, projection=projection)
 
 
 def check_part(part: tuple[int, int], url: str | Path) -> None:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,10 @@ from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.index.codecs import StoredTokens, TokenCodec
 from ernie_search.index.filters import Filter, is_unicode, shown
 from ernie_search.index.maxsim import maxsim_scores
+from ernie_search.index.projection import Projection
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.token_ids import unpack_ids
 from ernie_search.index.topk import Ranking, reciprocal_rank
 from ernie_search.shards import PIECE
 from ernie_search.types import Hit, Passage
@@ -111,10 +113,25 @@ class Index(ABC):
     origin: Origin | None = None
     """Where its passages come from, if it remembers that: an index on disk does, as of its last commit."""
 
-    def __init__(self, spec: IndexSpec, codec: TokenCodec | None, mode: OpenMode = "w") -> None:
-        """For backends: what is stored, how its tokens are written, and whether it may be changed."""
+    def __init__(
+        self,
+        spec: IndexSpec,
+        codec: TokenCodec | None,
+        mode: OpenMode = "w",
+        projection: Projection | None = None,
+    ) -> None:
+        """For backends: what is stored, how its tokens are written, and whether it may be changed.
+
+        Raises:
+            SettingsError: ``projection`` is not the one of which the spec has the digest.
+        """
+        if spec.projection != ("" if projection is None else projection.digest):
+            raise SettingsError(
+                f"projection {spec.projection!r} of the spec: give the projection itself, and no other"
+            )
         self.spec = spec
         self.codec = codec
+        self.projection = projection
         self.mode: OpenMode = mode
         self._has_parents: bool | None = None
 
@@ -254,6 +271,10 @@ class Index(ABC):
         """See ``close``."""
         self.close()
 
+    def statistics(self) -> Any:
+        """What is known of the collection's words and tokens; None: the backend keeps nothing."""
+        return None
+
     @property
     def model_name(self) -> str:
         """The model that made the vectors."""
@@ -374,8 +395,10 @@ class Index(ABC):
             values = np.concatenate([np.zeros((0, codec.dim), np.float32), *stored.matrices()])
         else:
             values = stored.values
-        numbers = np.frombuffer(b"".join(found["token_ids"].to_pylist()), np.int32)
-        return TokenMatrices(values.astype(np.float16), numbers, stored.offsets)
+        counts = np.diff(stored.offsets).tolist()
+        numbers = [unpack_ids(*pair) for pair in zip(found["token_ids"].to_pylist(), counts, strict=True)]
+        joined = np.concatenate([np.zeros(0, np.int32), *numbers])
+        return TokenMatrices(values.astype(np.float16), joined, stored.offsets)
 
     def stored_tokens(self, ids: Sequence[str]) -> StoredTokens:
         """The token matrices of passages in the type they are stored in, in the order asked for.

@@ -154,8 +154,8 @@ def in_memory(client: QdrantClient) -> bool:
     return client.init_options.get("location") == ":memory:"
 
 
-def make_collection(client: QdrantClient, name: str, spec: IndexSpec, note: str) -> None:
-    """Make it, spread and copied as ``spec.qdrant`` says; its metadata hold the spec under ``note``."""
+def make_collection(client: QdrantClient, name: str, spec: IndexSpec, metadata: dict[str, Any]) -> None:
+    """Make it, spread and copied as ``spec.qdrant`` says."""
     wanted = spec.qdrant
     codes = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
     vectors = {
@@ -182,7 +182,7 @@ def make_collection(client: QdrantClient, name: str, spec: IndexSpec, note: str)
         shard_number=wanted.shards,
         replication_factor=wanted.replicas,
         on_disk_payload=wanted.on_disk,
-        metadata={note: spec.model_dump(mode="json")},
+        metadata=metadata,
     )
     if not in_memory(client):  # where they have no effect, and warn
         for field, kind in {"id": "str", **spec.fields}.items():

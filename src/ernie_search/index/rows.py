@@ -18,6 +18,7 @@ from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import fits, holds, shown
 from ernie_search.index.spec import FIELD_NAME, RESERVED, FieldType, IndexSpec, check_same_model
+from ernie_search.index.token_ids import pack_ids
 from ernie_search.shards import PIECE, Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Passage, check_id, checked_passage
 
@@ -191,7 +192,7 @@ def _tokens(
                 f"passage {one!r}: {len(matrix)} token vectors with {len(numbers) // 4} token ids"
             )
         matrices.append(matrix)
-    return matrices, vocabulary
+    return matrices, [pack_ids(np.frombuffer(numbers, np.int32)) for numbers in vocabulary]
 
 
 def _object(one: str, text: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sentence_transformers.util.tensor import repad_flattened_features
 from torch import Tensor, nn
 
 from ernie_search._util.files import fingerprint
+from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
 from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
@@ -66,6 +67,8 @@ class JointEncoder(SentenceTransformer):
     the Transformer module, not in the sequence of modules: so it is trained, clipped, moved and put into the
     state dict with the rest, while a saved directory stays a plain SentenceTransformer to anybody else.
     """
+
+    kind: EncoderKind = "joint"
 
     def __init__(self, model_name_or_path: str | None = None, **kwargs: Any) -> None:
         """Load a joint model, or make one from any base (a fresh token head where there is none).

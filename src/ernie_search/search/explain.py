@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ernie_search._util.words import words
 from ernie_search.search.highlight import best_of_rows, full_text, similarities, token_spans
 from ernie_search.search.searcher import Searcher
+from ernie_search.search.token_weights import TokenWeights, statistics_for
+from ernie_search.search.token_weights import token_weights as weights_of
 from ernie_search.types import Hit
 
 
@@ -21,7 +23,9 @@ class TokenMatch:
         question: its characters ``start:stop`` of the question; None if the tokenizer cannot say.
         passage: likewise, of the hit's full text (title, a space, text).
         question_text, passage_text: the tokens as text.
-        strength: their cosine. The mean over all question tokens is the late stage's score.
+        strength: their cosine.
+        weight: of the question's token; 1 where all count alike. The late stage's score is the mean of weight
+            times strength over all question tokens.
     """
 
     question: tuple[int, int] | None
@@ -29,6 +33,7 @@ class TokenMatch:
     question_text: str
     passage_text: str
     strength: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +84,7 @@ class Explanation:
                     "question": _place(one.question, one.question_text),
                     "passage": _place(one.passage, one.passage_text),
                     "strength": one.strength,
+                    "weight": one.weight,
                 }
                 for one in self.tokens
             ],
@@ -86,7 +92,9 @@ class Explanation:
         }
 
 
-def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Explanation]:
+def explain(
+    searcher: Searcher, question: str, hits: Sequence[Hit], *, token_weights: TokenWeights = "auto"
+) -> list[Explanation]:
     """Say of each hit why it was found.
 
     The question is encoded once; the passages' stored token matrices are used, none is encoded again.
@@ -95,6 +103,7 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
         searcher: that found them.
         question: as asked.
         hits: of its ``search``.
+        token_weights: as they were searched with.
 
     Raises:
         IndexStateError: a hit is no longer in the index.
@@ -108,6 +117,7 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
         return [Explanation(hit, [], one) for hit, one in zip(hits, shared, strict=True)]
     encoding = searcher.model.encode_joint([question], "query")
     tokenizer, query, ids = searcher.model.tokenizer, encoding.tokens[0], encoding.token_ids[0]
+    weights = weights_of(statistics_for(searcher.index, token_weights), ids)
     own = _pieces(tokenizer, question, ids)
     stored = searcher.index.fetch_tokens([hit.passage for hit in hits])
     found = []
@@ -119,7 +129,7 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
             continue
         cosines = np.clip(similarities(query, rows), -1.0, 1.0)  # rounding brings equal rows to 1.0000001
         grid = TokenGrid([text for _, text in own], [text for _, text in theirs], cosines)
-        found.append(Explanation(hit, _matches(grid, own, theirs), common, grid))
+        found.append(Explanation(hit, _matches(grid, own, theirs, weights), common, grid))
     return found
 
 
@@ -138,11 +148,14 @@ def _pieces(tokenizer: Any, text: str, token_ids: NDArray[np.int32]) -> list[Pie
     return [(None, name) for name in names]
 
 
-def _matches(grid: TokenGrid, own: Sequence[Piece], theirs: Sequence[Piece]) -> list[TokenMatch]:
+def _matches(
+    grid: TokenGrid, own: Sequence[Piece], theirs: Sequence[Piece], weights: NDArray[np.float32]
+) -> list[TokenMatch]:
     places, cosines = best_of_rows(grid.similarity)
+    rows = zip(own, places.tolist(), cosines.tolist(), weights.tolist(), strict=True)
     return [
-        TokenMatch(own[row][0], theirs[place][0], own[row][1], theirs[place][1], strength)
-        for row, (place, strength) in enumerate(zip(places.tolist(), cosines.tolist(), strict=True))
+        TokenMatch(one[0], theirs[place][0], one[1], theirs[place][1], strength, weight)
+        for one, place, strength, weight in rows
     ]
 
 

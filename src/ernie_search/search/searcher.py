@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder
+from ernie_search.encoding.projected import projected_for
 from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index import Index, open_index
 from ernie_search.search.fusion import Fusion, Staged, best_by_parent, fuse, tune_weights
 from ernie_search.search.highlight import WordMatch, fallback_words, full_text, matching_words
 from ernie_search.search.rerank import PairScorer, open_cross_encoder, rerank, rerank_cross
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, check_mode
+from ernie_search.search.token_weights import weighted_questions
 from ernie_search.types import Hit, Query, Run
 
 GROWTH = 4
@@ -78,6 +80,7 @@ class Searcher:
 
         Raises:
             IndexStateError: the index was made by another model.
+            ModelError: see ``projected_for``.
         """
         fingerprint = model.fingerprint
         if fingerprint != index.model_fingerprint:
@@ -85,7 +88,7 @@ class Searcher:
                 f"the index was made by model {index.model_name} ({index.model_fingerprint}), not by "
                 f"{model.name} ({fingerprint}); use that model, or index again with this one"
             )
-        self.model = model
+        self.model = projected_for(index, model)
         self.index = index
         self.cross = cross
 
@@ -207,7 +210,10 @@ class Searcher:
         """
         if not self.index.has_tokens:
             return [fallback_words(question, full_text(hit)) for hit in hits]
-        query_tokens = self.model.encode_joint([question], "query").tokens[0]
+        encoding = self.model.encode_joint([question], "query")
+        query_tokens = weighted_questions(self.index, encoding, "auto")[0]
+        # Cosines again for the heaviest token; the others less, which leaves out what matters little.
+        query_tokens = query_tokens / max(1.0, float(np.linalg.norm(query_tokens, axis=1).max(initial=0.0)))
         stored = self.index.fetch_tokens([hit.passage for hit in hits])
         found = []
         for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
@@ -233,10 +239,11 @@ class Searcher:
         else:
             found = first_stage(index, texts, encoding.dense, depth, settings)
         if late:
+            questions = weighted_questions(index, encoding, settings.token_weights)
             fusion = settings.fusion if settings.mode == "hybrid" else None
             found = [
                 rerank(index, tokens, staged, settings.candidates, fusion)
-                for tokens, staged in zip(encoding.tokens, found, strict=True)
+                for tokens, staged in zip(questions, found, strict=True)
             ]
         if settings.mode == "cross" and self.cross is not None:
             found = rerank_cross(index, self.cross, texts, found, settings.cross_candidates or k)

@@ -8,6 +8,7 @@ from ernie_search._util.files import did_you_mean
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import Filter, Index
 from ernie_search.search.fusion import Fusion
+from ernie_search.search.token_weights import TokenWeights
 from ernie_search.types import check_question
 
 Mode = Literal["dense", "late", "hybrid", "cross"]
@@ -59,6 +60,7 @@ class SearchOptions(TypedDict, total=False):
     rerank: bool
     cross_candidates: int | None
     exact: bool
+    token_weights: TokenWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class SearchSettings:
         rerank: for hybrid mode: whether late interaction follows, where there are token matrices.
         cross_candidates: passages that the cross-encoder reads; None stands for ``k``.
         exact: compare with every vector, also where the index has an approximate index.
+        token_weights: of the question's tokens in late interaction; see ``TokenWeights``.
     """
 
     mode: Mode = "late"
@@ -86,6 +89,7 @@ class SearchSettings:
     rerank: bool = True
     cross_candidates: int | None = None
     exact: bool = False
+    token_weights: TokenWeights = "auto"
 
     def uses_tokens(self, index: Index) -> bool:
         """Whether late interaction takes part."""
@@ -111,6 +115,9 @@ class SearchSettings:
             raise SettingsError(f"k={k}, candidates={self.candidates}: both must be at least 1")
         if self.cross_candidates is not None and self.cross_candidates < 1:
             raise SettingsError(f"cross_candidates={self.cross_candidates}: must be at least 1")
+        if self.token_weights not in get_args(TokenWeights):
+            known = did_you_mean(self.token_weights, get_args(TokenWeights))
+            raise SettingsError(f"token_weights={self.token_weights!r}: unknown{known}")
         if self.where is not None and "filters" not in index.capabilities:
             raise SettingsError("this index knows no filters; leave out where")
         for place, text in enumerate(texts):
