@@ -49,7 +49,7 @@ def explanation_lines(reason: "Explanation") -> Iterator["Text"]:
 def _match_line(
     match: "TokenMatch", reason: "Explanation", width: int, share: float, *, weighted: bool
 ) -> "Text":
-    """``token  0.93 x 1.20  ####  ... what stands around the [token] it matched ...``, coloured by its share."""
+    """``token  0.93 x 1.20  ####  ... text around the [token] it matched ...``, coloured by its share."""
     from rich.text import Text
 
     from ernie_search.search.highlight import STYLES, full_text

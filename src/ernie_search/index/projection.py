@@ -17,7 +17,7 @@ from ernie_search.errors import IndexStateError, SettingsError
 PROJECTION = "projection.npz"
 """Its file, in a folder of shards and in an index."""
 
-DAMAGES = (ValueError, KeyError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+DAMAGES = (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What numpy and zipfile raise for a file of other bytes."""
 
 
