@@ -197,7 +197,8 @@ def made(source: str, folder: Path, **options):
 def test_a_plain_encoder_gets_the_default_or_the_dimensions_asked_for(tmp_path, model, monkeypatch):
     source = write(tmp_path / "corpus", PASSAGES)
     built = made(source, tmp_path / "few")  # 16 dimensions are fewer than the default: no projection
-    assert (built.index.spec.token_dim, built.index.spec.projection) == (16, "")
+    spec = built.index.spec
+    assert (spec.token_dim, spec.projection, spec.tokens) == (16, "", "2bit")
     monkeypatch.setattr("ernie_search.encoding.build.DEFAULT_TOKEN_DIM", 12)
     assert made(source, tmp_path / "default").index.spec.token_dim == 12
     spec = made(source, tmp_path / "asked", token_dim=6, tokens="int8").index.spec
@@ -232,7 +233,7 @@ def test_updates_and_additions_use_the_index_s_own_projection(tmp_path, model):
     with open_index(folder) as index:
         assert index.fetch_tokens(["x"]).values.shape == (4, 6)
         assert verify(index, model).problems == []
-        assert Searcher(model, index).search("never seen", 1, mode="late")[0].id == "x"
+        assert Searcher(model, index).search("w1 w2 never seen", 1, mode="late")[0].id == "x"
 
 
 def test_an_index_whose_making_was_killed_is_finished_with_its_own_projection(tmp_path, model):

@@ -19,7 +19,7 @@ from ernie_search._util.settings import read_record
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.filters import Filter, fit_filter
 from ernie_search.index.lance_reader import (
     SMALLEST_TRAINED,
@@ -38,6 +38,7 @@ from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
 from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Ranking
 
 NEVER = timedelta(days=36_500)
@@ -148,7 +149,7 @@ class LanceIndex(Index):
         Args:
             folder: new, empty, or left by a writer that was killed before its first commit.
             spec: what it will hold.
-            trained: the token codec where it had to be trained ("2bit").
+            trained: the token codec where it had to be trained.
             projection: that the token vectors went through.
 
         Raises:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from ernie_search._util.files import atomic_write, storage_errors
 from ernie_search._util.words import words
 from ernie_search.errors import ErnieSearchError, IndexStateError
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.exact import ExactVectors, Int8Vectors, best_rows, longest
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
 from ernie_search.index.lance_files import CODEC
 from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.rows import column_of, in_order
 from ernie_search.index.spec import AnnKind, IndexSpec
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Best, Ranking, top_ids, until_settled
 
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import MANIFEST, did_you_mean
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index.codecs import TokenCodec, codec, train_codec
+from ernie_search.index.codecs import TRAINED, codec, train_codec
 from ernie_search.index.lance_files import is_index
 from ernie_search.index.memory import MemoryIndex
 from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.protocol import Index, OpenMode
 from ernie_search.index.rows import infer_fields, shard_batches
 from ernie_search.index.spec import FieldType, IndexSpec, check_same_spec, spec_for
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.shards import PIECE, read_manifest, read_shard
 
 SCHEMES = ("lance", "memory", "qdrant+http", "qdrant+https")
@@ -45,7 +46,7 @@ def open_index(
         url: a folder or ``lance:///folder``; ``memory://``; ``qdrant+http://host:6333/collection``.
         spec: what a new index holds; given, an index that is there already is refused unless it is the same.
         mode: "r", or "w" to change it.
-        trained: a new index's token codec, where it had to be trained ("2bit").
+        trained: a new index's token codec, where it had to be trained (``TRAINED``).
         projection: a new index's, of which ``spec`` has the digest.
         check: compare every file's SHA-256 before anything is answered.
 
@@ -247,12 +248,15 @@ def _is_there(index: Index, batch: pa.RecordBatch) -> bool:
 
 def _trained(shards: Path, name: str, dim: int, seed: int) -> TokenCodec:
     """The codec, trained on tokens drawn from every shard where it needs that."""
-    if name != "2bit":
+    if name not in TRAINED:
         return train_codec(name, dim, np.zeros((0, dim), np.float32), seed)
     manifest, random = read_manifest(shards), np.random.default_rng(seed)
     share = min(1.0, SAMPLE_TOKENS / max(manifest.tokens, 1))
     parts: list[NDArray[np.float32]] = []
+    ids: list[NDArray[np.int32]] = []
     for info in manifest.shards:
-        tokens = read_shard(shards / info.file).tokens
-        parts.append(tokens[random.random(len(tokens)) < share].astype(np.float32))
-    return train_codec(name, dim, np.concatenate(parts), seed)
+        shard = read_shard(shards / info.file)
+        drawn = random.random(len(shard.tokens)) < share
+        parts.append(shard.tokens[drawn].astype(np.float32))
+        ids.append(shard.token_ids[drawn])
+    return train_codec(name, dim, np.concatenate(parts), seed, sample_ids=np.concatenate(ids))

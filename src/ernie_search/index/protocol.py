@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import JSON, did_you_mean
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index.codecs import StoredTokens, TokenCodec
 from ernie_search.index.filters import Filter, is_unicode, shown
 from ernie_search.index.maxsim import maxsim_scores
 from ernie_search.index.projection import Projection
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
-from ernie_search.index.token_ids import unpack_ids
+from ernie_search.index.stored_tokens import StoredTokens, TokenCodec
+from ernie_search.index.token_ids import unpack_many
 from ernie_search.index.topk import Ranking, reciprocal_rank
 from ernie_search.shards import PIECE
 from ernie_search.types import Hit, Passage
@@ -390,15 +390,14 @@ class Index(ABC):
         """
         codec = self._tokens_codec()
         found = self.fetch(ids, ["tokens", "token_ids"])
-        stored = codec.join(found["tokens"].to_pylist())
+        ids = found["token_ids"].to_pylist()
+        stored = codec.join(found["tokens"].to_pylist(), ids)
         if stored.scales is not None or stored.values.dtype not in (np.float16, np.float32):
             values = np.concatenate([np.zeros((0, codec.dim), np.float32), *stored.matrices()])
         else:
             values = stored.values
-        counts = np.diff(stored.offsets).tolist()
-        numbers = [unpack_ids(*pair) for pair in zip(found["token_ids"].to_pylist(), counts, strict=True)]
-        joined = np.concatenate([np.zeros(0, np.int32), *numbers])
-        return TokenMatrices(values.astype(np.float16), joined, stored.offsets)
+        numbers = unpack_many(ids, np.diff(stored.offsets).tolist())
+        return TokenMatrices(values.astype(np.float16), numbers, stored.offsets)
 
     def stored_tokens(self, ids: Sequence[str]) -> StoredTokens:
         """The token matrices of passages in the type they are stored in, in the order asked for.
@@ -406,7 +405,11 @@ class Index(ABC):
         Raises:
             IndexStateError: see ``fetch_tokens``.
         """
-        return self._tokens_codec().join(self.fetch(ids, ["tokens"])["tokens"].to_pylist())
+        codec = self._tokens_codec()
+        found = self.fetch(ids, ["tokens", "token_ids"] if codec.needs_ids else ["tokens"])
+        return codec.join(
+            found["tokens"].to_pylist(), found["token_ids"].to_pylist() if codec.needs_ids else ()
+        )
 
     def late_scores(self, query_tokens: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.float32]:
         """Late interaction of one question with passages: MaxSim as a mean over the question's tokens.

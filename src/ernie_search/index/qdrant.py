@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
 
 from ernie_search._util.words import words
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.filters import Filter, fit_filter, is_unicode
 from ernie_search.index.projection import Projection
 from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
@@ -44,6 +44,7 @@ from ernie_search.index.qdrant_points import (
 )
 from ernie_search.index.rows import in_order, to_rows
 from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Ranking, until_settled
 
 NOTE = "ernie_search"

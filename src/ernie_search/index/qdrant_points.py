@@ -14,10 +14,10 @@ from qdrant_client import QdrantClient, models
 from ernie_search._util.words import words
 from ernie_search.errors import SettingsError
 from ernie_search.index.bm25 import K1, B
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.stored_tokens import TokenCodec
 
 DENSE, TOKENS, WORDS = "dense", "tokens", "words"
 """Names of a point's vectors."""

@@ -3,6 +3,8 @@
 How many follows from the length and the number of tokens, so indexes of older versions, with four, are read.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,3 +45,18 @@ def id_width(raw: bytes, count: int) -> int:
     if width not in WIDTHS or len(raw) != width * count:
         raise IndexStateError(f"{len(raw)} bytes are no ids of {count} tokens; verify the index")
     return width
+
+
+def unpack_many(raws: Sequence[bytes], counts: Sequence[int]) -> NDArray[np.int32]:
+    """The ids of many passages, one after the other; ``counts`` are their numbers of tokens.
+
+    Raises:
+        IndexStateError: bytes that cannot be so many ids, or not one piece for each count.
+    """
+    if len(raws) != len(counts):
+        raise IndexStateError(f"{len(raws)} passages' token ids for {len(counts)} passages; verify the index")
+    widths = [id_width(raw, count) for raw, count in zip(raws, counts, strict=True)]
+    if len({width for width, count in zip(widths, counts, strict=True) if count}) <= 1:  # all, mostly
+        total = sum(counts)
+        return unpack_ids(b"".join(raws), total)
+    return np.concatenate([unpack_ids(raw, count) for raw, count in zip(raws, counts, strict=True)])

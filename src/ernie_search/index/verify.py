@@ -71,16 +71,16 @@ def _rows(index: Index, found: Verification) -> None:
         counts: NDArray[np.int32] = batch.column("token_count").to_numpy()
         if index.codec is not None:
             blobs, numbers = batch.column("tokens").to_pylist(), batch.column("token_ids").to_pylist()
-            held = np.diff(index.codec.join(blobs).offsets)
-            for place, one in enumerate(names):
-                if int(held[place]) != int(counts[place]):
-                    found.problems.append(
-                        f"passage {one!r}: {held[place]} token vectors, {counts[place]} noted"
-                    )
+            for one, raw, count in zip(names, numbers, counts.tolist(), strict=True):
                 try:
-                    id_width(numbers[place], int(held[place]))
+                    id_width(raw, count)
                 except ErnieSearchError as error:
                     found.problems.append(f"passage {one!r}: {error}")
+            held = np.diff(index.codec.join(blobs, numbers).offsets)
+            for place in np.flatnonzero(held != counts):
+                found.problems.append(
+                    f"passage {names[place]!r}: {held[place]} token vectors, {counts[place]} noted"
+                )
         found.passages += batch.num_rows
         found.tokens += int(counts.sum())
     repeated = sum(count - 1 for count in ids.values())
