@@ -56,6 +56,15 @@ def words(text: str) -> list[str]:
     return found
 
 
+def question_words(text: str, language: str = "none") -> list[str]:
+    """The words that BM25 looks for, made as those of the passages are.
+
+    Args:
+        language: of the collection; "none" takes words as they stand.
+    """
+    return words(text)
+
+
 def printable(text: str, *, one_line: bool = False) -> str:
     r"""The text as a terminal may show it, its control characters as escapes such as ``\x1b``.
 

@@ -1,7 +1,6 @@
-"""BM25 in memory: one implementation for the index in memory and for mining, scored as Lucene does."""
+"""BM25: the formula, once, and an index in memory that the index ``memory://`` and mining use."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +11,45 @@ from ernie_search.types import check_question
 
 K1 = 0.9
 B = 0.4
-"""k1 and b of Anserini and BEIR's baseline for passages (Trotman et al. 2014). Qdrant gets the same ones;
-LanceDB's word index has 1.2 and 0.75, which cannot be set."""
+"""k1 and b of Anserini and BEIR's baseline for passages (Trotman et al. 2014), in every backend. LanceDB's
+word index has 1.2 and 0.75, which cannot be set: it finds candidates, which are scored again with these."""
+
+BLOCK = 4096
+"""Passages whose words are counted together."""
+
+
+def inverse_frequency(holders: NDArray[np.integer], passages: int) -> NDArray[np.float64]:
+    """Lucene's idf of words that so many of the ``passages`` hold; above 0, largest where none does."""
+    found = holders.astype(np.float64)
+    inverse: NDArray[np.float64] = np.log1p((passages - found + 0.5) / (found + 0.5))
+    return inverse
+
+
+def term_scores(
+    counts: NDArray[np.integer],
+    lengths: NDArray[np.integer],
+    average: float,
+    inverse: NDArray[np.float64],
+    k1: float = K1,
+    b: float = B,
+) -> NDArray[np.float32]:
+    """What words add to a passage's score (Kamphuis et al., ECIR 2020, "Lucene (accurate)"); below their idf.
+
+    Args:
+        counts: ``(n,)``, how often the passage has the word.
+        lengths: ``(n,)``, words of the passage.
+        average: of all passages.
+        inverse: ``(n,)``, the word's idf.
+        k1: how slowly repetitions of a word lose weight.
+        b: how much long passages are held back, 0 to 1.
+    """
+    found = counts.astype(np.float64)
+    held_back = k1 * (1 - b + b * lengths / max(average, 1e-9))
+    return (inverse * found / (found + held_back)).astype(np.float32)
 
 
 class WordIndex:
-    """BM25 over n passages (Kamphuis et al., ECIR 2020, "Lucene (accurate)").
+    """BM25 over n passages: for each word the passages that have it, with what it adds to their scores.
 
     Memory: 8 bytes per distinct word of each passage, several times that while building.
 
@@ -28,17 +60,16 @@ class WordIndex:
     """
 
     def __init__(self, passages: Iterable[Iterable[str]], *, k1: float = K1, b: float = B) -> None:
-        import bm25s
-
         self._vocabulary: dict[str, int] = {}
-        rows = [
-            [self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words] for words in passages
-        ]
-        self._passages = len(rows)
-        self._index: Any = bm25s.BM25(method="lucene", k1=k1, b=b)
-        if self._vocabulary:
-            # our ids, not bm25s' own: it numbers words in the order of a set, which changes from run to run
-            self._index.index((rows, self._vocabulary), create_empty_token=False, show_progress=False)
+        words, rows, counts, lengths = _counted(passages, self._vocabulary)
+        self._passages = len(lengths)
+        holders = np.bincount(words, minlength=len(self._vocabulary))
+        order = np.argsort(words, kind="stable")  # so the passages of a word are in their order
+        words, self._rows = words[order], rows[order]
+        average = float(lengths.mean()) if len(lengths) else 0.0
+        inverse = inverse_frequency(holders, self._passages)
+        self._scores = term_scores(counts[order], lengths[self._rows], average, inverse[words], k1, b)
+        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(holders)])
 
     def __len__(self) -> int:
         """Passages held."""
@@ -59,13 +90,51 @@ class WordIndex:
             k: how many; equal scores are in the order of the passages.
             allowed: ``(n,)``, the passages to choose from; None for all.
         """
-        known = [self._vocabulary[word] for word in words if word in self._vocabulary]
-        if not known:
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
+        scores = np.zeros(self._passages, np.float32)
+        for word in words:
+            one = self._vocabulary.get(word)
+            if one is not None:
+                held = slice(self._starts[one], self._starts[one + 1])
+                np.add.at(scores, self._rows[held], self._scores[held])  # twice as fast as scores[...] +=
         rows = np.flatnonzero(scores > 0 if allowed is None else (scores > 0) & allowed)
         best = rows[top_rows(scores[rows], k)]
         return best, scores[best]
+
+
+def _counted(
+    passages: Iterable[Iterable[str]], vocabulary: dict[str, int]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """Word, passage and count of each distinct word of each passage, and ``(n,)`` lengths of the passages."""
+    parts: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]] = []
+    lengths: list[int] = []
+    for block in _blocks(passages, vocabulary):
+        sizes = [len(one) for one in block]
+        rows = np.repeat(np.arange(len(lengths), len(lengths) + len(block), dtype=np.int64), sizes)
+        words = np.fromiter((one for row in block for one in row), np.int64, sum(sizes))
+        pairs, counts = np.unique(rows << 32 | words, return_counts=True)
+        parts.append(
+            ((pairs & 0xFFFFFFFF).astype(np.int32), (pairs >> 32).astype(np.int32), counts.astype(np.int32))
+        )
+        lengths += sizes
+    none = np.zeros(0, np.int32)
+    return (
+        np.concatenate([none, *(part[0] for part in parts)]),
+        np.concatenate([none, *(part[1] for part in parts)]),
+        np.concatenate([none, *(part[2] for part in parts)]),
+        np.asarray(lengths, np.int64),
+    )
+
+
+def _blocks(passages: Iterable[Iterable[str]], vocabulary: dict[str, int]) -> Iterator[list[list[int]]]:
+    """Numbers of the words of ``BLOCK`` passages at a time; new words get the next number."""
+    block: list[list[int]] = []
+    for words in passages:
+        block.append([vocabulary.setdefault(word, len(vocabulary)) for word in words])
+        if len(block) == BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
 
 
 def check_texts(texts: Sequence[str], k: int) -> None:

@@ -89,13 +89,19 @@ def ranked(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Places of the ``k`` best of ``(m, D)`` full vectors for one ``(D,)``, and their scores.
 
-    Scores are added up in fp64; those that are alike stay in their order.
+    Those that are alike stay in their order.
     """
-    # einsum adds up each row alone: equal vectors get equal scores, whatever stands beside them.
-    products = np.einsum("nd,d->n", candidates.astype(np.float64), vector.astype(np.float64))
-    scores = products.astype(np.float32)
+    scores = inner_products(candidates, vector)
     order = top_rows(scores, k)
     return order, scores[order]
+
+
+def inner_products(dense: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(m,)`` scores of ``(m, D)`` full vectors for one ``(D,)``, added up in fp64 and rounded once."""
+    # einsum adds up each row alone: equal vectors get equal scores, whatever stands beside them.
+    products = np.einsum("nd,d->n", dense.astype(np.float64), vector.astype(np.float64))
+    scores: NDArray[np.float32] = products.astype(np.float32)
+    return scores
 
 
 class ExactVectors:

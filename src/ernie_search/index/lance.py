@@ -38,6 +38,7 @@ from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
 from ernie_search.index.rows import row_schema, to_rows
 from ernie_search.index.spec import IndexSpec, make_spec
+from ernie_search.index.statistics import Statistics, read_statistics
 from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Ranking
 
@@ -48,6 +49,9 @@ COMMITS_HELD = 32
 of the smallest, up to gigabytes."""
 MARGIN_S = 1.0
 """A clock read just before a version is written may disagree with the file system's by less than this."""
+LARGEST_LAG = 0.05
+"""The share of the passages that may have changed since statistics were counted: a word's idf moves by as
+much at most, and counting reads the words of all passages."""
 MERGES = 8
 """So often files are merged at most before old ones are removed; the second time mostly finds nothing."""
 
@@ -70,6 +74,7 @@ class LanceIndex(Index):
         self._watch = on_disk.Watch(folder, commit.files)
         self._seen: Seen | None = None
         self._tokens: int | None = commit.tokens
+        self._uncounted, self._counted = commit.uncounted, False
         self.written_at = commit.written_at
         self._open_table()
         # An index that nobody closed must not keep writers out, or files from being pruned.
@@ -213,6 +218,7 @@ class LanceIndex(Index):
             else:
                 self.table.add(rows)
         self._seen_ids().add(ids)
+        self._uncounted += int(rows.num_rows)
         if replaces:
             self._tokens = None
         elif self._tokens is not None:
@@ -232,7 +238,9 @@ class LanceIndex(Index):
         self._depart_from_origin()
         with _Change(self):
             self._tokens = None
-            return int(self.table.delete(condition).num_deleted_rows)
+            removed = int(self.table.delete(condition).num_deleted_rows)
+            self._uncounted += removed
+        return removed
 
     def commit(self, origin: Origin | None = None) -> None:
         """See ``Index``: new files are made durable, then the commit's own; a crash leaves the last one."""
@@ -241,7 +249,10 @@ class LanceIndex(Index):
         if len(self) and "words" not in self.reader.indexes:
             with _Change(self):
                 self.table.create_index("words", config=word_index())
-        if self.table.version != self.commit_read.version or noted != self.origin:
+        filling = self.origin is not None and self.origin.state == "filling"
+        if self._outdated and not filling:  # else each of its commits would read all that came before
+            self._count()
+        if self.table.version != self.commit_read.version or noted != self.origin or self._counted:
             self.make_commit(pruning=False)
         on_disk.held_since(self.folder, self.commit_read)
 
@@ -258,6 +269,8 @@ class LanceIndex(Index):
         self.commit()
         yield
         self._index_vectors()
+        if self._uncounted or self._outdated:
+            self._count()
         self.commit()
         yield
         self.make_commit(pruning=True)
@@ -280,7 +293,8 @@ class LanceIndex(Index):
         """See ``Index``."""
         check_texts(texts, k)
         fitted = self._reading(where)
-        return [self.reader.bm25(text, k, fitted) for text in texts]
+        statistics = self.statistics()
+        return [self.reader.bm25(text, k, fitted, statistics) for text in texts]
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """See ``Index``."""
@@ -318,6 +332,17 @@ class LanceIndex(Index):
             commit=self.commit_read.number,
         )
 
+    def statistics(self) -> Statistics:
+        """See ``Index``. A reader of an index of before there were statistics counts them itself, once."""
+        self._reading()
+        if self._statistics is None:
+            name = self.commit_read.statistics
+            if name is None or (self.mode == "w" and self._outdated):
+                self._statistics = self._count_all()
+            else:
+                self._statistics = read_statistics(self.folder / name)
+        return self._statistics
+
     @property
     def model_folder(self) -> Path | None:
         """See ``Index``."""
@@ -354,7 +379,7 @@ class LanceIndex(Index):
 
     def reread(self) -> None:
         """After a change: what was read before no longer holds."""
-        self._has_parents = None
+        self._has_parents = self._statistics = None
         self.reader = LanceReader(self.folder, self.table, self.spec)
 
     def forget(self) -> None:
@@ -383,8 +408,10 @@ class LanceIndex(Index):
             last.spec,
             files,
             None if self.origin is None else asdict(self.origin),
+            self._uncounted,
         )
         on_disk.write_commit(self.folder, commit)
+        self._counted = False
         self.commit_read = commit
         self._watch = on_disk.Watch(self.folder, files)
         if commit.number % COMMITS_HELD == 0:
@@ -419,6 +446,19 @@ class LanceIndex(Index):
     def _counted_tokens(self) -> int:
         parts = self.scan(["token_count"])
         return sum(int(part.column("token_count").to_numpy().sum()) for part in parts)
+
+    @property
+    def _outdated(self) -> bool:
+        """Whether more changed since statistics were counted than they may lag behind."""
+        missing = self.commit_read.statistics is None and len(self) > 0
+        return missing or self._uncounted > LARGEST_LAG * len(self)
+
+    def _count(self) -> None:
+        """Count statistics into a file that the next commit names."""
+        self._statistics = self._count_all()
+        number = self.commit_read.number + 1
+        self._statistics.write(self.folder / on_disk.STATISTICS.replace("*", f"{number:08d}"))
+        self._uncounted, self._counted = 0, True
 
     def _seen_ids(self) -> Seen:
         if self._seen is None:
@@ -462,6 +502,8 @@ class LanceIndex(Index):
         time.sleep(0.002)  # so that even a version written just now is older than that
         with _Change(self):
             self.table.optimize(cleanup_older_than=age, delete_unverified=True)
+        if held is None:
+            on_disk.remove_older_statistics(self.folder, self.commit_read)
         self.make_commit(pruning=False)
         on_disk.held_since(self.folder, self.commit_read)
 

@@ -5,7 +5,8 @@ version of its table and every file's SHA-256; ``index.json`` says which commit 
 atomically after everything that it needs is on the disk. Whatever no commit names is a killed writer's, and
 the next writer removes it.
 
-    index.json   commits/00000007.json   passages.lance/...   codec.npz   projection.npz   writer.lock
+    index.json   commits/00000007.json   passages.lance/...   codec.npz   projection.npz
+    statistics-00000007.bin   writer.lock
 """
 
 import fcntl
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ FORMAT = 2
 INDEX_FILE, COMMITS, LOCK, CODEC = "index.json", "commits", "writer.lock", "codec.npz"
 TABLE = "passages"
 DATA = f"{TABLE}.lance"
+STATISTICS = "statistics-*.bin"
+"""Numbered by the commit that they were counted for, since no file changes once a commit names it."""
 HINT = "latest_version_hint.json"
 """LanceDB's note of its newest version: changes in place, and nothing is lost without it."""
 HASH_THREADS = 4
@@ -48,6 +52,7 @@ class Commit:
         spec: the index's, as JSON.
         files: path below the index's folder -> size in bytes and SHA-256.
         origin: where the passages come from, as JSON; None if that is not known.
+        uncounted: passages added, replaced or removed since its statistics were counted.
     """
 
     number: int
@@ -59,6 +64,12 @@ class Commit:
     spec: dict[str, Any]
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     origin: dict[str, str] | None = None
+    uncounted: int = 0
+
+    @property
+    def statistics(self) -> str | None:
+        """The name of the newest file of statistics; None in an index of before there were any."""
+        return max((name for name in self.files if fnmatch(name, STATISTICS)), default=None)
 
 
 def is_index(folder: Path) -> bool:
@@ -201,6 +212,14 @@ def roll_back(folder: Path, commit: Commit) -> None:
                     leftover.unlink()
 
 
+def remove_older_statistics(folder: Path, commit: Commit) -> None:
+    """Remove all files of statistics but the commit's newest; only where no reader holds an older commit."""
+    with storage_errors(folder):
+        for path in folder.glob(STATISTICS):
+            if path.name != commit.statistics:
+                path.unlink()
+
+
 def held_since(folder: Path, current: Commit) -> float | None:
     """Remove the files of older commits that no reader holds; when the oldest still held was written.
 
@@ -289,6 +308,7 @@ class Watch:
 
 def _data_files(folder: Path) -> list[str]:
     found = [name for name in (CODEC, PROJECTION) if (folder / name).is_file()]
+    found += [path.name for path in folder.glob(STATISTICS) if path.is_file()]
     for root, _, names in os.walk(folder / DATA):
         found += [os.path.relpath(os.path.join(root, name), folder) for name in names]
     return found

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search._util.files import atomic_write, storage_errors
-from ernie_search._util.words import words
+from ernie_search._util.words import question_words
 from ernie_search.errors import ErnieSearchError, IndexStateError
 from ernie_search.index.codecs import codec
 from ernie_search.index.exact import ExactVectors, Int8Vectors, best_rows, longest
@@ -20,6 +20,7 @@ from ernie_search.index.lance_files import CODEC
 from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.rows import column_of, in_order
 from ernie_search.index.spec import AnnKind, IndexSpec
+from ernie_search.index.statistics import Statistics
 from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Best, Ranking, top_ids, until_settled
 
@@ -125,6 +126,9 @@ LEAST_PROBES, PROBE_SHARE = 16, 12
 LEAST_EF, EF_SHARE = 150, 10
 """Defaults of an approximate search, see ``IndexSpec``; ``benchmarks/index_scale.py`` measures them."""
 
+CANDIDATES, LEAST_CANDIDATES = 2, 50
+"""Passages that LanceDB's word index finds for every hit asked for, to be scored again."""
+
 LEAST_REFINED = 200
 """Candidates that are scored again at least; one bit a dimension orders the ten best only roughly."""
 
@@ -187,24 +191,32 @@ class LanceReader:
             return self._vectors.nearest(vectors, k, allowed)
         return self._streamed(vectors, k, where)
 
-    def bm25(self, text: str, k: int, where: Filter | None) -> Ranking:
-        """The ``k`` best by words."""
+    def bm25(self, text: str, k: int, where: Filter | None, statistics: Statistics) -> Ranking:
+        """The ``k`` best by words.
+
+        LanceDB's own ranking has other parameters (``index/bm25.py``) and rounds lengths, so it only chooses
+        candidates, more than are asked for; their scores and their order are those of every backend.
+        """
         from lancedb.query import MatchQuery
 
-        found = words(text)
+        found = question_words(text, statistics.language)
         if not found or not self.passages:
             return Ranking([], np.zeros(0, np.float32))
         query = MatchQuery(" ".join(found), "words")  # type: ignore[call-arg]  # mypy misses its defaults
+        stored: dict[str, str] = {}
 
         def ask(limit: int) -> tuple[list[str], list[float]]:
-            search = self.table.search(query, query_type="fts").select(["id", "_score"]).limit(limit)
+            search = self.table.search(query, query_type="fts").select(["id", "words", "_score"]).limit(limit)
             if where is not None:
                 search = search.where(to_sql(where), prefilter=True)
             with lance_errors(self.folder):
                 table = search.to_arrow()
-            return table["id"].to_pylist(), table["_score"].to_pylist()
+            ids = table["id"].to_pylist()
+            stored.update(zip(ids, table["words"].to_pylist(), strict=True))
+            return ids, table["_score"].to_pylist()
 
-        return until_settled(ask, k, self.passages)
+        ids = until_settled(ask, max(CANDIDATES * k, LEAST_CANDIDATES), self.passages).ids
+        return top_ids(ids, statistics.scores(text, [stored[one] for one in ids]), k)
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
         """Rows by id, in the order asked for."""

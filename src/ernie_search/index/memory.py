@@ -130,7 +130,7 @@ class MemoryIndex(Index):
 
     def _replace(self, table: pa.Table) -> None:
         self._table = table.combine_chunks()
-        self._vectors = self._words = self._has_parents = None
+        self._vectors = self._words = self._has_parents = self._statistics = None
 
     def _allowed(self, where: Filter) -> list[str]:
         fitted = fit_filter(where, self.spec.fields)

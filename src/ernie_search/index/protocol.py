@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import JSON, did_you_mean
 from ernie_search.errors import DataError, IndexStateError, SettingsError
+from ernie_search.index.exact import inner_products
 from ernie_search.index.filters import Filter, is_unicode, shown
 from ernie_search.index.maxsim import maxsim_scores
 from ernie_search.index.projection import Projection
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.statistics import Statistics, count_statistics
 from ernie_search.index.stored_tokens import StoredTokens, TokenCodec
 from ernie_search.index.token_ids import unpack_many
 from ernie_search.index.topk import Ranking, reciprocal_rank
@@ -134,6 +136,7 @@ class Index(ABC):
         self.projection = projection
         self.mode: OpenMode = mode
         self._has_parents: bool | None = None
+        self._statistics: Statistics | None = None
 
     # Writing
 
@@ -270,10 +273,6 @@ class Index(ABC):
     def __exit__(self, *exception: object) -> None:
         """See ``close``."""
         self.close()
-
-    def statistics(self) -> Any:
-        """What is known of the collection's words and tokens; None: the backend keeps nothing."""
-        return None
 
     @property
     def model_name(self) -> str:
@@ -425,6 +424,62 @@ class Index(ABC):
             IndexStateError: see ``fetch_tokens``.
         """
         return maxsim_scores(query_tokens, self.stored_tokens(ids))
+
+    def statistics(self) -> Statistics | None:
+        """How often words and tokens occur here; None where the backend keeps no such counts.
+
+        Where they are kept, a twentieth of the passages may have changed since they were counted.
+        """
+        if self._statistics is None:
+            self._statistics = self._count_all()
+        return self._statistics
+
+    def _count_all(self) -> Statistics:
+        columns = ["words", "token_ids", "token_count"] if self.has_tokens else ["words"]
+        return count_statistics(self.scan(columns), self.language)
+
+    @property
+    def language(self) -> str:
+        """How texts are made into words; see ``question_words``."""
+        return "none"
+
+    def word_scores(self, text: str, ids: Sequence[str]) -> NDArray[np.float32]:
+        """BM25 of one question with passages, those that it shares no word with included.
+
+        Args:
+            text: the question.
+            ids: n passages.
+
+        Returns:
+            ``(n,)``; 0 where they share no word. k1 is 0.9, b 0.4, as everywhere.
+
+        Raises:
+            IndexStateError: an id is unknown.
+            SettingsError: the backend keeps no statistics.
+        """
+        statistics = self.statistics()
+        if statistics is None:
+            raise SettingsError("this kind of index keeps no statistics, so it cannot score single passages")
+        return statistics.scores(text, self.fetch(ids, ["words"])["words"].to_pylist())
+
+    def dense_scores(self, vector: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.float32]:
+        """Inner products of one question's vector with passages', as ``nearest`` has them.
+
+        Args:
+            vector: ``(D,)``.
+            ids: n passages.
+
+        Returns:
+            ``(n,)``.
+
+        Raises:
+            IndexStateError: an id is unknown.
+            DataError, IndexStateError: see ``check_vectors``.
+        """
+        asked = check_vectors(vector, self.spec.dim, 1)[0]
+        column = self.fetch(ids, ["dense"])["dense"].combine_chunks()
+        dense = np.asarray(column.flatten(), np.float32).reshape(-1, self.spec.dim)
+        return inner_products(dense, asked)
 
     def _tokens_codec(self) -> TokenCodec:
         if self.codec is None:

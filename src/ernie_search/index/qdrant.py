@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 from ernie_search._util.words import words
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import codec
-from ernie_search.index.filters import Filter, fit_filter, is_unicode
+from ernie_search.index.filters import Filter, In, fit_filter, is_unicode
 from ernie_search.index.projection import Projection
 from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
 from ernie_search.index.qdrant_points import (
@@ -44,6 +44,7 @@ from ernie_search.index.qdrant_points import (
 )
 from ernie_search.index.rows import in_order, to_rows
 from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
+from ernie_search.index.statistics import Statistics
 from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Ranking, until_settled
 
@@ -206,6 +207,18 @@ class QdrantIndex(Index):
             self._ranked(question_words(text), WORDS, k, where, total, None) if words(text) else none
             for text in texts
         ]
+
+    def statistics(self) -> Statistics | None:
+        """None: the server knows how many points hold a word, and does not say so."""
+        return None
+
+    def word_scores(self, text: str, ids: Sequence[str]) -> NDArray[np.float32]:
+        """See ``Index``. The server scores them, by its own count of words."""
+        self.fetch(ids, ["id"])  # refuses unknown ones
+        asked = tuple(dict.fromkeys(ids))
+        (found,) = self.bm25([text], max(len(asked), 1), where=In("id", asked))
+        scores = dict(zip(found.ids, found.scores.tolist(), strict=True))
+        return np.asarray([scores.get(one, 0.0) for one in ids], np.float32)
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """See ``Index``."""
