@@ -9,6 +9,7 @@ from ernie_search.index import index_shards, open_index, verify
 from ernie_search.index.codecs import codec, train_codec
 from ernie_search.index.maxsim import maxsim
 from ernie_search.index.token_ids import pack_ids
+from ernie_search.index.vocabulary_codec import split
 from stub_encoder import StubEncoder, numbered_passages
 
 WORDS = 40
@@ -40,7 +41,16 @@ def test_a_blob_is_a_bit_a_dimension(dim):
     assert [len(one) for one in made(dim).encode(found, ids)] == [len(one) * -(-dim // 8) for one in found]
 
 
-@pytest.mark.parametrize("dim", [16, 13])
+@pytest.mark.parametrize("dim", [1, 3, 8, 11, 16, 64, 96, 128, 200, 384])
+def test_bits_fill_the_bytes(dim):
+    two, one = split(dim)
+    assert two % 4 == 0
+    assert two + one <= dim
+    assert two // 4 + -(-one // 8) == -(-dim // 8)
+    assert split(128) == (24, 80)
+
+
+@pytest.mark.parametrize("dim", [16, 13, 8])
 def test_decoding_is_the_description(dim):
     one = made(dim)
     state = one.state()
@@ -50,8 +60,14 @@ def test_decoding_is_the_description(dim):
     for row, number, found in zip(rows, ids, back, strict=True):
         place = state["ids"].tolist().index(number) if number in state["ids"] else -1
         centre = state["centroids"][place].astype(np.float32)
-        bits = [int(row[i] - centre[i] > state["cutoffs"][i]) for i in range(dim)]
-        expected = centre + [state["weights"][bit, i] for i, bit in enumerate(bits)]
+        expected = centre.copy()
+        two, one_bit = split(dim)
+        for i in range(two):
+            bucket = int((row[i] - centre[i] > state["cutoffs2"][:, i]).sum())
+            expected[i] += state["weights2"][bucket, i]
+        for i in range(one_bit):
+            bit = int(row[two + i] - centre[two + i] > state["cutoffs1"][0, i])
+            expected[two + i] += state["weights1"][bit, i]
         np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
 
 
@@ -100,10 +116,10 @@ def test_what_does_not_fit_is_refused():
         train_codec("1bit", 16, tokens(10)[0], 0)
     with pytest.raises(DataError, match="0 tokens"):
         train_codec("1bit", 16, np.zeros((0, 16), np.float32), 0, sample_ids=np.zeros(0, np.int32))
-    with pytest.raises(IndexStateError, match="no 'weights'"):
-        codec("1bit", 16, {name: one for name, one in state.items() if name != "weights"})
-    for change in ({"ids": state["ids"][::-1]}, {"ids": state["ids"][:-1]}, {"cutoffs": np.zeros(3)}):
-        with pytest.raises(IndexStateError, match="its state has shapes"):
+    with pytest.raises(IndexStateError, match="no 'weights1'"):
+        codec("1bit", 16, {name: one for name, one in state.items() if name != "weights1"})
+    for change in ({"ids": state["ids"][::-1]}, {"ids": state["ids"][:-1]}, {"cutoffs2": np.zeros(3)}):
+        with pytest.raises(IndexStateError, match="its state has"):
             codec("1bit", 16, state | change)
     with pytest.raises(IndexStateError, match="no whole number of rows"):
         one.join([b"abc"], [b"ab"])

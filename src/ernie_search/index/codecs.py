@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import did_you_mean
 from ernie_search.errors import DataError, IndexStateError, SettingsError
+from ernie_search.index.buckets import find_buckets, fit_buckets
 from ernie_search.index.stored_tokens import StoredTokens, TokenCodec, check_matrix, row_offsets
 from ernie_search.index.vocabulary_codec import VocabularyCodec
 
@@ -75,9 +76,6 @@ MOST_CENTROIDS = 1 << 16
 ROWS_A_CENTROID = 64
 """Sampled tokens for each centroid; fewer and centroids fit single tokens (faiss warns below 39)."""
 
-FIT_STEPS = 10
-"""Lloyd steps from the quartiles. For a normal distribution they lower the squared error by a sixth."""
-
 BLOCK = 16_384
 """Tokens that are quantized or read back together: bounds memory."""
 
@@ -128,7 +126,7 @@ class ResidualCodec:
             )
         centres = kmeans(rows, count, seed)
         residuals = rows - centres[nearest(rows, centres)]
-        cutoffs, weights = _fit_buckets(residuals)
+        cutoffs, weights = fit_buckets(residuals, BUCKETS)
         return cls(centres, cutoffs, weights)
 
     @classmethod
@@ -190,7 +188,7 @@ class ResidualCodec:
         owner = nearest(rows, self._centroids)
         packed[:, :2] = owner.astype("<u2").view(np.uint8).reshape(-1, 2)
         buckets = np.zeros((len(rows), self._bytes * IN_A_BYTE), np.uint8)
-        buckets[:, : self.dim] = _buckets(rows - self._centroids[owner], self._cutoffs)
+        buckets[:, : self.dim] = find_buckets(rows - self._centroids[owner], self._cutoffs)
         shifted = buckets.reshape(len(rows), self._bytes, IN_A_BYTE) << np.array([0, 2, 4, 6], np.uint8)
         packed[:, 2:] = np.bitwise_or.reduce(shifted, axis=2)
 
@@ -219,36 +217,6 @@ class ResidualCodec:
         for place in range(IN_A_BYTE):
             table[:, :, place] = weights[(values >> (2 * place)) & 3, place::IN_A_BYTE].T
         return table.reshape(-1, IN_A_BYTE)
-
-
-def _fit_buckets(residuals: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Limits ``(3, d)`` and values ``(4, d)`` of the buckets for ``residuals (N, d)``."""
-    cutoffs = np.quantile(residuals, [0.25, 0.5, 0.75], axis=0).astype(np.float32)
-    weights = _bucket_means(residuals, cutoffs)
-    for _ in range(FIT_STEPS):
-        cutoffs = np.float32(0.5) * (weights[1:] + weights[:-1])
-        weights = _bucket_means(residuals, cutoffs)
-    return cutoffs, weights
-
-
-def _bucket_means(residuals: NDArray[np.float32], cutoffs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean ``(4, d)`` of what falls into each bucket; of an empty one, its lower limit."""
-    buckets = _buckets(residuals, cutoffs)
-    means = np.empty((BUCKETS, residuals.shape[1]), np.float32)
-    for bucket in range(BUCKETS):
-        inside = buckets == bucket
-        count, empty = inside.sum(axis=0), cutoffs[max(bucket - 1, 0)]
-        sums = np.where(inside, residuals, 0).sum(axis=0, dtype=np.float64)
-        means[bucket] = np.where(count > 0, sums / np.maximum(count, 1), empty)
-    return means
-
-
-def _buckets(residuals: NDArray[np.float32], cutoffs: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """0 to 3 for each value of ``(N, d)``: how many of its dimension's three cutoffs it passes."""
-    found = np.zeros(residuals.shape, np.uint8)
-    for cutoff in cutoffs:
-        found += residuals > cutoff
-    return found
 
 
 CodecName = Literal["fp32", "fp16", "int8", "2bit", "1bit"]

@@ -3,10 +3,8 @@
 A token's id is stored with it anyway, and says much of where its raw state lies: the mean of that id's states
 over a sample is a centroid that costs no further byte. The residual's bits follow ColBERTv2 (Santhanam et al.
 2022, "Effective and Efficient Retrieval via Lightweight Late Interaction"), with the id in the place of the
-centroid's number.
-
-The bundled model untrained, covidqa, PCA to 128 of 384 dimensions, MRR@10 beside the states as they are:
-0.1 % less at 16 bytes a token and its id's two; with k-means, whose number takes two more, 2.5 % less.
+centroid's number. They go where the residual is large: dimensions are taken to be in the order of their
+variance, as a ``Projection`` leaves them; the first have two bits, most have one, the last have none.
 """
 
 import itertools
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.errors import DataError, IndexStateError
+from ernie_search.index.buckets import find_buckets, fit_buckets
 from ernie_search.index.stored_tokens import StoredTokens, check_matrix, row_offsets
 from ernie_search.index.token_ids import unpack_many
 
@@ -24,9 +23,18 @@ PRIOR = 1.0
 """Sampled tokens that the mean of all counts for in the mean of one id: a word seen once is half its own."""
 
 BLOCK = 16_384
-"""Tokens that are read back together: their floats stay in the cache."""
+"""Tokens that are read back together: bounds memory."""
 
-IN_A_BYTE = 8
+TWO_BITS = 3 / 64
+"""Bytes of four dimensions with two bits, for each dimension: of 128, the first 24 have two bits, 80 one,
+and the last 24 none. Of 16 bytes this had the highest mean cosine with the vectors themselves, 0.917, beside
+0.896 of one bit each (shifts-amazon, the bundled model)."""
+
+
+def split(dim: int) -> tuple[int, int]:
+    """How many of ``dim`` dimensions have two bits, and how many one: together ``ceil(dim / 8)`` bytes."""
+    two = round(TWO_BITS * dim)
+    return 4 * two, min(8 * (-(-dim // 8) - two), dim - 4 * two)
 
 
 class VocabularyCodec:
@@ -35,33 +43,27 @@ class VocabularyCodec:
     name: ClassVar[str] = "1bit"
     needs_ids: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        ids: NDArray[np.int32],
-        centroids: NDArray[np.float16],
-        cutoffs: NDArray[np.float32],
-        weights: NDArray[np.float32],
-    ) -> None:
+    def __init__(self, ids: NDArray[np.int32], parts: Mapping[str, NDArray[Any]]) -> None:
         """Join the parts; ``train`` and ``from_state`` are the usual ways here.
 
         Args:
             ids: ``(V,)`` vocabulary ids, rising.
-            centroids: ``(V + 1, d)``: of those ids, and of all others.
-            cutoffs: ``(d,)``: above it a residual's bit is 1.
-            weights: ``(2, d)``: what a bit is read back as.
+            parts: ``centroids (V + 1, d)`` of those ids, and of all others; ``cutoffs2 (3, n2)`` and
+                ``weights2 (4, n2)`` of the dimensions with two bits: limits of the buckets and what they are
+                read back as; ``cutoffs1 (1, n1)`` and ``weights1 (2, n1)`` of those with one.
         """
-        self.dim = int(centroids.shape[1])
-        self._ids, self._stored = ids, centroids
-        self._cutoffs, self._weights = cutoffs, weights
-        self._centroids = centroids.astype(np.float32)
-        self._bytes = -(-self.dim // IN_A_BYTE)
-        self._table = self._byte_table()
+        self._ids, self._parts = ids, dict(parts)
+        self._centroids = np.asarray(parts["centroids"], np.float32)
+        self.dim = int(self._centroids.shape[1])
+        self._two, self._one = split(self.dim)
+        self._bytes = -(-self.dim // 8)
+        self._tables = _byte_table(parts["weights2"], 2), _byte_table(parts["weights1"], 1)
 
     @classmethod
     def train(
         cls, dim: int, sample: NDArray[np.floating[Any]], sample_ids: NDArray[np.int32]
     ) -> "VocabularyCodec":
-        """Means and bits of ``sample (N, dim)`` and its ``(N,)`` ids.
+        """Means and buckets of ``sample (N, dim)`` and its ``(N,)`` ids.
 
         Raises:
             DataError: see ``train_codec``.
@@ -80,14 +82,17 @@ class VocabularyCodec:
         own = (sums + PRIOR * mean) / (counts + PRIOR)[:, None]
         centroids = np.concatenate([own, mean[None]]).astype(np.float16)
         residuals = rows - centroids.astype(np.float32)[np.searchsorted(ids, sample_ids)]
-        cutoffs = np.median(residuals, axis=0).astype(np.float32)
-        above = residuals > cutoffs
-        weights = np.zeros((2, dim), np.float32)
-        for bit, inside in enumerate((~above, above)):
-            held = inside.sum(axis=0)
-            sums = np.where(inside, residuals, 0).sum(axis=0, dtype=np.float64)
-            weights[bit] = np.where(held > 0, sums / np.maximum(held, 1), cutoffs)
-        return cls(ids.astype(np.int32), centroids, cutoffs, weights)
+        two, one = split(dim)
+        cutoffs2, weights2 = fit_buckets(residuals[:, :two], 4)
+        cutoffs1, weights1 = fit_buckets(residuals[:, two : two + one], 2)
+        parts = {
+            "centroids": centroids,
+            "cutoffs2": cutoffs2,
+            "weights2": weights2,
+            "cutoffs1": cutoffs1,
+            "weights1": weights1,
+        }
+        return cls(ids.astype(np.int32), parts)
 
     @classmethod
     def from_state(cls, dim: int, state: Mapping[str, NDArray[Any]]) -> "VocabularyCodec":
@@ -96,33 +101,25 @@ class VocabularyCodec:
         Raises:
             IndexStateError: a part is missing, or of another shape.
         """
+        two, one = split(dim)
         try:
             ids = np.ascontiguousarray(state["ids"], np.int32)
-            centroids = np.ascontiguousarray(state["centroids"], np.float16)
-            cutoffs, weights = (
-                np.ascontiguousarray(state[key], np.float32) for key in ("cutoffs", "weights")
-            )
+            shapes = {"centroids": (len(ids) + 1, dim), "cutoffs2": (3, two), "weights2": (4, two)}
+            shapes |= {"cutoffs1": (1, one), "weights1": (2, one)}
+            found = {name: state[name] for name in shapes}
         except KeyError as error:
             raise IndexStateError(
                 f"token codec '1bit': its state has no {error.args[0]!r}; index again"
             ) from None
-        shapes = [centroids.shape, cutoffs.shape, weights.shape]
-        wanted = [(len(ids) + 1, dim), (dim,), (2, dim)]
-        if shapes != wanted or ids.ndim != 1 or not len(ids) or (np.diff(ids) <= 0).any():
-            raise IndexStateError(
-                f"token codec '1bit': its state has shapes {shapes}, not {wanted}, or its ids do not rise; "
-                "index again"
-            )
-        return cls(ids, centroids, cutoffs, weights)
+        strange = [name for name, shape in shapes.items() if found[name].shape != shape]
+        if strange or ids.ndim != 1 or not len(ids) or (np.diff(ids) <= 0).any():
+            what = f"{strange[0]} of shape {found[strange[0]].shape}" if strange else "ids that do not rise"
+            raise IndexStateError(f"token codec '1bit': its state has {what}; index again")
+        return cls(ids, found)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Ids, their means (float16), cutoffs and what bits mean (float32)."""
-        return {
-            "ids": self._ids,
-            "centroids": self._stored,
-            "cutoffs": self._cutoffs,
-            "weights": self._weights,
-        }
+        """See ``__init__``; centroids are float16, the others float32."""
+        return {"ids": self._ids, **self._parts}
 
     def encode(self, matrices: Sequence[NDArray[np.floating[Any]]], ids: Sequence[bytes] = ()) -> list[bytes]:
         """See ``TokenCodec``."""
@@ -134,10 +131,15 @@ class VocabularyCodec:
         places = self._places(unpack_many(ids, counts))
         rows = np.concatenate([np.asarray(matrix, np.float32) for matrix in matrices])
         packed = np.empty((len(rows), self._bytes), np.uint8)
+        middle = self._two // 4
         for start in range(0, len(rows), BLOCK):
             part = slice(start, start + BLOCK)
-            bits = rows[part] - self._centroids[places[part]] > self._cutoffs
-            packed[part] = np.packbits(bits, axis=1, bitorder="little")
+            residuals = rows[part] - self._centroids[places[part]]
+            two = find_buckets(residuals[:, : self._two], self._parts["cutoffs2"])
+            bits = np.stack([two & 1, two >> 1], axis=2).reshape(len(residuals), -1)
+            packed[part, :middle] = np.packbits(bits, axis=1, bitorder="little")
+            one = find_buckets(residuals[:, self._two : self._two + self._one], self._parts["cutoffs1"])
+            packed[part, middle:] = np.packbits(one, axis=1, bitorder="little")
         bounds = np.concatenate([[0], np.cumsum(counts)]).tolist()
         return [packed[start:stop].tobytes() for start, stop in itertools.pairwise(bounds)]
 
@@ -151,12 +153,12 @@ class VocabularyCodec:
         places = self._places(unpack_many(ids, np.diff(offsets).tolist()))
         packed = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, self._bytes)
         values = np.empty((len(packed), self.dim), np.float32)
-        shifts = np.arange(0, 256 * self._bytes, 256, dtype=np.intp)
+        middle, end = self._two // 4, self._two + self._one
         for start in range(0, len(packed), BLOCK):
             part = slice(start, start + BLOCK)
-            found = np.take(self._table, packed[part] + shifts, axis=0, mode="clip")
-            rows = found.reshape(len(found), -1)[:, : self.dim]
-            rows = np.add(rows, self._centroids[places[part]], out=values[part])
+            rows = np.take(self._centroids, places[part], axis=0, out=values[part], mode="clip")
+            rows[:, : self._two] += _read(self._tables[0], packed[part, :middle])
+            rows[:, self._two : end] += _read(self._tables[1], packed[part, middle:])[:, : self._one]
             length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
             rows /= np.maximum(length, np.finfo(np.float32).tiny)[:, None]
         return StoredTokens(values, offsets)
@@ -167,13 +169,20 @@ class VocabularyCodec:
         known = np.minimum(places, len(self._ids) - 1)
         return np.where(self._ids[known] == ids, known, len(self._ids))
 
-    def _byte_table(self) -> NDArray[np.float32]:
-        """``(bytes * 256, 8)``: the eight residuals behind each value of each byte."""
-        weights = np.zeros((2, self._bytes * IN_A_BYTE), np.float32)
-        weights[:, : self.dim] = self._weights
-        bits = (np.arange(256)[:, None] >> np.arange(IN_A_BYTE)) & 1  # (256, 8)
-        table = np.empty((self._bytes, 256, IN_A_BYTE), np.float32)
-        for place in range(self._bytes):
-            eight = weights[:, place * IN_A_BYTE : (place + 1) * IN_A_BYTE]
-            table[place] = np.where(bits == 1, eight[1], eight[0])
-        return table.reshape(-1, IN_A_BYTE)
+
+def _byte_table(weights: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """``(bytes * 256, 8 / bits)``: what each value of each byte is read as, of ``weights (2^bits, n)``."""
+    held = 8 // bits
+    count = -(-weights.shape[1] // held)
+    padded = np.zeros((len(weights), count * held), np.float32)
+    padded[:, : weights.shape[1]] = weights
+    buckets = (np.arange(256)[:, None] >> (bits * np.arange(held))) & (2**bits - 1)  # (256, held)
+    columns = np.arange(count * held).reshape(count, 1, held)
+    return padded[buckets[None], columns].reshape(-1, held)
+
+
+def _read(table: NDArray[np.float32], packed: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The residuals ``(N, n)`` behind ``(N, bytes)``."""
+    places = packed + np.arange(0, 256 * packed.shape[1], 256, dtype=np.intp)
+    found: NDArray[np.float32] = np.take(table, places, axis=0, mode="clip").reshape(len(packed), -1)
+    return found
