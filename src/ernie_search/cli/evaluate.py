@@ -26,7 +26,7 @@ from ernie_search.errors import DataError, SettingsError
 if TYPE_CHECKING:
     from ernie_search.data import Collection
     from ernie_search.evaluation import SystemResult
-    from ernie_search.search import Mode, Searcher
+    from ernie_search.search import Mode, Searcher, TokenWeights
     from ernie_search.teacher import Teachers
     from ernie_search.types import Qrels, Query, Run
 
@@ -59,6 +59,10 @@ def evaluate(
     candidates: Annotated[
         int, typer.Option(help="Passages per question that late interaction, or the cross-encoder, re-ranks.")
     ] = 100,
+    token_weights: Annotated[
+        Literal["auto", "idf", "none"],
+        typer.Option(help="Weights of the questions' tokens in late interaction; see 'search'."),
+    ] = "auto",
     cross: Annotated[
         str | None,
         typer.Option(help="For mode cross: a cross-encoder, or a folder that 'teacher' made (their mean)."),
@@ -102,7 +106,9 @@ def evaluate(
     if index is not None and opened is not None:
         searcher, chosen = opened
         name = f"{Path(index).name} ({chosen})"
-        runs[name], seconds[name] = _search_index(searcher, chosen, asked.queries, k, candidates)
+        runs[name], seconds[name] = _search_index(
+            searcher, chosen, asked.queries, k, candidates, token_weights
+        )
     elif run is not None and teachers is not None:
         chosen, name = "cross", f"{run.name} (cross)"
         read = runs.pop(_label(run, baseline))
@@ -282,7 +288,12 @@ def _check_choice(
 
 
 def _search_index(
-    searcher: "Searcher", mode: "Mode", queries: "list[Query]", k: int, candidates: int
+    searcher: "Searcher",
+    mode: "Mode",
+    queries: "list[Query]",
+    k: int,
+    candidates: int,
+    token_weights: "TokenWeights",
 ) -> "tuple[Run, float]":
     """The run of an index for the questions, and the seconds of encoding and searching them.
 
@@ -292,7 +303,9 @@ def _search_index(
     depth = min(k, candidates) if mode == "cross" else k
     started = time.perf_counter()
     with progress("searching", len(queries)) as advance:
-        run = searcher.run(queries, depth, mode=mode, candidates=candidates, progress=advance)
+        run = searcher.run(
+            queries, depth, mode=mode, candidates=candidates, token_weights=token_weights, progress=advance
+        )
     return run, time.perf_counter() - started
 
 

@@ -96,6 +96,13 @@ def search(
         str, typer.Option(help="For hybrid: rrf, or weights: dense=0.3,bm25=0.3,late=0.4.")
     ] = "rrf",
     rerank: Annotated[bool, typer.Option(help="For hybrid: re-rank by late interaction.")] = True,
+    token_weights: Annotated[
+        Literal["auto", "idf", "none"],
+        typer.Option(
+            help="Weights of the question's tokens: idf of the collection, or all alike.",
+            show_default="auto: idf for a model that was not trained for token matrices",
+        ),
+    ] = "auto",
     cross: Annotated[str | None, typer.Option(help="The cross-encoder of mode cross.")] = None,
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
     explain: Annotated[
@@ -112,10 +119,17 @@ def search(
     fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
     searcher, chosen = open_searcher(index, model, mode, cross)
     hits = searcher.search(
-        question, k, mode=chosen, candidates=candidates, where=condition, fusion=fused, rerank=rerank
+        question,
+        k,
+        mode=chosen,
+        candidates=candidates,
+        where=condition,
+        fusion=fused,
+        rerank=rerank,
+        token_weights=token_weights,
     )
     matches = searcher.matches(question, hits)
-    reasons = explained(searcher, question, hits) if explain else []
+    reasons = explained(searcher, question, hits, token_weights=token_weights) if explain else []
     if as_json:
         pairs = zip(hits, matches, strict=True)
         shown = [hit_json(rank, hit, found) for rank, (hit, found) in enumerate(pairs, 1)]

@@ -27,6 +27,10 @@ SCHEMES = ("lance", "memory", "qdrant+http", "qdrant+https")
 SAMPLE_TOKENS = 100_000
 """Token vectors that a codec is trained on; more change its centroids little (k-means, 64 a centroid)."""
 
+SAMPLE_OF_WORDS = 250_000
+"""Likewise for "1bit", which takes the mean of each vocabulary word that it meets: more of them, and of rarer
+ones, and without k-means they cost little."""
+
 COMMIT_EVERY = 50
 """Shards between commits while an index is filled first: what a kill loses at most."""
 
@@ -251,7 +255,7 @@ def _trained(shards: Path, name: str, dim: int, seed: int) -> TokenCodec:
     if name not in TRAINED:
         return train_codec(name, dim, np.zeros((0, dim), np.float32), seed)
     manifest, random = read_manifest(shards), np.random.default_rng(seed)
-    share = min(1.0, SAMPLE_TOKENS / max(manifest.tokens, 1))
+    share = min(1.0, (SAMPLE_OF_WORDS if name == "1bit" else SAMPLE_TOKENS) / max(manifest.tokens, 1))
     parts: list[NDArray[np.float32]] = []
     ids: list[NDArray[np.int32]] = []
     for info in manifest.shards:

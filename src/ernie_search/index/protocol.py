@@ -389,13 +389,13 @@ class Index(ABC):
         """
         codec = self._tokens_codec()
         found = self.fetch(ids, ["tokens", "token_ids"])
-        ids = found["token_ids"].to_pylist()
-        stored = codec.join(found["tokens"].to_pylist(), ids)
+        vocabulary = found["token_ids"].to_pylist()
+        stored = codec.join(found["tokens"].to_pylist(), vocabulary)
         if stored.scales is not None or stored.values.dtype not in (np.float16, np.float32):
             values = np.concatenate([np.zeros((0, codec.dim), np.float32), *stored.matrices()])
         else:
             values = stored.values
-        numbers = unpack_many(ids, np.diff(stored.offsets).tolist())
+        numbers = unpack_many(vocabulary, np.diff(stored.offsets).tolist())
         return TokenMatrices(values.astype(np.float16), numbers, stored.offsets)
 
     def stored_tokens(self, ids: Sequence[str]) -> StoredTokens:

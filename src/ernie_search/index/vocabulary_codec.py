@@ -22,6 +22,9 @@ from ernie_search.index.token_ids import unpack_many
 PRIOR = 1.0
 """Sampled tokens that the mean of all counts for in the mean of one id: a word seen once is half its own."""
 
+BUCKET_SAMPLE = 50_000
+"""Residuals that the buckets are fitted to, at most: two or four values a dimension need no more."""
+
 BLOCK = 16_384
 """Tokens that are read back together: bounds memory."""
 
@@ -82,10 +85,11 @@ class VocabularyCodec:
         own = (sums + PRIOR * mean) / (counts + PRIOR)[:, None]
         centroids = np.concatenate([own, mean[None]]).astype(np.float16)
         residuals = rows - centroids.astype(np.float32)[np.searchsorted(ids, sample_ids)]
+        residuals = residuals[:: -(-len(residuals) // BUCKET_SAMPLE)]
         two, one = split(dim)
         cutoffs2, weights2 = fit_buckets(residuals[:, :two], 4)
         cutoffs1, weights1 = fit_buckets(residuals[:, two : two + one], 2)
-        parts = {
+        parts: dict[str, NDArray[Any]] = {
             "centroids": centroids,
             "cutoffs2": cutoffs2,
             "weights2": weights2,
@@ -178,7 +182,8 @@ def _byte_table(weights: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     padded[:, : weights.shape[1]] = weights
     buckets = (np.arange(256)[:, None] >> (bits * np.arange(held))) & (2**bits - 1)  # (256, held)
     columns = np.arange(count * held).reshape(count, 1, held)
-    return padded[buckets[None], columns].reshape(-1, held)
+    table: NDArray[np.float32] = padded[buckets[None], columns].reshape(-1, held)
+    return table
 
 
 def _read(table: NDArray[np.float32], packed: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from ernie_search.search.highlight import WordMatch, mark, mark_hit, matching_wo
 from ernie_search.search.rerank import PairScorer, open_cross_encoder
 from ernie_search.search.searcher import Searcher
 from ernie_search.search.settings import Mode, SearchOptions, SearchSettings, best_mode
+from ernie_search.search.token_weights import TokenWeights
 
 __all__ = [
     "Explanation",
@@ -18,6 +19,7 @@ __all__ = [
     "Searcher",
     "TokenGrid",
     "TokenMatch",
+    "TokenWeights",
     "WordMatch",
     "best_mode",
     "explain",
