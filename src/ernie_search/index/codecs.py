@@ -76,8 +76,9 @@ MOST_CENTROIDS = 1 << 16
 ROWS_A_CENTROID = 64
 """Sampled tokens for each centroid; fewer and centroids fit single tokens (faiss warns below 39)."""
 
-BLOCK = 16_384
-"""Tokens that are quantized or read back together: bounds memory."""
+BLOCK = 1024
+"""Tokens that are quantized or read back together: their floats stay in the second cache. Reading 20,000
+tokens of 128 dimensions took 4.7 ms of one core, and 8.4 at 16,384."""
 
 
 def default_centroids(sample: int) -> int:

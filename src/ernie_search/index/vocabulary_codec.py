@@ -5,6 +5,10 @@ over a sample is a centroid that costs no further byte. The residual's bits foll
 2022, "Effective and Efficient Retrieval via Lightweight Late Interaction"), with the id in the place of the
 centroid's number. They go where the residual is large: dimensions are taken to be in the order of their
 variance, as a ``Projection`` leaves them; the first have two bits, most have one, the last have none.
+
+The bundled model untrained, PCA to 128 of 384 dimensions, MRR@10 beside the states as they are, at 16 bytes a
+token and two for its id: covidqa 1.3 % less, shifts-amazon 1.4 %. "2bit", twice as large: 0.7 % less, and 1.8 %
+more.
 """
 
 import itertools
@@ -25,8 +29,9 @@ PRIOR = 1.0
 BUCKET_SAMPLE = 50_000
 """Residuals that the buckets are fitted to, at most: two or four values a dimension need no more."""
 
-BLOCK = 16_384
-"""Tokens that are read back together: bounds memory."""
+BLOCK = 1024
+"""Tokens that are read back together: their floats stay in the second cache. 20,000 tokens of 128 dimensions
+took 4.9 ms of one core, and 9.1 at 16,384."""
 
 TWO_BITS = 3 / 64
 """Bytes of four dimensions with two bits, for each dimension: of 128, the first 24 have two bits, 80 one,
