@@ -7,8 +7,8 @@ centroid's number. They go where the residual is large: dimensions are taken to 
 variance, as a ``Projection`` leaves them; the first have two bits, most have one, the last have none.
 
 The bundled model untrained, PCA to 128 of 384 dimensions, MRR@10 beside the states as they are, at 16 bytes a
-token and two for its id: covidqa 1.3 % less, shifts-amazon 1.4 %. "2bit", twice as large: 0.7 % less, and 1.8 %
-more.
+token and two for its id: covidqa 1.3 % less, shifts-amazon 1.4 %. "2bit", twice as large: 0.7 % less, and 1.8
+% more.
 """
 
 import itertools
