@@ -207,6 +207,23 @@ def read_shard(path: Path) -> Shard:
         ) from error
 
 
+def read_texts(path: Path) -> list[str]:
+    """The passages of one shard as full texts (title, a space, text), without reading vectors.
+
+    Raises:
+        IndexStateError: see ``read_shard``.
+    """
+    try:
+        table = pq.read_table(path, columns=["title", "text"])
+        pairs = zip(table["title"].to_pylist(), table["text"].to_pylist(), strict=True)
+        return [f"{title} {text}" if title else text for title, text in pairs]
+    except (pa.ArrowException, KeyError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise IndexStateError(
+            f"{path}: not readable as a shard ({reason}); run the same index command again to replace it"
+        ) from error
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder of shards, finished or not.
 

@@ -1,7 +1,6 @@
 """Encoding to shards: complete, resumable, and the same however often it was interrupted."""
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ernie_search._util.files import lock
 from ernie_search.encoding import encode as encode_module
 from ernie_search.encoding import encode_collection, read_manifest, read_shards
 from ernie_search.errors import DataError, IndexStateError, ModelError, SettingsError, StorageError
@@ -268,7 +268,7 @@ def test_a_folder_where_a_file_belongs_is_one_line(tmp_path, name):
 
 def test_a_second_writer_is_refused(tmp_path):
     descriptor = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    lock(descriptor)
     try:
         with pytest.raises(IndexStateError, match="another process"):
             encode(tmp_path)

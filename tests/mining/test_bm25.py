@@ -181,3 +181,20 @@ def test_other_scripts_are_searched_by_words(language: str) -> None:
     ranks = first_ranks("xquad", "test", f"{language}-")
     assert len(ranks) == 1190
     assert mrr10(ranks) > 0.8
+
+
+def test_in_a_language_words_meet_by_their_stems() -> None:
+    passages = [
+        Passage(
+            "a", "The engines of the ships were started by the crew, and it was a long day for all of them."
+        ),
+        Passage("b", "It was the wind that they waited for, since there is no sail that fills without it."),
+    ]
+    query = Query("q", "which engine starts?")
+    assert BM25(passages).search([query])["q"] == {}
+    for language in ("en", "auto"):
+        bm25 = BM25(iter(passages), language=language)
+        assert list(bm25.search([query])["q"]) == ["a"]
+        assert (bm25.language, bm25.passage_ids) == ("en", ["a", "b"])
+    with pytest.raises(SettingsError, match="language is 'eng'; did you mean 'en'"):
+        BM25(passages, language="eng")

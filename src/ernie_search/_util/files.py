@@ -116,12 +116,44 @@ def json_text(value: Any, encoding: str = "utf-8", *, sort: bool = False) -> str
 
 
 def fsync_directory(path: Path) -> None:
-    """Make renames inside ``path`` durable."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Make renames inside ``path`` durable; Windows opens no folders, and its file system sees to that."""
+    if os.name != "nt":
+        fsync_file(path)
+
+
+def fsync_file(path: Path) -> None:
+    """Make what was written to a file durable."""
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int, *, shared: bool = False, wait: bool = False) -> None:
+    """Lock an open file until its descriptor is closed; the system lets go even after kill -9.
+
+    As ``flock`` has it: a second descriptor of the same file is another holder, also in this process, and one
+    that a fork inherited is the same.
+
+    Args:
+        descriptor: of the file; of a folder, too, but not on Windows.
+        shared: any number may hold it at once, while nobody holds it alone.
+        wait: until it is free.
+
+    Raises:
+        BlockingIOError: another holds it.
+        OSError: the file system has no locks.
+    """
+    import portalocker
+
+    kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    try:
+        portalocker.lock(descriptor, kind if wait else kind | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked as error:
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process holds the lock") from error
+    except portalocker.LockException as error:
+        raise OSError(errno.ENOLCK, f"cannot be locked ({error})") from error
 
 
 @contextlib.contextmanager
@@ -260,11 +292,7 @@ def sync_tree(folder: Path) -> None:
     """fsync every file and folder below ``folder``."""
     for root, _, names in os.walk(folder):
         for name in names:
-            descriptor = os.open(os.path.join(root, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            fsync_file(Path(root, name))
         fsync_directory(Path(root))
 
 

@@ -2,8 +2,14 @@
 
 import re
 import sys
+import threading
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
+
+from ernie_search._util.stop_words import STEMMERS, STOP_WORDS
 
 UNSPACED = (
     "\u0e00-\u0eff"  # Thai, Lao
@@ -38,7 +44,7 @@ def words(text: str) -> list[str]:
     Python's ``\w`` alone cuts Hindi and Thai words at their vowel signs. Where a script puts no spaces
     between words, each pair of neighbouring characters is a word (the yardstick in the data's README,
     and Lucene's CJK analyser); a single character is one by itself. Compatibility forms are made equal
-    (NFKC), so that one word written in two ways is counted as one. There is no stemming.
+    (NFKC), so that one word written in two ways is counted as one.
     """
     if text.isascii():
         return ASCII_WORD.findall(text.lower())
@@ -56,13 +62,93 @@ def words(text: str) -> list[str]:
     return found
 
 
-def question_words(text: str, language: str = "none") -> list[str]:
-    """The words that BM25 looks for, made as those of the passages are.
+LANGUAGES = ("none", *STEMMERS)
+"""What a collection's words may be counted as: as they stand, or as those of a language (ISO 639-1)."""
+
+SURFACE = "="
+"""Before a word as it stands in a text, to tell it from a stem of the same letters. No word begins so."""
+
+
+def counted_words(text: str, language: str = "none") -> list[str]:
+    """The words that BM25 counts, of a passage or of a question: the same for both, or they would not meet.
+
+    Of a known language each word counts twice, as its stem and as it stands, and stop words don't. A passage
+    that has the very word that was asked for so stands above one that has another form of it. MRR@10 of
+    BM25 with plain words, with stems alone, and with both: covidqa 0.605, 0.618, 0.634; SQuAD dev 0.804,
+    0.807, 0.824; XQuAD in Russian 0.841, 0.928, 0.918.
 
     Args:
-        language: of the collection; "none" takes words as they stand.
+        text: of the passage or question.
+        language: of the collection, one of ``LANGUAGES``; "none" takes words as they stand.
     """
-    return words(text)
+    found = words(text)
+    if language == "none":
+        return found
+    kept = [word for word in found if word not in _stop_words(language)]
+    return [*stems(kept, language), *(SURFACE + word for word in kept)]
+
+
+def shared_words(question: str, passage: str, language: str = "none") -> list[str]:
+    """The question's words, as they stand in it, of which the passage has the stem; each once."""
+    asked = list(dict.fromkeys(words(question)))
+    if language == "none":
+        there = set(words(passage))
+        return [word for word in asked if word in there]
+    asked = [word for word in asked if word not in _stop_words(language)]
+    there = set(stems(words(passage), language))
+    return [word for word, stem in zip(asked, stems(asked, language), strict=True) if stem in there]
+
+
+def stems(found: list[str], language: str) -> list[str]:
+    """The stem of each word, by Snowball's stemmer of the language."""
+    import Stemmer  # type: ignore[import-not-found,unused-ignore]
+
+    made: dict[str, Any] | None = getattr(_of_thread, "stemmers", None)
+    if made is None:
+        made = _of_thread.stemmers = {}
+    if language not in made:
+        made[language] = Stemmer.Stemmer(STEMMERS[language], STEMS_CACHED)
+    return list(made[language].stemWords(found))
+
+
+STEMS_CACHED = 100_000
+"""Distinct words whose stem is remembered."""
+
+_of_thread = threading.local()
+"""A stemmer has a buffer of its own: no two threads may use one."""
+
+
+def detect_language(texts: Iterable[str]) -> str:
+    """The one language of a collection, by the stop words of a sample of its texts.
+
+    A text is of the language of which it has the most stop words, if they are a tenth of its words; a
+    language is the collection's if seven of ten such texts, and a third of all, are in it.
+
+    Returns:
+        One of ``LANGUAGES``: "none" for several languages, one that is not known, or too little text.
+    """
+    votes: Counter[str] = Counter()
+    total = 0
+    for text in texts:
+        total += 1
+        found = words(text)
+        counts = {one: sum(word in _stop_words(one) for word in found) for one in STEMMERS}
+        best = max(counts, key=counts.__getitem__)
+        if counts[best] >= max(2, LEAST_STOP_WORDS * len(found)):
+            votes[best] += 1
+    if not votes:
+        return "none"
+    language, count = votes.most_common(1)[0]
+    return language if count >= LEAST_OF_VOTES * votes.total() and count >= LEAST_OF_TEXTS * total else "none"
+
+
+LEAST_STOP_WORDS, LEAST_OF_VOTES, LEAST_OF_TEXTS = 0.1, 0.7, 1 / 3
+"""See ``detect_language``. Of English prose 40 words in 100 are stop words, of its technical documents 20."""
+
+
+@lru_cache(maxsize=len(STEMMERS))
+def _stop_words(language: str) -> frozenset[str]:
+    return frozenset(STOP_WORDS[language].split())
 
 
 def printable(text: str, *, one_line: bool = False) -> str:

@@ -104,6 +104,10 @@ def index(
         str,
         typer.Option(help="Approximate index of a large one: ivf_rq, ivf_hnsw_sq, ivf_sq, ivf_pq or none."),
     ] = "ivf_rq",
+    language: Annotated[
+        str,
+        typer.Option(help="Language of the passages' words: a code as en, none, or auto to detect it."),
+    ] = "auto",
     exact_below: Annotated[int, typer.Option(help="Passages up to which every vector is compared.")] = 50_000,
     part: Annotated[
         str, typer.Option(help="I/N: be one of N loaders of a Qdrant cluster, who load shards at once.")
@@ -148,6 +152,7 @@ The other commands keep an index in order.
                 dense=dense,
                 ann=ann,
                 exact_below=exact_below,
+                language=language,
                 **chosen,
             )
     with built.index:

@@ -132,7 +132,8 @@ def make_index(
         expect: told how many passages there are before the first is encoded; not where they are cut.
         storing: called with the number of passages stored since its last call.
         **settings: of the ``IndexSpec``: ``tokens`` (what ``default_tokens`` says), ``token_dim`` (of a plain
-            encoder: to how many dimensions its token vectors are projected), ``dense``, ``ann``, ...
+            encoder: to how many dimensions its token vectors are projected), ``dense``, ``ann``, ...;
+            ``language`` is detected if nothing else is said.
 
     Raises:
         DataError: a collection that does not hold what it should.
@@ -148,6 +149,8 @@ def make_index(
             f"token_dim={settings['token_dim']}: of an index without token matrices; leave it out"
         )
     wanted = {"token_dim": 1, **settings, "fields": dict(fields or {})}
+    if wanted.get("language") == "auto":
+        del wanted["language"]
     make_spec(model_name="any", model_fingerprint="any", dim=1, **wanted)  # refuses before hours of encoding
     check_part(part, output)
     check_cut(chunk_words, chunk_overlap)
@@ -260,6 +263,8 @@ class _Making:
         """Refuse an index that was made from something else."""
         place, source = lance_folder(self.output), self.source
         update: dict[str, Any] = dict(self.settings)
+        if update.get("language") == "auto":  # an index that is there stays in its language
+            del update["language"]
         if self.fields is not None:
             update["fields"] = self.fields
         update |= {"model_name": source.model_name, "model_fingerprint": source.model_fingerprint}

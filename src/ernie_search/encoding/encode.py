@@ -1,7 +1,6 @@
 """Encode a collection into Parquet shards, one at a time; an interrupted call resumes where it stopped."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +9,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-from ernie_search._util.files import MANIFEST, atomic_write, remove, sha256_file, storage_errors
+from ernie_search._util.files import MANIFEST, atomic_write, lock, remove, sha256_file, storage_errors
 from ernie_search.encoder import Encoder
 from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.encoding.projected import Fit, ProjectedEncoder, settled_projection
@@ -33,10 +32,14 @@ def exclusive(folder: Path) -> Iterator[None]:
     made = not folder.exists()
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
+        if os.name == "nt":  # opens no folders: a file beside it is locked in its place
+            beside = folder.with_name(f".{folder.name}.lock")
+            descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+        else:
+            descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except BlockingIOError:
             raise IndexStateError(
                 f"{folder}: another process is encoding into it; wait for it or choose another folder"

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,9 @@ class LanceIndex(Index):
             for one in (folder.iterdir() if folder.is_dir() else ())
             if one.name not in own | {on_disk.INDEX_FILE}
         ]
-        strangers = sorted(name for name in strangers if not name.endswith(".tmp"))
+        strangers = sorted(
+            name for name in strangers if not name.endswith(".tmp") and not fnmatch(name, on_disk.STATISTICS)
+        )
         if strangers:
             raise IndexStateError(f"{folder}: holds {strangers[0]!r}; choose an empty or new folder")
         chosen = trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
@@ -181,10 +184,10 @@ class LanceIndex(Index):
                 raise IndexStateError(
                     f"{folder}: an index is there already; open it, or choose another folder"
                 )
-            for leftover in (on_disk.DATA, on_disk.COMMITS):
-                shutil.rmtree(folder / leftover, ignore_errors=True)
-            for name in (on_disk.CODEC, PROJECTION):
-                (folder / name).unlink(missing_ok=True)
+            for name in (on_disk.DATA, on_disk.COMMITS):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            for leftover in (folder / on_disk.CODEC, folder / PROJECTION, *folder.glob(on_disk.STATISTICS)):
+                leftover.unlink(missing_ok=True)
             now = time.time()
             if chosen is not None:
                 write_codec(folder, chosen)
@@ -269,10 +272,10 @@ class LanceIndex(Index):
         self.commit()
         yield
         self._index_vectors()
-        if self._uncounted or self._outdated:
-            self._count()
         self.commit()
         yield
+        if self._uncounted or self._outdated:
+            self._count()
         self.make_commit(pruning=True)
         self._remove_unneeded()
 

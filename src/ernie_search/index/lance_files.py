@@ -9,7 +9,7 @@ the next writer removes it.
     statistics-00000007.bin   writer.lock
 """
 
-import fcntl
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +22,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ernie_search._util.files import atomic_write, fingerprint, fsync_directory, sha256_file, storage_errors
+from ernie_search._util.files import (
+    atomic_write,
+    fingerprint,
+    fsync_directory,
+    fsync_file,
+    lock,
+    sha256_file,
+    storage_errors,
+)
 from ernie_search.errors import IndexStateError
 from ernie_search.index.projection import PROJECTION
 
@@ -157,7 +165,7 @@ def checksums(folder: Path, known: Mapping[str, tuple[int, str]]) -> dict[str, t
         names = sorted(_data_files(folder))
         new = [name for name in names if name not in known]
         for name in new:
-            _fsync(folder / name)
+            fsync_file(folder / name)
         for directory in sorted({(folder / name).parent for name in new}):
             fsync_directory(directory)
             fsync_directory(directory.parent)
@@ -229,16 +237,26 @@ def held_since(folder: Path, current: Commit) -> float | None:
     for path in sorted((folder / COMMITS).glob("*.json")):
         if path == commit_path(folder, current.number) or not path.is_file():
             continue
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        except BlockingIOError:
+        if not _removed_unless_held(path):
             written = float(json.loads(path.read_text(encoding="utf-8"))["written_at"])
             oldest = written if oldest is None else min(oldest, written)
-        finally:
-            os.close(descriptor)
     return oldest
+
+
+def _removed_unless_held(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        lock(descriptor)
+        if os.name != "nt":
+            path.unlink()
+            return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    with contextlib.suppress(PermissionError):  # Windows removes no open file: a reader came between
+        path.unlink()
+    return not path.exists()
 
 
 def lock_for_writing(folder: Path) -> int:
@@ -252,7 +270,7 @@ def lock_for_writing(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         raise IndexStateError(
@@ -269,7 +287,7 @@ def hold_for_reading(folder: Path) -> tuple[Commit, int]:
             descriptor = os.open(commit_path(folder, commit.number), os.O_RDONLY)
         except FileNotFoundError:  # a writer committed and removed it since
             continue
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        lock(descriptor, shared=True, wait=True)
         if commit_path(folder, commit.number).is_file():
             return commit, descriptor
         os.close(descriptor)
@@ -310,7 +328,7 @@ def _data_files(folder: Path) -> list[str]:
     found = [name for name in (CODEC, PROJECTION) if (folder / name).is_file()]
     found += [path.name for path in folder.glob(STATISTICS) if path.is_file()]
     for root, _, names in os.walk(folder / DATA):
-        found += [os.path.relpath(os.path.join(root, name), folder) for name in names]
+        found += [Path(root, name).relative_to(folder).as_posix() for name in names]
     return found
 
 
@@ -328,14 +346,6 @@ def _problem(folder: Path, name: str, expected: tuple[int, str], pruning: bool) 
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror})"
     return None
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _canonical(value: Any) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search._util.files import atomic_write, storage_errors
-from ernie_search._util.words import question_words
+from ernie_search._util.words import counted_words
 from ernie_search.errors import ErnieSearchError, IndexStateError
 from ernie_search.index.codecs import codec
 from ernie_search.index.exact import ExactVectors, Int8Vectors, best_rows, longest
@@ -199,7 +199,7 @@ class LanceReader:
         """
         from lancedb.query import MatchQuery
 
-        found = question_words(text, statistics.language)
+        found = counted_words(text, statistics.language)
         if not found or not self.passages:
             return Ranking([], np.zeros(0, np.float32))
         query = MatchQuery(" ".join(found), "words")  # type: ignore[call-arg]  # mypy misses its defaults

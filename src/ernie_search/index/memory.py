@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ernie_search._util.words import words
+from ernie_search._util.words import counted_words
 from ernie_search.index.bm25 import WordIndex, check_texts
 from ernie_search.index.exact import ExactVectors, Int8Vectors
 from ernie_search.index.filters import Filter, fit_filter, meets
@@ -88,7 +88,7 @@ class MemoryIndex(Index):
         if where is not None:
             met = set(self._allowed(where))
             allowed = np.asarray([one in met for one in self._word_ids], dtype=np.bool_)
-        found = (self._words.best(words(text), k, allowed) for text in texts)
+        found = (self._words.best(counted_words(text, self.language), k, allowed) for text in texts)
         return [Ranking([self._word_ids[row] for row in rows.tolist()], scores) for rows, scores in found]
 
     def fetch(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:

@@ -11,16 +11,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search._util.files import MANIFEST, did_you_mean
+from ernie_search._util.words import detect_language
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index.codecs import TRAINED, codec, train_codec
-from ernie_search.index.lance_files import is_index
+from ernie_search.index.lance_files import is_index, read_commit
 from ernie_search.index.memory import MemoryIndex
 from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.protocol import Index, OpenMode
 from ernie_search.index.rows import infer_fields, shard_batches
 from ernie_search.index.spec import FieldType, IndexSpec, check_same_spec, spec_for
 from ernie_search.index.stored_tokens import TokenCodec
-from ernie_search.shards import PIECE, read_manifest, read_shard
+from ernie_search.shards import PIECE, read_manifest, read_shard, read_texts
 
 SCHEMES = ("lance", "memory", "qdrant+http", "qdrant+https")
 
@@ -30,6 +31,9 @@ SAMPLE_TOKENS = 100_000
 SAMPLE_OF_WORDS = 250_000
 """Likewise for "1bit", which takes the mean of each vocabulary word that it meets: more of them, and of rarer
 ones, and without k-means they cost little."""
+
+SAMPLE_SHARDS, SAMPLE_TEXTS = 8, 400
+"""Shards and passages that the language is detected from, about."""
 
 COMMIT_EVERY = 50
 """Shards between commits while an index is filled first: what a kill loses at most."""
@@ -121,6 +125,7 @@ def index_shards(
     progress: Callable[[int], None] | None = None,
     seed: int = 0,
     part: tuple[int, int] = (1, 1),
+    language: str = "auto",
     **settings: Any,
 ) -> Index:
     """Put a folder of shards into an index, made if needed; the same call continues an interrupted one.
@@ -135,6 +140,8 @@ def index_shards(
         progress: called with the number of passages done since its last call.
         seed: of the token codec's training.
         part: ``(i, n)``: load shards i, i + n, i + 2n, ... only, as one of n loaders.
+        language: of the passages: a code as "en", "none" for words as they stand, "auto" for what their words
+            say, or an index that is there already.
         **settings: of the ``IndexSpec``: ``tokens``, ``ann``, ``exact_below``, ...
 
     Returns:
@@ -145,7 +152,7 @@ def index_shards(
         ErnieSearchError: see ``spec_for``, ``open_index`` and ``Index.upsert``.
     """
     check_part(part, url)
-    index = open_for_shards(shards, url, fields=fields, seed=seed, **settings)
+    index = open_for_shards(shards, url, fields=fields, seed=seed, language=language, **settings)
     try:
         load(index, shards, part=part, progress=progress)
         index.optimize()
@@ -161,6 +168,7 @@ def open_for_shards(
     *,
     fields: Mapping[str, FieldType] | None = None,
     seed: int = 0,
+    language: str = "auto",
     **settings: Any,
 ) -> Index:
     """The index that ``index_shards`` fills, open for writing: made if needed."""
@@ -173,6 +181,10 @@ def open_for_shards(
         settings.setdefault("model_path", seen)
     if str(url).startswith("qdrant") and manifest.with_tokens and settings.get("tokens", "auto") == "auto":
         settings["tokens"] = "fp16"  # it has no codecs of ours
+    if language == "auto":
+        there = on_disk(url) and is_index(lance_folder(url))
+        language = read_commit(lance_folder(url)).spec.get("language", "none") if there else _spoken(shards)
+    settings["language"] = language
     spec = spec_for(manifest, infer_fields(first) if fields is None else fields, **settings)
     trained = _trained(shards, spec.tokens, spec.token_dim, seed) if spec.with_tokens else None
     projection = Projection.read(shards) if spec.projection else None
@@ -248,6 +260,16 @@ def _is_there(index: Index, batch: pa.RecordBatch) -> bool:
     except IndexStateError:  # it lacks one of them
         return False
     return all(found.column(name).to_pylist() == batch.column(name).to_pylist() for name in names)
+
+
+def _spoken(shards: Path) -> str:
+    """The language of the passages, by a sample from shards all over the folder: a source may be sorted."""
+    files = [info.file for info in read_manifest(shards).shards]
+    texts: list[str] = []
+    for file in files[:: max(1, len(files) // SAMPLE_SHARDS)]:
+        found = read_texts(shards / file)
+        texts += found[:: max(1, len(found) * min(len(files), SAMPLE_SHARDS) // SAMPLE_TEXTS)]
+    return detect_language(texts)
 
 
 def _trained(shards: Path, name: str, dim: int, seed: int) -> TokenCodec:

@@ -440,8 +440,8 @@ class Index(ABC):
 
     @property
     def language(self) -> str:
-        """How texts are made into words; see ``question_words``."""
-        return "none"
+        """How texts are made into words; see ``counted_words``."""
+        return self.spec.language
 
     def word_scores(self, text: str, ids: Sequence[str]) -> NDArray[np.float32]:
         """BM25 of one question with passages, those that it shares no word with included.

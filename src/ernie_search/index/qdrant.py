@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise SettingsError("Qdrant needs its client; install it: pip install 'ernie-search[qdrant]'") from error
 
-from ernie_search._util.words import words
+from ernie_search._util.words import counted_words
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import codec
 from ernie_search.index.filters import Filter, In, fit_filter, is_unicode
@@ -204,8 +204,8 @@ class QdrantIndex(Index):
         total = len(self)
         none = Ranking([], np.zeros(0, np.float32))
         return [
-            self._ranked(question_words(text), WORDS, k, where, total, None) if words(text) else none
-            for text in texts
+            self._ranked(question_words(found), WORDS, k, where, total, None) if found else none
+            for found in (counted_words(text, self.language) for text in texts)
         ]
 
     def statistics(self) -> Statistics | None:

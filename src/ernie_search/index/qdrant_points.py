@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from qdrant_client import QdrantClient, models
 
-from ernie_search._util.words import words
+from ernie_search._util.words import counted_words
 from ernie_search.errors import SettingsError
 from ernie_search.index.bm25 import K1, B
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
@@ -36,9 +36,9 @@ def passage_words(text: str, average: int) -> models.SparseVector:
     return _sparse({word: count / (count + scale) for word, count in counts.items()})
 
 
-def question_words(text: str) -> models.SparseVector:
+def question_words(words: Sequence[str]) -> models.SparseVector:
     """How often each word is asked for."""
-    return _sparse({word: float(count) for word, count in Counter(words(text)).items()})
+    return _sparse({word: float(count) for word, count in Counter(words).items()})
 
 
 def to_points(rows: pa.Table, codec: TokenCodec | None, average_words: int) -> list[models.PointStruct]:
@@ -85,7 +85,10 @@ def to_rows_back(
         if name == "token_ids":
             values = [base64.b64decode(one.payload["token_ids"]) for one in points]
         elif name == WORDS:
-            values = [" ".join(words(f"{one.payload['title']} {one.payload['text']}")) for one in points]
+            values = [
+                " ".join(counted_words(f"{one.payload['title']} {one.payload['text']}", spec.language))
+                for one in points
+            ]
         else:
             values = [one.payload.get(name) for one in points]
         columns.append(pa.array(values, kind))

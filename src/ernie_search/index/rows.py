@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search._util.files import JSON, check_text, json_value
-from ernie_search._util.words import words
+from ernie_search._util.words import counted_words
 from ernie_search.encoder import Encoder, Encoding
 from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index.filters import fits, holds, shown
@@ -91,7 +91,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
         f"{title} {text}" if title else text
         for title, text in zip(columns["title"], columns["text"], strict=True)
     )
-    columns["words"] = [" ".join(words(one)) for one in full]
+    columns["words"] = [" ".join(counted_words(one, spec.language)) for one in full]
     columns["token_count"] = pa.array(np.zeros(count, np.int32))
     if codec is not None:
         matrices, columns["token_ids"] = _tokens(batch, columns["id"], marks, spec)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ernie_search._util.files import did_you_mean
+from ernie_search._util.words import LANGUAGES, brief
 from ernie_search.encoder import EncoderKind
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index.codecs import CodecName
@@ -61,6 +63,8 @@ class IndexSpec(BaseModel):
         model_name, model_fingerprint: the model that makes the vectors; another's are refused.
         model_path: its directory as seen from the index's folder; "" if unknown.
         dim: ``D`` of the single vectors.
+        language: of the passages, for the words that BM25 counts; see ``counted_words``. What an index is
+            made of says it (``index_shards``); "none" takes words as they stand.
         token_dim: ``d`` of the token vectors.
         tokens: how token matrices are stored; "none" leaves them out.
         encoder_kind: what the model was made for: of a plain encoder the token vectors are its raw states.
@@ -86,6 +90,7 @@ class IndexSpec(BaseModel):
     model_fingerprint: str = Field(min_length=1)
     model_path: str = ""
     dim: int = Field(ge=1)
+    language: str = "none"
     token_dim: int = Field(0, ge=0)
     tokens: TokenFormat = "none"
     encoder_kind: EncoderKind = "joint"
@@ -108,6 +113,13 @@ class IndexSpec(BaseModel):
                 raise ValueError(f"field {name!r}: letters, digits and _ only")
             if name in RESERVED:
                 raise ValueError(f"field {name!r}: every passage has a column of that name already")
+        return value
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in LANGUAGES:
+            raise ValueError(f"{brief(value)!r} is none that is known{did_you_mean(value, LANGUAGES)}")
         return value
 
     @property

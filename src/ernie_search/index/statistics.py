@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ernie_search._util.files import atomic_write
-from ernie_search._util.words import question_words
+from ernie_search._util.words import counted_words
 from ernie_search.errors import IndexStateError
 from ernie_search.index.bm25 import inverse_frequency, term_scores
 from ernie_search.index.token_ids import unpack_many
@@ -36,7 +36,7 @@ class Statistics:
     Attributes:
         passages: N.
         average_words: words of a passage, on average.
-        language: how texts were made into words; see ``question_words``.
+        language: how texts were made into words; see ``counted_words``.
         hashes: ``(V,)`` uint64, of the words, rising.
         counts: ``(V,)`` uint32, the passages that hold each.
         token_ids: ``(T,)`` int32, of the model's vocabulary, rising, those that a token matrix holds; none
@@ -68,7 +68,7 @@ class Statistics:
         the rarest: so the share that a passage reaches is small where words say little about what is meant.
         0 for a question without words.
         """
-        return float(self.word_idf(question_words(text, self.language)).sum())
+        return float(self.word_idf(counted_words(text, self.language)).sum())
 
     def token_weights(self, token_ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
         """Weights of a question's tokens for late interaction: their idf, scaled so that their mean is 1.
@@ -97,14 +97,15 @@ class Statistics:
         Returns:
             ``(n,)``; 0 where they share no word. The same as ``WordIndex`` gives over the same collection.
         """
-        asked = question_words(text, self.language)
+        asked = counted_words(text, self.language)
         scores = np.zeros(len(passages), np.float32)
         if not asked:
             return scores
-        counted = [Counter(one.split()) for one in passages]
-        lengths = np.asarray([one.total() for one in counted], np.int64)
+        wanted, held = set(asked), [one.split() for one in passages]
+        shared = [[word for word in one if word in wanted] for one in held]
+        lengths = np.asarray([len(one) for one in held], np.int64)
         for word, inverse in zip(asked, self.word_idf(asked), strict=True):
-            counts = np.asarray([one[word] for one in counted], np.int64)
+            counts = np.asarray([one.count(word) for one in shared], np.int64)
             scores += term_scores(counts, lengths, self.average_words, np.full(len(counts), inverse))
         return scores
 

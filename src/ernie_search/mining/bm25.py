@@ -1,14 +1,23 @@
 """BM25 over a collection, as a run: the word-based baseline, and the source of the first hard negatives."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Literal
 
-from bm25s.stopwords import STOPWORDS_EN
-
-from ernie_search._util.words import words
+from ernie_search._util.files import did_you_mean
+from ernie_search._util.words import LANGUAGES, counted_words, detect_language
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.index.bm25 import K1, B, WordIndex
 from ernie_search.types import Passage, Query, Run
+
+LUCENE_STOP_WORDS = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
+    "they this to was will with"
+)
+"""The 33 English ones of Lucene's StandardAnalyzer."""
+
+SAMPLE = 400
+"""Passages that the language is detected from."""
 
 
 class BM25:
@@ -17,6 +26,8 @@ class BM25:
     Args:
         passages: read once; their ids and words are kept, not their texts.
         stop_words: "en" leaves out Lucene's 33 English ones, None counts every word.
+        language: count words as an index in that language does (``counted_words``), with its own stop words
+            and stems; "auto" detects it from the first passages. None counts words as they stand.
         k1: how slowly repetitions of a word lose weight.
         b: how much long passages are penalised, 0 to 1.
 
@@ -30,6 +41,7 @@ class BM25:
         passages: Iterable[Passage],
         stop_words: Literal["en"] | None = "en",
         *,
+        language: str | None = None,
         k1: float = K1,
         b: float = B,
     ) -> None:
@@ -37,13 +49,23 @@ class BM25:
             raise SettingsError(f"stop_words is {stop_words!r}; choose 'en' or None")
         if k1 < 0 or not 0 <= b <= 1:
             raise SettingsError(f"k1 is {k1} and b is {b}; choose k1 of at least 0 and b from 0 to 1")
-        left_out = frozenset(STOPWORDS_EN) if stop_words == "en" else frozenset()
+        if language is not None and language not in ("auto", *LANGUAGES):
+            raise SettingsError(f"language is {language!r}{did_you_mean(language, ('auto', *LANGUAGES))}")
+        if language == "auto":
+            read = iter(passages)
+            first = list(islice(read, SAMPLE))
+            language = detect_language(passage.full_text for passage in first)
+            passages = chain(first, read)
+        self.language = language or "none"
+        plain = stop_words == "en" and self.language == "none"
+        left_out = frozenset(LUCENE_STOP_WORDS.split() if plain else ())
         self.passage_ids: list[str] = []
 
-        def counted() -> Iterable[Iterable[str]]:
+        def counted() -> Iterator[Iterable[str]]:
             for passage in passages:
                 self.passage_ids.append(passage.id)
-                yield (word for word in words(passage.full_text) if word not in left_out)
+                found = counted_words(passage.full_text, self.language)
+                yield (word for word in found if word not in left_out)
 
         self._index = WordIndex(counted(), k1=k1, b=b)
         if len(set(self.passage_ids)) < len(self._index):
@@ -72,7 +94,7 @@ class BM25:
         for query in queries:
             if query.id in run:
                 raise DataError(f"two queries have the id {query.id!r}; ids must differ")
-            rows, scores = self._index.best(words(query.text), k)
+            rows, scores = self._index.best(counted_words(query.text, self.language), k)
             pairs = zip(rows.tolist(), scores.tolist(), strict=True)
             run[query.id] = {self.passage_ids[row]: score for row, score in pairs}
         return run

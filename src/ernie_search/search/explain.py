@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search._util.words import words
+from ernie_search._util.words import shared_words
 from ernie_search.search.highlight import best_of_rows, full_text, similarities, token_spans
 from ernie_search.search.searcher import Searcher
 from ernie_search.search.token_weights import TokenWeights, statistics_for
@@ -108,11 +108,7 @@ def explain(
     Raises:
         IndexStateError: a hit is no longer in the index.
     """
-    asked = list(dict.fromkeys(words(question)))
-    shared = []
-    for hit in hits:
-        there = set(words(full_text(hit)))
-        shared.append([word for word in asked if word in there])
+    shared = [shared_words(question, full_text(hit), searcher.index.language) for hit in hits]
     if not searcher.index.has_tokens or not hits:
         return [Explanation(hit, [], one) for hit, one in zip(hits, shared, strict=True)]
     encoding = searcher.model.encode_joint([question], "query")
