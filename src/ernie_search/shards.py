@@ -66,6 +66,8 @@ class Manifest:
         model_ref: how to find a model that is in no directory of the user's: ``org/name@commit``, or the
             bundled base's name; "" otherwise.
         version: of this package, when the folder was begun.
+        encoder_kind: what the model was made for; see ``EncoderKind``.
+        projection: digest of the projection that the token vectors went through; "" if none did.
     """
 
     model_name: str
@@ -83,6 +85,7 @@ class Manifest:
     version: str = ""
     encoder_kind: EncoderKind = "joint"
     model_ref: str = ""
+    projection: str = ""
     format: int = FORMAT
 
     @property

@@ -288,7 +288,9 @@ def test_a_panic_of_lancedb_is_one_line(tmp_path):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["index.json", "writer.lock", "codec.npz", "commits", "passages.lance"])
+@pytest.mark.parametrize(
+    "name", ["index.json", "writer.lock", "codec.npz", "projection.npz", "commits", "passages.lance"]
+)
 def test_a_folder_where_a_file_belongs_is_one_line_and_the_other_way_round(tmp_path, name):
     filled(tmp_path / "s").close()
     path = tmp_path / "s" / name

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index.codecs import TokenCodec, codec, train_codec
+from ernie_search.index.codecs import codec, train_codec
+from ernie_search.index.stored_tokens import TokenCodec
 
 DIM = 24
 NAMES = ["fp32", "fp16", "int8", "2bit"]

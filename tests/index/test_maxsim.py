@@ -7,8 +7,9 @@ import pytest
 
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.index import maxsim as kernels
-from ernie_search.index.codecs import StoredTokens, codec, train_codec
+from ernie_search.index.codecs import codec, train_codec
 from ernie_search.index.maxsim import BLOCK_ROWS, EMPTY_SCORE, available, maxsim_scores
+from ernie_search.index.stored_tokens import StoredTokens
 
 KERNELS = ["auto", "numkong", "torch", "numpy"]
 NAMES = ["fp32", "fp16", "int8", "2bit"]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ernie_search.errors import ModelError
-from ernie_search.index.codecs import StoredTokens, train_codec
+from ernie_search.index.codecs import train_codec
 from ernie_search.index.maxsim import EMPTY_SCORE
+from ernie_search.index.stored_tokens import StoredTokens
 from ernie_search.search import maxsim, maxsim_scores
 from ernie_search.search.rerank import mean_cosines
 

@@ -61,6 +61,10 @@ def evaluate(
     candidates: Annotated[
         int, typer.Option(help="Passages per ranking that are read: fused, re-ranked, or by a cross-encoder.")
     ] = 100,
+    token_weights: Annotated[
+        Literal["auto", "idf", "none"],
+        typer.Option(help="Weights of the questions' tokens in late interaction; see 'search'."),
+    ] = "auto",
     cross: Annotated[
         str | None,
         typer.Option(help="For mode cross: a cross-encoder, or a folder that 'teacher' made (their mean)."),

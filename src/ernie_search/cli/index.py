@@ -97,7 +97,15 @@ def index(
     tokens: Annotated[
         str | None,
         typer.Option(
-            help="Token matrices as fp32, fp16, int8, 2bit, or none (dense only).", show_default="fp16"
+            help="Token matrices as fp32, fp16, int8, 2bit, 1bit, or none (dense only).",
+            show_default="fp16; of a model that was not trained for them 2bit",
+        ),
+    ] = None,
+    token_dim: Annotated[
+        int | None,
+        typer.Option(
+            help="Dimensions of the token vectors, of a model that was not trained for them.",
+            show_default="128",
         ),
     ] = None,
     dense: Annotated[
@@ -136,7 +144,8 @@ The other commands keep an index in order.
     if context.invoked_subcommand is not None:
         return
     source = source or _remembered(output)
-    chosen = {} if tokens is None else {"tokens": tokens}
+    chosen: dict[str, Any] = {"tokens": tokens, "token_dim": token_dim}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
     fields = None if field is None else dict(field_type(one) for one in field)
     files = _documents(source, output, part)
     if files is not None:

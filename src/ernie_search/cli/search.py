@@ -46,13 +46,16 @@ def explanation_lines(reason: "Explanation") -> Iterator["Text"]:
     width = max(len(_flat(one.question_text)) for one in reason.tokens)
     weakest = min(one.strength for one in reason.tokens)
     spread = max(one.strength for one in reason.tokens) - weakest
+    weighted = any(one.weight != 1 for one in reason.tokens)
     for one in reason.tokens:
         share = (one.strength - weakest) / spread if spread > 0 else 1.0
-        yield _match_line(one, reason, width, share)
+        yield _match_line(one, reason, width, share, weighted=weighted)
 
 
-def _match_line(match: "TokenMatch", reason: "Explanation", width: int, share: float) -> "Text":
-    """``token  0.93  ####  ... what stands around the [token] it matched ...``, coloured by its share."""
+def _match_line(
+    match: "TokenMatch", reason: "Explanation", width: int, share: float, *, weighted: bool
+) -> "Text":
+    """``token  0.93 x 1.20  ####  ... text around the [token] it matched ...``, coloured by its share."""
     from rich.text import Text
 
     from ernie_search.search.highlight import STYLES, full_text
@@ -61,7 +64,8 @@ def _match_line(match: "TokenMatch", reason: "Explanation", width: int, share: f
     bar = "\u2588" * round(max(match.strength, 0.0) * BAR)
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{_flat(match.question_text):>{width}}", style)
-    line.append(f"  {match.strength:6.3f}  ").append(f"{bar:<{BAR}}  ", style)
+    line.append(f"  {match.strength:6.3f}")
+    line.append(f" x {match.weight:4.2f}  " if weighted else "  ").append(f"{bar:<{BAR}}  ", style)
     if match.passage is None:
         return line.append(_flat(match.passage_text), style)
     text, (start, stop) = full_text(reason.hit), match.passage

@@ -19,10 +19,11 @@ from ernie_search.encoding.encode import checked_passages, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.encoding.noted import noted_source
 from ernie_search.encoding.opening import ChosenPrecision, Runtime
+from ernie_search.encoding.projected import DEFAULT_TOKEN_DIM, Fit, projected_for
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import Index, Origin, is_index, make_spec, open_index, passage_batch
 from ernie_search.index.opening import check_part, is_shards, lance_folder, load, on_disk, open_for_shards
-from ernie_search.index.spec import FieldType, check_same_model, check_same_spec
+from ernie_search.index.spec import FieldType, check_same_model, check_same_spec, default_tokens
 from ernie_search.shards import read_manifest, read_shards
 from ernie_search.types import Passage
 
@@ -78,7 +79,9 @@ class Source:
         data: fingerprint of its content and how it is cut.
         model_name, model_fingerprint: the model that makes the vectors.
         passages: opens a reading of all passages, as they are stored.
-        encode: into a folder (given one), all passages or those ids only: with the mark of what they are.
+        encode: into a folder (given one), all passages or those ids only: with the mark of what they are, and
+            for which index, if that is there already.
+        encoder_kind: see ``EncoderKind``.
         since: where ``passages`` are only those that changed since another content was indexed, its
             fingerprint; then ``replaces`` are the ids that they take the place of.
     """
@@ -88,7 +91,8 @@ class Source:
     model_name: str
     model_fingerprint: str
     passages: Callable[[], Iterable[Passage]]
-    encode: Callable[[Path, str, Collection[str] | None], Shards]
+    encode: Callable[[Path, str, Collection[str] | None, Index | None], Shards]
+    encoder_kind: EncoderKind = "joint"
     since: str | None = None
     replaces: Sequence[str] | None = None
 
@@ -137,8 +141,9 @@ def make_index(
         expect: told how many passages there are before the first is encoded; not where they are cut.
         storing: called with the number of passages stored since its last call.
         runtime, precision: of the encoder; see ``open_encoder``.
-        **settings: of the ``IndexSpec``: ``tokens`` (fp16), ``dense``, ``ann``, ``exact_below``,
-            ...; ``language`` is detected if nothing else is said.
+        **settings: of the ``IndexSpec``: ``tokens`` (what ``default_tokens`` says), ``token_dim`` (of a plain
+            encoder: to how many dimensions its token vectors are projected), ``dense``, ``ann``, ...;
+            ``language`` is detected if nothing else is said.
 
     Raises:
         DataError: a collection that does not hold what it should.
@@ -147,6 +152,12 @@ def make_index(
         SettingsError: an impossible option.
         ErnieSearchError: see ``encode_collection``.
     """
+    if settings.get("tokens") == "auto":
+        del settings["tokens"]
+    if settings.get("tokens") == "none" and "token_dim" in settings:
+        raise SettingsError(
+            f"token_dim={settings['token_dim']}: of an index without token matrices; leave it out"
+        )
     wanted = {"token_dim": 1, **settings, "fields": dict(fields or {})}
     if wanted.get("language") == "auto":
         del wanted["language"]
@@ -171,13 +182,13 @@ def make_index(
         raise SettingsError(
             f"--shards: {shards} is where shards lie until the index is complete; name another"
         )
-    settings.setdefault("tokens", "fp16")
     found = _of_collection(
         source,
         model,
         chunk_words,
         chunk_overlap,
-        with_tokens=settings["tokens"] != "none",
+        with_tokens=settings.get("tokens") != "none",
+        token_dim=settings.get("token_dim"),
         shard_size=shard_size,
         executor=executor,
         progress=progress,
@@ -185,6 +196,9 @@ def make_index(
         runtime=runtime,
         precision=precision,
     )
+    if settings.get("tokens", "auto") == "auto":
+        server = str(output).startswith("qdrant")
+        settings["tokens"] = "fp16" if server else default_tokens(found.encoder_kind)
     making = _Making(found, output, settings, part, storing)
     if shards is not None:
         return making.run(shards)
@@ -252,7 +266,9 @@ class _Making:
         manifest = read_manifest(shards)
         with_tokens = self.settings.get("tokens") != "none"
         found = (manifest.data_fingerprint, manifest.model_fingerprint, manifest.with_tokens)
-        if found != (mark, self.source.model_fingerprint, with_tokens):
+        dims = (None, manifest.token_dim)  # of a folder that was begun with another number
+        wanted = (mark, self.source.model_fingerprint, with_tokens)
+        if found != wanted or self.settings.get("token_dim") not in dims:
             remove(shards)
 
     def _check(self, index: Index, origin: Origin) -> None:
@@ -277,14 +293,20 @@ class _Making:
                 f"{place}: made from {index.origin.source}, not {origin.source}; {advice} folder"
             )
 
-    def _encoded(self, place: Path, mark: str, only: Collection[str] | None = None) -> Shards:
+    def _encoded(
+        self,
+        place: Path,
+        mark: str,
+        only: Collection[str] | None = None,
+        index: Index | None = None,
+    ) -> Shards:
         if self._stale is not None:
             self._stale(place, mark)
-        return self.source.encode(place, mark, only)
+        return self.source.encode(place, mark, only, index)
 
     def _loaded(self, place: Path) -> Built:
         """All passages, in memory or on a server."""
-        made = self._encoded(place, self.source.data)
+        made = self._encoded(place, self.source.data, None, self._collection_there())
         index = open_for_shards(made.folder, self.output, fields=self.fields, **self.settings)
         with _closed_on_error(index):
             written = load(index, made.folder, part=self.part, progress=self.storing)
@@ -301,10 +323,20 @@ class _Making:
             seconds=made.seconds,
         )
 
+    def _collection_there(self) -> Index | None:
+        """The Qdrant collection, closed, if it was made before: its projection counts."""
+        if not str(self.output).startswith("qdrant"):
+            return None
+        try:
+            with open_index(self.output) as index:
+                return index
+        except IndexStateError:  # none yet, or no server: the next request says so
+            return None
+
     def _filled(self, index: Index | None, origin: Origin, place: Path) -> Built:
         """The index, filled for the first time; ``index`` is as far as a killed call came."""
         with _closed_on_error(index):
-            made = self._encoded(place, self.source.data)
+            made = self._encoded(place, self.source.data, None, index)
             if index is None:
                 index = open_for_shards(made.folder, self.output, fields=self.fields, **self.settings)
         with _closed_on_error(index):
@@ -329,7 +361,7 @@ class _Making:
             made = Shards(place)
             if found.encode:
                 mark = fingerprint(origin.data, "changes since commit", index.stats().commit)
-                made = self._encoded(place, mark, found.encode)
+                made = self._encoded(place, mark, found.encode, index)
                 load(index, made.folder, progress=self.storing, only=found.encode)
             if found.moved:
                 with open_index(lance_folder(self.output), check=False) as before:
@@ -398,6 +430,7 @@ def add_to_index(
     with open_index(output, mode="w") as index:
         encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision)
         check_same_model(index.spec, encoder.name, encoder.fingerprint)
+        encoder = projected_for(index, encoder)
         while some := list(islice(stream, block)):
             texts = [one.full_text for one in some]
             encoding = encoder.encode_joint(texts, "passage", tokens=index.has_tokens)
@@ -429,6 +462,7 @@ def _of_collection(
     chunk_overlap: int,
     *,
     with_tokens: bool,
+    token_dim: int | None,
     shard_size: int,
     executor: Executor | None,
     progress: Progress | None,
@@ -436,7 +470,11 @@ def _of_collection(
     runtime: Runtime,
     precision: ChosenPrecision,
 ) -> Source:
-    """A collection, and the model that encodes it."""
+    """A collection, and the model that encodes it.
+
+    Raises:
+        SettingsError: a ``token_dim`` that the model cannot have.
+    """
     snapshot = source if isinstance(source, FilesSnapshot) else None
     collection = snapshot or hold(open_collection(str(source)))
     data = collection.fingerprint
@@ -446,6 +484,7 @@ def _of_collection(
     device = None if executor is None or isinstance(executor, LocalExecutor) else "cpu"
     encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision, device=device)
     path, ref = opening.noted_model(model)
+    dim = _token_dim(encoder, token_dim) if with_tokens else encoder.token_dim
     count: list[int] = [] if snapshot is None else [snapshot.count]
 
     def passages() -> Iterator[Passage]:
@@ -459,7 +498,8 @@ def _of_collection(
             found = chunk_passages(found, chunk_words, chunk_overlap)
         return checked_passages(found)
 
-    def encode(folder: Path, mark: str, only: Collection[str] | None) -> Shards:
+    def encode(folder: Path, mark: str, only: Collection[str] | None, index: Index | None) -> Shards:
+        fit = Fit(dim, passages) if dim < encoder.token_dim else None
         chosen = passages()
         if expect is not None and (only is not None or chunk_words is None):
             expect(count[0] if only is None else len(only))
@@ -474,13 +514,34 @@ def _of_collection(
             model_ref=ref,
             progress=progress,
             executor=executor,
+            projection=fit if index is None else index.projection,
         )
         return Shards(done.path, done.encoded, done.truncated, done.seconds)
 
-    made = Source(collection.source, data, encoder.name, encoder.fingerprint, passages, encode)
+    made = Source(
+        collection.source, data, encoder.name, encoder.fingerprint, passages, encode, encoder.kind
+    )
     if snapshot is None or snapshot.before is None:
         return made
     return replace(made, since=snapshot.before.data, replaces=snapshot.replaces)
+
+
+def _token_dim(encoder: Encoder, wanted: int | None) -> int:
+    """Dimensions of the token vectors that an index holds: of a plain encoder ``wanted`` or the default.
+
+    Raises:
+        SettingsError: another number than the model has, of a model that was trained for its own; or more.
+    """
+    held = encoder.token_dim
+    if wanted is None:
+        return min(DEFAULT_TOKEN_DIM, held) if encoder.kind == "plain" else held
+    if wanted > held:
+        raise SettingsError(f"token_dim={wanted}: the token vectors of {encoder.name} have {held} dimensions")
+    if wanted < held and encoder.kind != "plain":
+        raise SettingsError(
+            f"token_dim={wanted}: {encoder.name} was trained to {held} dimensions a token; leave it out"
+        )
+    return wanted
 
 
 def _of_shards(folder: Path) -> Source:
@@ -493,11 +554,19 @@ def _of_shards(folder: Path) -> Source:
             for one, text, title, fields, parent, start in zip(*columns, strict=True):
                 yield Passage(one, text, title, JSON.decode(fields), parent, start)
 
-    def encode(place: Path, mark: str, only: Collection[str] | None) -> Shards:
+    def encode(place: Path, mark: str, only: Collection[str] | None, index: Index | None) -> Shards:
         return Shards(folder)
 
     data = fingerprint(manifest.data_fingerprint, [info.sha256 for info in manifest.shards])
-    return Source(str(folder), data, manifest.model_name, manifest.model_fingerprint, passages, encode)
+    return Source(
+        str(folder),
+        data,
+        manifest.model_name,
+        manifest.model_fingerprint,
+        passages,
+        encode,
+        manifest.encoder_kind,
+    )
 
 
 def _ids(index: Index) -> Iterator[str]:

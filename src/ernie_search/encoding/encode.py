@@ -12,8 +12,10 @@ from pathlib import Path
 from ernie_search._util.files import MANIFEST, atomic_write, lock, remove, sha256_file, storage_errors
 from ernie_search.encoder import Encoder
 from ernie_search.encoding.executors import Executor, LocalExecutor
+from ernie_search.encoding.projected import Fit, ProjectedEncoder, settled_projection
 from ernie_search.encoding.shard_job import Asked, encode_shard, encode_shard_packed, prefers_bf16
 from ernie_search.errors import DataError, IndexStateError, SettingsError
+from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.shards import Manifest, ShardInfo, read_manifest, shard_name, shard_problem, write_shard
 from ernie_search.types import Passage, checked_passage
 
@@ -73,15 +75,15 @@ def begin_or_resume(
     Raises:
         IndexStateError: the folder holds something else, or shards of another model or of other data.
     """
-    for pattern in (".shard-*.parquet.*.tmp", f".{MANIFEST}.*.tmp"):
+    for pattern in (".shard-*.parquet.*.tmp", f".{MANIFEST}.*.tmp", f".{PROJECTION}.*.tmp"):
         for leftover in folder.glob(pattern):
             remove(leftover)
     model_fingerprint = model.fingerprint
     place = "" if model_path is None else os.path.relpath(Path(model_path).resolve(), folder.resolve())
     int8 = getattr(model, "precision", "fp32") == "int8"
     if not (folder / MANIFEST).exists():
-        # A first shard without a manifest is what a kill between the two leaves; anything else is not ours.
-        own = {shard_name(0)}
+        # A first shard or a projection without a manifest is what a kill leaves; anything else is not ours.
+        own = {shard_name(0), PROJECTION}
         strangers = sorted(path.name for path in folder.iterdir() if path.name not in own)
         if strangers:
             raise IndexStateError(
@@ -99,6 +101,7 @@ def begin_or_resume(
             shard_size=shard_size,
             precision="int8" if int8 else _preferred(prefers_bf16 or model.prefers_bf16),
             version=version("ernie-search"),
+            encoder_kind=model.kind,
         )
     manifest = read_manifest(folder)
     remedy = "choose another folder or delete this one"
@@ -169,6 +172,7 @@ def encode_collection(
     model_ref: str = "",
     progress: Callable[[int], None] | None = None,
     executor: Executor | None = None,
+    projection: Projection | Fit | None = None,
 ) -> EncodedCollection:
     """Encode ``passages`` into ``output``; after any interruption the same call encodes what is missing.
 
@@ -183,6 +187,9 @@ def encode_collection(
         model_ref: how to find a model that is in no directory of the user's; noted likewise.
         progress: called with the number of passages done since its last call, skipped ones included.
         executor: where passages are encoded; by default in this process. Only this process writes files.
+
+        projection: that the token vectors go through: an index's own, or what to fit a new one to, which
+            is kept in the folder; a folder that has one keeps it. None stores them as they are.
 
     Returns:
         EncodedCollection. A finished folder is checked (SHA-256) and left alone.
@@ -208,6 +215,7 @@ def encode_collection(
             model_path=model_path,
             model_ref=model_ref,
         )
+        model = _projected(model, output, manifest, projection, executor)
         encoded = 0
         if manifest.complete:
             if progress is not None:
@@ -217,6 +225,42 @@ def encode_collection(
     return EncodedCollection(
         output, manifest.passages, manifest.truncated, manifest.tokens, encoded, manifest.seconds
     )
+
+
+def _projected(
+    model: Encoder,
+    output: Path,
+    manifest: Manifest,
+    wanted: Projection | Fit | None,
+    executor: Executor,
+) -> Encoder:
+    """The model with the folder's projection, which a new manifest notes.
+
+    Raises:
+        IndexStateError: the folder was made without one, with another, or for other dimensions.
+    """
+    begun = bool(manifest.shards) or manifest.complete
+    if wanted is None or not manifest.with_tokens:
+        if manifest.projection:
+            raise IndexStateError(f"{output}: its token vectors are projected; delete it and index again")
+        return model
+    dim = wanted.dim_out if isinstance(wanted, Projection) else wanted.dim
+    if begun and (not manifest.projection or manifest.token_dim != dim):
+        raise IndexStateError(
+            f"{output}: made with token_dim={manifest.token_dim}, not {dim}; "
+            "choose another folder or delete this one"
+        )
+    found = settled_projection(
+        output,
+        model,
+        manifest.data_fingerprint,
+        manifest.projection if begun else None,
+        wanted,
+        executor=executor,
+        bf16=manifest.precision == "bf16",
+    )
+    manifest.token_dim, manifest.projection = found.dim_out, found.digest
+    return ProjectedEncoder(model, found)
 
 
 def _prefers_bf16(model: Encoder, executor: Executor) -> bool:

@@ -20,7 +20,7 @@ from ernie_search._util.settings import read_record
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.filters import Filter, fit_filter
 from ernie_search.index.lance_reader import (
     SMALLEST_TRAINED,
@@ -29,15 +29,18 @@ from ernie_search.index.lance_reader import (
     lance_errors,
     one_of,
     read_codec,
+    read_projection,
     to_sql,
     vector_index,
     word_index,
     write_codec,
 )
+from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
 from ernie_search.index.rows import row_schema, to_rows, with_passages
 from ernie_search.index.spec import IndexSpec, make_spec
 from ernie_search.index.statistics import Statistics, read_statistics
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Ranking
 from ernie_search.types import Passage
 
@@ -69,7 +72,7 @@ class LanceIndex(Index):
     def __init__(self, folder: Path, mode: OpenMode, commit: on_disk.Commit, lock: int) -> None:
         """For ``open`` and ``create``."""
         spec = make_spec(**commit.spec)
-        super().__init__(spec, read_codec(folder, spec), mode)
+        super().__init__(spec, read_codec(folder, spec), mode, read_projection(folder, spec))
         self.folder, self.commit_read = folder, commit
         self.origin = None if commit.origin is None else read_record(Origin, commit.origin)
         self._watch = on_disk.Watch(folder, commit.files)
@@ -143,13 +146,20 @@ class LanceIndex(Index):
             raise
 
     @classmethod
-    def create(cls, folder: Path, spec: IndexSpec, trained: TokenCodec | None = None) -> "LanceIndex":
+    def create(
+        cls,
+        folder: Path,
+        spec: IndexSpec,
+        trained: TokenCodec | None = None,
+        projection: Projection | None = None,
+    ) -> "LanceIndex":
         """Make an empty index, and open it for writing.
 
         Args:
             folder: new, empty, or left by a writer that was killed before its first commit.
             spec: what it will hold.
-            trained: the token codec where it had to be trained ("2bit").
+            trained: the token codec where it had to be trained.
+            projection: that the token vectors went through.
 
         Raises:
             IndexStateError: the folder holds something else, or another writer is at work.
@@ -157,7 +167,7 @@ class LanceIndex(Index):
         """
         import lancedb
 
-        own = {on_disk.LOCK, on_disk.DATA, on_disk.COMMITS, on_disk.CODEC}
+        own = {on_disk.LOCK, on_disk.DATA, on_disk.COMMITS, on_disk.CODEC, PROJECTION}
         if folder.exists() and not folder.is_dir():
             raise IndexStateError(f"{folder}: is a file; choose a folder for the index")
         strangers = [
@@ -179,11 +189,13 @@ class LanceIndex(Index):
                 )
             for name in (on_disk.DATA, on_disk.COMMITS):
                 shutil.rmtree(folder / name, ignore_errors=True)
-            for leftover in (folder / on_disk.CODEC, *folder.glob(on_disk.STATISTICS)):
+            for leftover in (folder / on_disk.CODEC, folder / PROJECTION, *folder.glob(on_disk.STATISTICS)):
                 leftover.unlink(missing_ok=True)
             now = time.time()
             if chosen is not None:
                 write_codec(folder, chosen)
+            if projection is not None:
+                projection.write(folder)
             with lance_errors(folder):
                 table = lancedb.connect(str(folder)).create_table(on_disk.TABLE, schema=row_schema(spec))
             files = on_disk.checksums(folder, {})

@@ -5,8 +5,8 @@ version of its table and every file's SHA-256; ``index.json`` says which commit 
 atomically after everything that it needs is on the disk. Whatever no commit names is a killed writer's, and
 the next writer removes it.
 
-    index.json   commits/00000007.json   passages.lance/...   codec.npz   statistics-00000007.bin
-    writer.lock
+    index.json   commits/00000007.json   passages.lance/...   codec.npz   projection.npz
+    statistics-00000007.bin   writer.lock
 """
 
 import contextlib
@@ -32,6 +32,7 @@ from ernie_search._util.files import (
     storage_errors,
 )
 from ernie_search.errors import IndexStateError
+from ernie_search.index.projection import PROJECTION
 
 FORMAT = 2
 """Goes up when an index written by an older version can no longer be read."""
@@ -90,7 +91,7 @@ def check_kinds(folder: Path) -> None:
     Raises:
         IndexStateError: naming it.
     """
-    for name in (INDEX_FILE, LOCK, CODEC):
+    for name in (INDEX_FILE, LOCK, CODEC, PROJECTION):
         if (folder / name).is_dir():
             raise IndexStateError(f"{folder / name}: is a folder, where a file belongs; move it away")
     for name in (COMMITS, DATA):
@@ -194,7 +195,7 @@ def damaged_files(
     """
     # LanceDB counts the files of versions down from the largest number, and did count them up.
     numbers = (commit.version, 2**64 - 1 - commit.version)
-    opening = {CODEC, *(f"{DATA}/_versions/{number}.manifest" for number in numbers)}
+    opening = {CODEC, PROJECTION, *(f"{DATA}/_versions/{number}.manifest" for number in numbers)}
     about_indexes = re.compile(rf"{re.escape(DATA)}/_indices/[^/]+/metadata\.lance")
     files = {
         name: entry
@@ -324,7 +325,7 @@ class Watch:
 
 
 def _data_files(folder: Path) -> list[str]:
-    found = [CODEC] if (folder / CODEC).is_file() else []
+    found = [name for name in (CODEC, PROJECTION) if (folder / name).is_file()]
     found += [path.name for path in folder.glob(STATISTICS) if path.is_file()]
     for root, _, names in os.walk(folder / DATA):
         found += [Path(root, name).relative_to(folder).as_posix() for name in names]

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from ernie_search._util.files import atomic_write, storage_errors
 from ernie_search._util.words import counted_words
 from ernie_search.errors import ErnieSearchError, IndexStateError
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.exact import ExactVectors, Int8Vectors, best_rows, longest
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
 from ernie_search.index.lance_files import CODEC
+from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.rows import column_of, in_order
 from ernie_search.index.spec import AnnKind, IndexSpec
 from ernie_search.index.statistics import Statistics
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Best, Ranking, top_ids, until_settled
 
 
@@ -394,6 +396,21 @@ def read_codec(folder: Path, spec: IndexSpec) -> TokenCodec | None:
         return codec(spec.tokens, spec.token_dim)
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
         return codec(spec.tokens, spec.token_dim, {name: arrays[name] for name in arrays.files})
+
+
+def read_projection(folder: Path, spec: IndexSpec) -> Projection | None:
+    """The projection of an index's token vectors; None where they have none.
+
+    Raises:
+        IndexStateError: it is missing, damaged or another one.
+    """
+    if not spec.projection:
+        return None
+    found = Projection.read(folder)
+    if found is None or found.digest != spec.projection:
+        state = "missing" if found is None else "not the one that the index was made with"
+        raise IndexStateError(f"{folder / PROJECTION}: {state}; restore the index from a copy")
+    return found
 
 
 def word_index() -> Any:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import did_you_mean
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.index.codecs import INT8_MAX, StoredTokens, int8_scale
+from ernie_search.index.codecs import INT8_MAX, int8_scale
+from ernie_search.index.stored_tokens import StoredTokens
 
 Kernel = Literal["auto", "numkong", "torch", "numpy"]
 """Who multiplies. ``auto``: for fp32 and fp16 torch where the process has it loaded (numpy's BLAS is slower,

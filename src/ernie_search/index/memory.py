@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from ernie_search._util.words import counted_words
 from ernie_search.index.bm25 import WordIndex, check_texts
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.exact import ExactVectors, Int8Vectors
 from ernie_search.index.filters import Filter, fit_filter, meets
+from ernie_search.index.projection import Projection
 from ernie_search.index.protocol import Index, IndexStats, Origin, check_delete, check_vectors
 from ernie_search.index.rows import column_of, in_order, row_schema, to_rows
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Ranking
 
 
@@ -22,9 +23,11 @@ class MemoryIndex(Index):
 
     capabilities = frozenset({"bm25", "hybrid", "filters"})
 
-    def __init__(self, spec: IndexSpec, codec: TokenCodec | None) -> None:
+    def __init__(
+        self, spec: IndexSpec, codec: TokenCodec | None, projection: Projection | None = None
+    ) -> None:
         """An empty index."""
-        super().__init__(spec, codec)
+        super().__init__(spec, codec, projection=projection)
         self._table = row_schema(spec).empty_table()
         self._vectors: ExactVectors | Int8Vectors | None = None
         self._words: WordIndex | None = None

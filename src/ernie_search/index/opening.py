@@ -13,18 +13,24 @@ from numpy.typing import NDArray
 from ernie_search._util.files import MANIFEST, did_you_mean
 from ernie_search._util.words import detect_language
 from ernie_search.errors import IndexStateError, SettingsError
-from ernie_search.index.codecs import TokenCodec, codec, train_codec
+from ernie_search.index.codecs import TRAINED, codec, train_codec
 from ernie_search.index.lance_files import is_index, read_commit
 from ernie_search.index.memory import MemoryIndex
+from ernie_search.index.projection import PROJECTION, Projection
 from ernie_search.index.protocol import Index, OpenMode
 from ernie_search.index.rows import infer_fields, shard_batches
 from ernie_search.index.spec import FieldType, IndexSpec, check_same_spec, spec_for
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.shards import PIECE, read_manifest, read_shard, read_texts
 
 SCHEMES = ("lance", "memory", "qdrant+http", "qdrant+https")
 
 SAMPLE_TOKENS = 100_000
 """Token vectors that a codec is trained on; more change its centroids little (k-means, 64 a centroid)."""
+
+SAMPLE_OF_WORDS = 250_000
+"""Likewise for "1bit", which takes the mean of each vocabulary word that it meets: more of them, and of rarer
+ones, and without k-means they cost little."""
 
 SAMPLE_SHARDS, SAMPLE_TEXTS = 8, 400
 """Shards and passages that the language is detected from, about."""
@@ -39,6 +45,7 @@ def open_index(
     mode: OpenMode = "r",
     *,
     trained: TokenCodec | None = None,
+    projection: Projection | None = None,
     check: bool = True,
 ) -> Index:
     """Open an index, or make an empty one.
@@ -47,7 +54,8 @@ def open_index(
         url: a folder or ``lance:///folder``; ``memory://``; ``qdrant+http://host:6333/collection``.
         spec: what a new index holds; given, an index that is there already is refused unless it is the same.
         mode: "r", or "w" to change it.
-        trained: a new index's token codec, where it had to be trained ("2bit").
+        trained: a new index's token codec, where it had to be trained (``TRAINED``).
+        projection: a new index's, of which ``spec`` has the digest.
         check: compare every file's SHA-256 before anything is answered.
 
     Raises:
@@ -63,12 +71,14 @@ def open_index(
         if spec is None:
             raise SettingsError("memory://: nothing is there yet; say what it holds (spec)")
         return MemoryIndex(
-            spec, trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None)
+            spec, trained or (codec(spec.tokens, spec.token_dim) if spec.with_tokens else None), projection
         )
     if scheme.startswith("qdrant"):
         from ernie_search.index.qdrant import QdrantIndex
 
-        return QdrantIndex.open(text.removeprefix("qdrant+"), spec, mode, trained=trained)
+        return QdrantIndex.open(
+            text.removeprefix("qdrant+"), spec, mode, trained=trained, projection=projection
+        )
     from ernie_search.index.lance import LanceIndex
 
     folder = lance_folder(text)
@@ -88,7 +98,7 @@ def open_index(
         return found
     if mode == "r":
         raise SettingsError(f'{folder}: no index there; open it with mode "w" to make one')
-    return LanceIndex.create(folder, spec, trained)
+    return LanceIndex.create(folder, spec, trained, projection)
 
 
 def is_shards(folder: Path) -> bool:
@@ -169,13 +179,20 @@ def open_for_shards(
         model = os.path.normpath(shards.resolve() / manifest.model_path)
         seen = os.path.relpath(model, lance_folder(url).resolve()) if on_disk(url) else model
         settings.setdefault("model_path", seen)
+    if str(url).startswith("qdrant") and manifest.with_tokens and settings.get("tokens", "auto") == "auto":
+        settings["tokens"] = "fp16"  # it has no codecs of ours
     if language == "auto":
         there = on_disk(url) and is_index(lance_folder(url))
         language = read_commit(lance_folder(url)).spec.get("language", "none") if there else _spoken(shards)
     settings["language"] = language
     spec = spec_for(manifest, infer_fields(first) if fields is None else fields, **settings)
     trained = _trained(shards, spec.tokens, spec.token_dim, seed) if spec.with_tokens else None
-    return open_index(url, spec, "w", trained=trained)
+    projection = Projection.read(shards) if spec.projection else None
+    if spec.projection != ("" if projection is None else projection.digest):
+        raise IndexStateError(
+            f"{shards / PROJECTION}: missing, or not the one that these shards were made with; encode again"
+        )
+    return open_index(url, spec, "w", trained=trained, projection=projection)
 
 
 def check_part(part: tuple[int, int], url: str | Path) -> None:
@@ -257,12 +274,15 @@ def _spoken(shards: Path) -> str:
 
 def _trained(shards: Path, name: str, dim: int, seed: int) -> TokenCodec:
     """The codec, trained on tokens drawn from every shard where it needs that."""
-    if name != "2bit":
+    if name not in TRAINED:
         return train_codec(name, dim, np.zeros((0, dim), np.float32), seed)
     manifest, random = read_manifest(shards), np.random.default_rng(seed)
-    share = min(1.0, SAMPLE_TOKENS / max(manifest.tokens, 1))
+    share = min(1.0, (SAMPLE_OF_WORDS if name == "1bit" else SAMPLE_TOKENS) / max(manifest.tokens, 1))
     parts: list[NDArray[np.float32]] = []
+    ids: list[NDArray[np.int32]] = []
     for info in manifest.shards:
-        tokens = read_shard(shards / info.file).tokens
-        parts.append(tokens[random.random(len(tokens)) < share].astype(np.float32))
-    return train_codec(name, dim, np.concatenate(parts), seed)
+        shard = read_shard(shards / info.file)
+        drawn = random.random(len(shard.tokens)) < share
+        parts.append(shard.tokens[drawn].astype(np.float32))
+        ids.append(shard.token_ids[drawn])
+    return train_codec(name, dim, np.concatenate(parts), seed, sample_ids=np.concatenate(ids))

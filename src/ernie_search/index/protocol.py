@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import JSON, did_you_mean
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index.codecs import StoredTokens, TokenCodec
 from ernie_search.index.exact import inner_products
 from ernie_search.index.filters import Filter, is_unicode, shown
 from ernie_search.index.maxsim import maxsim_scores
+from ernie_search.index.projection import Projection
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
 from ernie_search.index.statistics import Statistics, count_statistics
+from ernie_search.index.stored_tokens import StoredTokens, TokenCodec
+from ernie_search.index.token_ids import unpack_many
 from ernie_search.index.topk import Ranking, reciprocal_rank
 from ernie_search.shards import PIECE
 from ernie_search.types import Hit, Passage
@@ -116,10 +118,25 @@ class Index(ABC):
     folder: Path | None = None
     """Where it lies on this disk; None for one in memory or on a server."""
 
-    def __init__(self, spec: IndexSpec, codec: TokenCodec | None, mode: OpenMode = "w") -> None:
-        """For backends: what is stored, how its tokens are written, and whether it may be changed."""
+    def __init__(
+        self,
+        spec: IndexSpec,
+        codec: TokenCodec | None,
+        mode: OpenMode = "w",
+        projection: Projection | None = None,
+    ) -> None:
+        """For backends: what is stored, how its tokens are written, and whether it may be changed.
+
+        Raises:
+            SettingsError: ``projection`` is not the one of which the spec has the digest.
+        """
+        if spec.projection != ("" if projection is None else projection.digest):
+            raise SettingsError(
+                f"projection {spec.projection!r} of the spec: give the projection itself, and no other"
+            )
         self.spec = spec
         self.codec = codec
+        self.projection = projection
         self.mode: OpenMode = mode
         self._has_parents: bool | None = None
         self._statistics: Statistics | None = None
@@ -390,12 +407,13 @@ class Index(ABC):
         """
         codec = self._tokens_codec()
         found = self.fetch(ids, ["tokens", "token_ids"])
-        stored = codec.join(found["tokens"].to_pylist())
+        vocabulary = found["token_ids"].to_pylist()
+        stored = codec.join(found["tokens"].to_pylist(), vocabulary)
         if stored.scales is not None or stored.values.dtype not in (np.float16, np.float32):
             values = np.concatenate([np.zeros((0, codec.dim), np.float32), *stored.matrices()])
         else:
             values = stored.values
-        numbers = np.frombuffer(b"".join(found["token_ids"].to_pylist()), np.int32)
+        numbers = unpack_many(vocabulary, np.diff(stored.offsets).tolist())
         return TokenMatrices(values.astype(np.float16), numbers, stored.offsets)
 
     def stored_tokens(self, ids: Sequence[str]) -> StoredTokens:
@@ -404,7 +422,11 @@ class Index(ABC):
         Raises:
             IndexStateError: see ``fetch_tokens``.
         """
-        return self._tokens_codec().join(self.fetch(ids, ["tokens"])["tokens"].to_pylist())
+        codec = self._tokens_codec()
+        found = self.fetch(ids, ["tokens", "token_ids"] if codec.needs_ids else ["tokens"])
+        return codec.join(
+            found["tokens"].to_pylist(), found["token_ids"].to_pylist() if codec.needs_ids else ()
+        )
 
     def late_scores(self, query_tokens: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.float32]:
         """Late interaction of one question with passages: MaxSim as a mean over the question's tokens.
@@ -431,7 +453,7 @@ class Index(ABC):
         return self._statistics
 
     def _count_all(self) -> Statistics:
-        columns = ["words", "token_ids"] if self.has_tokens else ["words"]
+        columns = ["words", "token_ids", "token_count"] if self.has_tokens else ["words"]
         return count_statistics(self.scan(columns), self.language)
 
     @property

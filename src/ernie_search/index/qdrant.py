@@ -6,6 +6,7 @@ leaves the pieces that were sent (send it again: it is idempotent); and writers 
 one wins.
 """
 
+import base64
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,8 +25,9 @@ except ModuleNotFoundError as error:
 
 from ernie_search._util.words import counted_words
 from ernie_search.index.bm25 import check_texts
-from ernie_search.index.codecs import TokenCodec, codec
+from ernie_search.index.codecs import codec
 from ernie_search.index.filters import Filter, In, fit_filter, is_unicode
+from ernie_search.index.projection import Projection
 from ernie_search.index.protocol import Index, IndexStats, OpenMode, Origin, check_delete, check_vectors
 from ernie_search.index.qdrant_points import (
     DENSE,
@@ -43,10 +45,14 @@ from ernie_search.index.qdrant_points import (
 from ernie_search.index.rows import in_order, to_rows
 from ernie_search.index.spec import IndexSpec, check_same_spec, make_spec
 from ernie_search.index.statistics import Statistics
+from ernie_search.index.stored_tokens import TokenCodec
 from ernie_search.index.topk import Ranking, until_settled
 
 NOTE = "ernie_search"
 """Where a collection's metadata hold the spec."""
+
+PROJECTION_NOTE = "ernie_search_projection"
+"""And where the file of its projection, in base64: 260 kB at 384 to 128 dimensions."""
 
 PIECE = 128
 """Points a request: with 100 tokens of 128 dimensions about 20 MB of JSON, of 32 that a server takes."""
@@ -59,14 +65,28 @@ class QdrantIndex(Index):
 
     capabilities = frozenset({"bm25", "hybrid", "maxsim", "filters", "multiprocess", "persistent"})
 
-    def __init__(self, client: QdrantClient, name: str, spec: IndexSpec, mode: OpenMode) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        name: str,
+        spec: IndexSpec,
+        mode: OpenMode,
+        projection: Projection | None = None,
+    ) -> None:
         """For ``open`` and ``create``."""
-        super().__init__(spec, codec(spec.tokens, spec.token_dim) if spec.with_tokens else None, mode)
+        made = codec(spec.tokens, spec.token_dim) if spec.with_tokens else None
+        super().__init__(spec, made, mode, projection)
         self._client, self._name = client, name
 
     @classmethod
     def open(
-        cls, url: str, spec: IndexSpec | None, mode: OpenMode, *, trained: TokenCodec | None = None
+        cls,
+        url: str,
+        spec: IndexSpec | None,
+        mode: OpenMode,
+        *,
+        trained: TokenCodec | None = None,
+        projection: Projection | None = None,
     ) -> "QdrantIndex":
         """Connect to ``http://host:6333/collection``; with ``spec``, make it if there is none.
 
@@ -81,7 +101,7 @@ class QdrantIndex(Index):
         client = QdrantClient(url=f"{parts.scheme}://{parts.netloc}")
         if spec is not None and mode == "w" and not _answer(lambda: client.collection_exists(name), url):
             try:
-                return cls.create(client, name, spec)
+                return cls.create(client, name, spec, projection)
             except IndexStateError:  # unless another loader made it between the two requests
                 if not _answer(lambda: client.collection_exists(name), url):
                     raise
@@ -98,16 +118,23 @@ class QdrantIndex(Index):
         """
         if not _answer(lambda: client.collection_exists(name), name):
             raise IndexStateError(f"{name}: no such collection; make one with: ernie-search index")
-        noted = (_answer(lambda: client.get_collection(name), name).config.metadata or {}).get(NOTE)
+        metadata = _answer(lambda: client.get_collection(name), name).config.metadata or {}
+        noted = metadata.get(NOTE)
         if not isinstance(noted, dict):
             raise IndexStateError(f"{name}: this collection was not made by ernie-search; choose another")
         found = make_spec(**noted)
         if spec is not None:
             check_same_spec(name, spec, found)
-        return cls(client, name, found, mode)
+        projection = None
+        if found.projection:
+            raw = base64.b64decode(str(metadata.get(PROJECTION_NOTE, "")))
+            projection = Projection.from_bytes(raw, f"{name}: metadata {PROJECTION_NOTE}")
+        return cls(client, name, found, mode, projection)
 
     @classmethod
-    def create(cls, client: QdrantClient, name: str, spec: IndexSpec) -> "QdrantIndex":
+    def create(
+        cls, client: QdrantClient, name: str, spec: IndexSpec, projection: Projection | None = None
+    ) -> "QdrantIndex":
         """Make a collection, spread and copied as ``spec.qdrant`` says, and open it for writing.
 
         Raises:
@@ -115,8 +142,11 @@ class QdrantIndex(Index):
         """
         if spec.tokens not in ("none", "fp16", "fp32"):
             raise SettingsError(f"tokens={spec.tokens!r}: Qdrant keeps token matrices as fp16 or fp32")
-        _answer(lambda: make_collection(client, name, spec, NOTE), name)
-        return cls(client, name, spec, "w")
+        metadata: dict[str, Any] = {NOTE: spec.model_dump(mode="json")}
+        if projection is not None:
+            metadata[PROJECTION_NOTE] = base64.b64encode(projection.to_bytes()).decode()
+        _answer(lambda: make_collection(client, name, spec, metadata), name)
+        return cls(client, name, spec, "w", projection)
 
     def upsert(self, batch: pa.RecordBatch) -> int:
         """See ``Index``, and above what differs."""

@@ -14,10 +14,10 @@ from qdrant_client import QdrantClient, models
 from ernie_search._util.words import counted_words
 from ernie_search.errors import SettingsError
 from ernie_search.index.bm25 import K1, B
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Value
 from ernie_search.index.rows import column_of, row_schema
 from ernie_search.index.spec import IndexSpec
+from ernie_search.index.stored_tokens import TokenCodec
 
 DENSE, TOKENS, WORDS = "dense", "tokens", "words"
 """Names of a point's vectors."""
@@ -157,8 +157,8 @@ def in_memory(client: QdrantClient) -> bool:
     return client.init_options.get("location") == ":memory:"
 
 
-def make_collection(client: QdrantClient, name: str, spec: IndexSpec, note: str) -> None:
-    """Make it, spread and copied as ``spec.qdrant`` says; its metadata hold the spec under ``note``."""
+def make_collection(client: QdrantClient, name: str, spec: IndexSpec, metadata: dict[str, Any]) -> None:
+    """Make it, spread and copied as ``spec.qdrant`` says."""
     wanted = spec.qdrant
     codes = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
     vectors = {
@@ -185,7 +185,7 @@ def make_collection(client: QdrantClient, name: str, spec: IndexSpec, note: str)
         shard_number=wanted.shards,
         replication_factor=wanted.replicas,
         on_disk_payload=wanted.on_disk,
-        metadata={note: spec.model_dump(mode="json")},
+        metadata=metadata,
     )
     if not in_memory(client):  # where they have no effect, and warn
         for field, kind in {"id": "str", **spec.fields}.items():

@@ -15,9 +15,10 @@ from ernie_search._util.files import JSON, check_text, json_value
 from ernie_search._util.words import counted_words
 from ernie_search.encoder import Encoder, Encoding
 from ernie_search.errors import DataError, IndexStateError
-from ernie_search.index.codecs import TokenCodec
 from ernie_search.index.filters import fits, holds, shown
 from ernie_search.index.spec import FIELD_NAME, RESERVED, FieldType, IndexSpec, check_same_model
+from ernie_search.index.stored_tokens import TokenCodec
+from ernie_search.index.token_ids import pack_ids
 from ernie_search.shards import PIECE, Manifest, Shard, read_manifest, read_shards
 from ernie_search.types import Passage, check_id, checked_passage
 
@@ -94,7 +95,7 @@ def to_rows(batch: pa.RecordBatch, spec: IndexSpec, codec: TokenCodec | None) ->
     columns["token_count"] = pa.array(np.zeros(count, np.int32))
     if codec is not None:
         matrices, columns["token_ids"] = _tokens(batch, columns["id"], marks, spec)
-        columns["tokens"] = codec.encode(matrices)
+        columns["tokens"] = codec.encode(matrices, columns["token_ids"])
         columns["token_count"] = [len(matrix) for matrix in matrices]
     for name, kind in spec.fields.items():
         columns[column_of(name)] = [
@@ -218,7 +219,7 @@ def _tokens(
                 f"passage {one!r}: {len(matrix)} token vectors with {len(numbers) // 4} token ids"
             )
         matrices.append(matrix)
-    return matrices, vocabulary
+    return matrices, [pack_ids(np.frombuffer(numbers, np.int32)) for numbers in vocabulary]
 
 
 def _object(one: str, text: str) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class IndexSpec(BaseModel):
             made of says it (``index_shards``); "none" takes words as they stand.
         token_dim: ``d`` of the token vectors.
         tokens: how token matrices are stored; "none" leaves them out.
+        encoder_kind: what the model was made for: of a plain encoder the token vectors are its raw states.
+        projection: digest of the ``Projection`` that its token vectors go through; "" if none.
         fields: the passages' fields that filters can ask for, with their types. All others are kept, too.
         dense: how an exact search holds the vectors: "int8" takes a quarter of the memory and gives the same
             lists, as what could be among the best is scored again with the full vectors (``int8_vectors``).
@@ -99,6 +101,8 @@ class IndexSpec(BaseModel):
     language: str = "none"
     token_dim: int = Field(0, ge=0)
     tokens: TokenFormat = "none"
+    encoder_kind: EncoderKind = "joint"
+    projection: str = ""
     fields: dict[str, FieldType] = Field(default_factory=dict)
     dense: DenseFormat = "fp32"
     ann: AnnKind = "ivf_rq"
@@ -147,14 +151,22 @@ def make_spec(**values: Any) -> IndexSpec:
 
 
 def spec_for(manifest: Manifest, fields: Mapping[str, FieldType] | None = None, **settings: Any) -> IndexSpec:
-    """The spec of an index for a folder of shards; fp16 tokens, as shards have them, if nothing else is said.
+    """The spec of an index for a folder of shards; tokens as ``default_tokens`` says, if none are named.
 
     Raises:
-        SettingsError: see ``make_spec``, or tokens asked for that the shards do not hold.
+        SettingsError: see ``make_spec``, or tokens asked for that the shards do not hold, or of another
+            ``token_dim``.
     """
-    wanted = settings.pop("tokens", "fp16" if manifest.with_tokens else "none")
+    wanted = settings.pop("tokens", "auto")
+    if wanted == "auto":
+        wanted = default_tokens(manifest.encoder_kind) if manifest.with_tokens else "none"
     if wanted != "none" and not manifest.with_tokens:
         raise SettingsError(f"tokens={wanted!r}: the shards hold no token matrices; encode again with tokens")
+    token_dim = settings.pop("token_dim", None)
+    if wanted != "none" and token_dim not in (None, manifest.token_dim):
+        raise SettingsError(
+            f"token_dim={token_dim}: the shards' token vectors have {manifest.token_dim}; encode again"
+        )
     return make_spec(
         model_name=manifest.model_name,
         model_fingerprint=manifest.model_fingerprint,
@@ -164,9 +176,20 @@ def spec_for(manifest: Manifest, fields: Mapping[str, FieldType] | None = None, 
         dim=manifest.dim,
         token_dim=manifest.token_dim if wanted != "none" else 0,
         tokens=wanted,
+        encoder_kind=manifest.encoder_kind,
+        projection=manifest.projection if wanted != "none" else "",
         fields=dict(fields or {}),
         **settings,
     )
+
+
+def default_tokens(kind: str) -> TokenFormat:
+    """The token format of an index that names none, for the kind of encoder that makes it.
+
+    Raw states of a plain encoder, projected, lose nothing that can be measured at two bits a dimension; what
+    a trained head makes is kept as it is.
+    """
+    return "2bit" if kind == "plain" else "fp16"
 
 
 def check_same_model(spec: IndexSpec, name: str, fingerprint: str) -> None:
@@ -199,6 +222,11 @@ def check_same_spec(place: str, wanted: IndexSpec, found: IndexSpec) -> None:
         )
     for name in IndexSpec.model_fields:
         if name not in ("model_path", "model_ref") and getattr(found, name) != getattr(wanted, name):
+            if name == "projection":
+                raise IndexStateError(
+                    f"{place}: its token vectors went through another projection than these, of other "
+                    "passages; add them with: ernie-search index add"
+                )
             raise IndexStateError(
                 f"{place}: made with {name}={getattr(found, name)!r}, not {getattr(wanted, name)!r}; "
                 "choose another place or that setting"

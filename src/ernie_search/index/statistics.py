@@ -22,6 +22,7 @@ from ernie_search._util.files import atomic_write
 from ernie_search._util.words import counted_words
 from ernie_search.errors import IndexStateError
 from ernie_search.index.bm25 import inverse_frequency, term_scores
+from ernie_search.index.token_ids import unpack_many
 
 MARK = b"ernie-search statistics 1\n"
 """A file's first line; the second is JSON, padded so that the arrays begin at a multiple of 64 bytes."""
@@ -172,7 +173,8 @@ def count_statistics(batches: Iterable[pa.RecordBatch], language: str) -> Statis
     """Count a collection.
 
     Args:
-        batches: its rows, with the columns ``words`` and, where token matrices are stored, ``token_ids``.
+        batches: its rows, with the columns ``words`` and, where token matrices are stored, ``token_ids`` and
+            ``token_count``.
         language: how their texts were made into words.
     """
     words: Counter[str] = Counter()
@@ -185,7 +187,9 @@ def count_statistics(batches: Iterable[pa.RecordBatch], language: str) -> Statis
             total += len(held)
             words.update(set(held))
         if "token_ids" in batch.schema.names:
-            ids, counts = _holders(batch.column("token_ids").to_pylist())
+            ids, counts = _holders(
+                batch.column("token_ids").to_pylist(), batch.column("token_count").to_pylist()
+            )
             for one, count in zip(ids.tolist(), counts.tolist(), strict=True):
                 tokens[one] += count
     hashes = np.fromiter(map(word_hash, words), np.uint64, len(words))
@@ -202,10 +206,10 @@ def count_statistics(batches: Iterable[pa.RecordBatch], language: str) -> Statis
     )
 
 
-def _holders(blobs: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids, and how many of the passages hold each; a blob is one passage's ids as int32."""
-    ids = np.frombuffer(b"".join(blobs), np.uint32).astype(np.int64)
-    rows = np.repeat(np.arange(len(blobs)), [len(one) // 4 for one in blobs])
+def _holders(blobs: Sequence[bytes], lengths: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids, and how many of the passages hold each; a blob is one passage's ids (``pack_ids``)."""
+    ids = unpack_many(blobs, lengths).view(np.uint32).astype(np.int64)
+    rows = np.repeat(np.arange(len(blobs)), lengths)
     pairs = np.unique(rows << 32 | ids)
     return np.unique((pairs & 0xFFFFFFFF).astype(np.uint32).view(np.int32), return_counts=True)
 

@@ -10,6 +10,7 @@ from ernie_search.encoder import Encoder
 from ernie_search.errors import ErnieSearchError
 from ernie_search.index.protocol import Index
 from ernie_search.index.spec import check_same_model
+from ernie_search.index.token_ids import id_width
 
 LEAST_COSINE = 0.999
 """Between a stored vector and the model's of today. bf16 and fp32 of one text agree better than
@@ -70,13 +71,16 @@ def _rows(index: Index, found: Verification) -> None:
         counts: NDArray[np.int32] = batch.column("token_count").to_numpy()
         if index.codec is not None:
             blobs, numbers = batch.column("tokens").to_pylist(), batch.column("token_ids").to_pylist()
-            held = np.diff(index.codec.join(blobs).offsets)
-            for place, one in enumerate(names):
-                if not int(held[place]) == int(counts[place]) == len(numbers[place]) // 4:
-                    found.problems.append(
-                        f"passage {one!r}: {held[place]} token vectors, {len(numbers[place]) // 4} ids, "
-                        f"{counts[place]} noted"
-                    )
+            for one, raw, count in zip(names, numbers, counts.tolist(), strict=True):
+                try:
+                    id_width(raw, count)
+                except ErnieSearchError as error:
+                    found.problems.append(f"passage {one!r}: {error}")
+            held = np.diff(index.codec.join(blobs, numbers).offsets)
+            for place in np.flatnonzero(held != counts):
+                found.problems.append(
+                    f"passage {names[place]!r}: {held[place]} token vectors, {counts[place]} noted"
+                )
         found.passages += batch.num_rows
         found.tokens += int(counts.sum())
     repeated = sum(count - 1 for count in ids.values())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ernie_search.encoder import Encoder, Encoding
 from ernie_search.encoding import opening
 from ernie_search.encoding.opening import ChosenPrecision, Runtime
+from ernie_search.encoding.projected import projected_for
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.index import Index, Ranking, open_index
 from ernie_search.search.fusion import (
@@ -146,7 +147,7 @@ class Searcher:
                 f"the index was made by model {self.index.model_name} ({self.index.model_fingerprint}), not "
                 f"by {model.name} ({fingerprint}); use that model, or index again with this one"
             )
-        self._model = model
+        self._model = projected_for(self.index, model)
 
     @property
     def has_model(self) -> bool:
@@ -296,7 +297,10 @@ class Searcher:
         """
         if not self.index.has_tokens or not self.has_model:
             return [fallback_words(question, full_text(hit)) for hit in hits]
-        query_tokens = self.model.encode_joint([question], "query").tokens[0]
+        encoding = self.model.encode_joint([question], "query")
+        weights = self.weights_of(encoding.token_ids[0])
+        # Cosines for the heaviest token; the others less, which leaves out what matters little.
+        query_tokens = encoding.tokens[0] * (weights / weights.max(initial=1.0))[:, None]
         stored = self.index.fetch_tokens([hit.passage for hit in hits])
         found = []
         for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
