@@ -132,7 +132,7 @@ The other commands keep an index in order.
     if context.invoked_subcommand is not None:
         return
     source = source or _remembered(output)
-    chosen = {} if tokens is None else {"tokens": tokens}
+    chosen: dict[str, Any] = {} if tokens is None else {"tokens": tokens}
     fields = None if field is None else dict(field_type(one) for one in field)
     files = _documents(source, output, part)
     if files is not None:
