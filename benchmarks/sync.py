@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.figures import Figure, arguments, emit, median
 
 FILES, EDITS = 5000, 100
-QUICK = (200, 8)
+QUICK = (100, 4)
 """Files and edits of a quick run."""
 KILLED = 4
 """Every so many syncs one is killed."""
