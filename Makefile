@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi
 	@mkdir -p $(VENV); rm -f $(STAMP); touch $(UNFINISHED)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[dev]"
 	@rm -f $(UNFINISHED); touch $(STAMP)
 
 demo: setup  ## train, index, search and measure on this machine's own API documentation

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 sys.path.append(str(Path(__file__).parent.parent))  # for the stub and tiny models that several rooms share
 
-from stub_encoder import StubEncoder
+from stub_encoder import StubEncoder, load_instead
 
 CORPUS = {
     "tea": ("Tea", "Tea grows on the hills of Assam and needs much rain."),
@@ -51,13 +51,11 @@ def collection(tmp_path: Path) -> Path:
 @pytest.fixture
 def stub_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A model directory that ``ernie_search.model.load`` opens as the stub."""
-    import ernie_search.model
-
     folder = tmp_path / "model"
     folder.mkdir()
     # So wide that different words are nearly orthogonal; of the corpus one passage is longer.
     stub = StubEncoder(dim=256, longest=13)
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: stub)
+    load_instead(monkeypatch, lambda path, **options: stub)
     return folder
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import ernie_search.model
 from ernie_search.encoding import build
 from ernie_search.encoding.build import Built, add_to_index, make_index, noted_source
 from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.index import open_index, verify
 from ernie_search.index.lance import LanceIndex
 from ernie_search.search import Searcher
-from stub_encoder import StubEncoder
+from stub_encoder import StubEncoder, load_instead
 
 Corpus = dict[str, tuple[str, str, dict[str, object]]]
 
@@ -66,7 +65,7 @@ class Counting(StubEncoder):
 @pytest.fixture
 def model(monkeypatch) -> Counting:
     encoder = Counting()
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: encoder)
+    load_instead(monkeypatch, lambda path, **options: encoder)
     return encoder
 
 
@@ -127,7 +126,7 @@ def test_other_questions_alone_encode_nothing(tmp_path, model):
 def test_a_killed_encoding_is_resumed(tmp_path, monkeypatch, kill_at):
     source = write(tmp_path / "crops", corpus(12))
     loaded = [Counting(kill_at), Counting()]
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: loaded[0])
+    load_instead(monkeypatch, lambda path, **options: loaded[0])
     with pytest.raises(KeyboardInterrupt):
         made(source, tmp_path / "i")
     loaded.pop(0)
@@ -261,7 +260,7 @@ def test_refused_in_one_line_before_anything_is_encoded(tmp_path, model, monkeyp
     options = {"source": source, **change(tmp_path)}
     if case == "another model":
         other = Counting(name="other", fingerprint="beef")
-        monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: other)
+        load_instead(monkeypatch, lambda path, **options: other)
     with pytest.raises(IndexStateError, match=f"^[^\n]*{message}[^\n]*$"):
         make_index(model=tmp_path / "model", output=tmp_path / "i", **options)
     assert held(tmp_path / "i") == corpus(3)

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 from starlette.testclient import TestClient
 
 from ernie_search.index import MemoryIndex
-from stub_encoder import StubEncoder
+from stub_encoder import StubEncoder, load_instead
 from tiny_service import PASSAGES, Served, app_of, listening, stub
 
 
@@ -61,12 +61,11 @@ def loads() -> list[Path]:
 @pytest.fixture
 def lance(tmp_path, monkeypatch, loads):
     """An index of the five passages on disk, whose model is the stub."""
-    import ernie_search.model
     from ernie_search.index import make_spec, open_index, passage_batch
 
     pytest.importorskip("lancedb", reason="the index on disk needs lancedb")
     model = stub()
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: loads.append(path) or model)
+    load_instead(monkeypatch, lambda path, **options: loads.append(path) or model)
     (tmp_path / "model").mkdir()
     spec = make_spec(
         model_name=model.name,
