@@ -1,4 +1,4 @@
-"""What all tests share: no network, quiet libraries, the way to the real data, and what runs without torch."""
+"""What all tests share: no network, quiet libraries, the way to the real data, what runs without torch."""
 
 import os
 
@@ -26,8 +26,8 @@ TRAIN_MODULES = ("torch", "transformers", "sentence_transformers", "accelerate",
 """What only training needs: the core's environment (``make test-core``) has none of these."""
 
 WITH_TRAINING = (
-    *("ablation", "benchmarks", "losses", "mining", "model", "pipeline", "teacher", "training"),
-    *("cli/test_denoise_command.py", "cli/test_entropy_warning.py", "cli/test_mine_command.py"),
+    *("ablation", "benchmarks", "losses", "model", "pipeline", "teacher", "training"),
+    *("cli/test_denoise_command.py", "cli/test_entropy_warning.py"),
     *("cli/test_recipe_commands.py", "cli/test_teacher_commands.py", "cli/test_train_command.py"),
     *("encoding/executors/test_ray_executor.py", "search/test_cross.py"),
     *("test_examples.py", "test_written_down.py"),

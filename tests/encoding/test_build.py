@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ernie_search
 from ernie_search.encoding import build
 from ernie_search.encoding.build import Built, add_to_index, make_index, noted_source
 from ernie_search.errors import DataError, IndexStateError, SettingsError

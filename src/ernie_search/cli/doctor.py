@@ -116,7 +116,7 @@ def _base(missing: list[Missing]) -> dict[str, Any]:
     from ernie_search.errors import ModelError
 
     try:
-        from ernie_search.model.base import BUNDLED_SHA256, bundled_base
+        from ernie_search.runtime.places import BUNDLED_SHA256, bundled_base
 
         folder = bundled_base()
     except (ModelError, ImportError, OSError) as error:

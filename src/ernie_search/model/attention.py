@@ -23,7 +23,7 @@ from ernie_search.model.encode import (
     tokenizer_output,
 )
 from ernie_search.model.joint import JointEncoder
-from ernie_search.model.saved_files import first_line
+from ernie_search.runtime.saved_files import first_line
 from ernie_search.types import Task
 
 ACTS_ON_TEXT = {

@@ -10,7 +10,7 @@ import yaml
 from ernie_search import __version__
 from ernie_search._util.files import atomic_write, read_json
 from ernie_search.errors import DataError, ModelError
-from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
+from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
 
 CARD_FILE = "README.md"
 PAPER = "https://arxiv.org/abs/2205.09153"

@@ -214,7 +214,7 @@ def _threads_for(tokens: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _turn_of(model: TextReader) -> threading.RLock:
+def turn_of(model: TextReader) -> threading.RLock:
     """The lock that is held while ``model`` encodes.
 
     The model and its tokenizer keep settings between calls, so threads that share a model would change each
@@ -251,7 +251,7 @@ def encode_texts(
     dense = np.zeros((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     if not texts:
         return Encoded(dense)
-    with _turn_of(model):
+    with turn_of(model):
         device = model.device
         budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET)
         tokenized = tokenize(model, texts, task)

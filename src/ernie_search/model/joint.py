@@ -15,13 +15,16 @@ from sentence_transformers.util.tensor import repad_flattened_features
 from torch import Tensor, nn
 
 from ernie_search._util.files import fingerprint
+from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.model.base import is_causal, keep_layers, longest_text, resolve_base
-from ernie_search.model.encode import Encoded, bf16_pays, encode_texts
+from ernie_search.model.base import is_causal, keep_layers, longest_text
+from ernie_search.model.encode import Encoded, bf16_pays, encode_texts, turn_of
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
-from ernie_search.model.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
-from ernie_search.model.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call, give_padding
+from ernie_search.runtime.places import resolve_base
+from ernie_search.runtime.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
+from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
+from ernie_search.runtime.tokenizer import pieces_of, token_texts, uncut
 from ernie_search.types import Task
 
 HEAD_FILE = "token_head.safetensors"
@@ -67,6 +70,8 @@ class JointEncoder(SentenceTransformer):
     state dict with the rest, while a saved directory stays a plain SentenceTransformer to anybody else.
     """
 
+    kind: EncoderKind = "joint"
+
     def __init__(self, model_name_or_path: str | None = None, **kwargs: Any) -> None:
         """Load a joint model, or make one from any base (a fresh token head where there is none).
 
@@ -83,6 +88,7 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
+        self._uncut: tuple[int, Any] | None = None
         self.special_ids: Tensor
         if kwargs.get("truncate_dim") is not None:
             raise SettingsError(
@@ -266,6 +272,29 @@ class JointEncoder(SentenceTransformer):
     def length_of(self, task: Task) -> int:
         """Tokens kept of a text of this task, special tokens included."""
         return self.score_settings.query_length if task == "query" else self.score_settings.passage_length
+
+    def pieces(self, text: str) -> Pieces:
+        """The text's own tokens, uncut.
+
+        Raises:
+            ModelError: the tokenizer has no fast version, and so no offsets.
+        """
+        return pieces_of(self._uncut_tokenizer(), text)
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's words of token ids."""
+        return token_texts(self._uncut_tokenizer(), ids)
+
+    def _uncut_tokenizer(self) -> Any:
+        """A copy of the tokenizer, since every call of the tokenizer itself changes its truncation."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise ModelError(f"{self.name}: its tokenizer has no fast version; choose a base that has one")
+        size = len(self.tokenizer)  # another one when tokens were added
+        if self._uncut is None or self._uncut[0] != size:
+            with turn_of(self):
+                self._uncut = size, uncut(backend)
+        return self._uncut[1]
 
     def prefers_bf16(self) -> bool:
         """Whether bf16 is faster on the model's device."""

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search.errors import ModelError
-from ernie_search.model.base import resolve_base
-from ernie_search.model.saved_files import check_saved_files
+from ernie_search.runtime.places import resolve_base
+from ernie_search.runtime.saved_files import check_saved_files
 
 TRAINED = ("best", "last")
 """The models inside a training folder."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search._util.words import words
+from ernie_search.encoder import Encoder
 from ernie_search.search.highlight import best_of_rows, full_text, similarities, token_spans
 from ernie_search.search.searcher import Searcher
 from ernie_search.types import Hit
@@ -107,13 +108,13 @@ def explain(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[Expl
     if not searcher.index.has_tokens or not hits:
         return [Explanation(hit, [], one) for hit, one in zip(hits, shared, strict=True)]
     encoding = searcher.model.encode_joint([question], "query")
-    tokenizer, query, ids = searcher.model.tokenizer, encoding.tokens[0], encoding.token_ids[0]
-    own = _pieces(tokenizer, question, ids)
+    model, query, ids = searcher.model, encoding.tokens[0], encoding.token_ids[0]
+    own = _pieces(model, question, ids)
     stored = searcher.index.fetch_tokens([hit.passage for hit in hits])
     found = []
     for hit, start, stop, common in zip(hits, stored.offsets[:-1], stored.offsets[1:], shared, strict=True):
         rows = stored.values[start:stop]
-        theirs = _pieces(tokenizer, full_text(hit), stored.token_ids[start:stop])
+        theirs = _pieces(model, full_text(hit), stored.token_ids[start:stop])
         if not len(query) or not len(rows):
             found.append(Explanation(hit, [], common))
             continue
@@ -127,15 +128,12 @@ Piece = tuple[tuple[int, int] | None, str]
 """Where a token stands, and its text."""
 
 
-def _pieces(tokenizer: Any, text: str, token_ids: NDArray[np.int32]) -> list[Piece]:
+def _pieces(model: Encoder, text: str, token_ids: NDArray[np.int32]) -> list[Piece]:
     """Each token's place in ``text`` and its characters; without places, the vocabulary's word for it."""
-    spans = token_spans(tokenizer, text, token_ids, widen=False)
+    spans = token_spans(model, text, token_ids, widen=False)
     if spans is not None:
         return [(span, text[span[0] : span[1]]) for span in spans]
-    numbers = token_ids.tolist()
-    convert = getattr(tokenizer, "convert_ids_to_tokens", None)
-    names = [str(one) for one in convert(numbers)] if convert is not None else [f"#{one}" for one in numbers]
-    return [(None, name) for name in names]
+    return [(None, name) for name in model.token_texts(token_ids.tolist())]
 
 
 def _matches(grid: TokenGrid, own: Sequence[Piece], theirs: Sequence[Piece]) -> list[TokenMatch]:

@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.text import Text
 
 from ernie_search._util.words import printable
+from ernie_search.encoder import Encoder
 from ernie_search.types import Hit, Passage
 
 LONGEST_WORD = 40
@@ -72,7 +73,7 @@ def best_of_rows(similarity: NDArray[np.float32]) -> tuple[NDArray[np.int64], ND
 
 
 def token_spans(
-    tokenizer: Any, text: str, token_ids: Sequence[int] | NDArray[np.int32], *, widen: bool = True
+    model: Encoder, text: str, token_ids: Sequence[int] | NDArray[np.int32], *, widen: bool = True
 ) -> list[tuple[int, int]] | None:
     """The characters behind stored tokens; None if they are not this text's tokens.
 
@@ -80,13 +81,13 @@ def token_spans(
     limit: so walking along the text's own tokens meets every one of them.
 
     Args:
-        tokenizer: a fast Hugging Face tokenizer.
+        model: whose tokens they are.
         text: the passage's full text.
         token_ids: ``(L,)`` ids behind the rows of its token matrix.
         widen: to the whole word that a token is a piece of.
     """
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    words, spans = encoding.word_ids(), encoding["offset_mapping"]
+    pieces = model.pieces(text)
+    own, words, spans = pieces.ids, pieces.words, pieces.spans
     extent: dict[int, tuple[int, int]] = {}
     for word, (start, stop) in zip(words, spans, strict=True):
         if word is not None:
@@ -94,13 +95,13 @@ def token_spans(
             extent[word] = (min(known[0], start), max(known[1], stop))
     found: list[tuple[int, int]] = []
     place = 0
-    own = encoding["input_ids"]
     for wanted in np.asarray(token_ids).tolist():
         while place < len(own) and own[place] != wanted:
             place += 1
         if place == len(own):
             return None
-        start, stop = extent.get(words[place], spans[place])
+        word = words[place]
+        start, stop = spans[place] if word is None else extent[word]
         if not widen or stop - start > LONGEST_WORD:
             start, stop = spans[place]
         found.append(_trimmed(text, start, stop))
@@ -109,7 +110,7 @@ def token_spans(
 
 
 def matching_words(
-    tokenizer: Any,
+    model: Encoder,
     question: str,
     text: str,
     query_tokens: NDArray[np.floating[Any]],
@@ -119,14 +120,14 @@ def matching_words(
     """The words of ``text`` that MaxSim picks for the question's tokens, but for faint ones, in order.
 
     Args:
-        tokenizer: the model's.
+        model: whose tokens they are.
         question: what was asked; used only if the stored tokens do not fit the text.
         text: the passage's full text.
         query_tokens: ``(Lq, d)``.
         passage_tokens: ``(L, d)``, as stored.
         token_ids: ``(L,)``, as stored.
     """
-    spans = token_spans(tokenizer, text, token_ids) if len(token_ids) and len(query_tokens) else None
+    spans = token_spans(model, text, token_ids) if len(token_ids) and len(query_tokens) else None
     if spans is None:
         return fallback_words(question, text)
     strengths: dict[tuple[int, int], float] = {}

@@ -212,9 +212,7 @@ class Searcher:
         found = []
         for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
             values, ids = stored.values[start:stop], stored.token_ids[start:stop]
-            found.append(
-                matching_words(self.model.tokenizer, question, full_text(hit), query_tokens, values, ids)
-            )
+            found.append(matching_words(self.model, question, full_text(hit), query_tokens, values, ids))
         return found
 
     def rank(self, texts: Sequence[str], k: int, **options: Unpack[SearchOptions]) -> list[Staged]:

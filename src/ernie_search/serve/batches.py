@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search.encoder import Encoder, Encoding
+from ernie_search.encoder import Encoder, Encoding, Pieces
 from ernie_search.index import Filter
 from ernie_search.search import Searcher
 from ernie_search.serve.matches import question_tokens, word_matches
@@ -59,7 +59,6 @@ class PreparedModel:
     def __init__(
         self,
         model: Encoder,
-        tokenizer: Any,
         lock: threading.Lock,
         rows: Mapping[str, EncodedText] | None = None,
     ) -> None:
@@ -67,20 +66,26 @@ class PreparedModel:
 
         Args:
             model: the real model.
-            tokenizer: a copy of its tokenizer for this thread, since fast tokenizers fail when two threads
-                use one with different settings.
             lock: held while the real model encodes.
             rows: questions and their vectors.
         """
         self._model, self._lock, self._rows = model, lock, dict(rows or {})
-        self.name, self.fingerprint, self.token_dim = model.name, model.fingerprint, model.token_dim
-        self.tokenizer = tokenizer
+        self.kind, self.name, self.token_dim = model.kind, model.name, model.token_dim
+        self.fingerprint = model.fingerprint
 
     def with_rows(self, rows: Mapping[str, EncodedText]) -> "PreparedModel":
         """A copy that knows other questions."""
         other = copy.copy(self)  # the fingerprint may be costly to ask for
         other._rows = dict(rows)
         return other
+
+    def pieces(self, text: str) -> Pieces:
+        """See ``Encoder``."""
+        return self._model.pieces(text)
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """See ``Encoder``."""
+        return self._model.token_texts(ids)
 
     def prefers_bf16(self) -> bool:
         """See ``Encoder``."""

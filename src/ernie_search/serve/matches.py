@@ -16,7 +16,7 @@ def question_tokens(
     model: Encoder, question: str, token_ids: NDArray[np.int32] | None
 ) -> list[dict[str, Any]]:
     """The question's tokens, each with its text and characters ``start:stop``; none without token ids."""
-    spans = token_spans(model.tokenizer, question, token_ids) if token_ids is not None else None
+    spans = token_spans(model, question, token_ids) if token_ids is not None else None
     if spans is None:
         return []
     return [{"text": question[start:stop], "start": start, "stop": stop} for start, stop in spans]
@@ -33,7 +33,7 @@ def word_matches(
     """The words of each hit that MaxSim picks: characters of title, space and text; cosine; question tokens.
 
     Args:
-        model: its tokenizer is used.
+        model: the tokens are its own.
         index: holds the passages' token matrices; without them the words of the question are marked.
         question: the question's text.
         hits: of the question.
@@ -47,12 +47,12 @@ def word_matches(
             [{"start": one.start, "stop": one.stop, "strength": 1.0, "tokens": []} for one in found]
             for found in (fallback_words(question, full_text(hit)) for hit in hits)
         ]
-    asked = token_spans(model.tokenizer, question, token_ids) if token_ids is not None else None
+    asked = token_spans(model, question, token_ids) if token_ids is not None else None
     stored = index.fetch_tokens([hit.passage for hit in hits])
     found = []
     for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
         text, ids = full_text(hit), stored.token_ids[start:stop]
-        spans = token_spans(model.tokenizer, text, ids) if stop > start else []
+        spans = token_spans(model, text, ids) if stop > start else []
         if spans is None:  # the stored tokens are of another text: mark words that both have
             words = fallback_words(question, text)
             found.append([{"start": o.start, "stop": o.stop, "strength": 1.0, "tokens": []} for o in words])

@@ -1,7 +1,6 @@
 """The worker: everything that a request needs of one version of index and model."""
 
 import asyncio
-import copy
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -74,10 +73,7 @@ class Worker:
         self.searcher, self.index, self.model = searcher, searcher.index, searcher.model
         self.writable, self._limits = writable, limits
         self._lock: threading.Lock = before._lock if before is not None else threading.Lock()
-        with self._lock:
-            tokenizers = [copy.deepcopy(self.model.tokenizer) for _ in range(2)]
-        self._prepared = PreparedModel(self.model, tokenizers[0], self._lock)
-        self._counter, self._counting = tokenizers[1], threading.Lock()
+        self._prepared = PreparedModel(self.model, self._lock)
         queues = [AdmissionQueue(limits.seconds, limits.queue) for _ in range(2)]
         self._texts, self._pairs = queues if before is None else (before._texts, before._pairs)
         options: dict[str, Any] = {"queue": limits.queue, "together": limits.together}
@@ -169,13 +165,8 @@ class Worker:
         return found if isinstance(found, list) else []
 
     async def token_count(self, texts: Sequence[str]) -> int:
-        """Count the tokens of texts before truncation, on a thread of its own: what clients call usage."""
-
-        def count() -> int:
-            with self._counting:
-                return sum(len(self._counter(text, verbose=False)["input_ids"]) for text in texts)
-
-        return await asyncio.to_thread(count)
+        """Count the own tokens of texts before truncation, on another thread: what clients call usage."""
+        return await asyncio.to_thread(lambda: sum(len(self.model.pieces(text).ids) for text in texts))
 
     async def examine(self, *, thorough: bool = False) -> str | None:
         """Check that the index can be read: the reason in one line if it cannot, else None.

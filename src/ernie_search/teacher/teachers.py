@@ -22,7 +22,7 @@ from ernie_search.model.cross_encoder import (
     load_cross_encoder,
     score_pairs,
 )
-from ernie_search.model.saved_files import one_line
+from ernie_search.runtime.saved_files import one_line
 from ernie_search.training.folder import TRAINING_FILE
 from ernie_search.types import Run
 

@@ -24,7 +24,7 @@ from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.losses import entropy_advice
 from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
-from ernie_search.model.settings import SETTINGS_FILE
+from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.training import log
 from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.folder import (

@@ -9,8 +9,6 @@ from transformers import AutoConfig
 
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.attention import check_layer, compare_tokenizers
-from ernie_search.model.base import resolve_base
-from ernie_search.model.saved_files import one_line
 from ernie_search.model.tokenizer import open_tokenizer
 from ernie_search.pipeline.stage import (
     QUESTION_SHARE,
@@ -24,6 +22,8 @@ from ernie_search.pipeline.stage import (
     Task,
     TeacherModel,
 )
+from ernie_search.runtime.places import resolve_base
+from ernie_search.runtime.saved_files import one_line
 from ernie_search.teacher import Teachers
 from ernie_search.training import TrainSettings, train
 from ernie_search.training.folder import RESULT_FILE, TRAINING_FILE, checkpoint_steps
