@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ernie_search._util.words import printable
+from ernie_search.cli.lancedb_import import import_lancedb
 from ernie_search.cli.output import AsJson, console, loading, print_json
 from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
 
@@ -103,10 +104,14 @@ def search(
     """Show the best passages for a question, the words that matched marked."""
     with loading("the libraries"):
         from ernie_search.index import parse_filter
+        from ernie_search.index.opening import on_disk
         from ernie_search.search import Fusion
         from ernie_search.search import explain as explained
     fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
-    searcher, chosen = open_searcher(index, model, mode, cross)
+    if on_disk(index):
+        import_lancedb()
+    # One question is not worth reading every file: `verify` does that, and here sizes are compared.
+    searcher, chosen = open_searcher(index, model, mode, cross, verify=False)
     hits = searcher.search(
         question, k, mode=chosen, candidates=candidates, where=condition, fusion=fused, rerank=rerank
     )

@@ -14,7 +14,12 @@ DEFAULT_MODE = "late, or dense where the index has no token matrices"
 
 
 def open_searcher(
-    index: str | Path, model: Path | None, mode: "Mode | None", cross: str | None = None
+    index: str | Path,
+    model: Path | None,
+    mode: "Mode | None",
+    cross: str | None = None,
+    *,
+    verify: bool = True,
 ) -> "tuple[Searcher, Mode]":
     """The searcher, and the mode to search in; a line on stderr where the index cannot do the usual one.
 
@@ -23,6 +28,7 @@ def open_searcher(
         model: the index's model, if it was moved.
         mode: as the user named it; None for the best that the index can do.
         cross: for mode cross, as ``open_teachers`` takes it.
+        verify: compare the SHA-256 of every file; else only sizes.
 
     Raises:
         SettingsError, IndexStateError, ModelError: see ``Searcher.open``. A named mode that the index has no
@@ -33,7 +39,9 @@ def open_searcher(
 
         teachers = None if cross is None else _teachers(cross)
         scorer = None if teachers is None else teachers.mean_scores
-        searcher = Searcher.open(index, model, cross=scorer, mode=mode)
+        searcher = Searcher.open(index, model, cross=scorer, mode=mode, verify=verify)
+        if not verify:
+            searcher.index.check_files()
         if teachers is not None:
             _ = teachers.all
     if mode is not None:
