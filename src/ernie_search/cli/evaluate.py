@@ -20,7 +20,7 @@ from ernie_search.cli.evidence import (
     self_hits_note,
 )
 from ernie_search.cli.output import AsJson, console, print_json, progress
-from ernie_search.cli.searching import DEFAULT_MODE, open_searcher, open_teachers
+from ernie_search.cli.searching import DEFAULT_MODE, nearest_index, open_searcher, open_teachers
 from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def evaluate(
     )
     from ernie_search.evaluation.answers import parse_answer_measure
 
+    if index is None and run is None:
+        index = nearest_index()
     _check_choice(index, run, save_run, mode, cross)
     collection = open_collection(source)
     searching = index is not None or cross is not None

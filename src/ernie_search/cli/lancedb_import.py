@@ -1,9 +1,9 @@
 """Imports lancedb for a store on this disk, in a third of the time: for a process that answers one question.
 
-lancedb imports a REST client of 400 generated modules (``lance_namespace``) and its readers of remote stores, of
-which a store in a folder uses nothing. While lancedb is imported, stand-ins take their place; afterwards nothing of
-them is left but the names in lancedb's own modules. So this is for the command line alone: in a program of the user's
-the other parts of lancedb must work, too.
+lancedb imports a REST client of 400 generated modules (``lance_namespace``), which a store in a folder does not
+use. While lancedb is imported, stand-ins take their place; afterwards nothing of them is left but names in the
+modules of lancedb. So this is for the command's own process alone: in a program of the user's, the other parts
+of lancedb must work, too.
 """
 
 import importlib
@@ -21,6 +21,8 @@ KNOWN = "0.40."
 
 STANDINS = ("lance_namespace", "lance_namespace_urllib3_client")
 """Packages that a store in a folder does not use."""
+OWN_PROCESS = "the command's own process"
+"""The object of the commands' context where this process runs nothing else."""
 NATIVE = "lancedb._lancedb"
 DECORATORS = "overrides"
 """A package whose decorator compares the signatures of methods, by reading their callers' bytecode."""

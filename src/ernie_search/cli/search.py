@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ernie_search._util.words import printable
-from ernie_search.cli.lancedb_import import import_lancedb
+from ernie_search.cli.lancedb_import import OWN_PROCESS, import_lancedb
 from ernie_search.cli.output import AsJson, console, loading, print_json
-from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
+from ernie_search.cli.searching import DEFAULT_MODE, NEAREST_INDEX, named_index, open_searcher
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -73,8 +73,12 @@ LONGEST_TEXT = 1_000
 
 
 def search(
+    context: typer.Context,
     question: Annotated[str, typer.Argument(help="What to look for.")],
-    index: Annotated[str, typer.Option(help="The index: a folder, or its address.")],
+    index: Annotated[
+        str | None,
+        typer.Option(help="The index: a folder, or its address.", show_default=NEAREST_INDEX),
+    ] = None,
     mode: Annotated[
         Literal["late", "dense", "hybrid", "cross"] | None,
         typer.Option(
@@ -108,10 +112,11 @@ def search(
         from ernie_search.search import Fusion
         from ernie_search.search import explain as explained
     fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
-    if on_disk(index):
+    asked = named_index(index)
+    if context.obj == OWN_PROCESS and on_disk(asked):
         import_lancedb()
     # One question is not worth reading every file: `verify` does that, and here sizes are compared.
-    searcher, chosen = open_searcher(index, model, mode, cross, verify=False)
+    searcher, chosen = open_searcher(asked, model, mode, cross, verify=False)
     hits = searcher.search(
         question, k, mode=chosen, candidates=candidates, where=condition, fusion=fused, rerank=rerank
     )

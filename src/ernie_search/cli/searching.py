@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ernie_search.cli.defaults import DEFAULT_INDEX
 from ernie_search.cli.output import console, loading
+from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.search import Mode, Searcher
@@ -11,6 +13,34 @@ if TYPE_CHECKING:
 
 DEFAULT_MODE = "late, or dense where the index has no token matrices"
 """What the options' help says of the mode where none is named."""
+
+
+NEAREST_INDEX = f"{DEFAULT_INDEX} here, or the nearest above"
+"""What the options' help says of the index where none is named."""
+
+
+def nearest_index() -> str | None:
+    """The folder ``.ernie-search`` of this folder, or of the nearest above it that has one."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / DEFAULT_INDEX).is_dir():
+            return DEFAULT_INDEX if folder == here else str(folder / DEFAULT_INDEX)
+    return None
+
+
+def named_index(index: str | None) -> str:
+    """The index as named, else the nearest one.
+
+    Raises:
+        SettingsError: none is named, and there is none here or above.
+    """
+    found = index or nearest_index()
+    if found is None:
+        raise SettingsError(
+            f"no index was named, and there is no {DEFAULT_INDEX} in this folder or above; make one with: "
+            "ernie-search index FOLDER"
+        )
+    return found
 
 
 def open_searcher(

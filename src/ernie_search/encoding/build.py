@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import ernie_search.model
 from ernie_search._util.files import JSON, behind_link, fingerprint, remove
 from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.collection import hold
@@ -375,7 +374,9 @@ def add_to_index(
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
     written, stream = 0, iter(passages)
     with open_index(output, mode="w") as index:
-        encoder = ernie_search.model.load(model)
+        from ernie_search.model import load  # torch: only those who need it wait for it
+
+        encoder = load(model)
         check_same_model(index.spec, encoder.name, encoder.fingerprint)
         while some := list(islice(stream, block)):
             texts = [one.full_text for one in some]
@@ -432,7 +433,9 @@ def _of_collection(
         data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
     # A model that is sent to other machines must not lie on a GPU of this one.
     device = None if executor is None or isinstance(executor, LocalExecutor) else "cpu"
-    encoder: Encoder = ernie_search.model.load(model, device=device)
+    from ernie_search.model import load
+
+    encoder: Encoder = load(model, device=device)
     count: list[int] = []
 
     def passages() -> Iterator[Passage]:
