@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ernie_search.types import Task
 
 EncoderKind = Literal["joint", "plain", "late"]
-"""joint: trained for both readings. plain: any dense encoder; its token matrix is the states of its last layer,
+"""joint: trained for both readings. plain: any dense encoder; its token matrix is its last layer's states,
 L2-normalised. late: a late-interaction model (ColBERT's kind); its single vector is the L2-normalised mean of
 its token vectors."""
 

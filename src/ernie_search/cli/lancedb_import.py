@@ -1,9 +1,9 @@
 """Imports lancedb for a store on this disk, in a third of the time: for a process that answers one question.
 
-lancedb imports a REST client of 400 generated modules (``lance_namespace``), which a store in a folder does not
-use. While lancedb is imported, stand-ins take their place; afterwards nothing of them is left but names in the
-modules of lancedb. So this is for the command's own process alone: in a program of the user's, the other parts
-of lancedb must work, too.
+lancedb imports a REST client of 400 generated modules (``lance_namespace``), which a store in a folder does
+not use. While lancedb is imported, stand-ins take their place; afterwards nothing of them is left but names
+in the modules of lancedb. So this is for the command's own process alone: in a program of the user's, the
+other parts of lancedb must work, too.
 """
 
 import importlib
