@@ -1,18 +1,13 @@
 """An encoder without weights: every word has a vector that its own letters decide."""
 
-import importlib
 import re
-import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 
 import numpy as np
-import pytest
 
-import ernie_search
 from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.types import Passage, Task
 
@@ -91,16 +86,3 @@ def numbered_passages(count: int, seed: int = 0) -> list[Passage]:
         title = f"title{number}" if number % 3 == 0 else ""
         made.append(Passage(f"p{number}", " ".join(words), title, {"n": number} if number % 2 else {}))
     return made
-
-
-def load_instead(monkeypatch: pytest.MonkeyPatch, load: Callable[..., object]) -> None:
-    """Have ``ernie_search.model.load`` be this function; without torch the module is a stand-in."""
-    try:
-        module = importlib.import_module("ernie_search.model")
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "sentence_transformers"):
-            raise
-        module = ModuleType("ernie_search.model")
-        monkeypatch.setitem(sys.modules, "ernie_search.model", module)
-        monkeypatch.setattr(ernie_search, "model", module, raising=False)
-    monkeypatch.setattr(module, "load", load, raising=False)

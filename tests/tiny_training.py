@@ -89,6 +89,7 @@ def settings(**changes: Any) -> "TrainSettings":
         "passage_length": 60,
         "evaluations": 3,
         "checkpoints": 3,
+        "onnx": False,
         "precision": "fp32",
     }
     return TrainSettings(**(values | changes))

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ernie_search.types import Task
 
 EncoderKind = Literal["joint", "plain", "late"]
-"""joint: trained for both readings. plain: any dense encoder; its token matrix is its last layer's states,
-L2-normalised. late: a late-interaction model (ColBERT's kind); its single vector is the L2-normalised mean of
-its token vectors."""
+"""joint: trained for both readings. plain: any dense encoder; its token matrix is the states of its last
+layer, of length one. late: a late-interaction model (ColBERT's kind); its single vector is the mean of its
+token vectors, of length one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ernie_search._util.files import MANIFEST, read_json, sha256_file, write_json
 from ernie_search._util.settings import read_record
+from ernie_search.encoder import EncoderKind
 from ernie_search.errors import IndexStateError, StorageError
 
 FORMAT = 1
@@ -59,8 +60,11 @@ class Manifest:
         shards: the finished shards, in order.
         complete: all passages are there.
         seconds: spent encoding, interrupted attempts included.
-        precision: what the passages were encoded in, decided when the folder was begun: ``bf16`` or ``fp32``;
-            "" if unknown.
+        precision: what the passages were encoded in, decided when the folder was begun: ``bf16``, ``fp32`` or
+            ``int8``; "" if unknown.
+        encoder_kind: of the model; see :mod:`ernie_search.encoder`.
+        model_ref: how to find a model that is in no directory of the user's: ``org/name@commit``, or the
+            bundled base's name; "" otherwise.
         version: of this package, when the folder was begun.
     """
 
@@ -77,6 +81,8 @@ class Manifest:
     seconds: float = 0.0
     precision: str = ""
     version: str = ""
+    encoder_kind: EncoderKind = "joint"
+    model_ref: str = ""
     format: int = FORMAT
 
     @property

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 sys.path.append(str(Path(__file__).parent.parent))  # for the stub and tiny models that several rooms share
 
-from stub_encoder import StubEncoder, load_instead
+from stub_encoder import StubEncoder
 
 CORPUS = {
     "tea": ("Tea", "Tea grows on the hills of Assam and needs much rain."),
@@ -51,11 +51,12 @@ def collection(tmp_path: Path) -> Path:
 @pytest.fixture
 def stub_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A model directory that ``ernie_search.model.load`` opens as the stub."""
+
     folder = tmp_path / "model"
     folder.mkdir()
     # So wide that different words are nearly orthogonal; of the corpus one passage is longer.
     stub = StubEncoder(dim=256, longest=13)
-    load_instead(monkeypatch, lambda path, **options: stub)
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: stub)
     return folder
 
 

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from stub_encoder import load_instead
-
 
 @pytest.fixture(params=["collection", "shards"])
 def bare_index(request, run_cli, collection, stub_model, tmp_path):
@@ -55,11 +53,10 @@ def test_with_token_matrices_it_is_late_and_nothing_is_said(run_cli, collection,
 
 
 def test_late_is_refused_before_the_model_is_loaded(run_cli, collection, bare_index, monkeypatch):
-
     def load(path, **options):
         raise AssertionError("the model was loaded")
 
-    load_instead(monkeypatch, load)
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", load)
     for command in commands(collection, bare_index):
         result = run_cli(*command, "--mode", "late")
         assert (result.exit_code, result.stdout) == (2, "")

@@ -99,7 +99,7 @@ def test_train_takes_the_lists(run_cli, crops, tmp_path):
 
     scored = write(tmp_path / "scored", crops)
     base, output = sentence_base(tmp_path / "base", layers=1), tmp_path / "run"
-    small = {"steps": 2, "questions_per_batch": 8, "query_length": 32, "passage_length": 60}
+    small = {"steps": 2, "questions_per_batch": 8, "query_length": 32, "passage_length": 60, "onnx": "false"}
     small |= {"precision": "fp32", "evaluations": 0, "checkpoints": 1}
     changes = [part for name, value in small.items() for part in ("--set", f"{name}={value}")]
     command = ["train", "cascade", "--source", crops, "--base", base, "--output", output, *changes]

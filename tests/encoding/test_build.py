@@ -14,7 +14,7 @@ from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.index import open_index, verify
 from ernie_search.index.lance import LanceIndex
 from ernie_search.search import Searcher
-from stub_encoder import StubEncoder, load_instead
+from stub_encoder import StubEncoder
 
 Corpus = dict[str, tuple[str, str, dict[str, object]]]
 
@@ -66,7 +66,7 @@ class Counting(StubEncoder):
 @pytest.fixture
 def model(monkeypatch) -> Counting:
     encoder = Counting()
-    load_instead(monkeypatch, lambda path, **options: encoder)
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: encoder)
     return encoder
 
 
@@ -127,7 +127,7 @@ def test_other_questions_alone_encode_nothing(tmp_path, model):
 def test_a_killed_encoding_is_resumed(tmp_path, monkeypatch, kill_at):
     source = write(tmp_path / "crops", corpus(12))
     loaded = [Counting(kill_at), Counting()]
-    load_instead(monkeypatch, lambda path, **options: loaded[0])
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: loaded[0])
     with pytest.raises(KeyboardInterrupt):
         made(source, tmp_path / "i")
     loaded.pop(0)
@@ -261,7 +261,7 @@ def test_refused_in_one_line_before_anything_is_encoded(tmp_path, model, monkeyp
     options = {"source": source, **change(tmp_path)}
     if case == "another model":
         other = Counting(name="other", fingerprint="beef")
-        load_instead(monkeypatch, lambda path, **options: other)
+        monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: other)
     with pytest.raises(IndexStateError, match=f"^[^\n]*{message}[^\n]*$"):
         make_index(model=tmp_path / "model", output=tmp_path / "i", **options)
     assert held(tmp_path / "i") == corpus(3)

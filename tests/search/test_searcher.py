@@ -8,7 +8,7 @@ from ernie_search.errors import DataError, IndexStateError, SettingsError
 from ernie_search.index import index_shards
 from ernie_search.search import Searcher, maxsim
 from ernie_search.types import Passage, Query
-from stub_encoder import StubEncoder, load_instead, numbered_passages
+from stub_encoder import StubEncoder, numbered_passages
 
 PASSAGES = numbered_passages(300)
 QUESTIONS = [f"w{n} w{n + 7} w{n * 3 % 400}" for n in range(25)]
@@ -200,7 +200,10 @@ def test_the_model_of_a_linked_index_is_looked_for_beside_the_index_itself(tmp_p
     (tmp_path / "link").symlink_to(real)
     (tmp_path / "links").symlink_to(real.parent)
     asked = []
-    load_instead(monkeypatch, lambda path: asked.append(path) or StubEncoder())
+    monkeypatch.setattr(
+        "ernie_search.encoding.opening.open_encoder",
+        lambda path, **options: asked.append(path) or StubEncoder(),
+    )
     for index in (tmp_path / "link", tmp_path / "links" / "index"):
         assert Searcher.open(index).search("w1")
     assert asked == [model, model]

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 from starlette.testclient import TestClient
 
 from ernie_search.index import MemoryIndex
-from stub_encoder import StubEncoder, load_instead
+from stub_encoder import StubEncoder
 from tiny_service import PASSAGES, Served, app_of, listening, stub
 
 
@@ -65,7 +65,8 @@ def lance(tmp_path, monkeypatch, loads):
 
     pytest.importorskip("lancedb", reason="the index on disk needs lancedb")
     model = stub()
-    load_instead(monkeypatch, lambda path, **options: loads.append(path) or model)
+    opening = "ernie_search.encoding.opening.open_encoder"
+    monkeypatch.setattr(opening, lambda path, **options: loads.append(path) or model)
     (tmp_path / "model").mkdir()
     spec = make_spec(
         model_name=model.name,

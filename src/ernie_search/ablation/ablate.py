@@ -30,7 +30,7 @@ from ernie_search.evaluation import Measured, evaluate_run, read_run, write_run
 from ernie_search.index import index_shards
 from ernie_search.index.topk import top_ids
 from ernie_search.mining import BM25
-from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
+from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
 from ernie_search.pipeline.manifest import StageManifest
 from ernie_search.pipeline.recipe import AnyStage, Recipe
 from ernie_search.pipeline.runner import (
@@ -327,7 +327,7 @@ class RowMaker:
         made_by = fingerprint(self.made[row.name, seed].fingerprint, self.shared.data, self.split, DEPTH)
 
         def make() -> Run:
-            model = load(folder / TRAIN / "last")
+            model = load_joint(folder / TRAIN / "last")
             return dense_run(model, self.collection, self.split, folder, keep=self.keep_vectors)
 
         return _Ranking(made_by, self.qrels, make)
@@ -365,7 +365,7 @@ class RowMaker:
             parts.append(self.made[LATE_OF, seed].fingerprint)
 
             def make() -> Run:
-                model = load(self._folder(LATE_OF, seed) / TRAIN / "last")
+                model = load_joint(self._folder(LATE_OF, seed) / TRAIN / "last")
                 return late_rerank(model, self.collection, questions, read_run(first), folder)
         else:
             stage = [stage for stage in self.recipe.stages if stage.teacher is not None][-1]

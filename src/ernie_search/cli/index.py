@@ -275,12 +275,13 @@ def verify(
     opened = open_index(index, check=False)
     try:
         noted = opened.model_folder
-        chosen = model or (noted if noted is not None and noted.is_dir() else None)
+        there = noted if noted is not None and noted.is_dir() else None
+        chosen = model or there or opened.spec.model_ref or None
         if sample and chosen is not None:
             with loading("the model"):
-                from ernie_search.model import load
+                from ernie_search.encoding.opening import open_encoder
 
-                encoder = load(chosen)
+                encoder = open_encoder(chosen)
         with working(f"reading {index}"):
             found = check(opened, encoder, sample)
     finally:

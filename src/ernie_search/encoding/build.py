@@ -13,9 +13,10 @@ from ernie_search._util.files import JSON, behind_link, fingerprint, remove
 from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.collection import hold
 from ernie_search.data.validation import first_of, inspect_collection
-from ernie_search.encoder import Encoder
+from ernie_search.encoding import opening
 from ernie_search.encoding.encode import checked_passages, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
+from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import Index, Origin, is_index, make_spec, open_index, passage_batch
 from ernie_search.index.opening import check_part, is_shards, lance_folder, load, on_disk, open_for_shards
@@ -101,6 +102,8 @@ def make_index(
     progress: Progress | None = None,
     expect: Progress | None = None,
     storing: Progress | None = None,
+    runtime: Runtime = "auto",
+    precision: ChosenPrecision = "fp32",
     **settings: Any,
 ) -> Built:
     """Make an index of a collection, resume making it, or bring it up to date.
@@ -113,7 +116,7 @@ def make_index(
 
     Args:
         source: BEIR folder, ``api:``, ..., or a folder of shards, which needs no model.
-        model: a trained model's directory.
+        model: a directory, a hub name, or the bundled base's name; of any kind that ``open_encoder`` opens.
         output: the index: a folder, ``memory://`` or ``qdrant+http://host:6333/name``.
         shards: where encoded shards are kept; without it they lie in ``OUTPUT.shards`` until the index is
             complete.
@@ -126,6 +129,7 @@ def make_index(
         progress: called with the number of passages encoded since its last call.
         expect: told how many passages there are before the first is encoded; not where they are cut.
         storing: called with the number of passages stored since its last call.
+        runtime, precision: of the encoder; see ``open_encoder``.
         **settings: of the ``IndexSpec``: ``tokens`` (fp16), ``dense``, ``ann``, ``exact_below``, ...
 
     Raises:
@@ -168,6 +172,8 @@ def make_index(
         executor=executor,
         progress=progress,
         expect=expect,
+        runtime=runtime,
+        precision=precision,
     )
     making = _Making(found, output, settings, part, storing)
     if shards is not None:
@@ -346,6 +352,8 @@ def add_to_index(
     chunk_overlap: int = 0,
     block: int = 1024,
     progress: Progress | None = None,
+    runtime: Runtime = "auto",
+    precision: ChosenPrecision = "fp32",
 ) -> int:
     """Encode a collection's passages into an index that is there; those of the same id are replaced.
 
@@ -354,10 +362,11 @@ def add_to_index(
     Args:
         source: BEIR folder, ``api:``, ...
         output: the index's folder or address.
-        model: directory of the model that made the index.
+        model: the model that made the index.
         chunk_words, chunk_overlap: as for ``make_index``.
         block: passages encoded and committed together.
         progress: called with the number of passages done since its last call.
+        runtime, precision: of the encoder; see ``open_encoder``.
 
     Returns:
         Passages written.
@@ -374,9 +383,7 @@ def add_to_index(
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
     written, stream = 0, iter(passages)
     with open_index(output, mode="w") as index:
-        from ernie_search.model import load  # torch: only those who need it wait for it
-
-        encoder = load(model)
+        encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision)
         check_same_model(index.spec, encoder.name, encoder.fingerprint)
         while some := list(islice(stream, block)):
             texts = [one.full_text for one in some]
@@ -425,6 +432,8 @@ def _of_collection(
     executor: Executor | None,
     progress: Progress | None,
     expect: Progress | None,
+    runtime: Runtime,
+    precision: ChosenPrecision,
 ) -> Source:
     """A collection, and the model that encodes it."""
     collection = hold(open_collection(source))
@@ -433,9 +442,8 @@ def _of_collection(
         data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
     # A model that is sent to other machines must not lie on a GPU of this one.
     device = None if executor is None or isinstance(executor, LocalExecutor) else "cpu"
-    from ernie_search.model import load
-
-    encoder: Encoder = load(model, device=device)
+    encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision, device=device)
+    path, ref = opening.noted_model(model)
     count: list[int] = []
 
     def passages() -> Iterator[Passage]:
@@ -460,7 +468,8 @@ def _of_collection(
             data_fingerprint=mark,
             shard_size=shard_size,
             with_tokens=with_tokens,
-            model_path=model,
+            model_path=path,
+            model_ref=ref,
             progress=progress,
             executor=executor,
         )

@@ -57,6 +57,7 @@ def begin_or_resume(
     shard_size: int,
     with_tokens: bool,
     model_path: Path | str | None = None,
+    model_ref: str = "",
     prefers_bf16: Callable[[], bool] | None = None,
 ) -> Manifest:
     """The manifest to continue from: a new one, or that of an earlier call with only its sound shards.
@@ -74,6 +75,7 @@ def begin_or_resume(
             remove(leftover)
     model_fingerprint = model.fingerprint
     place = "" if model_path is None else os.path.relpath(Path(model_path).resolve(), folder.resolve())
+    int8 = getattr(model, "precision", "fp32") == "int8"
     if not (folder / MANIFEST).exists():
         # A first shard without a manifest is what a kill between the two leaves; anything else is not ours.
         own = {shard_name(0)}
@@ -86,11 +88,13 @@ def begin_or_resume(
             model_name=model.name,
             model_fingerprint=model_fingerprint,
             model_path=place,
+            model_ref=model_ref,
+            encoder_kind=model.kind,
             data_fingerprint=data_fingerprint,
             token_dim=model.token_dim,
             with_tokens=with_tokens,
             shard_size=shard_size,
-            precision=_preferred(prefers_bf16 or model.prefers_bf16),
+            precision="int8" if int8 else _preferred(prefers_bf16 or model.prefers_bf16),
             version=version("ernie-search"),
         )
     manifest = read_manifest(folder)
@@ -107,6 +111,11 @@ def begin_or_resume(
     if manifest.with_tokens != with_tokens:
         held = "with" if manifest.with_tokens else "without"
         raise IndexStateError(f"{folder}: made {held} token matrices, asked for the opposite; {remedy}")
+    if manifest.precision and (manifest.precision == "int8") != int8:
+        raise IndexStateError(
+            f"{folder}: encoded in {manifest.precision}, and now in {'int8' if int8 else 'fp32'} by the same "
+            f"model; take the same --precision, {remedy}"
+        )
     sound = [info for info in manifest.shards if shard_problem(folder, info) is None]
     moved = bool(place) and place != manifest.model_path
     if moved or len(sound) < len(manifest.shards):
@@ -154,6 +163,7 @@ def encode_collection(
     shard_size: int = 4096,
     with_tokens: bool = True,
     model_path: Path | str | None = None,
+    model_ref: str = "",
     progress: Callable[[int], None] | None = None,
     executor: Executor | None = None,
 ) -> EncodedCollection:
@@ -167,6 +177,7 @@ def encode_collection(
         shard_size: passages held in memory, and lost at most to an interruption.
         with_tokens: store token matrices (fp16) too; without them only dense search is possible.
         model_path: the model's directory, noted in the manifest so that search finds it by itself.
+        model_ref: how to find a model that is in no directory of the user's; noted likewise.
         progress: called with the number of passages done since its last call, skipped ones included.
         executor: where passages are encoded; by default in this process. Only this process writes files.
 
@@ -192,6 +203,7 @@ def encode_collection(
             shard_size=shard_size,
             with_tokens=with_tokens,
             model_path=model_path,
+            model_ref=model_ref,
         )
         encoded = 0
         if manifest.complete:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ernie_search.encoder import EncoderKind
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index.codecs import CodecName
 from ernie_search.shards import Manifest
@@ -59,6 +60,11 @@ class IndexSpec(BaseModel):
     Attributes:
         model_name, model_fingerprint: the model that makes the vectors; another's are refused.
         model_path: its directory as seen from the index's folder; "" if unknown.
+        model_ref: how to find a model that is in no directory of the user's: ``org/name@commit``, or the
+            bundled base's name; "" otherwise.
+        encoder_kind: what the model was made for; see :mod:`ernie_search.encoder`.
+        passages_in: the precision of the graph that encoded the passages; questions in another one are
+            allowed, and searched a little less well.
         dim: ``D`` of the single vectors.
         token_dim: ``d`` of the token vectors.
         tokens: how token matrices are stored; "none" leaves them out.
@@ -82,6 +88,9 @@ class IndexSpec(BaseModel):
     model_name: str
     model_fingerprint: str = Field(min_length=1)
     model_path: str = ""
+    model_ref: str = ""
+    encoder_kind: EncoderKind = "joint"
+    passages_in: Literal["fp32", "int8"] = "fp32"
     dim: int = Field(ge=1)
     token_dim: int = Field(0, ge=0)
     tokens: TokenFormat = "none"
@@ -137,6 +146,9 @@ def spec_for(manifest: Manifest, fields: Mapping[str, FieldType] | None = None, 
     return make_spec(
         model_name=manifest.model_name,
         model_fingerprint=manifest.model_fingerprint,
+        model_ref=manifest.model_ref,
+        encoder_kind=manifest.encoder_kind,
+        passages_in="int8" if manifest.precision == "int8" else "fp32",
         dim=manifest.dim,
         token_dim=manifest.token_dim if wanted != "none" else 0,
         tokens=wanted,
@@ -174,7 +186,7 @@ def check_same_spec(place: str, wanted: IndexSpec, found: IndexSpec) -> None:
             f"{wanted.model_name} ({wanted.model_fingerprint}); choose another place or use that model"
         )
     for name in IndexSpec.model_fields:
-        if name != "model_path" and getattr(found, name) != getattr(wanted, name):
+        if name not in ("model_path", "model_ref") and getattr(found, name) != getattr(wanted, name):
             raise IndexStateError(
                 f"{place}: made with {name}={getattr(found, name)!r}, not {getattr(wanted, name)!r}; "
                 "choose another place or that setting"

@@ -14,15 +14,9 @@ from sentence_transformers import CrossEncoder
 from torch import Tensor, nn
 
 from ernie_search.errors import ModelError
-from ernie_search.model.encode import (
-    CPU_TOKEN_BUDGET,
-    GPU_TOKEN_BUDGET,
-    autocast,
-    micro_batches,
-    padded,
-    tokenizer_output,
-)
+from ernie_search.model.encode import autocast, padded, tokenizer_output
 from ernie_search.model.joint import JointEncoder
+from ernie_search.runtime.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, micro_batches
 from ernie_search.runtime.saved_files import first_line
 from ernie_search.types import Task
 

@@ -21,14 +21,9 @@ from torch import Tensor, nn
 from ernie_search._util.files import fingerprint
 from ernie_search.errors import ModelError
 from ernie_search.model.base import is_causal, keep_layers, longest_text
-from ernie_search.model.encode import (
-    CPU_TOKEN_BUDGET,
-    GPU_TOKEN_BUDGET,
-    autocast,
-    micro_batches,
-    padded,
-)
+from ernie_search.model.encode import autocast, padded
 from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call
+from ernie_search.runtime.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, micro_batches
 from ernie_search.runtime.places import resolve_base
 from ernie_search.runtime.saved_files import check_saved_files, listing_saved_files, one_line
 

@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -15,26 +14,26 @@ from transformers import BatchEncoding
 from ernie_search._util.hardware import prefers_bf16
 from ernie_search.errors import ModelError
 from ernie_search.model.output import EncoderOutput
+from ernie_search.runtime.batches import (
+    CPU_TOKEN_BUDGET,
+    GPU_TOKEN_BUDGET,
+    LONE_TOKENS,
+    Encoded,
+    Tokenized,
+    micro_batches,
+    padded_ids,
+)
 from ernie_search.types import Task
-
-CPU_TOKEN_BUDGET = 1024
-"""Tokens per micro-batch on a processor, so few that its activations stay in cache."""
-GPU_TOKEN_BUDGET = 65536
-ENOUGH_TOKENS = 4096
-"""Tokens that keep a GPU busy; a smaller group is not cut to avoid padding."""
-PADDING = 0.05
-"""Share of a large group that may be padding."""
-
-LONE_TOKENS = 64
-"""Up to so many tokens are encoded on one thread. A second thread saves 3 ms when alone, and costs 14 ms,
-with pauses of 100 ms, where threads of other libraries (BLAS, the index) wait on the same two cores."""
 
 
 class TextReader(Protocol):
     """A model that gives both readings of texts, as far as :func:`encode_texts` uses it: a JointEncoder."""
 
     attach_tokens: bool
-    training: bool
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
 
     @property
     def name(self) -> str:
@@ -60,6 +59,11 @@ class TextReader(Protocol):
     def train(self, mode: bool = True) -> Any:
         """Switch between training and eval mode."""
 
+    def batch_of(
+        self, ids: Sequence[Sequence[int]], task: Task, prompt_length: int | None
+    ) -> dict[str, torch.Tensor]:
+        """One micro-batch as ``read`` takes it; mostly what :func:`padded` makes."""
+
     def read(self, features: dict[str, torch.Tensor]) -> EncoderOutput:
         """Both readings of one micro-batch."""
 
@@ -67,32 +71,6 @@ class TextReader(Protocol):
 _TURNS: WeakKeyDictionary[TextReader, threading.RLock] = WeakKeyDictionary()
 _TURNS_LOCK = threading.Lock()
 """Kept beside the models, since a lock can be neither copied nor pickled."""
-
-
-@dataclass(slots=True)
-class Encoded:
-    """Both readings of N texts.
-
-    Attributes:
-        dense: ``(N, D)`` float32; a dot product is the model's score.
-        tokens: N matrices ``(L_i, d)`` float32 with rows of length one; empty when not asked for.
-        token_ids: N arrays ``(L_i,)`` of the vocabulary ids behind the rows of ``tokens``.
-        truncated: how many texts were longer than the model reads.
-    """
-
-    dense: NDArray[np.float32]
-    tokens: list[NDArray[np.float32]] = field(default_factory=list)
-    token_ids: list[NDArray[np.int32]] = field(default_factory=list)
-    truncated: int = 0
-
-
-@dataclass(slots=True)
-class Tokenized:
-    """Texts as ids, special tokens included, cut to the limit of their task."""
-
-    ids: list[list[int]]
-    truncated: int
-    prompt_length: int | None
 
 
 def tokenizer_output(model: TextReader, texts: Sequence[str], task: Task) -> BatchEncoding:
@@ -130,38 +108,6 @@ def tokenize(model: TextReader, texts: Sequence[str], task: Task) -> Tokenized:
     return Tokenized(ids, truncated, prompt_length)
 
 
-def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Group texts of similar length, longest first, at most ``budget`` padded tokens (or one text) a group.
-
-    A group that is large enough ends where too much of it would be padding: of a step's 80 passages, together
-    within a GPU's budget, four tokens of ten would be.
-
-    Args:
-        lengths: in tokens, of each text.
-        budget: padded tokens of a group.
-    """
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    start = 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        stop = min(len(order), start + max(1, budget // max(1, longest)))
-        if budget > ENOUGH_TOKENS:
-            stop = _before_padding(order, lengths, start, stop)
-        yield order[start:stop]
-        start = stop
-
-
-def _before_padding(order: Sequence[int], lengths: Sequence[int], start: int, stop: int) -> int:
-    """The last end of the group from ``start`` at which at most ``PADDING`` of it is padding."""
-    longest, tokens = lengths[order[start]], 0
-    for place in range(start, stop):
-        tokens += lengths[order[place]]
-        padded = longest * (place + 1 - start)
-        if padded >= ENOUGH_TOKENS and padded - tokens > PADDING * padded:
-            return max(place, start + 1)
-    return stop
-
-
 def padded(
     ids: Sequence[Sequence[int]], pad: int, prompt_length: int | None, device: torch.device | None = None
 ) -> dict[str, torch.Tensor]:
@@ -170,12 +116,7 @@ def padded(
     Where all texts are of one length, as they mostly are after sorting, there is no mask: attention
     without one is faster.
     """
-    longest = max(map(len, ids))
-    matrix = np.full((len(ids), longest), pad, dtype=np.int64)
-    mask = np.zeros((len(ids), longest), dtype=np.int64)
-    for row, text in enumerate(ids):
-        matrix[row, : len(text)] = text
-        mask[row, : len(text)] = 1
+    matrix, mask = padded_ids(ids, pad)
     features = {"input_ids": torch.from_numpy(matrix).to(device)}
     if not mask.all():
         features["attention_mask"] = torch.from_numpy(mask).to(device)
@@ -255,7 +196,6 @@ def encode_texts(
         device = model.device
         budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET)
         tokenized = tokenize(model, texts, task)
-        pad = model.tokenizer.pad_token_id or 0
         matrices: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(texts) if tokens else []
         kept_ids: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts) if tokens else []
         was_training, had_tokens = model.training, model.attach_tokens
@@ -266,13 +206,15 @@ def encode_texts(
             with torch.no_grad(), autocast(device, bf16), _threads_for(total):
                 for places in micro_batches([len(ids) for ids in tokenized.ids], budget):
                     batch = [tokenized.ids[place] for place in places]
-                    output = model.read(padded(batch, pad, tokenized.prompt_length, device))
+                    features = model.batch_of(batch, task, tokenized.prompt_length)
+                    ids = features["input_ids"].cpu().numpy()
+                    output = model.read(features)
                     dense[places] = output.cls.cpu().numpy()
                     if output.tokens is not None and output.mask is not None:
                         rows, masks = output.tokens.cpu().numpy(), output.mask.cpu().numpy()
-                        for place, row, mask, ids in zip(places, rows, masks, batch, strict=True):
+                        for place, row, mask, own in zip(places, rows, masks, ids, strict=True):
                             matrices[place] = row[mask]
-                            kept_ids[place] = np.asarray(ids, dtype=np.int32)[mask[: len(ids)]]
+                            kept_ids[place] = own[mask].astype(np.int32)
                     if progress is not None:
                         progress(len(places))
         finally:

@@ -18,9 +18,17 @@ from ernie_search._util.files import fingerprint
 from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.base import is_causal, keep_layers, longest_text
-from ernie_search.model.encode import Encoded, bf16_pays, encode_texts, turn_of
-from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput
-from ernie_search.model.tokenizer import check_embedded, check_vocabulary, forget_last_call, give_padding
+from ernie_search.model.encode import bf16_pays, encode_texts, padded, turn_of
+from ernie_search.model.onnx import discard_onnx
+from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput, late_mask
+from ernie_search.model.tokenizer import (
+    check_embedded,
+    check_vocabulary,
+    forget_last_call,
+    give_padding,
+    special_ids,
+)
+from ernie_search.runtime.batches import Encoded
 from ernie_search.runtime.places import resolve_base
 from ernie_search.runtime.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
@@ -121,10 +129,7 @@ class JointEncoder(SentenceTransformer):
             with one_line(f"{folder / HEAD_FILE}: missing or not of this model", "save the model again"):
                 head.load_state_dict(load_file(str(folder / HEAD_FILE)))
         self[0].add_module(HEAD_NAME, head.to(self.device))
-        words = {self.tokenizer.unk_token_id, self.tokenizer.mask_token_id}
-        # GPT-2's kind has one token for the unknown and for the end.
-        words -= {self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id}
-        special = [token for token in self.tokenizer.all_special_ids if token not in words]
+        special = special_ids(self.tokenizer)
         self.register_buffer(
             "special_ids", torch.tensor(special, dtype=torch.long, device=self.device), persistent=False
         )
@@ -242,22 +247,14 @@ class JointEncoder(SentenceTransformer):
             if "cu_seq_lens_q" in features:  # read without padding, as one row: flash attention
                 features = repad_flattened_features(features)
             features[LATE_TOKENS] = self.token_head(features["token_embeddings"])
-            features[LATE_MASK] = self._late_mask(features)
+            features[LATE_MASK] = late_mask(features, self.special_ids)
         return features
 
-    def _late_mask(self, features: dict[str, Tensor]) -> Tensor:
-        ids = features["input_ids"]
-        attention = (
-            features["attention_mask"].bool()
-            if "attention_mask" in features
-            else torch.ones_like(ids, dtype=torch.bool)
-        )
-        mask = attention & ~torch.isin(ids, self.special_ids)
-        prompt = features.get("prompt_length")
-        if prompt is not None:  # counted from a text's first token, on whichever side it is padded
-            mask &= attention.cumsum(dim=1) > int(prompt)
-        # A text of special tokens alone keeps them: a row without tokens would have no score at all.
-        return torch.where(mask.any(dim=1, keepdim=True), mask, attention)
+    def batch_of(
+        self, ids: Sequence[Sequence[int]], task: Task, prompt_length: int | None
+    ) -> dict[str, Tensor]:
+        """One micro-batch, padded; see :func:`ernie_search.model.encode.padded`."""
+        return padded(ids, self.tokenizer.pad_token_id or 0, prompt_length, self.device)
 
     def read(self, features: dict[str, Tensor]) -> EncoderOutput:
         """Both readings, from one forward pass."""
@@ -272,6 +269,13 @@ class JointEncoder(SentenceTransformer):
     def length_of(self, task: Task) -> int:
         """Tokens kept of a text of this task, special tokens included."""
         return self.score_settings.query_length if task == "query" else self.score_settings.passage_length
+
+    def sidecar(self) -> dict[str, Any]:
+        """How texts are read and compared, for the sidecar of an ONNX graph."""
+        names = ("similarity", "query_prompt", "passage_prompt", "query_length", "passage_length")
+        return {name: getattr(self.score_settings, name) for name in names} | {
+            "special_ids": self.special_ids.tolist()
+        }
 
     def pieces(self, text: str) -> Pieces:
         """The text's own tokens, uncut.
@@ -320,6 +324,7 @@ class JointEncoder(SentenceTransformer):
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         """Save a plain SentenceTransformer directory, with the token head and its settings beside it."""
         forget_last_call(self.tokenizer)
+        discard_onnx(Path(path))
         head = {
             name: value.detach().cpu().contiguous() for name, value in self.token_head.state_dict().items()
         }
@@ -331,7 +336,7 @@ class JointEncoder(SentenceTransformer):
             self.score_settings.write(Path(path))
 
 
-def load(path: str | Path, *, device: str | None = None) -> JointEncoder:
+def load_joint(path: str | Path, *, device: str | None = None) -> JointEncoder:
     """Load a saved joint model, in eval mode.
 
     Raises:

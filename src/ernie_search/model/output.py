@@ -13,6 +13,27 @@ LATE_TOKENS = "late_tokens"
 LATE_MASK = "late_mask"
 
 
+def late_mask(features: Mapping[str, Any], special_ids: Tensor) -> Tensor:
+    """``(B, L)``: which tokens of a batch take part in late interaction; see :class:`EncoderOutput`.
+
+    Args:
+        features: ``input_ids``; ``attention_mask`` and ``prompt_length`` where there is padding or a prompt.
+        special_ids: tokens that are no words.
+    """
+    ids = features["input_ids"]
+    attention = (
+        features["attention_mask"].bool()
+        if "attention_mask" in features
+        else torch.ones_like(ids, dtype=torch.bool)
+    )
+    mask = attention & ~torch.isin(ids, special_ids)
+    prompt = features.get("prompt_length")
+    if prompt is not None:  # counted from a text's first token, on whichever side it is padded
+        mask &= attention.cumsum(dim=1) > int(prompt)
+    # A text of special tokens alone keeps them: a row without tokens would have no score at all.
+    return torch.where(mask.any(dim=1, keepdim=True), mask, attention)
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderOutput:
     """Both readings of one forward pass; losses and search see nothing else of a model.

@@ -110,6 +110,14 @@ def give_padding(tokenizer: Any, config: Any, model: str) -> None:
         config.pad_token_id = tokenizer.pad_token_id
 
 
+def special_ids(tokenizer: Any) -> list[int]:
+    """The special tokens that are no words of a text: late interaction leaves them out."""
+    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}
+    # GPT-2's kind has one token for the unknown and for the end.
+    words -= {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
+    return [token for token in tokenizer.all_special_ids if token not in words]
+
+
 def forget_last_call(tokenizer: Any) -> None:
     """Clear the truncation and padding of the last call from a fast tokenizer's state.
 

@@ -12,7 +12,7 @@ from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
 from ernie_search.index import Index, index_shards, is_index, open_index
 from ernie_search.mining import BM25
-from ernie_search.model import JointEncoder, ScoreSettings, from_base, load
+from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
 from ernie_search.pipeline.plan import PILOT_TEXTS, passages_per_second, seconds_per_step
 from ernie_search.pipeline.recipe import Recipe, load_recipe
 from ernie_search.search import Searcher
@@ -99,9 +99,9 @@ def run_demo(
         result = train(collection, folder, changed, base=recipe.base, data=data, observer=observer)
         say(f"{name}: index and search")
         if name == BEST:
-            _measure(load(result.last), collection, shards, paths, result.last, index)
+            _measure(load_joint(result.last), collection, shards, paths, result.last, index)
         else:
-            _measure(load(result.last), collection, output / f"shards{number}", paths, result.last)
+            _measure(load_joint(result.last), collection, output / f"shards{number}", paths, result.last)
     _indexed(shards, index).close()  # there already, unless somebody removed it
     named = {"BM25": "bm25", "base model, untrained": "base"}
     named |= {name: f"model{number}" for number, name in enumerate(TRAINED)} | {RERANKED: "late"}

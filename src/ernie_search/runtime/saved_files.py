@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,35 @@ def listing_saved_files(folder: Path) -> Iterator[None]:
     before = dict(_stamps(folder))
     yield
     written = sorted(name for name, stamp in _stamps(folder) if before.get(name) != stamp)
-    files = {
+    write_json(folder / FILES_FILE, {"format": FORMAT, "files": _entries(folder, written)})
+
+
+def list_also(folder: Path, inside: str) -> None:
+    """Put the files of a folder in a model's directory into its manifest, in the place of earlier ones there.
+
+    Args:
+        folder: a model's directory; one without a manifest stays so.
+        inside: the name of the folder in it, which may be gone.
+    """
+    if not (folder / FILES_FILE).exists():
+        return
+    start = f"{inside}/"
+    kept = {
+        name: {"bytes": size, "sha256": digest}
+        for name, (size, digest) in _listed(folder / FILES_FILE).items()
+        if not name.startswith(start)
+    }
+    added = sorted(name for name, _ in _stamps(folder) if name.startswith(start))
+    write_json(folder / FILES_FILE, {"format": FORMAT, "files": kept | _entries(folder, added)})
+
+
+def _entries(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What a manifest says of files, by name."""
+    return {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
-        for name in written
+        for name in names
         if name not in UNLISTED and not TRAINER.fullmatch(name)
     }
-    write_json(folder / FILES_FILE, {"format": FORMAT, "files": files})
 
 
 def check_saved_files(folder: Path, *, weights: bool = True) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder
+from ernie_search.encoding import opening
+from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import DataError, IndexStateError
 from ernie_search.index import Index, open_index
 from ernie_search.search.fusion import Fusion, Staged, best_by_parent, fuse, tune_weights
@@ -89,6 +91,14 @@ class Searcher:
         self.index = index
         self.cross = cross
 
+    @property
+    def note(self) -> str:
+        """What a user should know of the model: questions in another precision than the passages; or ""."""
+        asked, stored = getattr(self.model, "precision", "fp32"), self.index.spec.passages_in
+        if asked == stored:
+            return ""
+        return f"questions are encoded in {asked}, the passages were in {stored}: ranks may differ a little"
+
     @classmethod
     def open(
         cls,
@@ -98,6 +108,8 @@ class Searcher:
         cross: PairScorer | str | Path | None = None,
         mode: Mode | None = None,
         verify: bool = True,
+        runtime: Runtime = "auto",
+        precision: ChosenPrecision = "fp32",
     ) -> "Searcher":
         """Open an index on disk or a server's, and load the model that it names.
 
@@ -108,6 +120,7 @@ class Searcher:
             mode: in which it will be searched, if that is known: refused here, before a model is loaded,
                 where the index has no means for it.
             verify: check the SHA-256 of every file.
+            runtime, precision: of the questions' encoder; see ``open_encoder``.
 
         Raises:
             IndexStateError: the index is missing, unfinished, damaged, of another model, or without what
@@ -122,9 +135,7 @@ class Searcher:
         if model is None:
             model = model_of(found, name)
         if isinstance(model, str | Path):
-            from ernie_search.model import load  # torch: only those who need it wait for it
-
-            model = load(model)
+            model = opening.open_encoder(model, runtime=runtime, precision=precision)
         if isinstance(cross, str | Path):
             cross = open_cross_encoder(cross)
         return cls(model, found, cross)
@@ -283,8 +294,8 @@ class Searcher:
         return hits
 
 
-def model_of(index: Index, name: str) -> Path:
-    """The directory of the model that made an index, as noted in it.
+def model_of(index: Index, name: str) -> Path | str:
+    """The model that made an index, as noted in it: its directory, its hub name, or the bundled base's.
 
     Raises:
         IndexStateError: it is not noted, or no longer there.
@@ -292,6 +303,8 @@ def model_of(index: Index, name: str) -> Path:
     folder = index.model_folder
     if folder is not None and folder.is_dir():
         return folder
+    if index.spec.model_ref:
+        return index.spec.model_ref
     where = f"no longer at {folder}" if folder is not None else "not noted in it"
     raise IndexStateError(
         f"{name}: the model of this index, {index.model_name} ({index.model_fingerprint}), is {where}; "

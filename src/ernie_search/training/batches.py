@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, candidates
 from ernie_search.model import JointEncoder
-from ernie_search.model.encode import micro_batches, padded, tokenize
+from ernie_search.model.encode import padded, tokenize
+from ernie_search.runtime.batches import micro_batches
 from ernie_search.training.world import World
 from ernie_search.types import Task
 

@@ -1,5 +1,6 @@
 """Training of the joint encoder in a folder: begun, resumed, or found finished, by the same call."""
 
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +24,11 @@ from ernie_search.data import Collection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.losses import entropy_advice
 from ernie_search.mining.lists import Lists
-from ernie_search.model import JointEncoder, ScoreSettings, from_base
+from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
+from ernie_search.model.onnx import add_onnx
+from ernie_search.runtime.saved_files import list_also
 from ernie_search.runtime.settings import SETTINGS_FILE
+from ernie_search.runtime.sidecar import ONNX_FOLDER
 from ernie_search.training import log
 from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.folder import (
@@ -38,7 +42,7 @@ from ernie_search.training.folder import (
     write_result,
 )
 from ernie_search.training.prepare import DevEvaluator, TrainingData, prepare
-from ernie_search.training.settings import TrainSettings
+from ernie_search.training.settings import UNRELATED, TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.student import make_ready, usual_budget
 from ernie_search.training.teachers import StepTeachers
@@ -133,8 +137,11 @@ class JointTraining(FolderTraining[TrainResult]):
         self.best = {"step": step, "metric": metric}
         with atomic_directory(self.folder / "best") as folder:
             self.save(folder)
-            sums = checksums(folder, leave_out=UNCHECKED)
-            write_json(folder / BEST_FILE, self.best | {"sha256": sums})
+            self._write_best(folder)
+
+    def _write_best(self, folder: Path) -> None:
+        sums = checksums(folder, leave_out=(*UNCHECKED, BEST_FILE))
+        write_json(folder / BEST_FILE, self.best | {"sha256": sums})
 
     def find_checkpoint(self) -> Path | None:
         """The checkpoint to resume from; the best model before it is checked, too.
@@ -158,6 +165,25 @@ class JointTraining(FolderTraining[TrainResult]):
     def save(self, folder: Path) -> None:
         """Save the joint encoder."""
         self.model.save(str(folder))
+
+    def add_graphs(self) -> None:
+        """Write the ONNX graphs of ``last``, and of ``best`` where dev was measured."""
+        if not self.settings.onnx:
+            return
+        last, best = self.folder / "last", self.folder / "best"
+        # From the disk: the model in memory may be compiled, on a GPU, or under another attention.
+        why = add_onnx(load_joint(last, device="cpu"), last)
+        if self.best["metric"] is not None:
+            with atomic_directory(best) as folder:  # whole: its files are checked by a resumed training
+                shutil.copytree(best, folder, dirs_exist_ok=True)
+                if self.best["step"] != self.settings.steps:
+                    add_onnx(load_joint(folder, device="cpu"), folder)
+                elif not why:  # the same weights
+                    shutil.copytree(last / ONNX_FOLDER, folder / ONNX_FOLDER)
+                    list_also(folder, ONNX_FOLDER)
+                self._write_best(folder)
+        if why:
+            self.observer("advice", {"text": f"no ONNX graph beside the weights: {why}"})
 
     def write_result(self) -> TrainResult:
         """Write ``result.json``, which names the best model, or the last where dev was not measured."""
@@ -307,7 +333,7 @@ def _train(
             "set precision to auto or fp32"
         )
     identity = {
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump(exclude=UNRELATED),
         "base": base,
         "base_weights": weights_identity(base),
         "layers": layers,

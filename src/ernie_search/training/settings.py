@@ -10,6 +10,8 @@ from ernie_search.errors import SettingsError
 
 CROSS_TERMS = ("cascade", "direct", "margin")
 """Terms that need a cross-encoder's scores of each question's list."""
+UNRELATED = {"onnx"}
+"""Settings that change no weight: a training resumes under another value of them."""
 TOKEN_TERMS = ("late", "cascade", "attention")
 """Terms that always need the student's token matrix."""
 
@@ -82,6 +84,8 @@ class TrainSettings(TrainerSettings):
         compile: compile the encoder (``torch.compile``): the first steps take minutes, the others less. Not
             together with gradient_cache, whose second pass must have the dropout of the first.
         dev_questions, dev_passages: size of the dev sample that is measured during training.
+        onnx: write an ONNX graph beside the weights of ``best`` and ``last``, through which questions are
+            encoded faster, and without torch. It takes some seconds.
     """
 
     negatives: int = Field(1, ge=0)
@@ -119,6 +123,7 @@ class TrainSettings(TrainerSettings):
     compile: bool = False
     dev_questions: int = Field(200, ge=1)
     dev_passages: int = Field(800, ge=2)
+    onnx: bool = True
 
     def weight(self, term: str) -> float:
         """The weight of a term of the loss, by the term's name."""

@@ -7,7 +7,7 @@ from ernie_search.errors import SettingsError
 from ernie_search.model import JointEncoder
 from ernie_search.model.base import attention_dropouts
 from ernie_search.model.cpu_attention import use_cpu_attention
-from ernie_search.model.encode import GPU_TOKEN_BUDGET
+from ernie_search.runtime.batches import GPU_TOKEN_BUDGET
 from ernie_search.training.settings import TrainSettings
 
 CPU_TRAINING_BUDGET = 2048

@@ -14,7 +14,7 @@ from sentence_transformers import CrossEncoder
 
 from ernie_search._util.hardware import asks_bf16
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.model import JointEncoder, load
+from ernie_search.model import JointEncoder, load_joint
 from ernie_search.model.attention import (
     AttentionTargets,
     attention_targets,
@@ -93,7 +93,7 @@ class StepTeachers:
                 check_attention_teacher(teacher, student, settings.attention_layer)
                 teacher.to(student.device).eval()
         if settings.interaction_weight > 0 and settings.interaction_teacher == "frozen" and self.frozen:
-            self._frozen_model = load(self.frozen, device=str(student.device)).eval()
+            self._frozen_model = load_joint(self.frozen, device=str(student.device)).eval()
             self._frozen_model.requires_grad_(False)
             if self._frozen_model.tokenizer.get_vocab() != student.tokenizer.get_vocab():
                 raise ModelError(
@@ -179,5 +179,5 @@ class StepTeachers:
         if settings.attention_weight > 0 and self.cross is not None:
             used["cross"] = self.cross.fingerprint
         if settings.interaction_teacher == "frozen" and settings.interaction_weight > 0 and self.frozen:
-            used["frozen"] = load(self.frozen, device="cpu").fingerprint
+            used["frozen"] = load_joint(self.frozen, device="cpu").fingerprint
         return used

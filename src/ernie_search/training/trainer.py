@@ -330,6 +330,9 @@ class FolderTraining(ABC, Generic[Result]):
     def save(self, folder: Path) -> None:
         """Save the model."""
 
+    def add_graphs(self) -> None:
+        """Write the saved models' graphs for use without torch, where they have any."""
+
     @abstractmethod
     def write_result(self) -> Result:
         """Write ``result.json``, which marks the training as finished."""
@@ -369,6 +372,7 @@ class FolderTraining(ABC, Generic[Result]):
     def _finish(self) -> Result:
         with atomic_directory(self.folder / self.saved) as folder:
             self.save(folder)
+        self.add_graphs()
         with contextlib.suppress(OSError):
             (self.folder / "eval").rmdir()  # sentence-transformers makes it for evaluators that write files
         log.draw_curves(self.folder, self.panels)

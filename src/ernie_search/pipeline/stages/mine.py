@@ -11,7 +11,7 @@ from ernie_search.encoding import encode_collection
 from ernie_search.evaluation import write_run
 from ernie_search.mining import MineSettings, mine_lists
 from ernie_search.mining.lists import LISTS_FILE
-from ernie_search.model import load
+from ernie_search.model import load_joint
 from ernie_search.pipeline.stage import (
     QUESTION_SHARE,
     Available,
@@ -109,7 +109,7 @@ class Mine(Stage[MineStageSettings]):
     def _search(self, task: Task) -> None:
         """Rank the training questions' passages by the model's single vectors; writes ``run.trec``."""
         settings, shards = self.settings, task.folder / SHARDS
-        model = load(task.inputs.model)
+        model = load_joint(task.inputs.model)
         encode_collection(
             model,
             task.collection.passages(),

@@ -1,0 +1,67 @@
+"""What is kept for this user between processes: built graphs, and checksums of large files."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ernie_search._util.files import SETTLED, read_json, sha256_file, write_json
+from ernie_search.errors import StorageError
+
+KNOWN_FILE = "known_files.json"
+MOST = 500
+"""Files that are remembered."""
+
+
+def cache_folder() -> Path:
+    """The user's folder for this package's caches, which need not exist: all in it can be made again.
+
+    ``$XDG_CACHE_HOME/ernie-search`` where that is set, else the platform's place for caches.
+    """
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return Path(given) / "ernie-search"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ernie-search"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "ernie-search"
+    return Path.home() / ".cache" / "ernie-search"
+
+
+def known_sha256(path: Path) -> str:
+    """SHA-256 of a file, remembered between processes."""
+    return known(path, "sha256", sha256_file)
+
+
+def known(path: Path, what: str, find: Callable[[Path], str]) -> str:
+    """What ``find`` says of a file's content, remembered between processes by its place, size and time.
+
+    A cache that cannot be read or written is passed over.
+    """
+    now = path.stat()
+    key, state = f"{what}:{path.resolve()}", [now.st_size, now.st_mtime_ns]
+    found = _listed().get(key)
+    if isinstance(found, list) and len(found) == 3 and found[:2] == state and isinstance(found[2], str):
+        return found[2]
+    value = find(path)
+    if time.time() - now.st_mtime >= SETTLED:
+        _remember(key, [*state, value])
+    return value
+
+
+def _remember(key: str, value: object) -> None:
+    kept = dict(list(_listed().items())[-MOST:]) | {key: value}
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_json(cache_folder() / KNOWN_FILE, kept)
+    except (StorageError, OSError):
+        return
+
+
+def _listed() -> dict[str, object]:
+    try:
+        found = read_json(cache_folder() / KNOWN_FILE)
+    except (StorageError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
