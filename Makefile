@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+# What `pip install ernie-search` brings, and what its tests need: no torch.
+CORE := .venv-core
 # Stands while a set-up is under way; one that was interrupted may have left half-written packages,
 # which pip would take for installed, so the next set-up then starts from an empty environment.
 UNFINISHED := $(VENV)/.unfinished
@@ -10,10 +12,10 @@ UNFINISHED := $(VENV)/.unfinished
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check lint types docs pictures dist format bench clean
+.PHONY: help setup demo test test-core faults check lint types docs pictures dist format bench clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv with everything in it (quick when it is there)
 
@@ -23,19 +25,29 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi
 	@mkdir -p $(VENV); rm -f $(STAMP); touch $(UNFINISHED)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[dev]"
 	@rm -f $(UNFINISHED); touch $(STAMP)
 
 demo: setup  ## train, index, search and measure on this machine's own API documentation
 	$(BIN)/ernie-search demo
 
 test: setup  ## run all tests, in two processes: make test WORKERS=4
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	ERNIE_SEARCH_TESTS=all $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-core: $(CORE)/.stamp  ## run the tests of search without torch, in an environment that has none
+	ERNIE_SEARCH_TESTS=core $(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+$(CORE)/.stamp: pyproject.toml constraints.txt
+	@if [ -d $(CORE) ] && [ ! -e $@ ]; then rm -rf $(CORE); fi
+	@rm -f $@
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[test]"
+	@touch $@
 
 faults: setup  ## kill a writer to an index 200 times: make faults ARGS="--rounds 50 --seed 7"
 	$(BIN)/python tests/faults/kill_rounds.py $(ARGS)
 
-check: lint types docs test  ## what CI runs: format, lint, types, documentation, tests
+check: lint types docs test test-core  ## what CI runs: format, lint, types, documentation, tests
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""What all tests share: no network, quiet libraries, and the way to the real data."""
+"""What all tests share: no network, quiet libraries, the way to the real data, what runs without torch."""
 
 import os
 
@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,47 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 sys.path.append(str(Path(__file__).parent))  # for the modules beside this file that several tests share
+
+TRAIN_MODULES = ("torch", "transformers", "sentence_transformers", "accelerate", "datasets", "scipy")
+"""What only training needs: the core's environment (``make test-core``) has none of these."""
+
+WITH_TRAINING = (
+    *("ablation", "benchmarks", "losses", "model", "pipeline", "teacher", "training"),
+    *("cli/test_denoise_command.py", "cli/test_entropy_warning.py"),
+    *("cli/test_recipe_commands.py", "cli/test_teacher_commands.py", "cli/test_train_command.py"),
+    *("encoding/executors/test_ray_executor.py", "search/test_cross.py"),
+    *("runtime/test_bert.py", "runtime/test_plain.py", "runtime/test_tokenizer.py"),  # compare with torch
+    *("test_examples.py", "test_written_down.py"),
+)
+"""Folders and files of tests that need the extra ``train``: left out where there is no torch. In all others a
+test or a file that needs it says so itself (the marker ``needs_torch``, ``pytest.importorskip``)."""
+
+HAS_TORCH = find_spec("torch") is not None
+collect_ignore = [] if HAS_TORCH else list(WITH_TRAINING)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse an environment that is not the one that ``ERNIE_SEARCH_TESTS`` names: "all", or "core"."""
+    wanted = os.environ.get("ERNIE_SEARCH_TESTS")
+    missing = [name for name in TRAIN_MODULES if find_spec(name) is None]
+    if wanted == "all" and missing:
+        raise pytest.UsageError(f"tests would be left out, since {', '.join(missing)} cannot be imported")
+    if wanted == "core" and len(missing) < len(TRAIN_MODULES):
+        present = sorted(set(TRAIN_MODULES) - set(missing))
+        raise pytest.UsageError(f"not the core's environment: {', '.join(present)} can be imported")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is left out."""
+    return [] if HAS_TORCH else [f"without torch, so without tests/{{{','.join(WITH_TRAINING)}}}"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked ``needs_torch`` where there is none."""
+    if not HAS_TORCH:
+        for item in items:
+            if item.get_closest_marker("needs_torch"):
+                item.add_marker(pytest.mark.skip(reason="needs torch: pip install 'ernie-search[train]'"))
 
 
 @pytest.fixture(autouse=True)

@@ -307,6 +307,7 @@ if ours:
 
 
 @pytest.mark.slow  # imports torch in a process of its own
+@pytest.mark.needs_torch
 def test_everything_imports_without_the_extras_and_changes_nothing_global():
     done = subprocess.run(
         [

@@ -1,11 +1,13 @@
 """A run that trains in a second, over the tiny base: questions that name what their passage is of."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ernie_search.data import MemoryCollection
-from ernie_search.training import TrainSettings
 from ernie_search.types import Passage, Query
+
+if TYPE_CHECKING:
+    from ernie_search.training import TrainSettings
 
 CROPS = [
     "tea",
@@ -75,8 +77,10 @@ def collection(**changes: Any) -> MemoryCollection:
     return MemoryCollection("crops", "memory", **parts)
 
 
-def settings(**changes: Any) -> TrainSettings:
+def settings(**changes: Any) -> "TrainSettings":
     """Twelve steps of 8 questions, checkpoints and dev every 4, in fp32."""
+    from ernie_search.training import TrainSettings  # torch: other tests take the collection alone
+
     values = {
         "steps": 12,
         "questions_per_batch": 8,

@@ -1,16 +1,16 @@
 """The main job in a few calls: what the commands do, from Python."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ernie_search.data import open_collection, validate
 from ernie_search.data.collection import hold
 from ernie_search.encoding.build import make_index
 from ernie_search.index import Index
-from ernie_search.pipeline.recipe import load_recipe
-from ernie_search.pipeline.runner import train_recipe
-from ernie_search.pipeline.stage import Observer
-from ernie_search.training import TrainResult
+
+if TYPE_CHECKING:
+    from ernie_search.pipeline.stage import Observer
+    from ernie_search.training import TrainResult
 
 
 def train(
@@ -18,9 +18,9 @@ def train(
     output: str | Path,
     recipe: str = "default",
     *,
-    observer: Observer | None = None,
+    observer: "Observer | None" = None,
     **settings: Any,
-) -> TrainResult:
+) -> "TrainResult":
     """Validate a collection and train on it; the same call resumes an interrupted training.
 
     Args:
@@ -36,6 +36,9 @@ def train(
     Raises:
         ErnieSearchError: see :func:`ernie_search.pipeline.run_recipe`.
     """
+    from ernie_search.pipeline.recipe import load_recipe  # torch, which the extra "train" brings
+    from ernie_search.pipeline.runner import train_recipe
+
     chosen = load_recipe(recipe, settings)
     collection = hold(open_collection(source))
     validate(collection)

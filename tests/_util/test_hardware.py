@@ -61,6 +61,7 @@ def test_a_processor_prefers_bf16_by_measurement_alone(monkeypatch, measured, ex
     assert hardware.prefers_bf16("cpu") is expected
 
 
+@pytest.mark.needs_torch
 def test_an_absent_gpu_never_prefers_bf16(monkeypatch):
     import torch
 
@@ -69,6 +70,7 @@ def test_an_absent_gpu_never_prefers_bf16(monkeypatch):
     assert not hardware.prefers_bf16("mps")
 
 
+@pytest.mark.needs_torch
 def test_a_gpu_prefers_bf16_when_it_has_it_natively(monkeypatch):
     import torch
 
@@ -79,6 +81,7 @@ def test_a_gpu_prefers_bf16_when_it_has_it_natively(monkeypatch):
     assert asked == {"including_emulation": False}
 
 
+@pytest.mark.needs_torch
 def test_the_real_measurement_is_a_positive_number_made_once_and_leaves_the_threads_alone():
     import torch
 
@@ -143,6 +146,7 @@ def test_cores_respect_affinity_and_the_container_s_share(tmp_path: Path, monkey
     assert hardware.cores(tmp_path) == expected
 
 
+@pytest.mark.needs_torch
 def test_the_inspection_says_which_precision_follows(monkeypatch):
     monkeypatch.setattr(hardware, "accelerators", lambda: ())
     monkeypatch.setattr(hardware, "bf16_speedup", lambda: 3.0)

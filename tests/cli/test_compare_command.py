@@ -200,6 +200,7 @@ def test_what_no_report_can_be_made_of(run_cli, files, monkeypatch, sources, wor
     assert not (files / "r.html").exists()
 
 
+@pytest.mark.needs_torch
 def test_card_of_a_model(run_cli, files):
     model = files / "model"
     model.mkdir()

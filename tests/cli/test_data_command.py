@@ -85,6 +85,7 @@ def test_stats(run_cli, collection):
     assert report["overlaps"] == []
 
 
+@pytest.mark.needs_torch
 def test_stats_in_tokens_of_a_model(run_cli, collection, tmp_path):
     from tiny_model import tokenizer
 
@@ -93,6 +94,7 @@ def test_stats_in_tokens_of_a_model(run_cli, collection, tmp_path):
     assert (report["unit"], report["lengths"]["limit"]) == ("tokens", 256)
 
 
+@pytest.mark.needs_torch
 @pytest.mark.parametrize("config", [None, {"model_type": "bert"}, {"model_type": "none-such"}])
 def test_stats_by_a_model_without_a_tokenizer(run_cli, collection, tmp_path, config):
     (tmp_path / "model").mkdir()

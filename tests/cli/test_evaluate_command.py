@@ -4,13 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from sentence_transformers import CrossEncoder
-from torch import nn
 
 from ernie_search.data import open_collection
 from ernie_search.evaluation import read_run
-from ernie_search.model.cross_encoder import cross_encoder_fingerprint, load_cross_encoder
-from ernie_search.teacher.teachers import FORMAT, TEACHERS_FILE
 
 PERFECT = "q1 Q0 tea 1 1.0 t\nq2 Q0 rice 1 1.0 t\nq3 Q0 wheat 1 1.0 t\n"
 SECOND = "q1 Q0 rice 1 2.0 t\nq1 Q0 tea 2 1.0 t\nq2 Q0 rice 1 1.0 t\n"
@@ -101,6 +97,8 @@ def test_an_index_is_searched_measured_and_its_run_saved(run_cli, collection, in
 @pytest.fixture
 def crosses(tmp_path, monkeypatch):
     """Two cross-encoders with fresh heads, each in a folder of its own."""
+    from sentence_transformers import CrossEncoder
+
     from ernie_search.model.cross_encoder import new_cross_encoder
     from tiny_model import bare_base
 
@@ -113,6 +111,9 @@ def crosses(tmp_path, monkeypatch):
 
 def cross_scores(crosses, collection, question, passages):
     """What the definition says: the mean of the raw logits."""
+    from sentence_transformers import CrossEncoder
+    from torch import nn
+
     opened = open_collection(str(collection))
     questions = {query.id: query.text for query in opened.queries("test")}
     texts = {passage.id: passage.full_text for passage in opened.passages()}
@@ -122,6 +123,7 @@ def cross_scores(crosses, collection, question, passages):
     )
 
 
+@pytest.mark.needs_torch
 def test_a_cross_encoder_re_ranks_a_run_or_an_index_and_its_run_is_saved(
     run_cli, collection, runs, index_folder, crosses
 ):
@@ -144,6 +146,7 @@ def test_a_cross_encoder_re_ranks_a_run_or_an_index_and_its_run_is_saved(
             np.testing.assert_allclose(list(scores.values()), expected, atol=0.02)  # bf16, where it is faster
 
 
+@pytest.mark.needs_torch
 def test_a_re_ranked_run_stands_beside_the_run_that_it_was(run_cli, collection, runs, crosses):
     options = ["--mode", "cross", "--cross", crosses[0], "--baseline", runs / "second.run"]
     result = run_cli("evaluate", collection, "--run", runs / "second.run", *options, "--json")
@@ -153,7 +156,11 @@ def test_a_re_ranked_run_stands_beside_the_run_that_it_was(run_cli, collection, 
     ]
 
 
+@pytest.mark.needs_torch
 def test_folders_of_teachers_speak_by_their_mean(run_cli, collection, runs, crosses):
+    from ernie_search.model.cross_encoder import cross_encoder_fingerprint, load_cross_encoder
+    from ernie_search.teacher.teachers import FORMAT, TEACHERS_FILE
+
     teachers = [
         {"model": one.name, "fingerprint": cross_encoder_fingerprint(load_cross_encoder(one))}
         for one in crosses
@@ -172,6 +179,7 @@ def test_folders_of_teachers_speak_by_their_mean(run_cli, collection, runs, cros
     assert np.abs(expected - cross_scores(crosses[:1], collection, "q1", scores)).max() > 0.1
 
 
+@pytest.mark.needs_torch
 def test_its_run_is_the_teacher_of_a_report(run_cli, collection, runs, index_folder, crosses):
     student, teacher, page = runs / "late.run", runs / "cross.run", runs / "report.html"
     run_cli("evaluate", collection, "--index", index_folder, "--save-run", student)

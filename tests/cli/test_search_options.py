@@ -111,7 +111,11 @@ def test_without_token_matrices_the_words_are_left(run_cli, collection, stub_mod
         (["--token-weights", "heavy"], "--token-weights"),
         (["--where", "crop ="], "crop"),
         (["--where", 'crop = "tea"'], "no field 'crop'"),
-        (["--mode", "cross", "--cross", "absent-cross-encoder"], "cannot be loaded as a cross-encoder"),
+        pytest.param(
+            ["--mode", "cross", "--cross", "absent-cross-encoder"],
+            "cannot be loaded as a cross-encoder",
+            marks=pytest.mark.needs_torch,
+        ),
     ],
 )
 def test_refusals_are_one_line(run_cli, index_folder, monkeypatch, options, message):

@@ -183,6 +183,7 @@ def test_allowed_but_not_installed(monkeypatch):
         open_collection("api:sympy")
 
 
+@pytest.mark.needs_torch
 @pytest.mark.slow
 def test_the_default_corpus():
     collection = open_collection("api:")

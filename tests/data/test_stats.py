@@ -46,6 +46,7 @@ def test_words_have_no_limit_by_themselves(collection):
     assert (stats.unit, stats.lengths.limit, stats.lengths.truncated) == ("words", None, None)
 
 
+@pytest.mark.needs_torch
 def test_tokens_as_the_model_cuts_them(collection):
     from transformers import BertTokenizerFast
 

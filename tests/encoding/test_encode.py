@@ -176,6 +176,7 @@ def test_a_folder_that_does_not_say_its_precision_is_gone_on_with_and_left_alone
     assert len(list(read_shards(tmp_path))) == 7
 
 
+@pytest.mark.needs_torch
 def test_a_real_model_is_held_to_the_precision_that_the_folder_began_with(tmp_path, monkeypatch):
     from ernie_search._util import hardware
     from ernie_search.model import ScoreSettings, from_base

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import significance as intervals
@@ -12,6 +11,7 @@ VALUES = np.random.default_rng(3).random(257)
 
 
 def test_equals_scipy_with_the_same_draws() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy, the reference, is not installed")
     expected = stats.bootstrap(
         (VALUES,), np.mean, n_resamples=2_000, method="percentile", rng=np.random.default_rng(5), axis=0
     ).confidence_interval

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import significance
@@ -10,8 +9,11 @@ from ernie_search.evaluation.comparison import compare
 from ernie_search.evaluation.measures import Measured
 from ernie_search.evaluation.significance import bootstrap_interval, randomisation_test
 
+NO_SCIPY = "scipy, the reference, is not installed"
+
 
 def scipy_p(differences: np.ndarray, resamples: int) -> float:
+    stats = pytest.importorskip("scipy.stats", reason=NO_SCIPY)
     found = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         lambda a, b, axis: np.mean(a - b, axis=axis),
@@ -47,6 +49,7 @@ def test_equal_sums_count_in_spite_of_rounding() -> None:
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.2])
 def test_drawn_is_near_scipy(shift: float) -> None:
     differences = np.random.default_rng(8).normal(shift, 1, 200)
+    stats = pytest.importorskip("scipy.stats", reason=NO_SCIPY)
     p = randomisation_test(differences)
     assert p == pytest.approx(scipy_p(differences, 20_000), abs=0.02)
     assert p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, abs=0.02)

@@ -3,7 +3,6 @@
 import gzip
 from pathlib import Path
 
-import ir_measures
 import pytest
 
 from ernie_search.errors import DataError, EvaluationError
@@ -35,6 +34,7 @@ def test_lines_of_a_run(tmp_path: Path) -> None:
 
 
 def test_ir_measures_reads_what_we_write(tmp_path: Path) -> None:
+    ir_measures = pytest.importorskip("ir_measures", reason="the extra 'measures' is not installed")
     write_run(tmp_path / "x.run", RUN)
     write_qrels(tmp_path / "x.qrels", QRELS)
     assert {(d.query_id, d.doc_id, d.score) for d in ir_measures.read_trec_run(str(tmp_path / "x.run"))} == {

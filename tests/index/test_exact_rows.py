@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from ernie_search.index.exact import best_rows, longest
 
@@ -19,7 +18,9 @@ def by_definition(dense, vector, k, rows):
 @pytest.fixture(params=["torch", "numpy", "read only"])
 def multiplied(request, monkeypatch):
     """By whom the products are made; gives the matrix as it is then."""
-    monkeypatch.setitem(sys.modules, "torch", None if request.param == "numpy" else torch)
+    monkeypatch.setitem(
+        sys.modules, "torch", None if request.param == "numpy" else pytest.importorskip("torch")
+    )
 
     def held(dense):
         dense.flags.writeable = request.param != "read only"

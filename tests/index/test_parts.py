@@ -159,6 +159,8 @@ def test_an_index_without_tokens_refuses_nothing_and_one_with_them_does(tmp_path
     ],
 )
 def test_addresses(url, options, message):
+    if url.startswith("qdrant"):
+        pytest.importorskip("qdrant_client", reason="the extra 'qdrant' is not installed")
     with pytest.raises(SettingsError, match=message):
         open_index(url, **options)
 

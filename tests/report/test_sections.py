@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ernie_search.errors import DataError, StorageError
@@ -25,6 +26,7 @@ from ernie_search.report.chart import (
     scatter_chart,
     short,
 )
+from ernie_search.report.comparison import spearman
 from ernie_search.report.training import duration, label, plain, training_sections
 
 
@@ -221,3 +223,9 @@ def test_odd_values_are_left_out_of_charts() -> None:
     assert "nan" not in line_chart([Series("x", [(1, 1.0), (2, nan), (3, 2.0)])], "t", x_label="k")
     assert difference_chart([], "t") == scatter_chart([], "t", x_label="x", y_label="y") == ""
     assert "nan" not in difference_chart([0.0, 0.0], "t")
+
+
+def test_spearman_equals_scipys_with_ties() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy, the reference, is not installed")
+    first, second = np.random.default_rng(0).integers(0, 20, (2, 100)).astype(float)
+    assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic, abs=1e-12)

@@ -7,6 +7,7 @@ measurement.
 
 import ctypes
 import functools
+import importlib.util
 import math
 import os
 import platform
@@ -56,7 +57,7 @@ class Machine:
     flags: tuple[str, ...]
     bf16_speedup: float
     precision: str
-    torch: str
+    torch: str | None
     accelerators: tuple[Accelerator, ...]
 
 
@@ -241,10 +242,15 @@ def default_device() -> str:
 
 
 def inspect() -> Machine:
-    """This machine's processor, memory, accelerators and precision (imports torch; takes about 0.1 s)."""
+    """This machine's processor, memory, accelerators and precision (imports torch; takes about 0.1 s).
+
+    Without torch there are no accelerators, and bf16 is not measured: ONNX Runtime computes in fp32 or int8.
+    """
+    total, available = memory()
+    if importlib.util.find_spec("torch") is None:
+        return Machine(processor_name(), cores(), total, available, processor_flags(), 1.0, "fp32", None, ())
     import torch
 
-    total, available = memory()
     device = default_device()
     return Machine(
         processor=processor_name(),

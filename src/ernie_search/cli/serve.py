@@ -6,15 +6,25 @@ from typing import Annotated
 import typer
 
 from ernie_search.cli.output import loading, print_line
-from ernie_search.cli.searching import FusionOption, ModeOption, TokenWeightsOption
+from ernie_search.cli.searching import (
+    NEAREST_INDEX,
+    FusionOption,
+    ModeOption,
+    TokenWeightsOption,
+    named_index,
+)
 
 EXAMPLE = "Example: ernie-search serve runs/index --port 8080"
 
 
 def serve(
     index: Annotated[
-        str, typer.Argument(help="An index's folder or address, or a file whose first line is one.")
-    ],
+        str | None,
+        typer.Argument(
+            help="An index's folder or address, or a file whose first line is one.",
+            show_default=NEAREST_INDEX,
+        ),
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
     cross: Annotated[str | None, typer.Option(help="A cross-encoder, which adds mode cross.")] = None,
     mode: ModeOption = None,
@@ -60,7 +70,7 @@ def serve(
     from ernie_search.serve.settings import make_settings, read_keys
 
     settings = make_settings(
-        index=index,
+        index=named_index(index),
         model=model,
         cross=cross,
         mode=mode,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
 
 from ernie_search.evaluation.comparison import RunComparison, gap_closed
 from ernie_search.evaluation.effects import Bucket, Effect, PairFindings, lost, won
@@ -232,7 +232,7 @@ def scatter_section(
         return Section(title, tag("p", "The two runs share no question-passage pairs with scores."))
     values = np.array([one[:2] for one in finite])
     flat = np.ptp(values, axis=0).min() == 0  # a constant has no rank correlation
-    note = f"{len(finite):,} pairs" + ("" if flat else f", Spearman {spearmanr(*values.T).statistic:.3f}")
+    note = f"{len(finite):,} pairs" + ("" if flat else f", Spearman {spearman(*values.T):.3f}")
     shuffled = [finite[place] for place in np.random.default_rng(0).permutation(len(finite))]
     series = [
         Series(kind, [one[:2] for one in shuffled if one[2] is relevant][:MOST_PAIRS])
@@ -252,3 +252,12 @@ def signed(value: float) -> Html:
 def _p(p: float) -> str:
     shown = shown_p(p)
     return shown if shown.startswith("<") else f"= {shown}"
+
+
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation of two vectors (N,): Pearson's of their ranks, equal values sharing one."""
+    ranks: list[NDArray[np.float64]] = []
+    for values in (first, second):
+        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[place])
+    return float(np.corrcoef(np.stack(ranks)).flat[1])
