@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ernie_search._util.words import printable
 from ernie_search.cli.output import AsJson, console, loading, print_json
-from ernie_search.cli.searching import DEFAULT_MODE, open_searcher
+from ernie_search.cli.searching import DEFAULT_MODE, QuestionPrecision, open_searcher
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -93,7 +92,10 @@ def search(
     ] = "rrf",
     rerank: Annotated[bool, typer.Option(help="For hybrid: re-rank by late interaction.")] = True,
     cross: Annotated[str | None, typer.Option(help="The cross-encoder of mode cross.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The index's model, if it was moved: a directory or a hub name.")
+    ] = None,
+    precision: QuestionPrecision = "fp32",
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Say which tokens matched, how strongly, and each stage's score."),
@@ -106,7 +108,7 @@ def search(
         from ernie_search.search import Fusion
         from ernie_search.search import explain as explained
     fused, condition = Fusion.parse(fusion), parse_filter(where) if where is not None else None
-    searcher, chosen = open_searcher(index, model, mode, cross)
+    searcher, chosen = open_searcher(index, model, mode, cross, precision=precision)
     hits = searcher.search(
         question, k, mode=chosen, candidates=candidates, where=condition, fusion=fused, rerank=rerank
     )

@@ -14,7 +14,9 @@ def serve(
     index: Annotated[
         str, typer.Argument(help="An index's folder or address, or a file whose first line is one.")
     ],
-    model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The index's model, if it was moved: a directory or a hub name.")
+    ] = None,
     cross: Annotated[str | None, typer.Option(help="A cross-encoder, which adds mode cross.")] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but loopback needs a key.")

@@ -154,6 +154,15 @@ def add_onnx(model: Exportable, folder: Path) -> str:
     return ""
 
 
+def drop_int8(place: Path) -> None:
+    """Remove the graph of 8 bits from a folder of graphs, and from its sidecar and the model's manifest."""
+    sidecar = Sidecar.read(place)
+    graphs = {name: graph for name, graph in sidecar.graphs.items() if name != "int8"}
+    sidecar.model_copy(update={"graphs": graphs}).write(place)
+    (place / INT8_FILE).unlink(missing_ok=True)
+    list_also(place.parent, place.name)
+
+
 def discard_onnx(folder: Path) -> None:
     """Remove the graphs that an export wrote into a model's directory, whose weights are to be others."""
     if (folder / ONNX_FOLDER / SIDECAR_FILE).exists():

@@ -78,7 +78,7 @@ def look_at(index: str, *, writable: bool) -> Seen | None:
 
 
 def open_searcher(
-    index: str, model: Path | None = None, *, cross: str | None = None, writable: bool = False
+    index: str, model: str | Path | None = None, *, cross: str | None = None, writable: bool = False
 ) -> Searcher:
     """Open an index, and load its model.
 

@@ -86,7 +86,7 @@ class ServeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: str = ""
-    model: Path | None = None
+    model: str | Path | None = None
     cross: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
