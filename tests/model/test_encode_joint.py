@@ -53,6 +53,18 @@ def test_tokens_are_left_out_where_not_wanted(model):
     assert model.attach_tokens  # as it was
 
 
+def test_pieces_are_a_text_s_own_tokens_uncut(model):
+    text = "tea " * 100 + "rice"
+    model.encode_joint([text], "passage")  # leaves the tokenizer cutting
+    pieces = model.pieces(text)
+    whole = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    assert len(pieces.ids) == 101
+    assert (pieces.ids, pieces.spans) == (whole["input_ids"], whole["offset_mapping"])
+    assert pieces.words == whole.word_ids()
+    assert model.token_texts(pieces.ids[-2:]) == ["tea", "rice"]
+    assert model.tokenizer.backend_tokenizer.truncation is None or len(model.pieces(text).ids) == 101
+
+
 def test_threads_may_share_a_model(model):
     kinds = [("query", True), ("query", False), ("passage", True), ("passage", False)]
     alone = [model.encode_joint(TEXTS, task, tokens=tokens) for task, tokens in kinds]

@@ -16,6 +16,8 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertModel,
+    MPNetConfig,
+    MPNetModel,
     RobertaConfig,
     RobertaModel,
     XLMRobertaConfig,
@@ -26,7 +28,7 @@ import tiny_model
 from ernie_search.errors import ModelError
 from ernie_search.model import bundled_base
 from ernie_search.runtime import open_onnx
-from ernie_search.runtime.bert import is_supported
+from ernie_search.runtime.bert import _buckets, is_supported
 from tiny_model import HIDDEN, TEXTS, VOCABULARY
 
 COMMON = {"vocab_size": len(VOCABULARY), "initializer_range": 0.2, "pad_token_id": 0}
@@ -42,6 +44,7 @@ MODELS = {
     "relu": (BertModel, BertConfig(**COMMON, **SIZES, hidden_act="relu", layer_norm_eps=1e-3)),
     "roberta": (RobertaModel, RobertaConfig(**COMMON, **SIZES, type_vocab_size=1)),
     "xlm-roberta": (XLMRobertaModel, XLMRobertaConfig(**COMMON, **SIZES, type_vocab_size=1)),
+    "mpnet": (MPNetModel, MPNetConfig(**COMMON | {"pad_token_id": 1}, **SIZES)),
     "distilbert": (
         DistilBertModel,
         DistilBertConfig(
@@ -89,6 +92,14 @@ def check_both_readings(folder: Path, texts: list[str], least: float = 0.9999) -
 @pytest.mark.parametrize("kind", MODELS)
 def test_both_readings_are_those_of_torch(tmp_path, kind):
     check_both_readings(saved(tmp_path, kind), TEXTS)
+
+
+def test_mpnet_s_distances():
+    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+    distance = np.arange(-600, 601)
+    theirs = MPNetEncoder.relative_position_bucket(torch.from_numpy(distance)).numpy()
+    np.testing.assert_array_equal(_buckets(distance, 32), theirs)
 
 
 @pytest.mark.parametrize("mode", ["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"])

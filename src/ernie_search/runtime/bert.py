@@ -21,7 +21,7 @@ from ernie_search.runtime.weights import read_all
 if TYPE_CHECKING:
     import onnx
 
-VERSION = 1
+VERSION = 2
 """Of the graphs that are built; another one makes the cached ones unused."""
 GRAPH, WEIGHTS = "model.onnx", "model.bin"
 OPSET, IR = 17, 8
@@ -30,7 +30,8 @@ ALIGNED = 4096
 MICROSOFT = "com.microsoft"
 ROBERTA = ("roberta", "xlm-roberta", "camembert")
 BERT = ("bert", "ernie", *ROBERTA)
-DISTILBERT = "distilbert"
+DISTILBERT, MPNET = "distilbert", "mpnet"
+QKV = ("query", "key", "value")
 EXACT_GELU, TANH_GELU = ("gelu",), ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 Array = NDArray[np.float32]
 
@@ -69,7 +70,7 @@ def is_supported(config: Mapping[str, Any]) -> bool:
     kind = config.get("model_type")
     activation = config.get("activation" if kind == DISTILBERT else "hidden_act", "gelu")
     return (
-        kind in (*BERT, DISTILBERT)
+        kind in (*BERT, DISTILBERT, MPNET)
         and activation in (*EXACT_GELU, *TANH_GELU, "relu")
         and config.get("position_embedding_type", "absolute") == "absolute"
         and not config.get("is_decoder")
@@ -88,8 +89,8 @@ def build(folder: Path, config: Mapping[str, Any], output: Path) -> Path:
         names = _plain_names(read_all(folder))
         with open(output / WEIGHTS, "wb") as data:
             writer = _Writer(data)
-            kind = DISTILBERT if config["model_type"] == DISTILBERT else "bert"
-            layout = _distilbert(config, names) if kind == DISTILBERT else _bert(config, names)
+            make = {DISTILBERT: _distilbert, MPNET: _mpnet}.get(str(config["model_type"]), _bert)
+            layout = make(config, names)
             writer.write(layout, output / GRAPH)
     return output / GRAPH
 
@@ -101,6 +102,7 @@ class _Layout:
         self.heads, self.epsilon, self.activation, self.weights = heads, epsilon, activation, weights
         self.layers: list[dict[str, Array]] = []
         self.positions_after: int | None = None
+        self.by_distance: Array | None = None
 
 
 def _plain_names(tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -158,6 +160,37 @@ def _bert(config: Mapping[str, Any], names: Mapping[str, Array]) -> _Layout:
     return layout
 
 
+def _mpnet(config: Mapping[str, Any], names: Mapping[str, Array]) -> _Layout:
+    """MPNet: BERT with other names, RoBERTa's positions, and a bias of attention for each distance."""
+    theirs = {f"attention.attn.{one}": f"attention.self.{long}" for one, long in zip("qkv", QKV, strict=True)}
+    theirs |= {
+        "attention.attn.o": "attention.output.dense",
+        "attention.LayerNorm": "attention.output.LayerNorm",
+    }
+    renamed = dict(names)
+    for name, values in names.items():
+        for old, new in theirs.items():
+            if f".{old}." in name:
+                renamed[name.replace(f".{old}.", f".{new}.")] = values
+    layout = _bert(config, renamed)
+    layout.positions_after = 1
+    table = names["encoder.relative_attention_bias.weight"]
+    count = len(layout.weights["positions"])
+    layout.by_distance = table[_buckets(np.arange(1 - count, count), len(table))]
+    return layout
+
+
+def _buckets(distance: NDArray[np.int64], count: int, most: int = 128) -> NDArray[np.int64]:
+    """The bucket of each distance from a token to another, as T5 (Raffel et al. 2020) numbers them: half for
+    each direction, in it half for near distances one by one, the others wider and wider up to ``most``."""
+    half = count // 2
+    exact = half // 2
+    far = np.abs(distance)
+    ratio = np.log(np.maximum(far, 1).astype(np.float32) / exact) / np.float32(np.log(most / exact))
+    wide = np.minimum(exact + (ratio * (half - exact)).astype(np.int64), half - 1)
+    return np.asarray(np.where(far < exact, far, wide) + half * (distance > 0))
+
+
 def _distilbert(config: Mapping[str, Any], names: Mapping[str, Array]) -> _Layout:
     layout = _Layout(
         int(config["n_heads"]),
@@ -192,6 +225,7 @@ class _Writer:
         self.data = data
         self.nodes: list[Any] = []
         self.weights: list[onnx.TensorProto] = []
+        self.bias: list[str] = []
 
     def node(self, kind: str, inputs: list[str], name: str, domain: str = "", **attributes: Any) -> str:
         from onnx import helper
@@ -215,10 +249,10 @@ class _Writer:
         self.weights.append(tensor)
         return name
 
-    def constant(self, name: str, values: list[int], kind: type = np.int64) -> str:
+    def constant(self, name: str, values: list[int] | int) -> str:
         from onnx import numpy_helper
 
-        self.weights.append(numpy_helper.from_array(np.asarray(values, kind), name))
+        self.weights.append(numpy_helper.from_array(np.asarray(values, np.int64), name))
         return name
 
     def write(self, layout: _Layout, path: Path) -> None:
@@ -227,6 +261,8 @@ class _Writer:
 
         state = self._embedded(layout)
         self.node("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
+        if layout.by_distance is not None:
+            self._distances(layout.by_distance)
         for number, layer in enumerate(layout.layers):
             last = number == len(layout.layers) - 1
             state = self._layer(layout, layer, f"layer{number}", state, last)
@@ -241,6 +277,26 @@ class _Writer:
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="ernie-search")
         path.write_bytes(model.SerializeToString())
+
+    def _distances(self, table: Array) -> None:
+        """What is added to attention by distance: ``(1, heads, L, L)`` of ``(2 P - 1, heads)``."""
+        self.weight("by_distance", table)
+        self.constant("centre", [len(table) // 2])
+        self.constant("first", [0])
+        self.constant("second", [1])
+        self.constant("from", 0)
+        self.constant("step", 1)
+        self.node("Shape", ["input_ids"], "lengths", start=1, end=2)
+        self.node("Squeeze", ["lengths", "first"], "end")
+        self.node("Range", ["from", "end", "step"], "numbered")
+        self.node("Unsqueeze", ["numbered", "first"], "to_row")
+        self.node("Unsqueeze", ["numbered", "second"], "from_column")
+        self.node("Sub", ["to_row", "from_column"], "distances")
+        self.node("Add", ["distances", "centre"], "entries")
+        self.node("Gather", ["by_distance", "entries"], "bias_rows")
+        self.node("Transpose", ["bias_rows"], "bias_heads", perm=[2, 0, 1])
+        self.node("Unsqueeze", ["bias_heads", "first"], "attention_bias")
+        self.bias = ["", "attention_bias"]  # between them stands the past, of decoders
 
     def _embedded(self, layout: _Layout) -> str:
         """Words and positions, normalised; the name of the result."""
@@ -273,7 +329,7 @@ class _Writer:
         norm: dict[str, Any] = {"domain": MICROSOFT, "epsilon": layout.epsilon}
         self.node(
             "Attention",
-            [state, own["qkv.w"], own["qkv.b"], "mask"],
+            [state, own["qkv.w"], own["qkv.b"], "mask", *self.bias],
             f"{at}.attention",
             MICROSOFT,
             num_heads=layout.heads,

@@ -1,6 +1,7 @@
 """Opening a model for ONNX Runtime: exported by us, by others, or built from its weights."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ernie_search.runtime.plain import (
     read_settings,
     transformer_folder,
 )
+from ernie_search.runtime.quantize import cached_int8
 from ernie_search.runtime.saved_files import check_saved_files
 from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.runtime.sidecar import ONNX_FOLDER, SIDECAR_FILE, Precision, Sidecar
@@ -38,7 +40,8 @@ def open_onnx(
 
     Args:
         place: where it is; a name or directory is resolved.
-        precision: of an exported graph.
+        precision: int8 takes an exported graph of 8-bit weights; where others have published none, it is
+            made of theirs, once, and kept in the user's cache.
         check: also compare the SHA-256 of an exported graph, not only its size.
 
     Returns:
@@ -110,25 +113,26 @@ def _plain(place: Place, precision: Precision) -> OnnxEncoder | None:
     words = open_words(inner)
     if pooled is None or words is None or (place.folder / COLBERT).is_file():
         return None
-    names = GRAPHS if precision == "fp32" else INT8_GRAPHS
-    graph = next((one for one in (place.folder / name for name in names) if one.is_file()), None)
-    if graph is None and precision == "int8":
-        raise ModelError(
-            f"{place.name}: no int8 graph here; write one with: ernie-search export --onnx --int8"
-        )
+    graph = _file(place.folder, INT8_GRAPHS) if precision == "int8" else None
+    own = graph is None and (found := _file(place.folder, GRAPHS)) is None
     if graph is None:
-        found = built_graph(inner, config)
-        if found is None:
+        graph = built_graph(inner, config) if own else found
+        if graph is None:
             return None
-        graph, outputs = found, Outputs(None, "last_hidden_state", pooled=pooled)
-        sessions = Sessions(graph, optimised=True)
-    else:
-        sessions = Sessions(graph)
-        read = outputs_of(sessions.of(1), pooled)
-        if read is None:
-            return None
-        outputs = read
+        if precision == "int8":
+            graph = cached_int8(graph)
+    sessions = Sessions(graph, optimised=own)
+    outputs: Outputs | None = Outputs(None, "last_hidden_state", pooled=pooled)
+    if not own:
+        outputs = outputs_of(sessions.of(1), pooled)
+    if outputs is None:
+        return None
     return _encoder(place, config, pooled, words, sessions, outputs, precision)
+
+
+def _file(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of these files that is there."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _encoder(

@@ -162,7 +162,8 @@ def _downloaded(repository: str, revision: str, weights: bool) -> Path:
     except Exception as error:  # offline mode, no route, no name service, a proxy, a disk that is full
         reason = f"{type(error).__name__}"
         raise ModelError(
-            f"{what}: not in the local cache, and the hub cannot be reached ({reason}); {ways}"
+            f"{what}: no such directory, not in the hub's local cache, and the hub cannot be reached "
+            f"({reason}); {ways}"
         ) from error
 
 

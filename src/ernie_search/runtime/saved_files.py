@@ -16,7 +16,8 @@ UNLISTED = ("README.md", FILES_FILE)
 """Files without a checksum: people may edit the model card, and the manifest cannot hold its own."""
 TRAINER = re.compile(r"(training_args\.bin|optimizer\.pt|scheduler\.pt|trainer_state\.json|rng_state.*\.pth)")
 """What the trainer writes into a checkpoint, on other ranks perhaps while the model is being saved."""
-WEIGHTS = (".safetensors", ".bin")
+WEIGHTS = (".safetensors", ".bin", ".onnx", ".data")
+"""Endings of the large files, whose digests need not be compared before every question."""
 _Stamp = tuple[int, int, int, int]
 
 
