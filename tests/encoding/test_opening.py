@@ -159,9 +159,8 @@ def test_questions_of_eight_bits_on_other_passages_are_said(base, source, tmp_pa
     )
 
 
-def test_int8_needs_its_graph(base):
-    with pytest.raises(ModelError, match="no int8 graph here; write one with: ernie-search export"):
-        open_encoder(base, precision="int8")
+def test_int8_is_of_graphs_and_auto_takes_only_what_was_measured(base):
+    assert open_encoder(base, precision="int8").precision == "int8"
     assert open_encoder(base, precision="auto").precision == "fp32"
     with pytest.raises(ModelError, match="int8 is a graph's precision"):
         open_encoder(base, precision="int8", runtime="torch")

@@ -93,7 +93,7 @@ def run_demo(
         if all(path.is_file() for path in paths.values()):
             continue
         say(f"{name}: {steps} steps")
-        changed = settings.model_copy(update={"steps": steps, **weights})
+        changed = settings.model_copy(update={"steps": steps, "onnx": name == BEST, **weights})
         data = data or prepare(collection, changed)
         folder = output / "model" if name == BEST else output / f"model{number}"
         result = train(collection, folder, changed, base=recipe.base, data=data, observer=observer)
