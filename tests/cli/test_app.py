@@ -30,6 +30,7 @@ COMMANDS = [
     ["report"],
     ["export"],
     ["card"],
+    ["share"],
     ["index", "add"],
     ["index", "delete"],
     ["index", "stats"],

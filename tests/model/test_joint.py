@@ -255,9 +255,7 @@ def test_a_base_of_one_layer_can_keep_it(settings, tmp_path):
 
 
 def test_a_directory_that_is_not_there(tmp_path):
-    with pytest.raises(
-        ModelError, match="absent: no such model directory; train one with: ernie-search train"
-    ):
+    with pytest.raises(ModelError, match="absent: no such directory"):
         load(tmp_path / "absent")
 
 

@@ -12,8 +12,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
-from ernie_search.model import load
+from ernie_search.model import load, load_joint
+from ernie_search.runtime import Sidecar
+from ernie_search.runtime.saved_files import check_saved_files
 from ernie_search.training import TrainSettings, train
+from ernie_search.training.folder import read_result
 from ernie_search.training.prepare import DevEvaluator
 from ernie_search.types import Passage, Query
 from tiny_model import bare_base, decoder_base, half_base
@@ -307,5 +310,21 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
 def test_settings_are_those_of_the_call(base, tmp_path):
     train(collection(), tmp_path / "run", settings(**QUICK), base=base, layers=1)
     mark = json.loads((tmp_path / "run" / "training.json").read_text(encoding="utf-8"))
-    assert TrainSettings(**mark["settings"]) == settings(**QUICK)
+    assert TrainSettings(**mark["settings"]) == settings(**QUICK, onnx=True)  # which is no part of it
     assert (mark["base"], mark["layers"], mark["collection"]) == (base, 1, collection().fingerprint)
+
+
+def test_best_and_last_get_a_graph_that_is_of_their_weights(base, tmp_path):
+    chosen = settings(steps=4, evaluations=1, checkpoints=1, onnx=True)
+    result = train(collection(), tmp_path / "run", chosen, base=base)
+    for name in ("best", "last"):
+        folder = tmp_path / "run" / name
+        check_saved_files(folder)
+        sidecar = Sidecar.read(folder / "onnx")
+        assert sidecar.fingerprint == load_joint(folder, device="cpu").fingerprint
+        listed = json.loads((folder / "ernie_search_files.json").read_text(encoding="utf-8"))["files"]
+        assert "onnx/model.onnx" in listed
+    assert read_result(tmp_path / "run") is not None  # whose checksums include the graph's
+    # Without graphs it is the same training.
+    again = train(collection(), tmp_path / "run", chosen.model_copy(update={"onnx": False}), base=base)
+    assert again == result

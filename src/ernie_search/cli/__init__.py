@@ -25,6 +25,7 @@ from ernie_search.cli import (
     score,
     search,
     serve,
+    share,
     teacher,
     train,
     tune,
@@ -78,6 +79,7 @@ app.command(epilog=ablate.EXAMPLE)(ablate.ablate)
 app.command(epilog=report.EXAMPLE)(report.report)
 app.command(epilog=export.EXAMPLE)(export.export)
 app.command(epilog=card.EXAMPLE)(card.card)
+app.command(epilog=share.EXAMPLE)(share.share)
 
 
 def main() -> None:

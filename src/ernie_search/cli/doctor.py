@@ -69,8 +69,16 @@ def examine(folder: Path = Path()) -> dict[str, Any]:
         "fused_maxsim": _version(KERNELS),
         "gpu_paths": _gpu_paths(machine),
         "base": base,
+        "passage_speeds": _passage_speeds(),
         "missing": [asdict(one) for one in missing],
     }
+
+
+def _passage_speeds() -> list[dict[str, Any]]:
+    """Passages a second through torch and ONNX Runtime, as 'index' measured them here, by model."""
+    from ernie_search.encoding.opening import passage_speeds
+
+    return list(passage_speeds().values())
 
 
 def _version(name: str) -> str | None:
@@ -156,6 +164,14 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             advice = "not installed; it saves memory and time: pip install 'ernie-search[gpu]'"
             rows.append(("fused MaxSim", f"{KERNELS} {kernels}" if kernels else advice))
         rows += _path_rows(report["gpu_paths"])
+    rows += [
+        (
+            "passages",
+            f"{one.get('model', 'a model')}: {one['torch']:.1f} a second in torch, {one['onnx']:.1f} in ONNX "
+            "Runtime",
+        )
+        for one in report["passage_speeds"]
+    ]
     rows.append(("disk", f"{binary_size(report['disk_free'])} free here"))
     base = report["base"]
     rows.append(

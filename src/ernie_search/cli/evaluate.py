@@ -23,6 +23,7 @@ from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.searching import (
     FusionOption,
     ModeOption,
+    QuestionPrecision,
     TokenWeightsOption,
     nearest_index,
     open_searcher,
@@ -62,15 +63,14 @@ def evaluate(
     candidates: Annotated[
         int, typer.Option(help="Passages per ranking that are read: fused, re-ranked, or by a cross-encoder.")
     ] = 100,
-    token_weights: Annotated[
-        Literal["auto", "idf", "none"],
-        typer.Option(help="Weights of the questions' tokens in late interaction; see 'search'."),
-    ] = "auto",
     cross: Annotated[
         str | None,
         typer.Option(help="For mode cross: a cross-encoder, or a folder that 'teacher' made (their mean)."),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The index's model, if it was moved: a directory or a hub name.")
+    ] = None,
+    precision: QuestionPrecision = "fp32",
     self_hits: SelfHitsOption = "drop",
     check: Annotated[
         bool, typer.Option(help="Refuse a run file with questions or passages that the collection lacks.")
@@ -102,7 +102,7 @@ def evaluate(
     searching = index is not None or cross is not None
     asked = _asked(collection, split, qrels, measure, answers, searching=searching)
     # Before any file of a run is read: a mode that the index cannot do is refused at once.
-    opened = None if index is None else open_searcher(index, model, mode, cross)
+    opened = None if index is None else open_searcher(index, model, mode, cross, precision=precision)
     teachers = open_teachers(cross) if run is not None and cross is not None else None
     runs: dict[str, Run] = {}
     seconds: dict[str, float] = {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from ernie_search.cli.searching import (
     NEAREST_INDEX,
     FusionOption,
     ModeOption,
+    QuestionPrecision,
     TokenWeightsOption,
     named_index,
     open_searcher,
@@ -102,7 +102,10 @@ def search(
     token_weights: TokenWeightsOption = None,
     rerank: Annotated[bool, typer.Option(help="For hybrid: with late interaction.")] = True,
     cross: Annotated[str | None, typer.Option(help="The cross-encoder of mode cross.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The index's model, if it was moved: a directory or a hub name.")
+    ] = None,
+    precision: QuestionPrecision = "fp32",
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Say which tokens matched, how strongly, and each stage's score."),
@@ -119,7 +122,7 @@ def search(
     if context.obj == OWN_PROCESS and on_disk(asked):
         import_lancedb()
     # One question is not worth reading every file: `verify` does that, and here sizes are compared.
-    searcher, chosen = open_searcher(asked, model, mode, cross, verify=False)
+    searcher, chosen = open_searcher(asked, model, mode, cross, precision=precision, verify=False)
     hits = searcher.search(
         *(question, k),
         mode=chosen,

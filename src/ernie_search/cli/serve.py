@@ -25,7 +25,9 @@ def serve(
             show_default=NEAREST_INDEX,
         ),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="The index's model, if it was moved.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The index's model, if it was moved: a directory or a hub name.")
+    ] = None,
     cross: Annotated[str | None, typer.Option(help="A cross-encoder, which adds mode cross.")] = None,
     mode: ModeOption = None,
     fusion: FusionOption = None,

@@ -13,6 +13,7 @@ from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.collection import hold
 from ernie_search.data.files import FilesSnapshot
 from ernie_search.data.validation import first_of, inspect_collection
+from ernie_search.encoder import Encoder, EncoderKind
 from ernie_search.encoding import opening
 from ernie_search.encoding.difference import difference, move
 from ernie_search.encoding.encode import checked_passages, encode_collection
@@ -518,9 +519,7 @@ def _of_collection(
         )
         return Shards(done.path, done.encoded, done.truncated, done.seconds)
 
-    made = Source(
-        collection.source, data, encoder.name, encoder.fingerprint, passages, encode, encoder.kind
-    )
+    made = Source(collection.source, data, encoder.name, encoder.fingerprint, passages, encode, encoder.kind)
     if snapshot is None or snapshot.before is None:
         return made
     return replace(made, since=snapshot.before.data, replaces=snapshot.replaces)

@@ -101,7 +101,6 @@ def begin_or_resume(
             shard_size=shard_size,
             precision="int8" if int8 else _preferred(prefers_bf16 or model.prefers_bf16),
             version=version("ernie-search"),
-            encoder_kind=model.kind,
         )
     manifest = read_manifest(folder)
     remedy = "choose another folder or delete this one"

@@ -100,7 +100,7 @@ def int8_suffices(name: str | Path) -> bool:
     loss = graph.loss if graph is not None else None
     if loss is None:
         return False
-    return min(loss.tokens, 1.0 if loss.dense is None else loss.dense) >= INT8_COSINE
+    return min(loss.tokens, loss.mean_dense) >= INT8_COSINE
 
 
 def _torch(name: str | Path, device: str | None) -> Encoder:

@@ -72,7 +72,6 @@ class IndexSpec(BaseModel):
             made of says it (``index_shards``); "none" takes words as they stand.
         token_dim: ``d`` of the token vectors.
         tokens: how token matrices are stored; "none" leaves them out.
-        encoder_kind: what the model was made for: of a plain encoder the token vectors are its raw states.
         projection: digest of the ``Projection`` that its token vectors go through; "" if none.
         fields: the passages' fields that filters can ask for, with their types. All others are kept, too.
         dense: how an exact search holds the vectors: "int8" takes a quarter of the memory and gives the same
@@ -101,7 +100,6 @@ class IndexSpec(BaseModel):
     language: str = "none"
     token_dim: int = Field(0, ge=0)
     tokens: TokenFormat = "none"
-    encoder_kind: EncoderKind = "joint"
     projection: str = ""
     fields: dict[str, FieldType] = Field(default_factory=dict)
     dense: DenseFormat = "fp32"
@@ -176,7 +174,6 @@ def spec_for(manifest: Manifest, fields: Mapping[str, FieldType] | None = None, 
         dim=manifest.dim,
         token_dim=manifest.token_dim if wanted != "none" else 0,
         tokens=wanted,
-        encoder_kind=manifest.encoder_kind,
         projection=manifest.projection if wanted != "none" else "",
         fields=dict(fields or {}),
         **settings,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from ernie_search._util.files import fingerprint
 from ernie_search.encoder import EncoderKind, Pieces
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.base import is_causal, keep_layers, longest_text
+from ernie_search.model.card import CardFacts, write_card
 from ernie_search.model.encode import bf16_pays, encode_texts, padded, turn_of
-from ernie_search.model.onnx import discard_onnx
+from ernie_search.model.onnx import add_onnx, discard_onnx
 from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput, late_mask
 from ernie_search.model.tokenizer import (
     check_embedded,
@@ -334,6 +336,17 @@ class JointEncoder(SentenceTransformer):
             forget_last_call(self.tokenizer)
             save_file(head, str(Path(path) / HEAD_FILE))
             self.score_settings.write(Path(path))
+
+    def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> str:
+        """Upload the model with its head, settings, ONNX graph and card; see SentenceTransformer's."""
+        if kwargs.get("local_model_path") is not None or len(args) > 4:
+            return super().push_to_hub(repo_id, *args, **kwargs)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "model"
+            self.save(str(folder), create_model_card=False)
+            add_onnx(self, folder)
+            write_card(folder, facts=CardFacts(name=repo_id.rpartition("/")[2]))
+            return super().push_to_hub(repo_id, *args, **kwargs | {"local_model_path": str(folder)})
 
 
 def load_joint(path: str | Path, *, device: str | None = None) -> JointEncoder:

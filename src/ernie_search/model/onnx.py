@@ -18,6 +18,7 @@ from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError
 from ernie_search.model.encode import TextReader, tokenize
 from ernie_search.model.tokenizer import forget_last_call
+from ernie_search.runtime.quantize import quantized
 from ernie_search.runtime.saved_files import list_also
 from ernie_search.runtime.sidecar import (
     GRAPH_FILE,
@@ -118,7 +119,7 @@ def export_onnx(model: Exportable, output_dir: Path, *, int8: bool = False) -> P
         cosines = {"cosine_dense": loss.dense_least, "cosine_tokens": loss.tokens_least}
         graphs = {"fp32": _graph(folder / GRAPH_FILE, **cosines)}
         if int8:
-            quantise(folder / GRAPH_FILE, folder / INT8_FILE)
+            quantized(folder / GRAPH_FILE, folder / INT8_FILE)
             graphs["int8"] = _graph(folder / INT8_FILE, loss=_loss(folder / INT8_FILE, batches))
         about = {
             "kind": model.kind,
@@ -152,6 +153,15 @@ def add_onnx(model: Exportable, folder: Path) -> str:
         LOGGER.warning("%s: no ONNX graph beside the weights: %s", folder, why)
         return why
     return ""
+
+
+def drop_int8(place: Path) -> None:
+    """Remove the graph of 8 bits from a folder of graphs, and from its sidecar and the model's manifest."""
+    sidecar = Sidecar.read(place)
+    graphs = {name: graph for name, graph in sidecar.graphs.items() if name != "int8"}
+    sidecar.model_copy(update={"graphs": graphs}).write(place)
+    (place / INT8_FILE).unlink(missing_ok=True)
+    list_also(place.parent, place.name)
 
 
 def discard_onnx(folder: Path) -> None:
@@ -337,16 +347,3 @@ def _graph(path: Path, **more: Any) -> Graph:
     """A graph's entry in the sidecar, with the file of its weights where they are apart."""
     data = path.with_name(f"{path.name}.data")
     return Graph.of(path, data=Graph.of(data) if data.exists() else None, **more)
-
-
-def quantise(source: Path, target: Path) -> None:
-    """A graph with 8-bit weights, a scale for each column; activations are quantised as they come."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    logger = logging.getLogger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)  # it advises preprocessing through the root logger
-    try:
-        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
-    finally:
-        logger.setLevel(before)

@@ -112,6 +112,11 @@ class WrappedEncoder(ABC):
         """Whether it is in training mode."""
         return bool(self.inner.training)
 
+    def to(self, device: str | torch.device) -> "WrappedEncoder":
+        """Move it to a device, in place."""
+        self.inner.to(device)
+        return self
+
     def train(self, mode: bool = True) -> Any:
         """Switch between training and eval mode."""
         return self.inner.train(mode)

@@ -223,7 +223,9 @@ class _Demo:
     def _train(self, name: str) -> None:
         """Train one model; the first may find itself too slow, the second has the same steps."""
         first = name == next(iter(TRAINED))
-        changed = self.recipe.train.model_copy(update={"steps": self.plan["steps"], **TRAINED[name]})
+        changed = self.recipe.train.model_copy(
+            update={"steps": self.plan["steps"], "onnx": name == "model", **TRAINED[name]}
+        )
         watch = self._watched(changed) if first else self.observer
         train(
             self.collection,

@@ -29,6 +29,7 @@ from ernie_search.teacher.train import check_same_data
 from ernie_search.training import TrainResult
 from ernie_search.training.folder import read_result, weights_identity
 from ernie_search.training.joint import ignore_event
+from ernie_search.training.settings import UNRELATED
 from ernie_search.training.world import World, share_failures
 
 MODEL = "model"
@@ -223,7 +224,7 @@ def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageMa
     if found is None:
         return None
     redo = f"choose another output folder, or delete {folder} to do the stage again"
-    changed = found.differences(stage.settings.model_dump(mode="json"))
+    changed = found.differences(stage.settings.model_dump(mode="json", exclude=UNRELATED))
     if found.kind != stage.kind:
         changed.insert(0, f"kind {found.kind}, now {stage.kind}")
     if changed:
@@ -292,7 +293,7 @@ def _executed(
     manifest = StageManifest(
         name=stage.name,
         kind=stage.kind,
-        settings=stage.settings.model_dump(mode="json"),
+        settings=stage.settings.model_dump(mode="json", exclude=UNRELATED),
         inputs=dict(inputs),
         gives=done.gives,
         outputs=records(folder, done.outputs) | records(folder, done.timed, timed=True),

@@ -34,6 +34,11 @@ class Loss(BaseModel):
     tokens: float = 1.0
     tokens_least: float = 1.0
 
+    @property
+    def mean_dense(self) -> float:
+        """Mean cosine of single vectors; of kind late that of the tokens, which they are the mean of."""
+        return self.tokens if self.dense is None else self.dense
+
 
 class Graph(BaseModel):
     """One file: its name in the folder, size and SHA-256; cosines to torch at export; an int8 graph's loss.

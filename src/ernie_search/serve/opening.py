@@ -83,7 +83,7 @@ def look_at(index: str, *, writable: bool) -> Seen | None:
 
 def open_searcher(
     index: str,
-    model: Path | None = None,
+    model: str | Path | None = None,
     *,
     cross: str | None = None,
     mode: Mode | None = None,

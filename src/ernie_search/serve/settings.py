@@ -87,7 +87,7 @@ class ServeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: str = ""
-    model: Path | None = None
+    model: str | Path | None = None
     cross: str | None = None
     mode: Literal["words", "dense", "late", "hybrid", "cross"] | None = None
     fusion: str | None = None
