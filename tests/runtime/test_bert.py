@@ -1,7 +1,11 @@
 """Graphs built from weights: both readings as torch gives them, for each kind of model."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +33,7 @@ from ernie_search.errors import ModelError
 from ernie_search.model import bundled_base
 from ernie_search.runtime import open_onnx
 from ernie_search.runtime.bert import _buckets, is_supported
+from ernie_search.runtime.cache import UNUSED
 from tiny_model import HIDDEN, TEXTS, VOCABULARY
 
 COMMON = {"vocab_size": len(VOCABULARY), "initializer_range": 0.2, "pad_token_id": 0}
@@ -144,6 +149,34 @@ def test_the_graph_is_built_once_and_again_for_other_weights(tmp_path, own_cache
     weights = load_file(folder / "model.safetensors")
     save_file({name: value * 1.1 for name, value in weights.items()}, folder / "model.safetensors")
     assert not np.array_equal(open_onnx(folder).encode_joint(TEXTS, "query").dense, first)
+
+
+def test_graphs_that_nobody_opens_are_removed(tmp_path, own_cache):
+    old, used = (own_cache / "graphs" / name for name in ("old", "used"))
+    for folder in (old, used):
+        folder.mkdir(parents=True)
+    long_ago = time.time() - UNUSED - 60
+    os.utime(old, (long_ago, long_ago))
+    open_onnx(saved(tmp_path, "bert"))
+    assert used.exists()
+    assert not old.exists()
+    (built,) = (one for one in (own_cache / "graphs").iterdir() if one != used)
+    os.utime(built, (long_ago, long_ago))
+    open_onnx(tmp_path / "model")
+    assert time.time() - built.stat().st_mtime < 60
+
+
+def test_several_processes_build_at_once(tmp_path, own_cache):
+    folder = saved(tmp_path, "bert")
+    code = "import sys; from ernie_search.runtime import open_onnx; "
+    code += "print(open_onnx(sys.argv[1]).encode_joint(['tea'], 'query').dense.sum())"
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) for _ in range(4)
+    ]
+    said = {job.communicate(timeout=100)[0] for job in jobs}
+    assert len(said) == 1
+    assert [job.returncode for job in jobs] == [0] * 4
+    assert len(list((own_cache / "graphs").iterdir())) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):

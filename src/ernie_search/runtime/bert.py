@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search._util.files import atomic_directory, fingerprint
+from ernie_search._util.files import fingerprint
 from ernie_search.errors import ModelError, StorageError
-from ernie_search.runtime.cache import cache_folder
+from ernie_search.runtime.cache import cache_folder, graphs_folder, made_once, note_use
 from ernie_search.runtime.saved_files import one_line
 from ernie_search.runtime.weights import read_all
 
@@ -55,10 +55,11 @@ def built_graph(folder: Path, config: Mapping[str, Any]) -> Path | None:
     states = [[str(one.resolve()), one.stat().st_size, one.stat().st_mtime_ns] for one in files]
     place = cache_folder() / "graphs" / fingerprint(VERSION, states, dict(config))
     if (place / GRAPH).is_file() and (place / WEIGHTS).is_file():
+        note_use(place)
         return place / GRAPH
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_directory(place) as written:
+        graphs_folder()
+        with made_once(place) as written:
             build(folder, config, written)
         return place / GRAPH
     except (StorageError, OSError):  # no room or no permission there: for this process alone

@@ -1,17 +1,22 @@
 """What is kept for this user between processes: built graphs, and checksums of large files."""
 
+import contextlib
 import os
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ernie_search._util.files import SETTLED, read_json, sha256_file, write_json
+from ernie_search._util.files import SETTLED, read_json, sha256_file, sync_tree, write_json
 from ernie_search.errors import StorageError
 
 KNOWN_FILE = "known_files.json"
 MOST = 500
 """Files that are remembered."""
+UNUSED = 60 * 24 * 3600.0
+"""Seconds after which a graph that nobody opened is removed."""
 
 
 def cache_folder() -> Path:
@@ -57,6 +62,46 @@ def _remember(key: str, value: object) -> None:
         write_json(cache_folder() / KNOWN_FILE, kept)
     except (StorageError, OSError):
         return
+
+
+def graphs_folder() -> Path:
+    """The folder of graphs that were made here, without those that nobody opened for long; it exists.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = cache_folder() / "graphs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - one.stat().st_mtime > UNUSED:
+                shutil.rmtree(one, ignore_errors=True)
+    return folder
+
+
+@contextlib.contextmanager
+def made_once(place: Path) -> Iterator[Path]:
+    """Yield a folder that becomes ``place`` when the block ends well, unless another process was first.
+
+    What stands there is never replaced: others may have opened it, and it was made of the same.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    try:
+        yield folder
+        sync_tree(folder)
+        try:
+            os.rename(folder, place)
+        except OSError:
+            if not place.is_dir():
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def note_use(folder: Path) -> None:
+    """Note that a graph's folder was used now."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
 
 
 def _listed() -> dict[str, object]:

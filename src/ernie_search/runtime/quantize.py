@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search._util.files import atomic_directory, fingerprint, write_json
+from ernie_search._util.files import fingerprint, write_json
 from ernie_search.encoder import Encoding
 from ernie_search.errors import ModelError, StorageError
-from ernie_search.runtime.cache import cache_folder
+from ernie_search.runtime.cache import cache_folder, graphs_folder, made_once, note_use
 from ernie_search.runtime.saved_files import one_line
 from ernie_search.runtime.sidecar import INT8_FILE, Loss
 from ernie_search.types import Task
@@ -82,11 +82,12 @@ def cached_int8(source: Path) -> Path:
     place = cache_folder() / "graphs" / f"{key}-int8"
     if not (place / INT8_FILE).is_file():
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_directory(place) as folder:
+            graphs_folder()
+            with made_once(place) as folder:
                 quantized(source, folder / INT8_FILE)
         except (StorageError, OSError) as error:
             raise ModelError(f"{place}: 8-bit weights cannot be kept there; set XDG_CACHE_HOME") from error
+    note_use(place)
     return place / INT8_FILE
 
 
