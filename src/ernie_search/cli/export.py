@@ -86,9 +86,7 @@ def _export_onnx(model: str, output: Path | None, precision: str) -> None:
     said = f"mean cosine to fp32: single vectors {loss.mean_dense:.4f}, token vectors {loss.tokens:.4f}"
     if precision == "auto" and min(loss.mean_dense, loss.tokens) < INT8_COSINE:
         drop_int8(place)
-        print_line(
-            f"int8: left out, as its loss is above the bound of {INT8_COSINE} ({said}); --int8 keeps it."
-        )
+        print_line(f"int8: left out, below the bound of {INT8_COSINE} ({said}); --int8 keeps it.")
         return
     why = f", within the bound of {INT8_COSINE}" if precision == "auto" else ""
     print_line(f"{place / small.file}: {binary_size(small.bytes)}, {said}{why}.")
