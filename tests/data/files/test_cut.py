@@ -1,7 +1,6 @@
 """Documents as passages: whole paragraphs under one heading, of at most so many words."""
 
-from ernie_search.data.chunking import units
-from ernie_search.data.files.cut import cut
+from ernie_search.data.files.cut import PART, PARTS_A_WORD, cut
 from ernie_search.data.files.document import Block, Document
 from ernie_search.data.files.reading import parse, to_passages
 
@@ -21,7 +20,7 @@ def test_paragraphs_of_one_heading_are_joined_as_far_as_they_fit():
 
 def test_long_paragraphs_are_cut_between_sentences():
     text = "One two three four. Five six seven.\nEight nine ten. Eleven."
-    assert pieces(Block(text, line=10)) == [
+    assert pieces(Block(text, line=10), words=8) == [
         ("One two three four. ", 10),
         ("Five six seven.\nEight nine ten. ", 10),
         ("Eleven.", 11),
@@ -38,8 +37,9 @@ def test_a_sentence_without_an_end_and_a_script_without_spaces():
 
 def test_code_is_cut_at_blank_lines_then_lines():
     code = "def f():\n    a = 1\n\n    b = 2\n    c = 3\n    return a"
-    found = pieces(Block(code, line=5, code=True))
-    assert [line for _, line in found] == [5, 8, 9] or found[1][1] == 8
+    found = pieces(Block(code, line=5, code=True), words=8)
+    assert [line for _, line in found] == [5, 8]
+    assert [line for _, line in pieces(Block(code, line=5, code=True), words=6)] == [5, 6, 9]
     assert "".join(text for text, _ in found).replace("\n", "") == code.replace("\n", "")
 
 
@@ -47,7 +47,7 @@ def test_no_word_is_lost_and_no_passage_too_long():
     text = "\n\n".join(f"## H{n}\n" + " ".join(f"w{n}x{m}." for m in range(n * 7)) for n in range(1, 20))
     document, _ = parse("a.md", text.encode())
     found = list(cut(document, 25))
-    assert all(len(units(one.text)) <= 25 for one in found)
+    assert all(len(PART.findall(one.text)) <= 25 * PARTS_A_WORD for one in found)
     words = " ".join(one.text for one in found).split()
     assert words == [f"w{n}x{m}." for n in range(1, 20) for m in range(n * 7)]
 
@@ -75,3 +75,17 @@ def test_titles_without_a_heading_are_the_file_name_and_odd_names_are_usable():
     (one,) = passages("text", "x/caf\udce9 #1%.txt")
     assert (one.title, one.fields["path"]) == ("caf%E9 #1%.txt", "x/caf%E9 #1%.txt")
     assert one.id.startswith("x/caf%E9%20%231%25.txt#")
+
+
+def test_marks_digits_and_headings_count_so_that_a_small_encoder_reads_all_of_it():
+    table = "\n".join(f"| {n} | {n * 7919} | `a_{n}.b()` |" for n in range(200))
+    found = list(cut(Document("T" * 70, [Block(table, ("H" * 35,), 1)])))
+    assert all(len(PART.findall(one.text)) <= 240 - 16 for one in found)
+    assert "".join(one.text for one in found).replace("\n", "") == table.replace("\n", "")
+    (first, *_) = cut(Document("T" * 9000, [Block("a " * 500, line=1)]))
+    assert len(PART.findall(first.text)) == 120
+
+
+def test_a_run_of_words_is_cut_between_them():
+    found = list(cut(Document("T", [Block("internationalisation " * 200, line=1)]), 50))
+    assert {word for one in found for word in one.text.split()} == {"internationalisation"}
