@@ -144,7 +144,7 @@ def test_the_index_inside_the_folder_is_not_a_document(docs, model):
 
 
 def test_words_are_remembered_and_may_be_changed(docs, model):
-    synced(docs, words=6)
+    synced(docs, words=4)
     (docs / "part0" / "f0.md").write_text("one two three four five six")
     assert synced(docs).added == 2
     assert synced(docs, words=14).passages == 21
