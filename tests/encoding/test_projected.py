@@ -261,3 +261,11 @@ def test_shards_begun_for_other_dimensions_are_begun_anew(tmp_path, model):
         made(source, folder, token_dim=6)
     model.kill_at = None
     assert made(source, folder, token_dim=5).index.spec.token_dim == 5
+
+
+def test_of_a_small_collection_a_part_is_sampled(monkeypatch):
+    model, passages = StubEncoder(), numbered_passages(600)
+    for count, expected in ((50, 50), (300, 96), (600, 150)):
+        model.calls.clear()
+        fit_projection(model, passages[:count], 4, data_fingerprint="d")
+        assert sum(texts for _, texts in model.calls) == expected
