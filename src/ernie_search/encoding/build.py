@@ -30,6 +30,8 @@ from ernie_search.types import Passage
 
 DELETED_TOGETHER = 1000
 """Ids of one deletion: they stand in one condition."""
+FEW = 200
+"""Passages of changed documents up to which the import of torch takes longer than it could save."""
 
 Progress = Callable[[int], None]
 
@@ -483,7 +485,8 @@ def _of_collection(
         data = fingerprint(data, "chunks", chunk_words, chunk_overlap)
     # A model that is sent to other machines must not lie on a GPU of this one.
     device = None if executor is None or isinstance(executor, LocalExecutor) else "cpu"
-    encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision, device=device)
+    use: opening.Use = "questions" if snapshot is not None and snapshot.count <= FEW else "passages"
+    encoder = opening.open_encoder(model, use=use, runtime=runtime, precision=precision, device=device)
     path, ref = opening.noted_model(model)
     dim = _token_dim(encoder, token_dim) if with_tokens else encoder.token_dim
     count: list[int] = [] if snapshot is None else [snapshot.count]
