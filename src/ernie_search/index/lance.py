@@ -21,6 +21,7 @@ from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import lance_files as on_disk
 from ernie_search.index.bm25 import check_texts
 from ernie_search.index.codecs import codec
+from ernie_search.index.exact import inner_products
 from ernie_search.index.filters import Filter, fit_filter
 from ernie_search.index.lance_reader import (
     SMALLEST_TRAINED,
@@ -314,6 +315,14 @@ class LanceIndex(Index):
         """See ``Index``."""
         self._reading()
         return self.reader.fetch(ids, self.columns(columns))
+
+    def dense_scores(self, vector: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.float32]:
+        """See ``Index``. Vectors that are in memory anyway are not read again."""
+        self._reading()
+        rows = self.reader.vectors_held(ids)
+        if rows is None:
+            return super().dense_scores(vector, ids)
+        return inner_products(rows, check_vectors(vector, self.spec.dim, 1)[0])
 
     def scan(self, columns: Sequence[str], where: Filter | None = None) -> Iterator[pa.RecordBatch]:
         """See ``Index``."""

@@ -256,6 +256,14 @@ class LanceReader:
         with lance_errors(self.folder):
             return int(self.table.count_rows(to_sql(where)))
 
+    def vectors_held(self, ids: Sequence[str]) -> NDArray[np.float32] | None:
+        """Full vectors ``(n, D)`` of passages; None where they are not in memory, or an id is unknown."""
+        if not isinstance(self._vectors, ExactVectors):
+            return None
+        place = self._vectors.place
+        rows = [place.get(one, -1) for one in ids]
+        return None if -1 in rows else self._vectors.dense[rows]
+
     def _held(self) -> ExactVectors | Int8Vectors:
         """All vectors in memory, as the spec says."""
         dim, scanned = self.spec.dim, self.scan(["id", "dense"], None)

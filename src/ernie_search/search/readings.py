@@ -74,11 +74,19 @@ def cosines(
     return np.clip(scores, -1.0, 1.0)
 
 
-def word_shares(index: Index, text: str, ids: list[str]) -> NDArray[np.float64] | None:
+def word_shares(
+    index: Index, text: str, ids: list[str], ranking: Ranking | None = None
+) -> NDArray[np.float64] | None:
     """BM25 ``(n,)`` of passages as a share, 0 to 1, of the most that the question could get; squared.
 
     The most is the sum of its words' idf: what a passage would score that repeats every one of them without
     end. So a question whose words say little about the passages has small shares everywhere.
+
+    Args:
+        index: holds the passages.
+        text: the question.
+        ids: n passages.
+        ranking: by words, of the same question: what it scored is not scored again.
 
     Returns:
         None where there is nothing to divide by: no statistics, or no word in the question.
@@ -87,7 +95,11 @@ def word_shares(index: Index, text: str, ids: list[str]) -> NDArray[np.float64] 
     most = 0.0 if statistics is None else statistics.most(text)
     if most <= 0 or not ids:
         return None
-    shares = np.clip(index.word_scores(text, ids).astype(np.float64) / most, 0.0, 1.0)
+    known = {} if ranking is None else dict(zip(ranking.ids, ranking.scores.tolist(), strict=True))
+    others = [one for one in ids if one not in known]
+    if others:
+        known |= dict(zip(others, index.word_scores(text, others).tolist(), strict=True))
+    shares = np.clip(np.array([known[one] for one in ids], np.float64) / most, 0.0, 1.0)
     return np.asarray(shares**SHARE_POWER, np.float64)
 
 
@@ -119,7 +131,7 @@ def absolute(
     chosen = set(head)
     rest = [row for row, one in enumerate(following.ids) if one not in chosen]
     stages = {"dense": cosines(index, vector, head, unit_vectors=unit_vectors)}
-    shares = word_shares(index, text, head)
+    shares = word_shares(index, text, head, rankings.get("bm25"))
     if shares is not None:
         stages["bm25"] = shares
     if tokens is not None and head:
