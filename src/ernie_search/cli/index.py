@@ -172,9 +172,12 @@ The other commands keep an index in order.
                 fields=fields,
                 shard_size=shard_size,
                 executor=where,
+                runtime=runtime,
+                precision=precision,
                 dense=dense,
                 ann=ann,
                 exact_below=exact_below,
+                language=language,
                 **chosen,
             )
         return
