@@ -5,6 +5,7 @@ environment. ``tiny_model`` takes its words and sizes from here.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,44 @@ def weights(layers: int, seed: int) -> dict[str, np.ndarray]:
     return found
 
 
+def bare_files(folder: Path, layers: int = 2, seed: int = 0) -> Path:
+    """Write a BERT as its authors publish it: no pooling, nothing of sentence-transformers.
+
+    Args:
+        folder: to make.
+        layers: of the encoder.
+        seed: of the weights.
+
+    Returns:
+        The folder.
+    """
+    folder.mkdir(parents=True)
+    save_file(weights(layers, seed), str(folder / "model.safetensors"), metadata={"format": "pt"})
+    word_tokenizer().save(str(folder / "tokenizer.json"))
+    config = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": layers,
+        "num_attention_heads": HEADS,
+        "intermediate_size": INNER,
+        "max_position_embeddings": POSITIONS,
+        "type_vocab_size": 2,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+    }
+    of_tokenizer = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": True,
+        "model_max_length": POSITIONS,
+        **{f"{one.lower()[1:-1]}_token": one for one in SPECIAL},
+    }
+    _write(folder, {"config.json": config, "tokenizer_config.json": of_tokenizer})
+    return folder
+
+
 def sentence_files(
     folder: Path, prompts: dict[str, str] | None = None, layers: int = 2, seed: int = 0
 ) -> Path:
@@ -114,45 +153,24 @@ def sentence_files(
     Returns:
         The folder.
     """
-    (folder / "1_Pooling").mkdir(parents=True)
-    save_file(weights(layers, seed), str(folder / "model.safetensors"), metadata={"format": "pt"})
-    word_tokenizer().save(str(folder / "tokenizer.json"))
-    modules = ["models.Transformer", "models.Pooling", "models.Normalize"]
+    bare_files(folder, layers, seed)
+    modules = ["Transformer", "Pooling", "Normalize"]
+    paths = ["" if place == 0 else f"{place}_{name}" for place, name in enumerate(modules)]
+    for path in paths:
+        (folder / path).mkdir(exist_ok=True)
     files = {
-        "config.json": {
-            "architectures": ["BertModel"],
-            "model_type": "bert",
-            "vocab_size": len(VOCABULARY),
-            "hidden_size": HIDDEN,
-            "num_hidden_layers": layers,
-            "num_attention_heads": HEADS,
-            "intermediate_size": INNER,
-            "max_position_embeddings": POSITIONS,
-            "type_vocab_size": 2,
-            "hidden_act": "gelu",
-            "layer_norm_eps": 1e-12,
-            "pad_token_id": 0,
-        },
-        "tokenizer_config.json": {
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": True,
-            "model_max_length": POSITIONS,
-            **{f"{one.lower()[1:-1]}_token": one for one in SPECIAL},
-        },
         "sentence_bert_config.json": {"max_seq_length": POSITIONS, "do_lower_case": False},
         "config_sentence_transformers.json": {"prompts": prompts or {}, "similarity_fn_name": "cosine"},
         "modules.json": [
-            {
-                "idx": place,
-                "name": str(place),
-                "path": "" if place == 0 else f"{place}_{name.split('.')[1]}",
-                "type": f"sentence_transformers.{name}",
-            }
-            for place, name in enumerate(modules)
+            {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{name}"}
+            for n, (name, path) in enumerate(zip(modules, paths, strict=True))
         ],
-        "1_Pooling/config.json": {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True},
+        "1_Pooling/config.json": {"embedding_dimension": HIDDEN, "pooling_mode": "mean"},
     }
+    _write(folder, files)
+    return folder
+
+
+def _write(folder: Path, files: Mapping[str, object]) -> None:
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
-    (folder / "2_Normalize").mkdir()
-    return folder

@@ -1,7 +1,7 @@
 """Documents as passages: whole paragraphs under one heading, of at most so many words."""
 
 from ernie_search.data.chunking import units
-from ernie_search.data.files.cut import cut
+from ernie_search.data.files.cut import cut, length_of
 from ernie_search.data.files.document import Block, Document
 from ernie_search.data.files.reading import parse, to_passages
 
@@ -38,9 +38,17 @@ def test_a_sentence_without_an_end_and_a_script_without_spaces():
 
 def test_code_is_cut_at_blank_lines_then_lines():
     code = "def f():\n    a = 1\n\n    b = 2\n    c = 3\n    return a"
-    found = pieces(Block(code, line=5, code=True))
-    assert [line for _, line in found] == [5, 8, 9] or found[1][1] == 8
-    assert "".join(text for text, _ in found).replace("\n", "") == code.replace("\n", "")
+    for words, lines in ((8, [5, 8]), (4, [5, 6, 8, 9, 10])):
+        found = pieces(Block(code, line=5, code=True), words=words)
+        assert [line for _, line in found] == lines
+        assert "".join(text for text, _ in found).replace("\n", "") == code.replace("\n", "")
+
+
+def test_what_makes_many_tokens_counts_as_more_words():
+    assert length_of("plain words, as they come") == 5
+    assert length_of("x.y(z=[1,2]);" * 2) > 10
+    assert length_of("https://example.org/a/b?c=1&d=2") > 10
+    assert len(pieces(Block("a.b " * 12, line=1), words=12)) == 3
 
 
 def test_no_word_is_lost_and_no_passage_too_long():
