@@ -27,10 +27,10 @@ TRAIN_MODULES = ("torch", "transformers", "sentence_transformers", "accelerate",
 
 WITH_TRAINING = (
     *("ablation", "benchmarks", "losses", "model", "pipeline", "teacher", "training"),
-    *("cli/test_denoise_command.py", "cli/test_entropy_warning.py"),
+    *("cli/test_denoise_command.py", "cli/test_entropy_warning.py", "cli/test_export_command.py"),
     *("cli/test_recipe_commands.py", "cli/test_teacher_commands.py", "cli/test_train_command.py"),
     *("encoding/executors/test_ray_executor.py", "search/test_cross.py"),
-    *("runtime/test_bert.py", "runtime/test_plain.py", "runtime/test_tokenizer.py"),  # compare with torch
+    *("encoding/test_opening.py", "runtime/test_bert.py", "runtime/test_tokenizer.py"),  # compare with torch
     *("test_examples.py", "test_written_down.py"),
 )
 """Folders and files of tests that need the extra ``train``: left out where there is no torch. In all others a

@@ -21,38 +21,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [
-    "tea",
-    "rice",
-    "wheat",
-    "water",
-    "rain",
-    "river",
-    "long",
-    "grow",
-    "where",
-    "the",
-    "in",
-    "is",
-    "query",
-    "水",
-]
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,?:"
-VOCABULARY = [*SPECIAL, *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-HIDDEN = 32
-POSITIONS = 64
+from tiny_onnx import HIDDEN, POSITIONS, TEXTS, VOCABULARY
 
-TEXTS = [
-    "where does tea grow?",
-    "rice",
-    "the river is long: " + "water of the river " * 4,
-    "tea grows in the hills, where the rain is",
-    "a ✪ that no vocabulary holds",  # [UNK]
-    "水 in the rice",
-    "wheat, wheat, wheat.",
-]
-"""Of different lengths, with an unknown sign, all shorter than 48 tokens."""
+__all__ = ["HIDDEN", "POSITIONS", "TEXTS", "VOCABULARY"]
 
 
 def tokenizer() -> BertTokenizerFast:

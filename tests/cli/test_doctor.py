@@ -82,11 +82,11 @@ def remedies(run_cli) -> dict[str, str]:
 
 
 def test_a_missing_package_is_named_with_its_pip_command(run_cli, monkeypatch):
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "bm25s" else "1.2.3")
-    assert remedies(run_cli) == {"package bm25s": "pip install bm25s"}
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "safetensors" else "1.2.3")
+    assert remedies(run_cli) == {"package safetensors": "pip install safetensors"}
     result = run_cli("doctor")
     assert result.exit_code == 0
-    assert "missing: package bm25s\n  to fix: pip install bm25s" in result.stdout
+    assert "missing: package safetensors\n  to fix: pip install safetensors" in result.stdout
 
 
 def test_a_damaged_base_model_is_named(run_cli, monkeypatch):

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tiny_onnx import HIDDEN, sentence_files
+
 CODE = """
 import sys
 
@@ -26,11 +28,9 @@ print(found.dense.shape, found.tokens[0].shape)
 
 
 def test_encoding_without_torch(tmp_path):
-    import tiny_model
-
-    folder = tiny_model.sentence_base(tmp_path / "model")
+    folder = sentence_files(tmp_path / "model")
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(folder)], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"(1, {tiny_model.HIDDEN}) (8, {tiny_model.HIDDEN})"
+    assert done.stdout.strip() == f"(1, {HIDDEN}) (8, {HIDDEN})"

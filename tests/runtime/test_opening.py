@@ -11,7 +11,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import tiny_model
 from ernie_search._util.files import sha256_file
 from ernie_search.errors import ModelError
 from ernie_search.runtime import Place, Sidecar, open_onnx, require_onnx, saved_files
@@ -20,12 +19,12 @@ from ernie_search.runtime.bert import build
 from ernie_search.runtime.quantize import measured_loss, quantized, remembered_loss
 from ernie_search.runtime.saved_files import listing_saved_files
 from ernie_search.runtime.sidecar import Graph
-from tiny_model import HIDDEN, TEXTS, VOCABULARY
+from tiny_onnx import HIDDEN, TEXTS, VOCABULARY, sentence_files, word_tokenizer
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    return tiny_model.sentence_base(tmp_path_factory.mktemp("made") / "model", {"query": "query: "})
+    return sentence_files(tmp_path_factory.mktemp("made") / "model", {"query": "query: "})
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def lookup_graph(path: Path, rows: int = len(VOCABULARY), *, dense: bool = True)
 
 def exported(folder: Path, kind: str = "joint", rows: int = len(VOCABULARY)) -> Path:
     """A model directory with ``onnx/`` as export writes it, and its tokenizer."""
-    tiny_model.tokenizer().save_pretrained(folder)
+    word_tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "onnx").mkdir(exist_ok=True)
     lookup_graph(folder / "onnx" / "model.onnx", rows, dense=kind != "late")
     Sidecar(
@@ -105,9 +104,7 @@ def test_an_exported_model_is_read_as_its_sidecar_says(tmp_path):
     assert stored.token_ids[3][0] == tea
     assert not {0, 2, 3} & {int(one) for ids in stored.token_ids for one in ids}
     assert max(map(len, asked.token_ids)) <= 8 - 4  # both ends, and "query", ":"
-    assert asked.truncated == sum(
-        len(tiny_model.tokenizer()("query: " + text)["input_ids"]) > 8 for text in TEXTS
-    )
+    assert asked.truncated == sum(len(word_tokenizer().encode("query: " + text).ids) > 8 for text in TEXTS)
     assert [len(one) for one in stored.tokens] == [len(one) for one in stored.token_ids]
 
 

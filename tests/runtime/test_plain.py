@@ -6,19 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 
-import tiny_model
 from ernie_search.errors import ModelError
 from ernie_search.runtime import PlainSettings, open_onnx, plain_fingerprint, read_settings
 from ernie_search.runtime.plain import LONGEST, read_modules
-from tiny_model import TEXTS
+from tiny_onnx import HIDDEN, TEXTS, bare_files, sentence_files
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     prompts = {"query": "query: ", "document": "", "passage": "never"}
-    return tiny_model.sentence_base(tmp_path_factory.mktemp("made") / "model", prompts)
+    return sentence_files(tmp_path_factory.mktemp("made") / "model", prompts)
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def test_settings_are_the_model_s_own(folder):
 
 
 def test_a_bare_model_has_defaults(tmp_path):
-    bare = tiny_model.bare_base(tmp_path / "bare")
+    bare = bare_files(tmp_path / "bare")
     assert read_settings(bare) == PlainSettings(query_length=64, passage_length=64)
     change(bare / "config.json", max_position_embeddings=8192)
     change(bare / "tokenizer_config.json", model_max_length=10**30)
@@ -95,14 +94,14 @@ def test_modules_that_only_torch_runs(folder, module):
 
 
 def test_a_colbert_checkpoint_is_no_plain_encoder(tmp_path):
-    bare = tiny_model.bare_base(tmp_path / "bare")
+    bare = bare_files(tmp_path / "bare")
     assert open_onnx(bare) is not None
     (bare / "artifact.metadata").write_text("{}")
     assert open_onnx(bare) is None
 
 
 def test_a_classifier_is_named(tmp_path):
-    bare = tiny_model.bare_base(tmp_path / "bare")
+    bare = bare_files(tmp_path / "bare")
     change(bare / "config.json", architectures=["BertForSequenceClassification"])
     with pytest.raises(ModelError, match="a BertForSequenceClassification, which scores or labels texts"):
         open_onnx(bare)
@@ -163,5 +162,5 @@ def test_a_snapshot_s_commit_stands_for_its_files(folder, tmp_path):
 def test_an_opened_encoder_says_it(folder):
     encoder = open_onnx(folder)
     assert encoder.fingerprint == of(folder)
-    assert (encoder.kind, encoder.dim, encoder.token_dim) == ("plain", tiny_model.HIDDEN, tiny_model.HIDDEN)
+    assert (encoder.kind, encoder.dim, encoder.token_dim) == ("plain", HIDDEN, HIDDEN)
     assert encoder.encode_joint(TEXTS, "query", tokens=False).tokens == []

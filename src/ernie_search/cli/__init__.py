@@ -40,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with: ernie-search demo",
+    epilog="Start with: ernie-search index ./docs",
 )
 
 
@@ -56,12 +56,18 @@ def top(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Dense retrieval distilled from late interaction: from a collection to a trained model and an index."""
+    """Search any folder or collection by meaning and by words; train, measure and serve what searches it."""
 
 
-# In the order of work, which is the order of the help.
-app.command(epilog=demo.EXAMPLE)(demo.demo)
+# In the order of work, which is the order of the help: search first, then measuring, training, sharing.
+app.add_typer(index.app, name="index")
+app.command(epilog=search.EXAMPLE)(search.search)
+app.command(epilog=serve.EXAMPLE)(serve.serve)
+app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command(epilog=tune.EXAMPLE)(tune.tune)
+app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
+app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(data.app, name="data")
 app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=mine.EXAMPLE)(mine.mine)
@@ -69,12 +75,6 @@ app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)
 app.command(epilog=teacher.EXAMPLE)(teacher.teacher)
 app.command(epilog=score.EXAMPLE)(score.score)
 app.command(epilog=denoise.EXAMPLE)(denoise.denoise)
-app.add_typer(index.app, name="index")
-app.command(epilog=search.EXAMPLE)(search.search)
-app.command(epilog=tune.EXAMPLE)(tune.tune)
-app.command(epilog=serve.EXAMPLE)(serve.serve)
-app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
-app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.command(epilog=ablate.EXAMPLE)(ablate.ablate)
 app.command(epilog=report.EXAMPLE)(report.report)
 app.command(epilog=export.EXAMPLE)(export.export)

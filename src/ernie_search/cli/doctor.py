@@ -11,7 +11,7 @@ from ernie_search.cli.output import AsJson, binary_size, console, print_json
 
 EXAMPLE = "Example: ernie-search doctor --json > machine.json"
 
-PACKAGES = ("bm25s", "lancedb", "numkong", "numpy", "onnxruntime", "pyarrow", "safetensors", "tokenizers")
+PACKAGES = ("lancedb", "numpy", "onnxruntime", "pyarrow", "safetensors", "tokenizers")
 """What searching needs."""
 TRAINING = ("torch", "transformers", "sentence-transformers", "accelerate", "datasets")
 """What training needs, in the extra ``train``."""

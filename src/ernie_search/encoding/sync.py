@@ -196,9 +196,11 @@ def model_mark(model: str) -> str:
 
 def _asks_nothing_new(commit: Commit, options: dict[str, Any]) -> bool:
     """Whether the options that decide what an index is are those that it was made with."""
-    asked = {name: value for name, value in options.items() if name in commit.spec and value is not None}
-    if asked.get("language") == "auto":  # an index that is there stays in its language
-        del asked["language"]
+    asked = {
+        name: value
+        for name, value in options.items()
+        if name in commit.spec and value is not None and value != "auto"
+    }
     return all(commit.spec[name] == value for name, value in asked.items())
 
 
