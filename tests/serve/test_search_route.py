@@ -172,3 +172,11 @@ def test_a_form_is_not_taken_for_json(served):
 
 def test_every_passage_can_be_found(served):
     assert {hit["id"] for hit in served.search(k=100)["hits"]} == {one.id for one in PASSAGES}
+
+
+def test_tokens_of_the_question_have_weights_of_one_on_average(served):
+    for how, even in (("even", True), ("idf", False)):
+        tokens = served.search("where does tea grow", explain=True, token_weights=how)["question_tokens"]
+        weights = [one["weight"] for one in tokens]
+        assert sum(weights) / len(weights) == pytest.approx(1.0, abs=0.01)
+        assert (len(set(weights)) == 1) is even

@@ -1,7 +1,7 @@
 """``ernie-search serve``: an HTTP service for an index, with a search page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,6 +10,7 @@ from ernie_search.cli.searching import (
     NEAREST_INDEX,
     FusionOption,
     ModeOption,
+    QuestionPrecision,
     TokenWeightsOption,
     named_index,
 )
@@ -32,6 +33,11 @@ def serve(
     mode: ModeOption = None,
     fusion: FusionOption = None,
     token_weights: TokenWeightsOption = None,
+    precision: QuestionPrecision = "fp32",
+    runtime: Annotated[
+        Literal["auto", "onnx", "torch"],
+        typer.Option(help="What runs the model; auto takes ONNX Runtime wherever it can."),
+    ] = "auto",
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but loopback needs a key.")
     ] = "127.0.0.1",
@@ -78,6 +84,8 @@ def serve(
         mode=mode,
         fusion=fusion,
         token_weights=token_weights,
+        precision=precision,
+        runtime=runtime,
         host=host,
         port=port,
         keys=read_keys(api_key_file),

@@ -127,6 +127,10 @@ def projected_for(index: Index, encoder: Encoder) -> Encoder:
         ModelError: its token vectors have neither the index's length nor that which the projection takes.
     """
     projection = index.projection
+    if isinstance(encoder, ProjectedEncoder) and (
+        projection is None or projection.digest != encoder.projection.digest
+    ):  # wrapped for an earlier build of the index
+        encoder = encoder.encoder
     if projection is None or encoder.token_dim == projection.dim_out:
         return encoder
     return ProjectedEncoder(encoder, projection)

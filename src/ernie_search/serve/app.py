@@ -186,7 +186,11 @@ def worker_opener(settings: ServeSettings, metrics: Metrics) -> Opener:
             cross=settings.cross,
             mode=settings.mode,
             writable=settings.writable,
+            runtime=settings.runtime,
+            precision=settings.precision,
         )
+        if searcher.note:
+            log("precision", level="warning", note=searcher.note)
         return _warm(searcher, settings.limits, writable=settings.writable, observe=metrics.observe_batch)
 
     return opener

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder, Encoding, Pieces
 from ernie_search.index import Filter
-from ernie_search.search import Fusion, Searcher
+from ernie_search.search import Fusion, Searcher, SearchSettings
 from ernie_search.serve.matches import question_tokens, word_matches
 from ernie_search.types import Hit, Task
 
@@ -337,8 +337,12 @@ class Batches:
         started = time.perf_counter()
         try:
             vectors = job.row.tokens, job.row.token_ids
-            answer.matches = word_matches(model, self.searcher.index, job.question, hits, *vectors)
-            answer.question_tokens = question_tokens(model, job.question, vectors[1])
+            weights = None
+            if vectors[1] is not None:
+                settings = SearchSettings(token_weights=job.plan.token_weights)  # type: ignore[arg-type]
+                weights = self.searcher.weights_of(vectors[1], settings)
+            answer.matches = word_matches(model, self.searcher.index, job.question, hits, *vectors, weights)
+            answer.question_tokens = question_tokens(model, job.question, vectors[1], weights)
         except Exception as error:
             return error
         answer.milliseconds["explain"] = (time.perf_counter() - started) * 1000

@@ -92,18 +92,30 @@ async def while_wanted(request: Request, work: Awaitable[T], late: str = "") -> 
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
+    # One task beside this one, which it cancels as ``asyncio.timeout`` does: tasks are a good part of what a
+    # request costs.
+    here_task, left = asyncio.current_task(), False
+
+    def leave(gone: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not gone.cancelled() and here_task is not None:
+            gone.exception()  # looked at; whatever it is, nobody listens any more
+            left = True
+            here_task.cancel()
+
     async def run() -> T:
-        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(leaving())
+        gone = asyncio.ensure_future(leaving())
+        gone.add_done_callback(leave)
         try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            here.metrics.cancelled.inc()
-            raise GoneError
+            return await work
+        except asyncio.CancelledError:
+            if left and here_task is not None and not here_task.uncancel():
+                here.metrics.cancelled.inc()
+                raise GoneError from None
+            raise
         finally:
-            for one in (task, gone):
-                one.cancel()
-            await asyncio.gather(task, gone, return_exceptions=True)
+            gone.remove_done_callback(leave)
+            gone.cancel()
 
     try:
         async with asyncio.timeout(here.settings.limits.seconds):

@@ -13,13 +13,20 @@ from ernie_search.types import Hit
 
 
 def question_tokens(
-    model: Encoder, question: str, token_ids: NDArray[np.int32] | None
+    model: Encoder,
+    question: str,
+    token_ids: NDArray[np.int32] | None,
+    weights: NDArray[np.float32] | None = None,
 ) -> list[dict[str, Any]]:
-    """The question's tokens, each with its text and characters ``start:stop``; none without token ids."""
+    """The question's tokens: text, characters ``start:stop``, ``weight`` (1 on average); none without ids."""
     spans = token_spans(model, question, token_ids) if token_ids is not None else None
     if spans is None:
         return []
-    return [{"text": question[start:stop], "start": start, "stop": stop} for start, stop in spans]
+    heavy = [1.0] * len(spans) if weights is None else weights.tolist()
+    return [
+        {"text": question[start:stop], "start": start, "stop": stop, "weight": round(weight, 4)}
+        for (start, stop), weight in zip(spans, heavy, strict=True)
+    ]
 
 
 def word_matches(
@@ -29,6 +36,7 @@ def word_matches(
     hits: Sequence[Hit],
     tokens: NDArray[np.float32] | None,
     token_ids: NDArray[np.int32] | None,
+    weights: NDArray[np.float32] | None = None,
 ) -> list[list[dict[str, Any]]]:
     """The words of each hit that MaxSim picks: characters of title, space and text; cosine; question tokens.
 
@@ -39,6 +47,7 @@ def word_matches(
         hits: of the question.
         tokens: ``(Lq, d)``, the question's token matrix.
         token_ids: ``(Lq,)``.
+        weights: ``(Lq,)``, how much each of its tokens counts; words that light ones pick may be left out.
     """
     if not hits:
         return []
@@ -49,6 +58,7 @@ def word_matches(
         ]
     asked = token_spans(model, question, token_ids) if token_ids is not None else None
     stored = index.fetch_tokens([hit.passage for hit in hits])
+    share = np.ones(len(tokens)) if weights is None else weights / weights.max(initial=1.0)
     found = []
     for hit, start, stop in zip(hits, stored.offsets[:-1], stored.offsets[1:], strict=True):
         text, ids = full_text(hit), stored.token_ids[start:stop]
@@ -61,7 +71,7 @@ def word_matches(
             found.append([])
             continue
         places, cosines = best_matches(tokens, stored.values[start:stop])
-        found.append(_words(text, question, spans, asked, places.tolist(), cosines.tolist()))
+        found.append(_words(text, question, spans, asked, places.tolist(), cosines.tolist(), share.tolist()))
     return found
 
 
@@ -72,9 +82,15 @@ def _words(
     asked: Sequence[tuple[int, int]] | None,
     places: Sequence[int],
     cosines: Sequence[float],
+    shares: Sequence[float],
 ) -> list[dict[str, Any]]:
-    """Each word that was picked, with the question tokens that picked it; faint words are left out."""
+    """Each word that was picked, with the question tokens that picked it; faint words are left out.
+
+    A word's strength is its best cosine. Whether it is faint, its cosine times the token's share says: its
+    weight over that of the heaviest.
+    """
     words: dict[tuple[int, int], dict[str, Any]] = {}
+    weighed: dict[tuple[int, int], float] = {}
     for number, (place, cosine) in enumerate(zip(places, cosines, strict=True)):
         start, stop = spans[place]
         if not any(character.isalnum() for character in text[start:stop]):
@@ -82,8 +98,9 @@ def _words(
         word = words.setdefault((start, stop), {"start": start, "stop": stop, "strength": -1.0, "tokens": []})
         strength = round(min(cosine, 1.0), 4)
         word["strength"] = max(word["strength"], strength)
+        weighed[start, stop] = max(weighed.get((start, stop), -1.0), strength * shares[number])
         of = question[slice(*asked[number])] if asked is not None else ""
         word["tokens"].append({"token": number, "text": of, "strength": strength})
-    floor = FAINT * max((word["strength"] for word in words.values()), default=0.0)
+    floor = FAINT * max(weighed.values(), default=0.0)
     kept = sorted(words.items())
-    return [word for _, word in kept if word["strength"] >= floor]
+    return [word for place, word in kept if weighed[place] >= floor]

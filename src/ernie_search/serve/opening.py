@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
 from ernie_search.index import open_index
 from ernie_search.index.lance_files import INDEX_FILE
@@ -88,6 +89,8 @@ def open_searcher(
     cross: str | None = None,
     mode: Mode | None = None,
     writable: bool = False,
+    runtime: Runtime = "auto",
+    precision: ChosenPrecision = "fp32",
 ) -> Searcher:
     """Open an index, and load its model.
 
@@ -97,6 +100,7 @@ def open_searcher(
         cross: the cross-encoder of mode ``cross``.
         mode: in which it will be searched if a request names none; refused where it is not possible.
         writable: open it for upserts.
+        runtime, precision: of the model; see ``open_encoder``.
 
     Raises:
         SettingsError: ``writable``, but it cannot be written.
@@ -105,10 +109,10 @@ def open_searcher(
     """
     target = resolve(index)
     if not writable:
-        return Searcher.open(target, model, cross=cross, mode=mode)
+        return Searcher.open(target, model, cross=cross, mode=mode, runtime=runtime, precision=precision)
     found = open_index(target, mode="w")
     try:
-        return Searcher.open(found, model, cross=cross, mode=mode)
+        return Searcher.open(found, model, cross=cross, mode=mode, runtime=runtime, precision=precision)
     except BaseException:
         found.close()
         raise

@@ -352,11 +352,12 @@ class HitOut(BaseModel):
 
 
 class QuestionToken(BaseModel):
-    """One of the question's tokens, characters ``start:stop`` of it."""
+    """One of the question's tokens, characters ``start:stop`` of it; ``weight`` is 1 on average."""
 
     text: str
     start: int
     stop: int
+    weight: float
 
 
 class SearchAnswer(BaseModel):

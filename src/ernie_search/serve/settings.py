@@ -75,6 +75,7 @@ class ServeSettings(BaseModel):
         model: the model's directory, if it was moved.
         cross: the cross-encoder of mode ``cross``.
         mode, fusion, token_weights: of searches that name none themselves; None: the index's own.
+        runtime, precision: of the model; see ``open_encoder``.
         host, port: the address to listen on; port 0 takes a free port.
         keys: API keys, one of which every request must have; may be empty only on a loopback address.
         writable: whether upserts and deletions are allowed.
@@ -92,6 +93,8 @@ class ServeSettings(BaseModel):
     mode: Literal["words", "dense", "late", "hybrid", "cross"] | None = None
     fusion: str | None = None
     token_weights: Literal["even", "root", "idf"] | None = None
+    runtime: Literal["auto", "onnx", "torch"] = "auto"
+    precision: Literal["auto", "fp32", "int8"] = "fp32"
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     keys: tuple[str, ...] = Field((), repr=False)

@@ -11,7 +11,8 @@ const el = (tag, className, text) => {
 const NAMES = {
   words: "Words (BM25)", dense: "Dense", late: "Late interaction", hybrid: "Hybrid", cross: "Cross-encoder", bm25: "BM25",
 };
-const SHOWN_FIRST = ["dense", "late", "hybrid"];
+const ORDER = ["hybrid", "late", "dense", "words"], TICKED = ["hybrid", "late", "dense"];
+const FILE = ["path", "heading", "line", "page"];
 const SIGNS = { str: ["=", "!="], bool: ["=", "!="], int: ["=", "!=", ">=", "<="], float: [">=", "<=", "=", "!="] };
 let info = null, running = null, picked = null;
 
@@ -53,10 +54,10 @@ async function start() {
   lock(false);
   $("about").textContent = `${info.passages.toLocaleString("en")} passages · ${info.model}`;
   $("modes").querySelectorAll("label").forEach((one) => one.remove());
-  for (const mode of SHOWN_FIRST.concat(info.modes.filter((one) => !SHOWN_FIRST.includes(one)))) {
+  for (const mode of [...new Set([info.default_mode, ...ORDER, ...info.modes])]) {
     if (!info.modes.includes(mode)) continue;
     const label = el("label"), box = el("input");
-    Object.assign(box, { type: "checkbox", name: "mode", value: mode, checked: SHOWN_FIRST.includes(mode) || mode === info.default_mode });
+    Object.assign(box, { type: "checkbox", name: "mode", value: mode, checked: TICKED.includes(mode) || mode === info.default_mode });
     label.append(box, NAMES[mode] ?? mode);
     $("modes").append(label);
   }
@@ -175,8 +176,11 @@ function card(hit) {
   title.dir = text.dir = "auto";
   head.append(el("span", "rank", hit.rank), title, el("span", "move"));
   const scores = [["score", hit.score], ...Object.entries(hit.stages)].map(([name, value]) => [name, value.toFixed(4)]);
-  const fields = Object.entries(hit.fields).filter(([, value]) => value !== null && value !== "");
-  item.append(head, text, facts("Scores", "scores", scores));
+  const place = placeOf(hit);
+  const fields = Object.entries(hit.fields).filter(([name, value]) => value !== null && value !== "" && !(place && FILE.includes(name)));
+  item.append(head);
+  if (place) item.append(place);
+  item.append(text, facts("Scores", "scores", scores));
   if (fields.length) item.append(facts("Fields", "fields", fields.map(([name, value]) => [name, cutShort(plain(value))])));
   requestAnimationFrame(() => {
     const long = [title, text].filter((one) => one.scrollHeight > one.clientHeight + 2);
@@ -195,6 +199,16 @@ function card(hit) {
     text.after(more);
   });
   return item;
+}
+
+/** Path and line or page of a passage from a file; its heading is the end of its title. */
+function placeOf(hit) {
+  const { path, line, page } = hit.fields;
+  if (typeof path !== "string" || !path || !hit.passage?.startsWith(`${path}#`)) return null;
+  const box = el("p", "place"), where = el("bdi", "path", path);
+  box.append(where);
+  if (page || line) box.append(el("span", "at", page ? `page ${page}` : `line ${line}`));
+  return box;
 }
 
 /** Names and values with a heading of their own, since a passage may have a field named "score". */
@@ -253,6 +267,8 @@ function showTokens(tokens) {
     if (seen.has(known)) return void (same.dataset.tokens += ` ${number}`);
     seen.add(known);
     const button = el("button", "token", token.text);
+    button.append(el("small", "", token.weight.toFixed(1)));
+    button.title = `counts ${token.weight.toFixed(2)} in late interaction (1 on average)`;
     button.dir = "auto";
     Object.assign(button.dataset, { tokens: String(number), span: known });
     button.type = "button";
