@@ -1,11 +1,13 @@
 """Processor seconds of ``ernie-search search`` as a process of its own, and the size of what it needs.
 
-A store of 20,958 passages (as SQuAD's corpus) whose vectors are random numbers under the name of the model,
-since what a search costs does not depend on them. The question is encoded by the model itself. The median of
-several processes counts, user and system time together, after one that is not counted (the model's graph may
-be made then).
+A store of 20,958 passages (SQuAD's corpus where it lies beside the checkout, else made-up words) whose
+vectors are random numbers under the name of the model, since what a search costs does not depend on them. The
+question is encoded by the model itself. The median of several processes counts, user and system time
+together, after one that is not counted (the model's graph may be made then).
 
-``install_mb`` is what the distribution and all that it requires without extras hold on this disk.
+``install_mb`` is what the distribution and all that it requires without extras hold on this disk;
+``first_import_mb`` what a fresh environment with the core alone holds as a whole, pip left out: that of
+``--venv``, or one that is made now with ``--make-venv 1`` (which asks a package index).
 """
 
 import importlib.metadata
@@ -17,12 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from packaging.requirements import Requirement
 
-from benchmarks.figures import Figure, arguments, emit
+from benchmarks.figures import ROOT, SHARED, Figure, arguments, emit
 
 PASSAGES, WORDS, TOKENS = 20_958, 100, 120
 QUESTION = "when did the first settlers cross the river"
@@ -62,11 +65,11 @@ def make_store(folder: Path, model: str, passages: int) -> Path:
         token_dim=encoder.token_dim,
     )
     random = np.random.default_rng(0)
-    words = [*QUESTION.split(), *(f"w{number}" for number in range(30_000))]
+    corpus = texts_of(random)
     with open_index(folder, spec, "w") as index:
         for first in range(0, passages, BLOCK):
             count = min(BLOCK, passages - first)
-            texts = [" ".join(words[place] for place in row) for row in _zipf(random, count, len(words))]
+            texts = list(islice(corpus, count))
             batch = make_batch(
                 model_name=encoder.name,
                 model_fingerprint=encoder.fingerprint,
@@ -83,6 +86,18 @@ def make_store(folder: Path, model: str, passages: int) -> Path:
         index.commit()
         index.optimize()
     return folder
+
+
+def texts_of(random: np.random.Generator) -> Iterator[str]:
+    """SQuAD's passages, and after them, or without them, made-up ones."""
+    if (SHARED / "squad").is_dir():
+        from ernie_search.data import open_collection
+
+        yield from (passage.full_text for passage in open_collection(str(SHARED / "squad")).passages())
+    words = [*QUESTION.split(), *(f"w{number}" for number in range(30_000))]
+    while True:
+        for row in _zipf(random, BLOCK, len(words)):
+            yield " ".join(words[place] for place in row)
 
 
 def _zipf(random: np.random.Generator, count: int, words: int) -> np.ndarray:
@@ -125,9 +140,46 @@ def installed() -> dict[str, float]:
     return dict(sorted(sizes.items(), key=lambda pair: -pair[1]))
 
 
+def environment(given: str, make: bool) -> Figure | None:
+    """``first_import_mb``: the size of an environment without pip; None, with a word, where there is none."""
+    if given:
+        return _measured(Path(given))
+    if not make:
+        print("first_import_mb: left out; name an environment with --venv, or --make-venv 1", file=sys.stderr)
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [str(_python(Path(folder))), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), str(ROOT)])
+        if done.returncode:
+            print("first_import_mb: left out; the core could not be installed here", file=sys.stderr)
+            return None
+        return _measured(Path(folder))
+
+
+def _python(venv: Path) -> Path:
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _measured(venv: Path) -> Figure:
+    packages = next(iter([*venv.glob("lib/python3*/site-packages"), *venv.glob("Lib/site-packages")]), None)
+    if packages is None:
+        raise SystemExit(f"{venv}: no environment here")
+    sizes: dict[str, float] = {}
+    for file in packages.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            name = file.relative_to(packages).parts[0]
+            sizes[name] = sizes.get(name, 0.0) + file.stat().st_size / 1e6
+    sizes = {name: size for name, size in sizes.items() if not name.startswith(("pip", "setuptools"))}
+    largest = sorted(sizes.items(), key=lambda pair: -pair[1])[:10]
+    settings = {"largest": {name: round(size, 1) for name, size in largest}, "torch": "torch" in sizes}
+    return Figure("first_import_mb", sum(sizes.values()), "MB", settings=settings)
+
+
 def main() -> None:
     """Build the store, start the processes, emit the figures."""
-    options = arguments(__doc__ or "", model="", runs=7)
+    options = arguments(__doc__ or "", model="", runs=7, venv="", make_venv=0)
+    runs_wanted = 2 if options.quick else options.runs
     if not options.model:
         from ernie_search.runtime import default_model
 
@@ -138,10 +190,10 @@ def main() -> None:
         search = [sys.executable, "-c", "from ernie_search.cli import main; main()", "search", QUESTION]
         search += ["--index", store, "--model", options.model, "--mode", "hybrid"]
         cold(search)
-        runs = [cold(search) for _ in range(options.runs)]
+        runs = [cold(search) for _ in range(runs_wanted)]
         parts = [
             json.loads(cold([sys.executable, "-c", PARTS, store, options.model, QUESTION])[2])
-            for _ in range(options.runs)
+            for _ in range(runs_wanted)
         ]
     medians = {name: round(statistics.median(one[name] for one in parts), 3) for name in parts[0]}
     sizes = installed()
@@ -149,8 +201,9 @@ def main() -> None:
     settings = {
         "passages": passages,
         "mode": "hybrid",
-        "runs": options.runs,
+        "runs": runs_wanted,
         "model": Path(options.model).name,
+        "texts": "squad" if (SHARED / "squad").is_dir() else "made up",
     }
     cpu = statistics.median(one[0] for one in runs)
     wall = statistics.median(one[1] for one in runs)
@@ -159,6 +212,7 @@ def main() -> None:
             Figure("cpu_seconds", cpu, "seconds", settings=settings | {"parts": medians}),
             Figure("wall_seconds", wall, "seconds", settings=settings),
             Figure("install_mb", sum(sizes.values()), "MB", settings={"largest": largest}),
+            *([held] if (held := environment(options.venv, bool(options.make_venv))) else []),
         ],
         options.json,
     )

@@ -26,7 +26,7 @@ MODES: dict[str, dict[str, Any]] = {
     "hybrid": {"mode": "hybrid", "rerank": False},
     "hybrid_late": {"mode": "hybrid"},
 }
-QUICK = (600, 30)
+QUICK = (300, 20)
 """Passages and questions of a quick run."""
 CALLERS, K, WARM, ROUNDS = 8, 10, 10, 2
 
