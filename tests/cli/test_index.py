@@ -78,10 +78,12 @@ def test_a_number_of_bytes_is_said_in_the_unit_that_shows_it(size, said):
     assert binary_size(size) == said
 
 
-def test_an_index_without_tokens_says_which_mode_is_left(run_cli, collection, stub_model, tmp_path):
+def test_an_index_without_tokens_is_searched_like_any_other(run_cli, collection, stub_model, tmp_path):
     place = tmp_path / "s"
     made = run_cli("index", collection, "--model", stub_model, "--output", place, "--tokens", "none")
-    assert made.stdout.endswith(f"--index {place} --mode dense\n")
+    assert made.stdout.endswith(f'Next: ernie-search search "your question" --index {place}\n')
+    found = run_cli("search", "rice in water", "--index", place, "--json")
+    assert (found.exit_code, found.stderr, json.loads(found.stdout)[0]["id"]) == (0, "", "rice")
 
 
 def test_int8_vectors(run_cli, collection, stub_model, tmp_path):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ernie_search.model
 from ernie_search.encoding import encode_collection
 from ernie_search.encoding.build import add_to_index, make_index
 from ernie_search.encoding.projected import (
@@ -184,7 +183,7 @@ def write(folder: Path, passages: list[Passage]) -> str:
 @pytest.fixture
 def model(monkeypatch) -> Plain:
     encoder = Plain()
-    monkeypatch.setattr(ernie_search.model, "load", lambda path, **options: encoder)
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: encoder)
     return encoder
 
 

@@ -36,7 +36,7 @@ def test_the_mean_strength_is_the_late_score(searcher):
     hits = searcher.search(question, 6, mode="hybrid")
     for reason in explain(searcher, question, hits):
         assert len(reason.tokens) == 5
-        mean = sum(one.strength for one in reason.tokens) / 5
+        mean = sum(one.weight * one.strength for one in reason.tokens) / 5
         assert mean == pytest.approx(reason.hit.stages["late"], abs=0.01)  # int8 rounds the question too
 
 

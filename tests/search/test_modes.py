@@ -69,7 +69,8 @@ def test_hybrid_without_rerank_is_the_fusion(searcher):
 def test_hybrid_then_maxsim(searcher):
     for question in QUESTIONS[:8]:
         first = fused_by_hand(searcher, question, 30)[:30]
-        hits = searcher.search(question, 30, mode="hybrid", candidates=30, fusion=RANKS)
+        options = {"mode": "hybrid", "candidates": 30, "fusion": RANKS, "token_weights": "even"}
+        hits = searcher.search(question, 30, **options)
         assert {hit.id for hit in hits} == set(first)
         late = late_scores(question, [hit.id for hit in hits])
         np.testing.assert_allclose([hit.stages["late"] for hit in hits], late, atol=0.01)  # int8's steps

@@ -44,10 +44,11 @@ def test_late_reorders_the_dense_candidates(searcher):
         dense = [hit.id for hit in searcher.search(question, 40, mode="dense")]
         scores = late_scores(question, dense)
         expected = [dense[place] for place in np.argsort(-scores, kind="stable")]
-        hits = searcher.search(question, 40, mode="late", candidates=40)
+        options = {"mode": "late", "candidates": 40, "token_weights": "even"}
+        hits = searcher.search(question, 40, **options)
         assert [hit.id for hit in hits] == expected
         np.testing.assert_allclose([hit.stages["late"] for hit in hits], np.sort(scores)[::-1], atol=1e-6)
-        assert [hit.id for hit in searcher.search(question, 10, mode="late", candidates=40)] == expected[:10]
+        assert [hit.id for hit in searcher.search(question, 10, **options)] == expected[:10]
 
 
 def test_no_passage_is_encoded_again(searcher):

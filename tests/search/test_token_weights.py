@@ -14,7 +14,10 @@ ASKED = "w1 w2 w3 w4 w5"
 
 
 class Rare:
-    """Statistics in which a token counts by its id, and the weights' mean is 1."""
+    """Statistics in which a token counts by its id, and the weights' mean is 1; of words they know none."""
+
+    def most(self, text):
+        return 0.0
 
     def token_weights(self, ids):
         raw = 1 + np.asarray(ids) % 7

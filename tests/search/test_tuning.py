@@ -105,7 +105,7 @@ def test_it_is_kept_used_and_removed(index):
     hits = after.search(question)
     assert hits == usual.search(question, fusion=TUNED.fusion, token_weights="idf")
     assert [hit.score for hit in hits] != [hit.score for hit in before]
-    assert after.search(question, fusion=Fusion(), token_weights="even") == before
+    assert after.search(question, fusion=Fusion(), token_weights="root") == before  # the defaults of joint
     assert Searcher(model, after.index, tuned=False).search(question) == before
     assert reset_tuned(index)
     assert not reset_tuned(index)

@@ -27,10 +27,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def loaded(monkeypatch):
     """How often the model was loaded."""
-    import ernie_search.model
-
     times = []
-    monkeypatch.setattr(ernie_search.model, "load", lambda path: times.append(path) or StubEncoder())
+    monkeypatch.setattr(
+        "ernie_search.encoding.opening.open_encoder",
+        lambda path, **options: times.append(path) or StubEncoder(),
+    )
     return times
 
 

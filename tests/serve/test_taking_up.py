@@ -7,6 +7,7 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
+from ernie_search.encoding import opening
 from ernie_search.errors import IndexStateError, ModelError, StorageError
 from ernie_search.index import open_index, passage_batch
 from ernie_search.index.lance_files import lock_for_writing
@@ -124,10 +125,10 @@ class Panic(BaseException):
     [ModelError("model: damaged"), KeyError("pooling"), RuntimeError("size mismatch"), Panic("index out of")],
     ids=lambda one: type(one).__name__,
 )
-def test_whatever_is_wrong_with_a_new_model_is_said_once_and_tried_again(opened, lance, caplog, error):
-    import ernie_search.model
-
-    pointer, sound, tries = lance.with_name("current"), ernie_search.model.load, []
+def test_whatever_is_wrong_with_a_new_model_is_said_once_and_tried_again(
+    opened, lance, caplog, monkeypatch, error
+):
+    pointer, sound, tries = lance.with_name("current"), opening.open_encoder, []
     shutil.copytree(lance, lance.with_name("other"))
     write(lance.with_name("other"))
     pointer.write_text("store")
@@ -137,7 +138,7 @@ def test_whatever_is_wrong_with_a_new_model_is_said_once_and_tried_again(opened,
         tries.append(path)
         raise error
 
-    ernie_search.model.load = damaged
+    monkeypatch.setattr(opening, "open_encoder", damaged)
     pointer.write_text("other")
     wait_for(lambda: len(tries) > 2)
     assert caplog.text.count("reload failed") == 1
@@ -145,7 +146,7 @@ def test_whatever_is_wrong_with_a_new_model_is_said_once_and_tried_again(opened,
     assert client.get("/readyz").status_code == 200
     answer = client.post("/v1/reload")
     assert (answer.status_code, "trace" in answer.text) == (503, False)
-    ernie_search.model.load = sound
+    monkeypatch.setattr(opening, "open_encoder", sound)
     wait_for(lambda: best(client) == "mate")
 
 

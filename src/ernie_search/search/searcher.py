@@ -157,6 +157,8 @@ class Searcher:
     @property
     def note(self) -> str:
         """What a user should know of the model: questions in another precision than the passages; or ""."""
+        if not self.has_model:
+            return ""
         asked, stored = getattr(self.model, "precision", "fp32"), self.index.spec.passages_in
         if asked == stored:
             return ""
