@@ -66,7 +66,11 @@ def test_search_passages_prints_the_best_first(base: str, tmp_path: Path, capsys
     passages = tmp_path / "own.jsonl"
     passages.write_text('{"_id": "a", "text": "the river is long"}\n{"_id": "b", "text": "rice"}\n')
     script("search_passages")(["rice", "--model", base, "--passages", str(passages), "-k", "1"])
-    assert capsys.readouterr().out.split() == ["1.000", "rice"]
+    score, text = capsys.readouterr().out.split()
+    assert text == "rice"
+    assert (
+        1.3 < float(score) < 1.7
+    )  # cosine and late interaction are 1, with weights 0.3 and 1; BM25 is below 0.4
 
 
 def test_train_on_beir_leaves_a_model_and_an_index_and_says_how_good(
