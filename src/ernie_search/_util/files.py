@@ -267,9 +267,12 @@ def behind_link(path: Path) -> Path:
     if not path.is_symlink() and path.name not in ("", ".."):
         return path
     try:
-        return path.resolve()
+        found = path.resolve()
+        if found.is_symlink():  # a loop, which raises only before Python 3.13
+            raise RuntimeError("symlink loop")
     except (OSError, RuntimeError) as error:
         raise StorageError(f"{path}: a link that leads nowhere; name the folder itself") from error
+    return found
 
 
 def seen_from(folder: Path, recorded: str) -> Path:
