@@ -111,7 +111,7 @@ def test_a_manifest_that_does_not_say_the_precision(tmp_path):
 def test_a_precision_that_is_none_is_refused(tmp_path, precision):
     write_folder(tmp_path, made_shard())
     changed(tmp_path, precision=precision)
-    with pytest.raises(IndexStateError, match="which is neither bf16 nor fp32"):
+    with pytest.raises(IndexStateError, match="which is none of bf16, fp32, int8"):
         read_manifest(tmp_path)
 
 

@@ -27,7 +27,7 @@ SHARD_NAME = re.compile(r"shard-[0-9]{5,}\.parquet")
 PIECE = ("parent", "start")
 """Columns that are null for a passage which is no piece of a document."""
 
-PRECISIONS = ("bf16", "fp32", "")
+PRECISIONS = ("bf16", "fp32", "int8", "")
 """What a manifest may say of the precision; "" if it is not known."""
 
 
@@ -248,7 +248,7 @@ def read_manifest(folder: Path) -> Manifest:
         if values.get("format") != FORMAT:
             raise ValueError(f"format {values.get('format')!r}, this version reads {FORMAT}")
         if values.get("precision", "") not in PRECISIONS:
-            raise ValueError(f"precision {values['precision']!r}, which is neither bf16 nor fp32")
+            raise ValueError(f"precision {values['precision']!r}, which is none of bf16, fp32, int8")
         manifest = read_record(Manifest, values)
         strange = [info.file for info in manifest.shards if SHARD_NAME.fullmatch(info.file) is None]
         if strange:

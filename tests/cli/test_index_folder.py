@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -128,14 +128,56 @@ def test_watching_takes_up_changes_and_ends_with_ctrl_c(docs, stub_model, way):
     pipe = subprocess.PIPE
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
-        while "watching" not in process.stderr.readline():
-            assert process.poll() is None
-        while not process.stdout.readline().startswith("Next"):
-            pass
-        time.sleep(0.5)
-        (docs / "new.md").write_text("new words")
-        line = process.stdout.readline()
-        assert "1 added, 2 unchanged; 1 encoded" in line
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-        assert process.stderr.read().endswith("stopped\n")
+        overdue = Timer(120, process.kill)  # lines then end, and nothing waits for ever
+        overdue.start()
+        try:
+            while "watching" not in process.stderr.readline():
+                assert process.poll() is None
+            while not (line := process.stdout.readline()).startswith("Next"):
+                assert line
+            written = docs.parent / "new.md"
+            written.write_text("new words")
+            written.rename(docs / "new.md")  # whole from the first moment on
+            assert "1 added, 2 unchanged; 1 encoded" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(120) == 0
+            assert process.stderr.read().endswith("stopped\n")
+        finally:
+            overdue.cancel()
+            process.kill()
+
+
+def test_a_folder_is_encoded_as_asked(run_cli, docs, monkeypatch):
+    """--runtime, --precision and --language hold for documents, too."""
+    from ernie_search.encoding import opening
+
+    asked = []
+    opened = opening.open_encoder
+    monkeypatch.setattr(
+        opening, "open_encoder", lambda path, **options: asked.append(options) or opened(path, **options)
+    )
+    options = ("--runtime", "onnx", "--precision", "int8", "--language", "de")
+    assert run_cli("index", "docs", *options).exit_code == 0
+    assert (asked[0]["runtime"], asked[0]["precision"]) == ("onnx", "int8")
+    assert asked[0]["use"] == "questions"  # so few passages are not worth an import of torch
+    assert "up to date" in run_cli("index", "docs", "--language", "auto").stdout
+    result = run_cli("index", "docs", "--language", "en")
+    assert result.exit_code == 2
+    assert "made with language='de', not 'en'" in result.stderr
+
+
+def test_a_folder_that_is_gone_is_named_as_seen_from_here(run_cli, docs):
+    assert run_cli("index", "docs").exit_code == 0
+    docs.rename(docs.with_name("moved"))
+    assert "docs: no such file or folder; files:docs names it" in run_cli("index").stderr
+    assert "../" not in run_cli("index").stderr
+    said = run_cli("index", "moved").stderr
+    assert "made from files:docs, not files:moved" in said
+
+
+def test_verify_finds_weights_that_no_search_can_read(run_cli, docs):
+    run_cli("index", "docs")
+    (docs.parent / DEFAULT_INDEX / "fusion.json").write_text("{")
+    result = run_cli("index", "verify", DEFAULT_INDEX)
+    assert result.exit_code == 2
+    assert "fusion.json: no weights that this version reads; remove it" in result.stderr

@@ -346,6 +346,7 @@ def verify(
     """Check every checksum, count and row, and a sample of vectors. Exit code 2 if anything is wrong."""
     from ernie_search.index import open_index
     from ernie_search.index import verify as check
+    from ernie_search.search.tuning import read_tuned
 
     encoder: Any = None
     opened = open_index(index, check=False)
@@ -360,6 +361,10 @@ def verify(
                 encoder = open_encoder(chosen)
         with working(f"reading {index}"):
             found = check(opened, encoder, sample)
+            try:
+                read_tuned(opened)  # no file of the commit, and read by every search
+            except IndexStateError as error:
+                found.problems.append(str(error))
     finally:
         opened.close()
     if as_json:

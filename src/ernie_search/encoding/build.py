@@ -18,7 +18,7 @@ from ernie_search.encoding import opening
 from ernie_search.encoding.difference import difference, move
 from ernie_search.encoding.encode import checked_passages, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
-from ernie_search.encoding.noted import noted_source
+from ernie_search.encoding.noted import noted_source, source_from
 from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.encoding.projected import DEFAULT_TOKEN_DIM, Fit, projected_for
 from ernie_search.errors import IndexStateError, SettingsError
@@ -293,7 +293,8 @@ class _Making:
                 raise IndexStateError(f"{place}: this index was not made from a source; {advice} folder")
         elif index.origin.source != origin.source:
             raise IndexStateError(
-                f"{place}: made from {index.origin.source}, not {origin.source}; {advice} folder"
+                f"{place}: made from {source_from(index.origin.source, place)}, not {source.name}; "
+                f"{advice} folder"
             )
 
     def _encoded(

@@ -24,6 +24,7 @@ def source_from(noted: str, folder: Path) -> str:
     for before, path in (("", noted), (scheme + colon, rest)):
         name, mark, options = path.partition("?")
         place = seen_from(folder, name)
-        if name and place.exists():
+        # documents always lie at a path, and where they are gone, that is what a message has to name
+        if name and (place.exists() or before == "files:"):
             return f"{before}{os.path.relpath(place)}{mark}{options}"
     return noted

@@ -52,6 +52,8 @@ COMMITS_HELD = 32
 of the smallest, up to gigabytes."""
 MARGIN_S = 1.0
 """A clock read just before a version is written may disagree with the file system's by less than this."""
+MEND = "restore the index from a copy or build it again"
+"""What to do about a damaged file."""
 LARGEST_LAG = 0.05
 """The share of the passages that may have changed since statistics were counted: a word's idf moves by as
 much at most, and counting reads the words of all passages."""
@@ -124,7 +126,7 @@ class LanceIndex(Index):
                 opened = cls._opened(folder, mode, commit, lock)
             elif mode == "w" or on_disk.read_commit(folder).number == commit.number:
                 more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                raise IndexStateError(f"{problems[0]}{more}; restore the index from a copy or build it again")
+                raise IndexStateError(f"{problems[0]}{more}; {MEND}")
         except BaseException:
             os.close(lock)
             raise
@@ -381,9 +383,11 @@ class LanceIndex(Index):
                 except (FileNotFoundError, NotADirectoryError):
                     if commit.pruning:  # some may go, see ``Commit``
                         continue
-                    raise IndexStateError(f"{self.folder / name}: this file is missing") from None
+                    raise IndexStateError(f"{self.folder / name}: this file is missing; {MEND}") from None
                 if found != size:
-                    raise IndexStateError(f"{self.folder / name}: holds {found} bytes, {size} were written")
+                    raise IndexStateError(
+                        f"{self.folder / name}: holds {found} bytes, {size} were written; {MEND}"
+                    )
         self.count()  # compares times and inodes, too
 
     def newest(self, *, trust: bool = True) -> "LanceIndex":
