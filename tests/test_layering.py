@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "encoding": {"data", "runtime", "model", "index"},
     "index": set(),
     "search": {"runtime", "model", "index", "encoding"},
-    "serve": {"search", "index", "runtime", "model"},
+    "serve": {"search", "index", "runtime", "model", "encoding.opening"},
     "pipeline": TRAIN_ROOMS,
     "ablation": TRAIN_ROOMS | {"pipeline"},
 }

@@ -1,4 +1,4 @@
-"""ERNIE-Search: dense retrieval taught by late interaction, from a collection to a measured index.
+"""ERNIE-Search: search by words, single vectors and late interaction, from a folder to a measured index.
 
 The public names load on first use, so that ``import ernie_search`` is quick.
 """

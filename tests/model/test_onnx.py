@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
+from ernie_search._util.files import sha256_file
 from ernie_search.errors import ModelError
 from ernie_search.model import JointEncoder, ScoreSettings, export_onnx, from_base, load, load_joint
 from ernie_search.model import onnx as onnx_module
@@ -63,7 +64,10 @@ def test_the_graph_gives_both_readings_of_any_batch(exported):
 def test_the_sidecar_says_how_to_read(exported):
     model, folder = exported
     found = sidecar(folder / "onnx")
-    graphs = found.pop("graphs")
+    graphs, weights = found.pop("graphs"), found.pop("weights")
+    assert weights == {
+        name: sha256_file(folder / name) for name in ("model.safetensors", "token_head.safetensors")
+    }
     assert found == {
         "format": 1,
         "kind": "joint",

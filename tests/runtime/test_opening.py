@@ -117,6 +117,20 @@ def test_a_late_model_s_single_vector_is_the_mean_of_its_tokens(tmp_path):
     np.testing.assert_array_equal(alone.dense, found.dense)
 
 
+def test_weights_that_were_changed_after_the_export_are_refused(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"first")
+    exported(tmp_path)
+    sidecar = Sidecar.read(tmp_path / "onnx")
+    sidecar.model_copy(update={"weights": {weights.name: sha256_file(weights)}}).write(tmp_path / "onnx")
+    assert open_onnx(tmp_path) is not None
+    weights.write_bytes(b"other")
+    with pytest.raises(ModelError, match=r"model\.safetensors: altered since its graph was made; export"):
+        open_onnx(tmp_path)
+    weights.unlink()  # the graph alone is enough
+    assert open_onnx(tmp_path) is not None
+
+
 def test_a_text_of_special_tokens_alone_keeps_them(tmp_path):
     found = open_onnx(exported(tmp_path)).encode_joint(["", "tea"], "passage")
     assert [ids.tolist() for ids in found.token_ids] == [[2, 3], [VOCABULARY.index("tea")]]

@@ -143,7 +143,7 @@ def test_modes_side_by_side(page, address):
     expect(page.get_by_role("status")).to_have_text("5 hits in 3 modes.")
     page.get_by_role("checkbox", name="Hybrid").uncheck()
     expect(page.locator(".column")).to_have_count(2)
-    assert "mode=dense%2Clate" in page.url
+    assert "mode=late%2Cdense" in page.url
 
 
 def test_a_question_typed_before_the_page_is_ready_is_kept(page, address):
@@ -166,7 +166,7 @@ def test_words_are_shaded_and_say_which_token_they_answer(page, address):
     assert float(mark.evaluate("one => one.style.getPropertyValue('--strength')")) == 1
     mark.hover()
     expect(page.get_by_role("tooltip")).to_have_text("“water” 1.00")
-    expect(page.locator(".token.near")).to_have_text("water")
+    expect(page.locator(".token.near")).to_have_text(re.compile(r"^water[\d.]+$"))  # and its weight
     page.locator(".token", has_text="water").click()
     expect(mark).to_have_class(re.compile("near"))
     page.keyboard.press("Escape")
@@ -321,9 +321,10 @@ def test_scripts_from_the_right_turn_nothing_else(page, odd):
 
 
 def test_marks_stand_on_their_words_among_control_characters(page, odd):
-    search(page, odd, "tea there", "mode=late")
     hit = page.locator('.hit[data-id="ctl"]')
+    search(page, odd, "tea there", "mode=late")  # nearly every passage has tea, so it counts little
     assert hit.locator(".text mark").all_text_contents() == ["there"]
+    search(page, odd, "tea", "mode=late")
     assert hit.locator("h3 mark").all_text_contents() == ["Tea"]
     assert hit.locator(".text").evaluate("one => one.textContent") == ODD[3].text
 

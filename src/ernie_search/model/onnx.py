@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ernie_search._util.files import atomic_directory, remove
+from ernie_search._util.files import atomic_directory, remove, sha256_file
 from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError
 from ernie_search.model.encode import TextReader, tokenize
@@ -132,12 +132,23 @@ def export_onnx(model: Exportable, output_dir: Path, *, int8: bool = False) -> P
         if model.kind == "late":  # its marker tokens are known to the tokenizer in memory alone
             forget_last_call(model.tokenizer)
             model.tokenizer.save_pretrained(str(folder))
-        Sidecar.model_validate(about | model.sidecar() | {"graphs": graphs}).write(folder)
+        about |= model.sidecar() | {"graphs": graphs, "weights": _weights(output_dir)}
+        Sidecar.model_validate(about).write(folder)
     if model.kind != "late" and not (output_dir / "tokenizer.json").exists():
         forget_last_call(model.tokenizer)
         model.tokenizer.save_pretrained(str(output_dir))
     list_also(output_dir, ONNX_FOLDER)
     return place
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    """SHA-256 of the weights in a model's directory, by file."""
+    found = (one for ending in ("safetensors", "bin") for one in sorted(folder.rglob(f"*.{ending}")))
+    return {
+        one.relative_to(folder).as_posix(): sha256_file(one)
+        for one in found
+        if ONNX_FOLDER not in one.relative_to(folder).parts[:-1]
+    }
 
 
 def add_onnx(model: Exportable, folder: Path) -> str:

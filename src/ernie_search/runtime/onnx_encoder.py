@@ -69,6 +69,7 @@ class Sessions:
     def _opened(self, threads: int) -> Any:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors; warnings would stand between a user's results

@@ -69,7 +69,8 @@ def require_onnx(place: Place, *, precision: Precision = "fp32") -> OnnxEncoder:
     if found is None:
         raise ModelError(
             f"{place.name}: only torch can read this model (no ONNX graph for it here); install it with: "
-            "pip install 'ernie-search[train]', or choose a model with onnx/model.onnx"
+            "pip install 'ernie-search[train]'; or write its graph where torch is (ernie-search export --onnx), "
+            "or choose a model with onnx/model.onnx"
         )
     return found
 
@@ -79,6 +80,7 @@ def _exported(place: Place, precision: Precision, check: bool) -> OnnxEncoder:
     sidecar = Sidecar.read(folder)
     graph = sidecar.checked(folder, precision, check=check)
     check_saved_files(place.folder, weights=False)
+    sidecar.check_weights(place.folder)
     # A late-interaction model's marker tokens are words of the tokenizer beside its graph alone.
     beside = (folder / "tokenizer.json").is_file()
     words = open_words(folder if beside else transformer_folder(place.folder))

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ernie_search._util.files import read_json, sha256_file, write_json
 from ernie_search.encoder import EncoderKind
 from ernie_search.errors import ModelError, StorageError
+from ernie_search.runtime.cache import known_sha256
 from ernie_search.types import Task
 
 ONNX_FOLDER = "onnx"
@@ -96,6 +97,7 @@ class Sidecar(BaseModel):
         skip_ids: the same for questions and passages apart: what a late-interaction model skips.
         keep_prompt: whether the prompt's tokens take part.
         expansion: of questions.
+        weights: SHA-256 of the weights that the graphs were made of, by file in the model's directory.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -117,6 +119,7 @@ class Sidecar(BaseModel):
     keep_prompt: bool = False
     expansion: Expansion | None = None
     graphs: dict[Precision, Graph]
+    weights: dict[str, str] = Field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write the file into the folder of the graphs."""
@@ -139,6 +142,20 @@ class Sidecar(BaseModel):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ModelError(f"{path}: {where}: {first['msg']}; {advice}") from error
+
+    def check_weights(self, model: Path) -> None:
+        """Refuse graphs of other weights than those that are in the model's directory now, if any are.
+
+        Raises:
+            ModelError: weights were changed since the export.
+        """
+        for name, digest in self.weights.items():
+            path = model / name
+            if path.is_file() and known_sha256(path) != digest:
+                raise ModelError(
+                    f"{path}: altered since its graph was made; export the model again (ernie-search export "
+                    "--onnx), or delete the folder onnx"
+                )
 
     def checked(self, folder: Path, precision: Precision, *, check: bool = False) -> Path:
         """The graph's path, after a check of its files: their sizes, and with ``check`` their SHA-256.
