@@ -1,6 +1,7 @@
 """Requests a second over HTTP on loopback: 1, 8 and 64 clients, and what HTTP costs over a call in process.
 
-SQuAD passages in an index, late interaction over the top 100, ten hits an answer. Each client keeps one
+SQuAD passages in an index by the bundled model, questions through ONNX Runtime, late interaction over the top
+100, ten hits an answer. Each client keeps one
 connection and asks as soon as it has its answer; questions differ all the time. The server runs in a process
 of its own, the clients in this one, on bare sockets (httpx costs more than the server's whole HTTP layer).
 Bounded in requests and in seconds. Answers 429 are counted, and are no errors.
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.encoded import ENCODED, model_of, shards_of
+from benchmarks.encoded import BASE
 from benchmarks.figures import Figure, arguments, emit, median, squad_folder
 from benchmarks.isolated import isolated
 from benchmarks.serving import Connection, serving
@@ -48,28 +49,35 @@ class Load:
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 
-def prepare(folder: str, quick: bool, work: str, questions: int, model: str) -> tuple[str, list[str]]:
-    """SQuAD's shards (made once, shared with ``search_end_to_end``) and texts of its questions.
+def prepare(folder: str, quick: bool, index: str, questions: int) -> tuple[str, list[str]]:
+    """An index of SQuAD's passages by the bundled model, untrained, and texts of SQuAD's questions.
 
-    The model, by default the untrained base with 128 dimensions a token, is saved in ``folder``.
+    Args:
+        folder: where the index is made.
+        quick: of few passages.
+        index: one that is there, which is taken as it is; "" makes one.
+        questions: how many.
     """
-    from ernie_search.data import open_collection
+    import ernie_search
+    from ernie_search.data import open_collection, write_beir
 
-    encoder = model_of(model)
-    encoder.save(f"{folder}/model")
     squad: Any = open_collection(str(squad_folder()))
-    collection = small_squad(squad, *QUICK) if quick else squad
-    name = "squad-{}-{}".format(*QUICK) if quick else "squad"
+    if not index:
+        source = squad_folder()
+        if quick:
+            source = Path(folder) / "squad"
+            write_beir(small_squad(squad, *QUICK), source)
+        index = f"{folder}/index"
+        ernie_search.build_index(source, BASE, index).close()
     asked = squad.queries("train")
-    texts = [query.text for query in asked[:: max(1, len(asked) // questions)]]
-    return str(shards_of(encoder, name, collection, work)), texts
+    return index, [query.text for query in asked[:: max(1, len(asked) // questions)]]
 
 
-def in_process(index: str, model: str, texts: list[str], limit: int) -> list[float]:
+def in_process(index: str, texts: list[str], limit: int) -> list[float]:
     """The milliseconds of calls to search in process."""
     from ernie_search.search import Searcher
 
-    searcher = Searcher.open(index, model)
+    searcher = Searcher.open(index)
     for text in texts[:5]:
         searcher.search(text, SETTINGS["k"], mode="late", candidates=100)
     times = []
@@ -115,22 +123,19 @@ async def load(port: int, texts: list[str], clients: int, most: int, seconds: fl
 
 def main() -> None:
     """Prepare, serve, load; then the same searches in process."""
-    args = arguments(
-        __doc__ or "", questions=2_000, requests=3_000, seconds=60.0, overhead=300, work=ENCODED, model=""
-    )
+    args = arguments(__doc__ or "", questions=2_000, requests=3_000, seconds=60.0, overhead=300, index="")
     most, seconds, calls = (400, 15.0, 100) if args.quick else (args.requests, args.seconds, args.overhead)
     folder = tempfile.mkdtemp()
     try:
-        index, texts = isolated(prepare, folder, args.quick, args.work, args.questions, args.model)
-        model = f"{folder}/model"
-        with serving(index, "--model", model) as server:
+        index, texts = isolated(prepare, folder, args.quick, args.index, args.questions)
+        with serving(index) as server:
             asyncio.run(load(server.port, texts, 8, min(64, most), seconds))  # warm
             loads = {n: asyncio.run(load(server.port, texts, n, most, seconds)) for n in CLIENTS}
             lone, own = Load(), []
             for _ in range(TURNS):  # in turn, as a shared machine is now faster, now slower
                 asked = asyncio.run(load(server.port, texts, 1, calls // TURNS, seconds))
                 lone.milliseconds += asked.milliseconds
-                own += isolated(in_process, index, model, texts, calls // TURNS)
+                own += isolated(in_process, index, texts, calls // TURNS)
     finally:
         shutil.rmtree(folder)
     emit(figures(loads, lone, median(own), {"index": Path(index).name, **SETTINGS}), args.json)

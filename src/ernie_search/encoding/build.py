@@ -30,7 +30,7 @@ from ernie_search.types import Passage
 
 DELETED_TOGETHER = 1000
 """Ids of one deletion: they stand in one condition."""
-FEW = 200
+FEW = 1000
 """Passages of changed documents up to which the import of torch takes longer than it could save."""
 
 Progress = Callable[[int], None]
