@@ -42,13 +42,16 @@ def made_up(folder: Path) -> Path:
     return folder
 
 
-def test_demo_measures_all_rows_and_is_quick_the_second_time(tmp_path: Path) -> None:
+def test_demo_measures_all_rows_and_is_quick_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ernie_search.pipeline import run_demo
     from ernie_search.pipeline.demo import ROWS, example_search
 
     source = made_up(tmp_path / "collection")
+    monkeypatch.setattr("ernie_search.pipeline.demo.MOST_STEPS", 10)
     said: list[str] = []
-    result = run_demo(tmp_path / "demo", minutes=0.2, source=str(source), say=said.append)
+    result = run_demo(tmp_path / "demo", minutes=10, source=str(source), say=said.append)
     names = [row.name for row in result.rows]
     assert names == list(ROWS)
     assert len(result.words) == 3
@@ -64,7 +67,7 @@ def test_demo_measures_all_rows_and_is_quick_the_second_time(tmp_path: Path) -> 
     assert all("heron" in hit.text for hit in found)
     shutil.rmtree(result.index)  # as in a folder that an older version left
     said.clear()
-    again = run_demo(tmp_path / "demo", minutes=0.2, source=str(source), say=said.append)
+    again = run_demo(tmp_path / "demo", minutes=10, source=str(source), say=said.append)
     assert said == []
     assert [row.measured.mean("MRR@10") for row in again.rows] == [
         row.measured.mean("MRR@10") for row in result.rows
@@ -80,6 +83,7 @@ def test_the_command_writes_the_table_and_says_what_comes_next(
     from ernie_search.pipeline import demo as room
 
     source = made_up(tmp_path / "collection")
+    monkeypatch.setattr("ernie_search.pipeline.demo.MOST_STEPS", 10)
     whole = room.run_demo
 
     def smaller(output: Path, **kwargs: object) -> object:
@@ -88,7 +92,7 @@ def test_the_command_writes_the_table_and_says_what_comes_next(
     monkeypatch.setattr("ernie_search.pipeline.run_demo", smaller)
     table = tmp_path / "table.json"
     result = CliRunner().invoke(
-        app, ["demo", "--output", str(tmp_path / "demo"), "--minutes", "0.5", "--json", str(table)]
+        app, ["demo", "--output", str(tmp_path / "demo"), "--minutes", "10", "--json", str(table)]
     )
     assert result.exit_code == 0, result.output
     assert "Next:" in result.output
@@ -114,6 +118,22 @@ def test_the_words_say_what_was_gained_and_why_not():
     assert "which may be chance" in trained
     assert "do not pay" in trained
     assert taught.endswith("over training it alone.")
+    assert "Nothing was trained" in in_words(rows, 0)[1]
     worse = in_words(rows | {TAUGHT: low, ALONE: high, LATE: low}, 20)[2]
     assert "loses 0.500" in worse
     assert "is not better than its pupil" in worse
+
+
+def test_without_time_to_train_the_first_search_is_all(tmp_path: Path) -> None:
+    from ernie_search.pipeline import run_demo
+    from ernie_search.pipeline.demo import FIRST, TOO_BUSY, example_search
+
+    said: list[str] = []
+    source = made_up(tmp_path / "collection")
+    for _ in range(2):  # the second call reads what the first has left
+        result = run_demo(tmp_path / "demo", minutes=0.01, source=str(source), say=said.append)
+        assert [row.name for row in result.rows][-1] == FIRST
+        assert TOO_BUSY in result.words[-1]
+        assert result.model is None
+        assert "heron" in example_search(result).search("Where was the heron?", 1)[0].text
+    assert said.count(TOO_BUSY) == 1

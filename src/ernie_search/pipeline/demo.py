@@ -32,6 +32,7 @@ LOOK_AFTER = 3
 """Steps after which its speed is known; the first is slower than the others."""
 NOISE = 0.05
 """The largest p at which a difference is called one."""
+TOO_BUSY = "the minutes are too few to train in on this machine as it is now; more of them are --minutes 30"
 EXAMPLE = "find the shortest path between two nodes of a weighted graph"
 
 BM25, SINGLE, FIRST = "BM25", "untrained, single vector", "untrained, hybrid (first search)"
@@ -67,19 +68,19 @@ class DemoResult:
         rows: one per system, measured over the same test questions.
         words: what they say, a sentence each.
         plan: corpus size, steps, and the measured throughput.
-        model, index, collection: directories to continue with.
+        model, index, collection: directories to continue with; no model where no time was left to train.
     """
 
     rows: list[SystemResult]
     words: list[str]
     plan: dict[str, Any]
-    model: Path
+    model: Path | None
     index: Path
     collection: Path
 
 
 class BehindError(Exception):
-    """A training is so slow that it would not end in time; ``steps`` would."""
+    """A training is so slow that it would not end in time; ``steps`` would, or none where that is 0."""
 
     def __init__(self, steps: int) -> None:
         super().__init__(f"{steps} steps would do")
@@ -112,17 +113,18 @@ def run_demo(
     demo.first_search()
     for name in TRAINED:
         demo.trained(name)
-    qrels = collection.qrels("test")
+    qrels, steps = collection.qrels("test"), int(demo.plan["steps"])
     measured = {
-        name: SystemResult(name, evaluate_run(qrels, read_run(demo.run_file(name)))) for name in MEASURED
+        name: SystemResult(name, evaluate_run(qrels, read_run(demo.run_file(name))))
+        for name, (index, _) in MEASURED.items()
+        if steps or index not in TRAINED
     }
-    rows = [measured[name] for name in ROWS]
     return DemoResult(
-        rows,
-        in_words(measured, int(demo.plan["steps"])),
+        [measured[name] for name in ROWS if name in measured],
+        in_words(measured, steps),
         demo.plan,
-        output / "model" / "last",
-        output / "index",
+        output / "model" / "last" if steps else None,
+        output / ("index" if steps else "base-index"),
         output / "collection",
     )
 
@@ -163,7 +165,9 @@ class _Demo:
         self._correct(encoding, searching)
 
     def trained(self, name: str) -> None:
-        """Train, index and search one model."""
+        """Train, index and search one model, if there is time for that."""
+        if not self.plan["steps"]:
+            return
         if self._done(name):
             self._index(name, self.output / name / "last")  # there already, unless somebody removed it
             return
@@ -172,9 +176,12 @@ class _Demo:
         try:
             self._train(name)
         except BehindError as behind:
-            self.say(f"slower than planned: begins again with {behind.steps} steps")
             shutil.rmtree(self.output / name)
             self._replan(steps=behind.steps)
+            if not behind.steps:
+                self.say(TOO_BUSY)
+                return
+            self.say(f"slower than planned: begins again with {behind.steps} steps")
             self._train(name)
         self.say(f"{label.partition(',')[0]}: index and search")
         self._index(name, self.output / name / "last")
@@ -207,9 +214,10 @@ class _Demo:
         slower = max(1.0, encoding / expected)
         left = self.deadline - time.monotonic() - 2 * (expected * slower + searching)
         fit = int(left / len(TRAINED) / (self.plan["seconds_per_step"] * slower))
-        steps = max(FEWEST_STEPS, min(int(self.plan["steps"]), fit))
+        steps = min(int(self.plan["steps"]), fit) if fit >= FEWEST_STEPS else 0
         if steps < self.plan["steps"]:
-            self.say(f"slower than planned: {steps} steps in place of {self.plan['steps']}")
+            planned = self.plan["steps"]
+            self.say(f"slower than planned: {steps} steps in place of {planned}" if steps else TOO_BUSY)
             self._replan(steps=steps)
 
     def _replan(self, **changed: int) -> None:
@@ -247,12 +255,13 @@ class _Demo:
             if event == "start":
                 began, begun_at = time.monotonic(), int(values["step"])
             done = int(values["step"]) - begun_at if event == "step" else 0
-            if done >= LOOK_AFTER and settings.steps > FEWEST_STEPS:
+            if done >= LOOK_AFTER:
                 each = (time.monotonic() - began) / done
                 needed = each * (settings.steps - begun_at)
                 if needed > BEHIND * share and done * 2 < settings.steps:
                     left = max(0.0, share - each * done)
-                    raise BehindError(max(FEWEST_STEPS, min(int(left / each), settings.steps // 2)))
+                    fit = min(int(left / each), settings.steps // 2)
+                    raise BehindError(fit if fit >= FEWEST_STEPS else 0)
 
         return watch
 
@@ -264,6 +273,8 @@ def in_words(rows: dict[str, SystemResult], steps: int) -> list[str]:
         f"First search, with nothing trained, {first} over BM25, and {_gain(rows, FIRST, SINGLE)} over its "
         "own single vector."
     ]
+    if not steps:
+        return [*found, f"Nothing was trained: {TOO_BUSY}."]
     own = f"{steps} steps of training"
     gain = compare(rows[BEST].measured, rows[FIRST].measured, "MRR@10")
     if gain.p < NOISE and gain.difference > 0:

@@ -29,8 +29,9 @@ from ernie_search.training.student import make_ready, usual_budget
 
 PILOT_QUESTIONS, PILOT_PASSAGES = 300, 300
 PILOT_TEXTS = 96
-PILOT_STEPS = 4
-"""Steps that are timed, without the first, in which memory is allocated and kernels are chosen."""
+PILOT_STEPS, PILOT_SECONDS = 4, 20.0
+"""Steps that are timed, without the first, in which memory is allocated and kernels are chosen; fewer where
+they take so many seconds, as on a busy machine."""
 COMPARED, QUESTIONS = 20_000, 64
 """Vectors and questions of the product by which exact search is timed."""
 
@@ -284,5 +285,7 @@ def seconds_per_step(model: JointEncoder, data: TrainingData, settings: TrainSet
         if model.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
+        if step and sum(seconds) > PILOT_SECONDS:
+            break
     model.eval()
     return statistics.median(seconds[1:])

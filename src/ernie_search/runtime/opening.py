@@ -69,8 +69,8 @@ def require_onnx(place: Place, *, precision: Precision = "fp32") -> OnnxEncoder:
     if found is None:
         raise ModelError(
             f"{place.name}: only torch can read this model (no ONNX graph for it here); install it with: "
-            "pip install 'ernie-search[train]'; or write its graph where torch is (ernie-search export --onnx), "
-            "or choose a model with onnx/model.onnx"
+            "pip install 'ernie-search[train]'; or write its graph where torch is (ernie-search export "
+            "--onnx), or choose a model with onnx/model.onnx"
         )
     return found
 
