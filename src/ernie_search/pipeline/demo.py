@@ -23,8 +23,8 @@ from ernie_search.training.trainer import Observer
 ENCODE_SHARE, TRAIN_SHARE = 0.35, 0.45
 """Shares of the time for encoding the corpus with all models, and for training; the rest is for measuring."""
 BASE_COST, TRAINED_COST = 3.5, 2.5
-"""What indexing costs with the base as it comes, which reads longer passages, and with both trained models: in
-times of the measured encoding at the recipe's lengths."""
+"""What indexing costs with the base as it comes, which reads longer passages, and with both trained models:
+in times of the measured encoding at the recipe's lengths."""
 FEWEST_STEPS, MOST_STEPS = 10, 400
 FEWEST_PASSAGES = 300
 TEST_QUESTIONS = 400
