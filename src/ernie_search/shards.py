@@ -62,7 +62,6 @@ class Manifest:
         seconds: spent encoding, interrupted attempts included.
         precision: what the passages were encoded in, decided when the folder was begun: ``bf16``, ``fp32`` or
             ``int8``; "" if unknown.
-        encoder_kind: of the model; see :mod:`ernie_search.encoder`.
         model_ref: how to find a model that is in no directory of the user's: ``org/name@commit``, or the
             bundled base's name; "" otherwise.
         version: of this package, when the folder was begun.
