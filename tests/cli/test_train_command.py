@@ -133,7 +133,7 @@ def test_a_loss_that_is_no_number_is_one_line_and_the_best_stays(run_cli, data, 
     def spoiled(*args: Any, **kwargs: Any) -> Any:
         return contrastive(*args, **kwargs) * (math.nan if next(calls) >= 8 else 1)  # two a step: the fifth
 
-    monkeypatch.setattr("ernie_search.training.terms.contrastive", spoiled)
+    monkeypatch.setattr("ernie_search.losses.terms.contrastive", spoiled)
     result = run_cli("train", data, "--output", output, "--recipe", recipe)
     assert result.exit_code == 2
     assert result.stdout == ""

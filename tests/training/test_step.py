@@ -119,7 +119,7 @@ def test_a_part_without_weight_is_not_computed(model, data, monkeypatch, zero, u
         raise AssertionError("computed")
 
     for name in untouched:
-        monkeypatch.setattr(f"ernie_search.training.terms.{name}", refuse)
+        monkeypatch.setattr(f"ernie_search.losses.terms.{name}", refuse)
     chosen = settings(**dict.fromkeys(zero, 0.0))
     model.attach_tokens = chosen.needs_tokens
     loss = JointLoss(model, chosen)

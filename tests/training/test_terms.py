@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification
 import tiny_model
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.losses import candidates, maxsim
+from ernie_search.losses.terms import TERMS
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.model.card import TERM_DESCRIPTIONS
@@ -24,7 +25,6 @@ from ernie_search.training.batches import Collator, StepBatch, StepBatches
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
-from ernie_search.training.terms import TERMS
 from event_files import scalars
 from tiny_training import collection, settings
 
@@ -268,9 +268,9 @@ def test_terms_without_weight_need_nothing(model, data, monkeypatch):
         raise AssertionError("computed")
 
     for name in ("listwise_distillation", "margin_mse", "attention_sums", "dual_regularization"):
-        monkeypatch.setattr(f"ernie_search.training.terms.{name}", refuse)
+        monkeypatch.setattr(f"ernie_search.losses.terms.{name}", refuse)
     chosen = settings(late_weight=0.0, interaction_weight=0.0, negatives=3)
-    monkeypatch.setattr("ernie_search.training.terms.maxsim", refuse)
+    monkeypatch.setattr("ernie_search.losses.terms.maxsim", refuse)
     parts, _ = computed(model, data, chosen, StepTeachers())
     assert set(parts) == {"loss_dense"}
 

@@ -226,7 +226,7 @@ def bad_numbers(monkeypatch: pytest.MonkeyPatch):
             # sqrt at zero: its value is 0, its gradient 0 * inf
             return loss + (loss * 0).sqrt() if gradient_only else loss * math.nan
 
-        monkeypatch.setattr("ernie_search.training.terms.contrastive", spoiled)
+        monkeypatch.setattr("ernie_search.losses.terms.contrastive", spoiled)
 
     return spoil
 

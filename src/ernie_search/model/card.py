@@ -25,7 +25,7 @@ TERM_DESCRIPTIONS = {
     "dual_weight": "dual regularization: two passes with different dropout agree",
 }
 """What each term of the loss does, by the setting that weights it: a line for every line of ``TERMS`` in
-``training/terms.py``, which this room may not import."""
+``losses/terms.py``, which this room may not import."""
 TOLD = (
     "steps",
     "questions_per_batch",

@@ -7,13 +7,10 @@ from pydantic import Field
 
 from ernie_search._util.settings import TypedSettings, parse_typed
 from ernie_search.errors import SettingsError
+from ernie_search.losses.settings import LossSettings
 
-CROSS_TERMS = ("cascade", "direct", "margin")
-"""Terms that need a cross-encoder's scores of each question's list."""
 UNRELATED = {"onnx"}
 """Settings that change no weight: a training resumes under another value of them."""
-TOKEN_TERMS = ("late", "cascade", "attention")
-"""Terms that always need the student's token matrix."""
 
 
 class TrainerSettings(TypedSettings):
@@ -47,8 +44,8 @@ class TrainerSettings(TypedSettings):
     keep_checkpoints: int = Field(1, ge=1)
 
 
-class TrainSettings(TrainerSettings):
-    """Training of the joint encoder: a warm-up (losses 1 and 2 of docs/method.md), or the cascade.
+class ExampleSettings(TrainerSettings):
+    """Which questions and passages the steps of the joint encoder see, and the head's own rate.
 
     The attributes of :class:`TrainerSettings`, and:
 
@@ -57,25 +54,22 @@ class TrainSettings(TrainerSettings):
         max_questions: train on a seeded sample of so many questions; 0 takes all.
         negative_first, negative_last: the window of BM25 ranks that negatives are drawn from.
         head_learning_rate: peak rate of the fresh token head; ``learning_rate`` is the encoder's.
-        dense_weight, late_weight, interaction_weight: of ``L_DE``, ``L_LI`` and ``L_LI>DE``; a weight of zero
-            costs nothing.
-        cascade_weight, direct_weight, margin_weight: of ``L_CE>LI``, ``L_CE>DE`` and MarginMSE; they need
-            lists that a cross-encoder scored.
-        attention_weight: of ``L_att``; it needs the cross-encoder itself.
-        dual_weight: of ``L_dual``.
-        dense_temperature, late_temperature: contrastive ``tau_DE``, ``tau_LI``.
-        teacher_temperature, student_temperature: of the distillation alone.
-        distillation_candidates: over all passages of the batch, or over the question's own list.
-        interaction_teacher: the student's own late interaction, a frozen model's (TCT-ColBERT), or the sum of
-            both readings, which teaches both (BGE-M3).
-        detach_teacher: stop the distillation's gradient at the late interaction.
-        cross_temperature: of the cross-encoder's logits, in ``L_CE>LI`` and ``L_CE>DE``.
-        cascade_temperature, direct_temperature: of the student's scores there, late and dense.
-        margin_scale: what a dense score is multiplied by to be a logit of the cross-encoder's size.
-        attention_layer: of the cross-encoder, whose attention teaches: from 0, or -1 (the last) backwards.
-        attention_temperature: ``tau_A``, of the products of token vectors.
-        dual_temperature: of the dense scores in ``L_dual``.
-        dual_passages: encode the passages twice for it, too, not only the questions.
+    """
+
+    negatives: int = Field(1, ge=0)
+    max_questions: int = Field(0, ge=0)
+    negative_first: int = Field(0, ge=0)
+    negative_last: int = Field(30, ge=1)
+    head_learning_rate: float = Field(1e-3, gt=0)
+
+
+class TrainSettings(LossSettings, ExampleSettings):
+    """Training of the joint encoder: a warm-up (losses 1 and 2 of docs/method.md), or the cascade.
+
+    The attributes of :class:`ExampleSettings`, those of :class:`~ernie_search.losses.settings.LossSettings`,
+    and:
+
+    Attributes:
         query_length, passage_length: tokens kept of a text.
         gradient_cache: encode every micro-batch twice and keep no graph between: memory then hardly grows
             with questions_per_batch, and a step takes longer by one more forward; the gradients are the same.
@@ -88,34 +82,6 @@ class TrainSettings(TrainerSettings):
             encoded faster, and without torch. It takes some seconds.
     """
 
-    negatives: int = Field(1, ge=0)
-    max_questions: int = Field(0, ge=0)
-    negative_first: int = Field(0, ge=0)
-    negative_last: int = Field(30, ge=1)
-    head_learning_rate: float = Field(1e-3, gt=0)
-    dense_weight: float = Field(1.0, ge=0)
-    late_weight: float = Field(1.0, ge=0)
-    interaction_weight: float = Field(3.0, ge=0)
-    cascade_weight: float = Field(0.0, ge=0)
-    direct_weight: float = Field(0.0, ge=0)
-    margin_weight: float = Field(0.0, ge=0)
-    attention_weight: float = Field(0.0, ge=0)
-    dual_weight: float = Field(0.0, ge=0)
-    dense_temperature: float = Field(0.05, gt=0)
-    late_temperature: float = Field(0.03, gt=0)
-    teacher_temperature: float = Field(0.04, gt=0)
-    student_temperature: float = Field(0.05, gt=0)
-    distillation_candidates: Literal["batch", "own"] = "batch"
-    detach_teacher: bool = True
-    interaction_teacher: Literal["late", "frozen", "ensemble"] = "late"
-    cross_temperature: float = Field(2.0, gt=0)
-    cascade_temperature: float = Field(0.03, gt=0)
-    direct_temperature: float = Field(0.05, gt=0)
-    margin_scale: float = Field(20.0, gt=0)
-    attention_layer: int = -1
-    attention_temperature: float = Field(0.05, gt=0)
-    dual_temperature: float = Field(0.05, gt=0)
-    dual_passages: bool = False
     query_length: int = Field(64, ge=4)
     passage_length: int = Field(256, ge=8)
     gradient_cache: bool = False
@@ -125,27 +91,6 @@ class TrainSettings(TrainerSettings):
     dev_passages: int = Field(800, ge=2)
     onnx: bool = True
 
-    def weight(self, term: str) -> float:
-        """The weight of a term of the loss, by the term's name."""
-        return float(getattr(self, f"{term}_weight"))
-
-    @property
-    def active_terms(self) -> list[str]:
-        """Names of the terms that have a weight, in the order of the settings."""
-        names = [name.removesuffix("_weight") for name in type(self).model_fields if name.endswith("_weight")]
-        return [name for name in names if self.weight(name) > 0]
-
-    @property
-    def needs_tokens(self) -> bool:
-        """Whether any term reads the student's token matrix."""
-        own = self.interaction_weight > 0 and self.interaction_teacher != "frozen"
-        return own or any(self.weight(name) > 0 for name in TOKEN_TERMS)
-
-    @property
-    def cross_terms(self) -> list[str]:
-        """Active terms that need a cross-encoder's scores."""
-        return [name for name in CROSS_TERMS if self.weight(name) > 0]
-
     def check(self) -> "TrainSettings":
         """Refuse settings that cannot be trained, before anything is loaded.
 
@@ -153,10 +98,7 @@ class TrainSettings(TrainerSettings):
             SettingsError: no loss at all, no negatives at all, an empty window of ranks, or two settings that
                 exclude each other.
         """
-        if self.dense_weight == 0 and self.late_weight == 0 and not self.cross_terms:
-            raise SettingsError(
-                "dense_weight and late_weight are both 0, so nothing is learned; set one above 0"
-            )
+        self.check_terms()
         if self.cross_terms and self.negatives == 0:
             raise SettingsError(
                 f"{self.cross_terms[0]}_weight is above 0, and negatives=0 leaves the cross-encoder nothing "

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, maxsim
+from ernie_search.losses.terms import TERMS, StepReadings
 from ernie_search.model import EncoderOutput, JointEncoder
 from ernie_search.model.attention import AttentionTargets
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.teachers import StepTeachers
-from ernie_search.training.terms import TERMS, StepReadings
 from ernie_search.training.world import World, gather_rows, share_blocks
 
 GradientPath = Literal["whole", "cut", "again"]
@@ -208,7 +208,7 @@ WINNERS_KEPT = 1 << 23
 
 
 class JointLoss(nn.Module):
-    """The weighted sum of :data:`~ernie_search.training.terms.TERMS`.
+    """The weighted sum of :data:`~ernie_search.losses.terms.TERMS`.
 
     This is the trainer's top-level loss. It holds the model under the name that the trainer replaces by the
     wrapped one, and returns its parts weighted, as the trainer sums them. The raw parts and the teachers'

@@ -15,21 +15,18 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ernie_search.errors import TrainingError
-from ernie_search.losses import (
-    Candidates,
-    attention_means,
-    attention_sums,
-    contrastive,
-    dual_regularization,
-    ensemble_distillation,
-    interaction_distillation,
-    listwise_distillation,
-    margin_mse,
-    maxsim,
-)
+from ernie_search.losses.attention import attention_means, attention_sums
+from ernie_search.losses.candidates import Candidates
+from ernie_search.losses.contrastive import contrastive
+from ernie_search.losses.dual import dual_regularization
+from ernie_search.losses.ensemble import ensemble_distillation
+from ernie_search.losses.interaction import interaction_distillation
+from ernie_search.losses.late_interaction import maxsim
+from ernie_search.losses.listwise import listwise_distillation
+from ernie_search.losses.margin_mse import margin_mse
+from ernie_search.losses.settings import LossSettings
 from ernie_search.model import EncoderOutput
 from ernie_search.model.attention import AttentionTargets
-from ernie_search.training.settings import TrainSettings
 
 
 @dataclass
@@ -39,7 +36,7 @@ class StepReadings:
     Scores are of the whole step, on every rank; the questions are this rank's own.
 
     Attributes:
-        settings: of the training.
+        settings: of the loss.
         questions: this rank's questions, all Q of them where there is one.
         passages: B rows of all ranks, in blocks; a passage that several groups show is one row.
         columns: ``(P,)`` the row, of the rows of all blocks, of each candidate place.
@@ -56,7 +53,7 @@ class StepReadings:
         frugal: attention keeps nothing for its backward.
     """
 
-    settings: TrainSettings
+    settings: LossSettings
     questions: EncoderOutput
     passages: list[EncoderOutput]
     columns: Tensor
