@@ -109,6 +109,7 @@ def maxsim(
     passages: Tensor,
     passage_mask: Tensor,
     *,
+    query_weights: Tensor | None = None,
     recompute: bool = False,
 ) -> Tensor:
     """Late-interaction scores of every question with every passage, differentiable in both.
@@ -122,13 +123,15 @@ def maxsim(
         query_mask: false tokens are left out of the mean.
         passages: token vectors of the passages.
         passage_mask: false tokens are never the maximum; each passage needs at least one true token.
+        query_weights: what each token of a question counts, above zero; the mean over tokens is then a weighted
+            one. By default all count alike.
         recompute: keep nothing for the backward pass, which then computes the token products again.
 
     Returns:
         The scores.
 
     Shapes:
-        - ``queries``: ``(Q, Lq, d)``, ``query_mask`` (bool): ``(Q, Lq)``
+        - ``queries``: ``(Q, Lq, d)``, ``query_mask`` (bool) and ``query_weights``: ``(Q, Lq)``
         - ``passages``: ``(P, Lp, d)``, ``passage_mask`` (bool): ``(P, Lp)``
         - returns: ``(Q, P)``
 
@@ -143,6 +146,12 @@ def maxsim(
         >>> maxsim(queries, torch.ones(1, 2, dtype=torch.bool), passages, passage_mask)
         tensor([[0.9000, 0.5000]])
     """
+    if query_weights is not None:
+        # A token's maximum grows with its vector, so a weight may as well scale the vector.
+        kept = query_mask.to(queries.dtype)
+        share = query_weights.to(queries.dtype) * kept
+        mean = share.sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp(min=1)
+        queries = queries * (share / mean.clamp(min=1e-9))[:, :, None]
     if queries.is_cuda and usable(queries.device, own_maxsim):
         return fused_maxsim(queries, query_mask, passages, passage_mask)
     return own_maxsim(queries, query_mask, passages, passage_mask, recompute=recompute)

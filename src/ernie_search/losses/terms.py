@@ -76,9 +76,12 @@ class StepReadings:
     @cached_property
     def late(self) -> Tensor:
         """``(Q, P)`` scores of late interaction."""
-        asked = self.questions.late()
+        asked, weights = self.questions.late(), self.questions.weights
         return self._scores(
-            [maxsim(*asked, *block.late(), recompute=self.recompute) for block in self.passages]
+            [
+                maxsim(*asked, *block.late(), query_weights=weights, recompute=self.recompute)
+                for block in self.passages
+            ]
         )
 
     def _scores(self, blocks: list[Tensor]) -> Tensor:

@@ -22,7 +22,8 @@ from ernie_search.model.base import is_causal, keep_layers, longest_text
 from ernie_search.model.card import CardFacts, write_card
 from ernie_search.model.encode import bf16_pays, encode_texts, padded, turn_of
 from ernie_search.model.onnx import add_onnx, discard_onnx
-from ernie_search.model.output import LATE_MASK, LATE_TOKENS, EncoderOutput, late_mask
+from ernie_search.model.output import LATE_MASK, LATE_TOKENS, LATE_WEIGHTS, EncoderOutput, late_mask
+from ernie_search.model.pooling import keep_positive, note_weights, word_weights
 from ernie_search.model.tokenizer import (
     check_embedded,
     check_vocabulary,
@@ -98,6 +99,7 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
+        self.question_weights: Tensor | None = None
         self._uncut: tuple[int, Any] | None = None
         self.special_ids: Tensor
         if kwargs.get("truncate_dim") is not None:
@@ -238,18 +240,34 @@ class JointEncoder(SentenceTransformer):
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
         reading = [state[part] for part in ("normalizer", "pre_tokenizer", "post_processor")]
         followers: list[Any] = list(self)[1:]
-        modules = [module.get_config_dict() for module in followers]
+        # Weights of words are among the weights above; their config says them as of the last saving.
+        modules = [
+            {name: value for name, value in module.get_config_dict().items() if name != "word_weights"}
+            for module in followers
+        ]
         scores = self.score_settings.model_dump(exclude={"base", "dense_temperature", "late_temperature"})
         return fingerprint(digest.hexdigest(), vocabulary, reading, modules, scores)
 
     def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:  # noqa: A002 - its own name
-        """Run SentenceTransformer's forward pass, then the token head on the same token states."""
+        """Run SentenceTransformer's forward pass, then the token head on the same token states.
+
+        Where the pooling weighs tokens, the states arrive here multiplied by their weights, which are above
+        zero: the head normalises, so that they change nothing for late interaction.
+        """
+        weigher = word_weights(self)
+        if weigher is not None:
+            if "attention_mask" not in input:
+                input = {**input, "attention_mask": torch.ones_like(input["input_ids"])}
+            if self.training:
+                keep_positive(weigher.emb_layer.weight)
         features = super().forward(input, **kwargs)
         if self.attach_tokens:
             if "cu_seq_lens_q" in features:  # read without padding, as one row: flash attention
                 features = repad_flattened_features(features)
             features[LATE_TOKENS] = self.token_head(features["token_embeddings"])
             features[LATE_MASK] = late_mask(features, self.special_ids)
+            if self.question_weights is not None:
+                features[LATE_WEIGHTS] = self.question_weights[features["input_ids"]]
         return features
 
     def batch_of(
@@ -327,6 +345,7 @@ class JointEncoder(SentenceTransformer):
         """Save a plain SentenceTransformer directory, with the token head and its settings beside it."""
         forget_last_call(self.tokenizer)
         discard_onnx(Path(path))
+        note_weights(self)
         head = {
             name: value.detach().cpu().contiguous() for name, value in self.token_head.state_dict().items()
         }

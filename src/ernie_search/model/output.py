@@ -11,6 +11,7 @@ from ernie_search.errors import ModelError
 
 LATE_TOKENS = "late_tokens"
 LATE_MASK = "late_mask"
+LATE_WEIGHTS = "late_weights"
 
 
 def late_mask(features: Mapping[str, Any], special_ids: Tensor) -> Tensor:
@@ -44,11 +45,13 @@ class EncoderOutput:
         tokens: ``(B, L, d)`` L2-normalised token vectors; ``None`` when only ``cls`` was asked for.
         mask: ``(B, L)`` bool, true where a token takes part in late interaction (no padding, no
             special tokens, no prompt); ``None`` together with ``tokens``.
+        weights: ``(B, L)``, what each token counts as a question's, above zero; ``None``: all alike.
     """
 
     cls: Tensor
     tokens: Tensor | None = None
     mask: Tensor | None = None
+    weights: Tensor | None = None
 
     @classmethod
     def from_features(cls, features: Mapping[str, Any], *, normalise: bool) -> "EncoderOutput":
@@ -56,7 +59,7 @@ class EncoderOutput:
         single = features["sentence_embedding"].float()
         if normalise:
             single = torch.nn.functional.normalize(single, dim=-1)
-        return cls(single, features.get(LATE_TOKENS), features.get(LATE_MASK))
+        return cls(single, features.get(LATE_TOKENS), features.get(LATE_MASK), features.get(LATE_WEIGHTS))
 
     def late(self) -> tuple[Tensor, Tensor]:
         """``tokens`` and ``mask``.
@@ -86,4 +89,11 @@ class EncoderOutput:
         pad = torch.nn.functional.pad
         tokens = [pad(rows, (0, 0, 0, longest - rows.shape[1])) for rows, _ in late]
         masks = [pad(mask, (0, longest - mask.shape[1])) for _, mask in late]
-        return cls(single, torch.cat(tokens)[inverse], torch.cat(masks)[inverse])
+        weighed = [part.weights for part in parts if part.weights is not None]
+        weights = [pad(rows, (0, longest - rows.shape[1])) for rows in weighed]
+        return cls(
+            single,
+            torch.cat(tokens)[inverse],
+            torch.cat(masks)[inverse],
+            torch.cat(weights)[inverse] if len(weights) == len(parts) else None,
+        )

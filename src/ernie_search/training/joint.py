@@ -31,6 +31,7 @@ from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.runtime.sidecar import ONNX_FOLDER
 from ernie_search.training import log
 from ernie_search.training.batches import Collator, StepBatches
+from ernie_search.training.beginning import begin
 from ernie_search.training.folder import (
     UNCHECKED,
     TrainResult,
@@ -213,7 +214,10 @@ def arguments(
         on_cpu=on_cpu,
         evaluates=evaluates,
         per_device_train_batch_size=settings.questions_per_batch,
-        learning_rate_mapping={r"token_head": settings.head_learning_rate},
+        learning_rate_mapping={
+            r"token_head": settings.head_learning_rate,
+            r"emb_layer": settings.pooling_learning_rate,
+        },
         tf32=True if settings.precision == "tf32" else None,  # None leaves torch as it is
         dataloader_pin_memory=not on_cpu,
         dataloader_drop_last=True,  # there is nothing to drop; otherwise several ranks are warned of it
@@ -362,6 +366,7 @@ def _train(
         world.check_equal({"training lists": fingerprint(shown)})
     set_seed(settings.seed)
     model = from_base(base, settings=_score_settings(settings, base), layers=layers, seed=settings.seed)
+    begin(model, collection, settings, fresh=not (Path(base) / SETTINGS_FILE).is_file())
     settings = settings.model_copy(update={"precision": precision})
     teachers.fit(model, settings)
     if settings.attention_weight > 0 and world.is_main:

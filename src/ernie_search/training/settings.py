@@ -71,6 +71,14 @@ class TrainSettings(LossSettings, ExampleSettings):
 
     Attributes:
         query_length, passage_length: tokens kept of a text.
+        pooling: how token states become the single vector: as the base has it, their mean, [CLS], or a mean
+            under trained weights, one for each entry of the vocabulary, which begin at its idf in the
+            collection. A model that has such weights keeps them.
+        pooling_learning_rate: of those weights, whose usual size is 1.
+        question_weights: what a question's token counts in late interaction: as much as any other, its idf in
+            the collection, or the root of it, as search has it.
+        head: where a fresh token head begins: at a random rotation, or at the projection that keeps most of
+            the untrained token states (their PCA over passages of the collection).
         gradient_cache: encode every micro-batch twice and keep no graph between: memory then hardly grows
             with questions_per_batch, and a step takes longer by one more forward; the gradients are the same.
         precision: ``auto`` measures whether bf16 is faster on this machine; ``tf32`` is fp32 with products
@@ -84,6 +92,10 @@ class TrainSettings(LossSettings, ExampleSettings):
 
     query_length: int = Field(64, ge=4)
     passage_length: int = Field(256, ge=8)
+    pooling: Literal["base", "mean", "cls", "weighted"] = "base"
+    pooling_learning_rate: float = Field(1e-2, gt=0)
+    question_weights: Literal["even", "root", "idf"] = "even"
+    head: Literal["rotation", "pca"] = "rotation"
     gradient_cache: bool = False
     precision: Literal["auto", "bf16", "fp32", "tf32"] = "auto"
     compile: bool = False

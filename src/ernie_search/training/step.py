@@ -89,7 +89,7 @@ class EncoderPasses:
         leaves = [tensor.detach().requires_grad_() for tensor in outputs]
         kept = outputs if self.path == "cut" else []
         self._passes.append(_MicroBatch(features, state, kept, leaves))
-        return EncoderOutput(leaves[0], leaves[1] if len(leaves) > 1 else None, output.mask)
+        return EncoderOutput(leaves[0], leaves[1] if len(leaves) > 1 else None, output.mask, output.weights)
 
     def _read(self, features: dict[str, Tensor]) -> EncoderOutput:
         return EncoderOutput.from_features(self.model(dict(features)), normalise=self.normalise)
