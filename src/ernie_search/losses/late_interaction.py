@@ -123,8 +123,8 @@ def maxsim(
         query_mask: false tokens are left out of the mean.
         passages: token vectors of the passages.
         passage_mask: false tokens are never the maximum; each passage needs at least one true token.
-        query_weights: what each token of a question counts, above zero; the mean over tokens is then a weighted
-            one. By default all count alike.
+        query_weights: what each token of a question counts, above zero, in a weighted mean over tokens; by
+            default all count alike.
         recompute: keep nothing for the backward pass, which then computes the token products again.
 
     Returns:

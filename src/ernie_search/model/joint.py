@@ -256,8 +256,7 @@ class JointEncoder(SentenceTransformer):
         """
         weigher = word_weights(self)
         if weigher is not None:
-            if "attention_mask" not in input:
-                input = {**input, "attention_mask": torch.ones_like(input["input_ids"])}
+            input.setdefault("attention_mask", torch.ones_like(input["input_ids"]))
             if self.training:
                 keep_positive(weigher.emb_layer.weight)
         features = super().forward(input, **kwargs)

@@ -2,8 +2,8 @@
 
 ``v = sum_t w_t h_t / sum_t w_t`` with a weight for each entry of the vocabulary, which starts at its inverse
 document frequency and is trained. Late interaction lets a rare word decide; a plain mean gives it one part in
-a hundred, so that the single vector cannot follow. On disk this is ``WordWeights`` before a mean pooling, both
-of sentence-transformers: any SentenceTransformer reads it, and nothing of ours is needed.
+a hundred, so that the single vector cannot follow. On disk this is ``WordWeights`` before a mean pooling, two
+modules of sentence-transformers: any SentenceTransformer reads them, and nothing of ours is needed.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, WordWeights
-from torch import nn
+from torch import Tensor
 
 from ernie_search.errors import ModelError, SettingsError
 
@@ -101,7 +101,8 @@ def set_pooling(
 
 def _module(model: SentenceTransformer, weights: NDArray[np.float32] | None) -> WordWeights:
     tokenizer: Any = model.tokenizer
-    size = max(len(tokenizer), int(model[0].auto_model.config.vocab_size))
+    transformer: Any = model[0]
+    size = max(len(tokenizer), int(transformer.auto_model.config.vocab_size))
     names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     names += [f"[{place}]" for place in range(len(tokenizer), size)]
     module = WordWeights(vocab=names, word_weights={}, unknown_word_weight=1.0)
@@ -119,7 +120,7 @@ def note_weights(model: SentenceTransformer) -> None:
         module.word_weights = dict(zip(module.vocab, values, strict=True))
 
 
-def keep_positive(weights: nn.Parameter) -> None:
+def keep_positive(weights: Tensor) -> None:
     """Put weights that a step took below :data:`LEAST_WEIGHT` back there."""
     with torch.no_grad():
         if bool((weights < LEAST_WEIGHT).any()):

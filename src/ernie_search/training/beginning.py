@@ -1,4 +1,4 @@
-"""What a student takes from its collection before the first step: how much tokens say, and where the head begins.
+"""What a student takes from its collection before the first step: what tokens weigh, where the head begins.
 
 All of it is a function of the collection, the base and the settings, so that a resumed training begins alike.
 """
@@ -22,7 +22,7 @@ from ernie_search.training.settings import TrainSettings
 COUNTED = 50_000
 """Passages whose tokens are counted: a token that none of them has is rare."""
 HEAD_TEXTS = 400
-"""Passages whose token states the head's projection is fitted to; some 50,000 states of some hundred numbers."""
+"""Passages whose token states the head's projection is fitted to: some 50,000 states."""
 BLOCK = 1_000
 BUDGET = 4_096
 
