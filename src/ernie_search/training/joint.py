@@ -26,6 +26,7 @@ from ernie_search.losses import entropy_advice
 from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
 from ernie_search.model.onnx import add_onnx
+from ernie_search.model.pooling import word_weights
 from ernie_search.runtime.saved_files import list_also
 from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.runtime.sidecar import ONNX_FOLDER
@@ -95,7 +96,11 @@ class JointTraining(FolderTraining[TrainResult]):
         self.trainer = JointTrainer(
             model=model,
             args=arguments(
-                folder, settings, on_cpu=model.device.type == "cpu", evaluates=data.dev is not None
+                folder,
+                settings,
+                on_cpu=model.device.type == "cpu",
+                evaluates=data.dev is not None,
+                weighted=word_weights(model) is not None,
             ),
             batches=StepBatches(
                 data.examples,
@@ -203,9 +208,12 @@ class JointTraining(FolderTraining[TrainResult]):
 
 
 def arguments(
-    output: Path, settings: TrainSettings, *, on_cpu: bool, evaluates: bool
+    output: Path, settings: TrainSettings, *, on_cpu: bool, evaluates: bool, weighted: bool
 ) -> SentenceTransformerTrainingArguments:
     """The trainer's arguments; see :func:`~ernie_search.training.trainer.trainer_arguments`."""
+    rates = {r"token_head": settings.head_learning_rate}
+    if weighted:
+        rates[r"emb_layer"] = settings.pooling_learning_rate
     return trainer_arguments(
         SentenceTransformerTrainingArguments,
         output,
@@ -214,10 +222,7 @@ def arguments(
         on_cpu=on_cpu,
         evaluates=evaluates,
         per_device_train_batch_size=settings.questions_per_batch,
-        learning_rate_mapping={
-            r"token_head": settings.head_learning_rate,
-            r"emb_layer": settings.pooling_learning_rate,
-        },
+        learning_rate_mapping=rates,
         tf32=True if settings.precision == "tf32" else None,  # None leaves torch as it is
         dataloader_pin_memory=not on_cpu,
         dataloader_drop_last=True,  # there is nothing to drop; otherwise several ranks are warned of it
