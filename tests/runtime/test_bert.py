@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WordWeights
 from transformers import (
     BertConfig,
     BertModel,
@@ -110,6 +110,14 @@ def test_mpnet_s_distances():
 @pytest.mark.parametrize("mode", ["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"])
 def test_every_pooling(tmp_path, mode):
     check_both_readings(saved(tmp_path, "bert", Pooling(HIDDEN, mode)), TEXTS)
+
+
+@pytest.mark.parametrize("mode", ["cls", "mean", "mean_sqrt_len_tokens"])
+def test_pooling_by_weights_of_words(tmp_path, mode):
+    draw = np.random.default_rng(0)
+    named = {word: float(draw.uniform(0.1, 3)) for word in tiny_model.VOCABULARY[3:-5]}
+    weigh = WordWeights(list(tiny_model.VOCABULARY), named, unknown_word_weight=0.4)
+    check_both_readings(saved(tmp_path, "bert", weigh, Pooling(HIDDEN, mode)), TEXTS)
 
 
 def test_two_poolings_and_dense_modules(tmp_path):

@@ -205,7 +205,7 @@ class OnnxEncoder:
                 own = (*self.words.special_ids, *self.scoring.skip_ids.get(task, ()))
                 prompt = None if self.scoring.keep_prompt else read.prompt_length
                 mask = late_mask(ids, present, np.asarray(own, np.int64), prompt)
-            dense[places] = self._single(vectors, rows, attention, mask, read.prompt_length)
+            dense[places] = self._single(vectors, rows, ids, attention, mask, read.prompt_length)
             if tokens and mask is not None:
                 for row, place in enumerate(places):
                     # Of length one already where the graph says so; raw states are not.
@@ -264,6 +264,7 @@ class OnnxEncoder:
         self,
         vectors: NDArray[np.float32] | None,
         rows: NDArray[np.float32],
+        ids: NDArray[np.int64],
         attention: NDArray[np.int64],
         mask: NDArray[np.bool_] | None,
         prompt_length: int | None,
@@ -271,7 +272,7 @@ class OnnxEncoder:
         """Single vectors ``(B, D)``; a dot product of two is the model's score."""
         if vectors is None:
             if self.outputs.pooled is not None:
-                vectors = self.outputs.pooled(rows, attention, prompt_length)
+                vectors = self.outputs.pooled(rows, attention, prompt_length, ids)
             elif mask is not None:
                 return normalised((rows * mask[:, :, None]).sum(axis=1))
             else:

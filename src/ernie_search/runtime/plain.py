@@ -140,11 +140,13 @@ class Pooled:
         modes: each gives a vector; they are concatenated.
         include_prompt: whether the prompt's tokens take part.
         layers: what follows, in order; None normalises.
+        weights: ``(V,)``, what each entry of the vocabulary counts (``WordWeights``); None: all alike.
     """
 
     modes: tuple[str, ...] = ("mean",)
     include_prompt: bool = True
     layers: tuple[DenseLayer | None, ...] = ()
+    weights: NDArray[np.float32] | None = None
 
     def dim(self, hidden: int) -> int:
         """``D`` for states of width ``hidden``."""
@@ -152,18 +154,28 @@ class Pooled:
         return widths[-1] if widths else hidden * len(self.modes)
 
     def __call__(
-        self, states: NDArray[np.float32], mask: NDArray[np.int64], prompt_length: int | None
+        self,
+        states: NDArray[np.float32],
+        mask: NDArray[np.int64],
+        prompt_length: int | None,
+        ids: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """Single vectors ``(B, D)`` of states ``(B, L, hidden)``; ``mask`` is 1 where a text is."""
+        total = None
+        if self.weights is not None:
+            weighed = self.weights[ids] * mask
+            states, total = states * weighed[:, :, None], weighed.sum(axis=1, keepdims=True)
         if not self.include_prompt and prompt_length:
             mask = mask * (mask.cumsum(axis=1) > prompt_length)
-        rows = np.concatenate([_pool(states, mask, mode) for mode in self.modes], axis=1)
+        rows = np.concatenate([_pool(states, mask, mode, total) for mode in self.modes], axis=1)
         for layer in self.layers:
             rows = normalised(rows) if layer is None else layer(rows)
         return rows
 
 
-def _pool(states: NDArray[np.float32], mask: NDArray[np.int64], mode: str) -> NDArray[np.float32]:
+def _pool(
+    states: NDArray[np.float32], mask: NDArray[np.int64], mode: str, total: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
     places, count = np.arange(len(states)), mask.sum(axis=1, keepdims=True)
     if mode == "cls":
         return np.asarray(states[places, mask.argmax(axis=1)])
@@ -174,11 +186,13 @@ def _pool(states: NDArray[np.float32], mask: NDArray[np.int64], mode: str) -> ND
     weights = mask.astype(np.float32)
     if mode == "weightedmean":
         weights = weights * np.arange(1, mask.shape[1] + 1, dtype=np.float32)
-        divisor = weights.sum(axis=1, keepdims=True)
+        divisor = weights.sum(axis=1, keepdims=True) if total is None else total
     else:
-        divisor = count if mode == "mean" else np.sqrt(count)
-    total = np.matmul(weights[:, None, :], states)[:, 0]
-    return np.asarray(total / np.maximum(divisor, 1e-9), np.float32)
+        # sentence-transformers divides by the weights of all tokens, those of the prompt included.
+        sizes = count if total is None else total
+        divisor = sizes if mode == "mean" else np.sqrt(sizes)
+    summed = np.matmul(weights[:, None, :], states)[:, 0]
+    return np.asarray(summed / np.maximum(divisor, 1e-9), np.float32)
 
 
 def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -199,6 +213,7 @@ def read_modules(folder: Path) -> Pooled | None:
     if not (folder / MODULES_FILE).is_file():
         return Pooled()
     found: Pooled | None = None
+    weights: NDArray[np.float32] | None = None
     layers: list[DenseLayer | None] = []
     for place, module in enumerate(_modules(folder)):
         kind, path = str(module["type"]).rsplit(".", 1)[-1], folder / str(module["path"])
@@ -208,6 +223,8 @@ def read_modules(folder: Path) -> Pooled | None:
         if place == 0:
             if kind != "Transformer":
                 return None
+        elif kind == "WordWeights" and found is None:
+            weights = _word_weights(path, config)
         elif kind == "Pooling" and found is None:
             modes = _modes(config)
             if not modes:
@@ -222,7 +239,16 @@ def read_modules(folder: Path) -> Pooled | None:
             layers.append(layer)
         elif kind != "Dropout":
             return None
-    return None if found is None else Pooled(found.modes, found.include_prompt, tuple(layers))
+    return None if found is None else Pooled(found.modes, found.include_prompt, tuple(layers), weights)
+
+
+def _word_weights(path: Path, config: dict[str, Any]) -> NDArray[np.float32]:
+    """``(V,)`` weights as sentence-transformers reads them: by name, else by the name in lower case."""
+    with one_line(f"{path / 'config.json'}: no weights of words", "copy or download the model again"):
+        given, usual = dict(config["word_weights"]), float(config.get("unknown_word_weight", 1))
+        return np.asarray(
+            [given.get(word, given.get(word.lower(), usual)) for word in config["vocab"]], np.float32
+        )
 
 
 def _modes(config: dict[str, Any]) -> tuple[str, ...]:
