@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ernie_search._util.settings import TypedSettings, parse_typed
 from ernie_search.errors import SettingsError
+from ernie_search.mining.negatives import split_names
 
 CROSS_TERMS = ("cascade", "direct", "margin")
 """Terms that need a cross-encoder's scores of each question's list."""
@@ -56,6 +57,7 @@ class TrainSettings(TrainerSettings):
         negatives: a step sees ``questions_per_batch * (1 + negatives)`` passages.
         max_questions: train on a seeded sample of so many questions; 0 takes all.
         negative_first, negative_last: the window of BM25 ranks that negatives are drawn from.
+        leave_out_splits: other splits (dev, test), whose relevant passages are no negatives of BM25's ranks.
         head_learning_rate: peak rate of the fresh token head; ``learning_rate`` is the encoder's.
         dense_weight, late_weight, interaction_weight: of ``L_DE``, ``L_LI`` and ``L_LI>DE``; a weight of zero
             costs nothing.
@@ -92,6 +94,7 @@ class TrainSettings(TrainerSettings):
     max_questions: int = Field(0, ge=0)
     negative_first: int = Field(0, ge=0)
     negative_last: int = Field(30, ge=1)
+    leave_out_splits: list[str] = Field(default_factory=list)
     head_learning_rate: float = Field(1e-3, gt=0)
     dense_weight: float = Field(1.0, ge=0)
     late_weight: float = Field(1.0, ge=0)
@@ -124,6 +127,8 @@ class TrainSettings(TrainerSettings):
     dev_questions: int = Field(200, ge=1)
     dev_passages: int = Field(800, ge=2)
     onnx: bool = True
+
+    _split_names = field_validator("leave_out_splits", mode="before")(split_names)
 
     def weight(self, term: str) -> float:
         """The weight of a term of the loss, by the term's name."""
