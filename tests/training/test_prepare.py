@@ -104,7 +104,11 @@ def test_a_question_that_is_a_passage_is_not_its_own_negative():
 
 
 def test_positives_of_other_splits_are_no_negatives_of_bm25() -> None:
-    data, held = collection(), {f"p{i}" for i in range(DEV)}
+    tiny, held = collection(), {f"p{i}" for i in range(DEV)}
+    asked = [
+        Query(one.id, f"{one.text} much rain") for name in ("train", "dev") for one in tiny.queries(name)
+    ]
+    data = collection(queries=asked)
     plain = prepare(data, settings(negatives=2))
     assert any(held & set(one.negatives) for one in plain.examples)
     assert plain.left_out == 0

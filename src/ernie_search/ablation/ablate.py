@@ -62,7 +62,7 @@ from ernie_search.types import Passage, Qrels, Query, Run
 SEEDS = (0, 1, 2)
 TABLE = "table.json"
 WARM_UP, TEACHER, TRAIN = "warm-up", "teacher", "train"
-"""A row's trainings, in their order; several rows may share a warm-up, the others have folders of their own."""
+"""A row's trainings, in their order; rows may share a warm-up, the others have folders of their own."""
 WARM_UPS, SHARED = "warm-ups", "shared"
 CLUSTERS = ("passage", "field:title")
 """Tests by cluster in the table, where the collection can be grouped so."""

@@ -14,7 +14,7 @@ MAIN, SECOND = "MRR@10", "recall@50"
 ALONE, BOTH, FULL = "alone", "both", "full"
 LATE, CROSS, LATE_OF_INTERACTION = "ceiling-late", "ceiling-cross", "late-interaction"
 SMALLEST_GAP = 0.05
-"""The least ceiling over the first row for which a gap is given (docs/method.md, "Baselines and gap closed")."""
+"""The least gap to the ceiling for which a share is given (docs/method.md, "Baselines and gap closed")."""
 SMALLEST_SHOWN_P = 0.001
 
 
