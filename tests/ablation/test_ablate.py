@@ -36,8 +36,8 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     rows = declared_rows(recipe)
     assert list(rows) == [
         *("bm25", "base", "warm", "alone", "both"),
-        *("alone-throughout", "both-throughout", "interaction-throughout"),
-        *("kl", "marginmse", "frozen-late", "ensemble", "interaction"),
+        *("alone-throughout", "both-throughout"),
+        *("kl", "marginmse", "frozen-late", "ensemble", "interaction", "interaction-throughout"),
         *(
             "undetached",
             "own-list",
@@ -64,9 +64,12 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     assert changes(recipe, "interaction") == crossless
     assert changes(recipe, "undetached") == {**crossless, "detach_teacher": False}
     assert changes(recipe, "own-list") == {**crossless, "distillation_candidates": "own"}
-    assert trained_as(recipe) == {"full": "cascade-direct"}
-    assert trained_as(load_recipe("squad")) == {"full": "cascade"}
-    assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5, **short_cut})) == {}
+    same = {"interaction-throughout": "interaction"}  # the recipe's warm-up distils late interaction, too
+    weaker = load_recipe("squad", {"warm-up.interaction_weight": 0})
+    assert trained_as(recipe) == same | {"full": "cascade-direct"}
+    assert trained_as(load_recipe("squad")) == same | {"full": "cascade"}
+    assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5, **short_cut})) == same
+    assert "interaction-throughout" not in trained_as(weaker)
     assert changes(recipe, "cascade") == {"direct_weight": 0.0}
     assert changes(recipe, "cascade-direct") == changes(recipe, "full") == {}
     assert changes(recipe, "attention") == {"direct_weight": 0.0, "attention_weight": 1.0}

@@ -96,7 +96,7 @@ def bootstrap_interval(
     if clusters is not None:
         codes = cluster_codes(clusters, vector, "bootstrap interval")
         sizes = np.bincount(codes)
-        vector = np.bincount(codes, weights=vector)
+        vector = np.asarray(np.bincount(codes, weights=vector), dtype=np.float64)
     rows = max(1, CHUNK_CELLS // vector.size)
     means = np.empty(resamples)
     for start in range(0, resamples, rows):
