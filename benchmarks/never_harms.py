@@ -9,7 +9,7 @@ real questions. Each cell is kept as JSON in ``--work``, so an interrupted call 
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ernie_search.model import load_joint
 from ernie_search.pipeline import load_recipe
 from ernie_search.training import train
 from ernie_search.training.prepare import TrainingData, prepare
-from ernie_search.types import Query
+from ernie_search.types import Passage, Qrels, Query
 
 MEASURE = "MRR@10"
 STEPS = "20,60,200"
@@ -53,17 +53,17 @@ class Set:
     changes: dict[str, Any]
 
 
-def pseudo_covidqa(number: int = PSEUDO_QUESTIONS, seed: int = 0) -> MemoryCollection:
-    """covidqa with pseudo-questions for training; its real questions are the split ``test``."""
-    folder = SHARED / "covidqa"
-    if not folder.is_dir():
-        raise SystemExit(f"{folder}: covidqa as a BEIR folder is needed here")
-    real = open_collection(str(folder))
-    passages, generator = list(real.passages()), random.Random(seed)
+def pseudo_questions(
+    passages: Sequence[Passage], number: int = PSEUDO_QUESTIONS, seed: int = 0
+) -> tuple[list[Query], Qrels]:
+    """Spans of passages drawn uniformly, each asking for its passage; fewer where there are no more."""
+    generator = random.Random(seed)
     texts = [one.text.split() for one in passages]
     usable = [place for place, words in enumerate(texts) if len(words) > SPAN[1]]
-    queries, qrels, seen = [], {}, set()
-    for _ in range(10 * number):
+    queries: list[Query] = []
+    qrels: Qrels = {}
+    seen = set()
+    for _ in range(10 * number if usable else 0):
         if len(queries) == number:
             break
         place, length = generator.choice(usable), generator.randint(*SPAN)
@@ -75,14 +75,19 @@ def pseudo_covidqa(number: int = PSEUDO_QUESTIONS, seed: int = 0) -> MemoryColle
         seen.add(text)
         queries.append(Query(f"pseudo{len(queries):05d}", text))
         qrels[queries[-1].id] = {passages[place].id: 1}
-    split = real.splits[0] if len(real.splits) == 1 else "test"
-    return MemoryCollection(
-        "covidqa with pseudo-questions",
-        "covidqa",
-        passages,
-        [*queries, *real.queries(split)],
-        {"train": qrels, "test": real.qrels(split)},
-    )
+    return queries, qrels
+
+
+def pseudo_covidqa() -> MemoryCollection:
+    """covidqa with pseudo-questions for training; its real questions are the split ``test``."""
+    folder = SHARED / "covidqa"
+    if not folder.is_dir():
+        raise SystemExit(f"{folder}: covidqa as a BEIR folder is needed here")
+    real = open_collection(str(folder))
+    passages = list(real.passages())
+    queries, qrels = pseudo_questions(passages)
+    asked, judged = [*queries, *real.queries("test")], {"train": qrels, "test": real.qrels("test")}
+    return MemoryCollection("covidqa with pseudo-questions", "covidqa", passages, asked, judged)
 
 
 SETS = {

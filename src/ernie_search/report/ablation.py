@@ -59,13 +59,14 @@ def ablation_sections(folder: Path, qrels: Qrels | None = None) -> tuple[list[Se
     found = _table(folder)
     try:
         rows = [_row(one) for one in found["rows"]]
+        tests = _pairs(found)
         best = max(found["rows"], key=lambda one: one[MAIN], default=None)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / TABLE}: a row lacks {error}; run the ablation again") from error
     head = ("row", MAIN, SECOND, *(title for _, title in GAINS), "gap closed", "seconds", "seeds")
     about = pairs([(key, plain(value)) for key, value in found.items() if key not in SHOWN_APART])
     lead = "Means over questions and seeds; p: paired randomisation over questions, averaged over seeds."
-    parts = [table(head, rows), _ceiling(found.get("ceiling")), *_pairs(found), *_gains(found["rows"]), about]
+    parts = [table(head, rows), _ceiling(found.get("ceiling")), *tests, *_gains(found["rows"]), about]
     sections = [Section("Ablation", join(parts), lead)]
     if qrels is not None:
         sections += _recall(folder, found, qrels)
