@@ -152,7 +152,7 @@ def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
     names = ["bm25", "base", "alone", "both", "frozen-late", "ensemble", "interaction"]
     names += ["undetached", "own-list", "dual", "full"]
     found = [row.name for row in chosen_rows(recipe, None)]
-    assert found == [name for name in names if name in found] + ["ceiling-late"]
+    assert found == [name for name in names if name in found] + ["late-interaction", "ceiling-late"]
     assert {"alone", "both", "frozen-late", "ensemble", "interaction", "full"} <= set(found)
     with pytest.raises(
         SettingsError, match="row 'kl' needs a teacher's scores, and squad-small has no score"

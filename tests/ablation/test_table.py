@@ -162,3 +162,22 @@ def test_the_gap_closed_is_counted_from_the_row_that_the_table_names() -> None:
     text = markdown(table)
     assert "alone-throughout there 0.2500, from which the gap closed is counted" in text
     assert "lists are mined, and scored, once: with the shared warm-up of seed 7" in text
+
+
+def test_a_pair_is_tested_again_only_when_its_measures_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[tuple[str, str]] = []
+
+    def counted(one: RowResult, peer: RowResult, clusters: object = ()) -> object:
+        tested.append((one.name, peer.name))
+        return over(one, peer)
+
+    monkeypatch.setattr("ernie_search.ablation.table.over", counted)
+    found, known = rows(), {}
+    first = figures(found, ABOUT, known=known)
+    assert len(tested) == len(set(tested)) == first["tests"]
+    tested.clear()
+    assert figures(found, ABOUT, known=known) == first
+    assert tested == []
+    found["both"].add(1, measured(0.5, 0.5, 0.5, 0.5), 2.0)
+    figures(found, ABOUT, known=known)
+    assert {"both" in pair for pair in tested} == {True}

@@ -24,7 +24,7 @@ from ernie_search.ablation.rows import (
     warm_up_of,
     with_seed,
 )
-from ernie_search.ablation.table import RowResult, figures, markdown
+from ernie_search.ablation.table import Known, RowResult, figures, markdown
 from ernie_search.data import Collection
 from ernie_search.data.collection import hold
 from ernie_search.encoding import encode_collection
@@ -154,13 +154,14 @@ def ablate(
         "changed": {row.name: dict(recipe.rows[row.name]) for row in shown if row.name in recipe.rows},
     }
     table: dict[str, Any] = {}
+    known: Known = {}
     for seed in seeds:
         for row in chosen:
             result = results[row.name]
             key = None if row.name in UNSEEDED else seed
             if key is not None or not result.measured:
                 result.add(key, made.measured(row, key), made.seconds(row, key))
-            table = figures(results, about, made.peers, grouped)
+            table = figures(results, about, made.peers, grouped, known)
             write_json(output / TABLE, table)
             with atomic_write(output / "table.md") as handle:
                 handle.write(markdown(table))

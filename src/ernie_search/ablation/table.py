@@ -100,6 +100,10 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+Known = dict[tuple[str, str], tuple[list[Measured], dict[str, Any] | None]]
+"""Gains that were tested before, by row and peer, with the measures that they are of."""
+
+
 class Gains:
     """Gains of rows over others, each tested once; Holm's correction is over all that were asked for.
 
@@ -107,8 +111,11 @@ class Gains:
         found: by row and peer, those that can be compared.
     """
 
-    def __init__(self, rows: Mapping[str, RowResult], clusters: Sequence[Clusters]) -> None:
+    def __init__(
+        self, rows: Mapping[str, RowResult], clusters: Sequence[Clusters], known: "Known | None" = None
+    ) -> None:
         self._rows, self._clusters = rows, clusters
+        self._known: Known = {} if known is None else known
         self.found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def over(self, name: str, peer: str) -> dict[str, Any] | None:
@@ -116,7 +123,11 @@ class Gains:
         if name == peer or any(one not in self._rows or not self._rows[one].measured for one in (name, peer)):
             return None
         if (name, peer) not in self.found:
-            gain = over(self._rows[name], self._rows[peer], self._clusters)
+            of = [*self._rows[name].measured.values(), *self._rows[peer].measured.values()]
+            before, gain = self._known.get((name, peer), ([], None))
+            if len(before) != len(of) or any(one is not two for one, two in zip(before, of, strict=True)):
+                gain = over(self._rows[name], self._rows[peer], self._clusters)
+                self._known[name, peer] = of, gain
             if gain is None:
                 return None
             self.found[name, peer] = gain
@@ -183,6 +194,7 @@ def figures(
     about: Mapping[str, Any],
     peers: Mapping[str, Sequence[str]] | None = None,
     clusters: Sequence[Clusters] = (),
+    known: Known | None = None,
 ) -> dict[str, Any]:
     """The whole table as plain values.
 
@@ -192,8 +204,10 @@ def figures(
             from, *alone* if not given.
         peers: rows that a row is compared with, beside *alone* and *both*; *full* with all.
         clusters: groupings of the questions, for tests by cluster.
+        known: gains of earlier tables, which are not tested again while their measures are the same; new
+            ones are added.
     """
-    gains = Gains(rows, clusters)
+    gains = Gains(rows, clusters, known)
     start = str(about.get("start", ALONE))
     top = ceiling(rows, start, gains)
     entries = []
