@@ -116,7 +116,7 @@ def figures(
     if args.quick:
         collection = small_squad(collection, 1000, 100)
         settings |= QUICK | (dict.fromkeys(LEAK_FREE, "dev") if args.leak_free else {})
-        names, seeds, split = names or QUICK_ROWS, [0, 1], "train" if args.leak_free else "dev"
+        names, seeds, split = names or QUICK_ROWS, [0, 1], "dev"
         work = work.with_name(f"{work.name}_quick")
         shutil.rmtree(work, ignore_errors=True)
     for change in filter(None, args.set.split(",")):

@@ -73,10 +73,9 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
         row = _declared(name, one, recipe, last, first)
         if row is not None:
             rows[name] = row
-    start = start_of(rows)
+    start, taught = start_of(rows), any(stage.kind == "teacher" for stage in recipe.stages)
     for name in RERANKING:
-        made_by_teacher = name not in LATE_OF
-        if any(stage.kind == "teacher" for stage in recipe.stages) if made_by_teacher else True:
+        if taught or name in LATE_OF:
             rows[name] = Row(name, UNTRAINED[name].format(start=start))
     return rows
 
