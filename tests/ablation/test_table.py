@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import ernie_search.ablation.table as table_module
 from ernie_search.ablation.table import RowResult, ceiling, figures, markdown, over
 from ernie_search.evaluation import (
     Clusters,
@@ -171,7 +172,7 @@ def test_a_pair_is_tested_again_only_when_its_measures_changed(monkeypatch: pyte
         tested.append((one.name, peer.name))
         return over(one, peer)
 
-    monkeypatch.setattr("ernie_search.ablation.table.over", counted)
+    monkeypatch.setattr(table_module, "over", counted)
     found, known = rows(), {}
     first = figures(found, ABOUT, known=known)
     assert len(tested) == len(set(tested)) == first["tests"]
