@@ -261,8 +261,9 @@ class RowMaker:
 
     @property
     def seed_of_lists(self) -> int | None:
-        """The seed of the warm-up that the lists were mined with; ``None`` without a shared warm-up."""
-        return None if self.first is None else int(self.first.settings.seed)
+        """The seed of the warm-up that the lists were mined with; ``None`` where none were."""
+        mined = any(stage.kind == "mine" for stage in self.recipe.stages)
+        return int(self.first.settings.seed) if self.first is not None and mined else None
 
     def earlier(self, row: Row) -> RowResult:
         """A row with the measures of earlier calls."""
