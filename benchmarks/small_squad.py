@@ -1,12 +1,16 @@
-"""A smaller SQuAD for quick runs: some dev questions with their passages, and a sample of the others."""
+"""A smaller SQuAD, or another set, for quick runs: some questions, their passages, a sample of the others."""
+
+from collections.abc import Sequence
 
 from ernie_search.data import Collection, MemoryCollection
 
 
-def small_squad(collection: Collection, passages: int, questions: int) -> MemoryCollection:
+def small_squad(
+    collection: Collection, passages: int, questions: int, splits: Sequence[str] = ("train", "dev")
+) -> MemoryCollection:
     """All passages of the kept questions, filled up with every n-th other passage."""
     qrels, queries, wanted = {}, {}, set()
-    for split in ("train", "dev"):
+    for split in splits:
         kept = collection.queries(split)
         kept = kept[:: max(1, len(kept) // questions)][:questions]
         full = collection.qrels(split)

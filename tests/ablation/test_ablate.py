@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from ernie_search.ablation import ablate
+from ernie_search.ablation import rows as ablation_rows
 from ernie_search.ablation.rows import chosen_rows, declared_rows, trained_as
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.pipeline import load_recipe
+from ernie_search.pipeline import recipe as recipe_module
+from ernie_search.pipeline.recipe import rows_file
+from ernie_search.training import TrainSettings
+from tiny_recipe import tiny_stages, write_recipe
 from tiny_training import collection
 
 
@@ -30,8 +35,9 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     recipe = load_recipe("squad", {"cascade.interaction_weight": 5.0, "cascade.steps": 77, **short_cut})
     rows = declared_rows(recipe)
     assert list(rows) == [
-        *("bm25", "base", "alone", "both", "alone-throughout", "both-throughout"),
-        *("kl", "marginmse", "frozen-late", "ensemble", "interaction"),
+        *("bm25", "base", "warm", "alone", "both"),
+        *("alone-throughout", "both-throughout"),
+        *("kl", "marginmse", "frozen-late", "ensemble", "interaction", "interaction-throughout"),
         *(
             "undetached",
             "own-list",
@@ -40,6 +46,7 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
             "attention",
             "dual",
             "full",
+            "late-interaction",
             "ceiling-late",
             "ceiling-cross",
         ),
@@ -57,9 +64,12 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     assert changes(recipe, "interaction") == crossless
     assert changes(recipe, "undetached") == {**crossless, "detach_teacher": False}
     assert changes(recipe, "own-list") == {**crossless, "distillation_candidates": "own"}
-    assert trained_as(recipe) == {"full": "cascade-direct"}
-    assert trained_as(load_recipe("squad")) == {"full": "cascade"}
-    assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5, **short_cut})) == {}
+    same = {"interaction-throughout": "interaction"}  # the recipe's warm-up distils late interaction, too
+    weaker = load_recipe("squad", {"warm-up.interaction_weight": 0})
+    assert trained_as(recipe) == same | {"full": "cascade-direct"}
+    assert trained_as(load_recipe("squad")) == same | {"full": "cascade"}
+    assert trained_as(load_recipe("squad", {"cascade.dual_weight": 0.5, **short_cut})) == same
+    assert "interaction-throughout" not in trained_as(weaker)
     assert changes(recipe, "cascade") == {"direct_weight": 0.0}
     assert changes(recipe, "cascade-direct") == changes(recipe, "full") == {}
     assert changes(recipe, "attention") == {"direct_weight": 0.0, "attention_weight": 1.0}
@@ -88,6 +98,7 @@ def test_a_warm_up_of_its_own_is_there_only_where_it_differs() -> None:
     recipe = load_recipe("squad", taught)
     assert declared_rows(recipe)["alone-throughout"].warm_up is None
     assert trained_as(recipe) == {"alone-throughout": "alone", "full": "cascade"}
+    assert declared_rows(recipe)["ceiling-late"].what.endswith("the top 100 of alone-throughout")
     late = load_recipe("squad", {"warm-up.dense_weight": 0})
     own = declared_rows(late)["alone-throughout"].warm_up
     assert own is not None
@@ -141,7 +152,7 @@ def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
     names = ["bm25", "base", "alone", "both", "frozen-late", "ensemble", "interaction"]
     names += ["undetached", "own-list", "dual", "full"]
     found = [row.name for row in chosen_rows(recipe, None)]
-    assert found == [name for name in names if name in found] + ["ceiling-late"]
+    assert found == [name for name in names if name in found] + ["late-interaction", "ceiling-late"]
     assert {"alone", "both", "frozen-late", "ensemble", "interaction", "full"} <= set(found)
     with pytest.raises(
         SettingsError, match="row 'kl' needs a teacher's scores, and squad-small has no score"
@@ -248,27 +259,26 @@ def test_earlier_ceilings_stay_and_another_split_is_measured_without_them(
 @pytest.mark.slow  # all stages, then five trainings
 def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
     recipe = load_recipe(str(tiny_recipe()))
-    first = ablate(recipe, collection(), tmp_path / "table", rows=["ceiling-cross"], seeds=[0])
-    assert [row["row"] for row in first.table["rows"]] == ["alone", "ceiling-cross"]
-    kept = ablate(recipe, collection(), tmp_path / "table", rows=["alone"], seeds=[0]).table
-    assert kept == first.table  # without full, which it does not need
     whole = tmp_path / "table" / "rows" / "alone-throughout"
 
     def stop(event: str, values: dict[str, Any]) -> None:
         if event == "stage-done":
             raise Killed
 
+    ablate(recipe, collection(), tmp_path / "table", rows=["alone"], seeds=[0])
     with pytest.raises(Killed):
         ablate(recipe, collection(), tmp_path / "table", rows=[whole.name], seeds=[0], observer=stop)
-    assert [path.name for path in whole.iterdir()] == ["warm-up"]
-    once = (whole / "warm-up" / "stage.json").stat().st_mtime_ns
+    own_warm_up = tmp_path / "table" / "warm-ups" / "alone-throughout" / "seed-0"
+    once = (own_warm_up / "stage.json").stat().st_mtime_ns
     rows = ["alone-throughout", "marginmse", "frozen-late", "full", "ceiling-late", "ceiling-cross"]
+    first = ablate(recipe, collection(), tmp_path / "table", rows=["ceiling-cross"], seeds=[0]).table
+    assert [row["row"] for row in first["rows"]] == ["alone", "alone-throughout", "ceiling-cross"]
     done = ablate(recipe, collection(), tmp_path / "table", rows=rows, seeds=[0])
     assert [row["row"] for row in done.table["rows"]] == ["alone", *rows]
-    assert (whole / "warm-up" / "stage.json").stat().st_mtime_ns == once
+    assert (own_warm_up / "stage.json").stat().st_mtime_ns == once
     own, shared = (
-        json.loads((folder / "warm-up" / "stage.json").read_text())
-        for folder in (whole, tmp_path / "table" / "shared")
+        json.loads((folder / "stage.json").read_text())
+        for folder in (own_warm_up, tmp_path / "table" / "shared" / "warm-up")
     )
     trained = json.loads((whole / "seed-0" / "train" / "stage.json").read_text())
     plain = json.loads((tmp_path / "table/rows/alone/seed-0/train/stage.json").read_text())
@@ -276,15 +286,97 @@ def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], t
     assert trained["inputs"]["model"] != plain["inputs"]["model"]
     assert trained["inputs"]["lists"] == plain["inputs"]["lists"]
     assert trained["settings"] == plain["settings"]
-    assert done.table["rows"][1]["seconds"] == pytest.approx(trained["seconds"])
-    assert "full over alone-throughout: " in done.markdown.read_text()
+    by_name = {row["row"]: row for row in done.table["rows"]}
+    assert by_name["alone-throughout"]["seconds"] == pytest.approx(trained["seconds"])
+    assert "| full over alone-throughout | " in done.markdown.read_text()
     frozen = tmp_path / "table" / "rows" / "frozen-late" / "seed-0"
     each = [
         json.loads((frozen / stage / "stage.json").read_text())["seconds"] for stage in ("teacher", "train")
     ]
     assert min(each) > 0
-    assert done.table["rows"][3]["seconds"] == pytest.approx(sum(each))  # a row costs what it alone needs
+    assert by_name["frozen-late"]["seconds"] == pytest.approx(sum(each))  # a row costs what it alone needs
     assert set(done.table["ceiling"]) >= {"late", "cross", "alone", "value", "valid", "why"}
     assert {path.name for path in (tmp_path / "table" / "shared").iterdir()} == {
         *("warm-up", "mine", "teacher", "score")
     }
+
+
+@pytest.mark.slow  # three stages, then five trainings
+def test_seeds_have_warm_ups_of_their_own_and_share_the_lists(tiny_base: Path, tmp_path: Path) -> None:
+    stages = tiny_stages()
+    stages = [stages[0], stages[1], {"cascade": {**stages[0]["warm-up"], "learning_rate": 1e-4}}]
+    recipe = load_recipe(str(write_recipe(tmp_path, tiny_base, stages=stages)))
+    output, titled = tmp_path / "table", collection()
+    qrels = {name: titled.qrels(name) for name in titled.splits}
+    qrels["dev"]["d1"] = {"p0": 1}  # of one passage with d0
+    data = collection(qrels=qrels)
+    rows = ["warm", "alone", "interaction", "alone-throughout", "late-interaction"]
+    done = ablate(recipe, data, output, rows=rows, seeds=[0, 1])
+    folders = sorted(str(path.parent.relative_to(output)) for path in output.rglob("stage.json"))
+    assert folders == sorted(
+        [
+            *("shared/warm-up", "shared/mine", "warm-ups/shared/seed-1"),
+            *(f"warm-ups/alone-throughout/seed-{seed}" for seed in (0, 1)),
+            *(f"rows/{row}/seed-{seed}/train" for row in rows[1:4] for seed in (0, 1)),
+        ]
+    )
+    inputs = [
+        json.loads((output / f"rows/alone/seed-{seed}/train/stage.json").read_text())["inputs"]
+        for seed in (0, 1)
+    ]
+    assert inputs[0]["model"] != inputs[1]["model"]
+    assert inputs[0]["lists"] == inputs[1]["lists"]
+    by_name = {row["row"]: row for row in done.table["rows"]}
+    assert by_name["warm"]["seeds"] == [0, 1]
+    assert set(by_name["interaction"]["over"]) == {"warm"}
+    (by_passage,) = by_name["interaction"]["over"]["warm"]["clustered"]
+    assert (by_passage["by"], by_passage["clusters"]) == ("passage", 11)
+    text = done.markdown.read_text()
+    assert "with the shared warm-up of seed 0" in text
+    assert "Not tested: clusters by field:title: no relevant passage has such a field" in text
+    events: list[str] = []
+    again = ablate(
+        recipe, data, output, rows=rows, seeds=[0, 1], observer=lambda event, values: events.append(event)
+    )
+    assert again.table == done.table
+    assert set(events) == {"row"}
+
+
+def test_a_row_may_set_anything_in_both_trainings_and_needs_a_setting_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = rows_file()
+    wide = {
+        "what": "x",
+        "throughout": {"late_temperature": 0.5, "pooling": "base"},
+        "warm-up": {"dense_weight": 1},
+    }
+    written["rows"] |= {
+        "wide": wide | {"over": ["alone"]},
+        "there": wide | {"needs": ["late_temperature"]},
+        "missing": wide | {"needs": ["no_such_setting"]},
+    }
+    for module in (ablation_rows, recipe_module):
+        monkeypatch.setattr(module, "rows_file", lambda: written)
+    rows = declared_rows(load_recipe("squad"))
+    row = rows["wide"]
+    assert row.peers == ("alone",)
+    assert row.stage is not None
+    assert row.warm_up is not None
+    for stage in (row.stage, row.warm_up):
+        assert stage.settings.late_temperature == 0.5
+    assert rows["alone"].stage != row.stage
+    assert "there" in rows
+    assert "missing" not in rows
+    with pytest.raises(SettingsError, match="row 'missing' needs a setting 'no_such_setting'"):
+        chosen_rows(load_recipe("squad"), ["missing"])
+
+
+def test_rows_name_settings_and_rows_that_there_are() -> None:
+    written = rows_file()["rows"]
+    known = {*TrainSettings.model_fields, "pooling"}
+    for name, row in written.items():
+        for part in ("set", "warm-up", "throughout", "teacher"):
+            assert set(row.get(part, {})) <= known, name
+        assert set(row.get("over", ())) <= {*written, "warm"}, name
+        assert set(row.get("needs", ())) <= set(row.get("throughout", {})), name

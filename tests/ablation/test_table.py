@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
+import ernie_search.ablation.table as table_module
 from ernie_search.ablation.table import RowResult, ceiling, figures, markdown, over
-from ernie_search.evaluation import Measured, randomisation_test
+from ernie_search.evaluation import (
+    Clusters,
+    Measured,
+    bootstrap_interval,
+    holm,
+    randomisation_test,
+)
 
 ABOUT = {"recipe": "r", "base": "b", "layers": 3, "split": "dev", "steps": 5}
 
@@ -105,6 +112,73 @@ def test_the_markdown_has_a_line_a_row_and_says_what_it_is_of() -> None:
     all_rows = rows() | {"empty": RowResult("empty", "")}
     lines = markdown(figures(all_rows, ABOUT)).splitlines()
     assert lines[0] == "r, split dev, 5 steps a row, base b cut to 3 layers"
-    body = [line for line in lines if line.startswith("| ")][1:]
+    body = [line for line in lines[: lines.index("", 3)] if line.startswith("| ")][1:]
     assert [line.split(":")[0] for line in body] == [f"| {name}" for name in rows()]
     assert body[0] == "| alone: what alone is | 0.3750 | 1.0000 |  | 2 |  |  | -0.1250 | 0.125 | 0, 1 |"
+
+
+def test_gains_have_tests_by_cluster_and_holm_over_the_table() -> None:
+    clusters = [
+        Clusters("passage", {"q0": "q0", "q1": "q0", "q2": "q2", "q3": "q3"}),
+        Clusters("field:title", {"q0": "q0", "q1": "q0", "q2": "q2", "q3": "q2"}),
+    ]
+    table = figures(rows(), ABOUT, {"both": ["ceiling-late"]}, clusters)
+    by_name = {one["row"]: one for one in table["rows"]}
+    gain = by_name["full"]["over_alone"]
+    assert gain["clustered"][0]["clusters"] == 3
+    mean, labels = np.array([0.375, 0.375, 0.375, 0.375]), ["a", "a", "b", "c"]
+    assert gain["clustered"][0]["p"] == randomisation_test(mean, clusters=labels)
+    low, high = bootstrap_interval(mean, clusters=labels)
+    assert (gain["clustered"][0]["low"], gain["clustered"][0]["high"]) == (low, high)
+    first = np.array([0.5, 0.25, 0.5, 0.25])
+    assert gain["seeds"][0]["clustered"][1]["p"] == randomisation_test(first, clusters=["a", "a", "b", "b"])
+    # the ceilings' two questions have one title, and one passage: nothing is said of clusters there
+    assert by_name["ceiling-late"]["over_alone"]["clustered"] == []
+    assert by_name["full"]["over"]["alone"] is gain  # one pair is one test
+    found = [
+        *(by_name[name]["over_alone"] for name in by_name if name != "alone"),
+        *(by_name[name]["over_both"] for name in by_name if name not in ("both", "full")),
+        by_name["full"]["over_both"],
+        by_name["both"]["over"]["ceiling-late"],
+        table["ceiling"]["cross_over_late"],
+    ]
+    assert table["tests"] == len(found)
+    assert sorted(one["p_holm"] for one in found) == sorted(holm([one["p"] for one in found]))
+    tests = [one["clustered"][1] for one in found if one["clustered"]]
+    assert sorted(one["p_holm"] for one in tests) == sorted(holm([one["p"] for one in tests]))
+    text = markdown(table)
+    assert "| pair | MRR@10 | 95 % | p | Holm | clusters by passage | 95 %" in text
+    assert "| full over alone | +0.3750 |" in text
+    assert f"over the {len(found)} tests of a kind" in text
+
+
+def test_the_gap_closed_is_counted_from_the_row_that_the_table_names() -> None:
+    found = rows() | {"alone-throughout": row("alone-throughout", *[measured(0.25, 0.25, 0.25, 0.25)] * 2)}
+    table = figures(found, ABOUT | {"start": "alone-throughout", "lists_of_seed": 7})
+    by_name = {one["row"]: one for one in table["rows"]}
+    assert table["ceiling"]["from"] == "alone-throughout"
+    assert by_name["full"]["gap_closed"] == pytest.approx((0.75 - 0.25) / (0.9 - 0.25))
+    assert by_name["alone"]["gap_closed"] == pytest.approx((0.375 - 0.25) / (0.9 - 0.25))
+    assert by_name["alone-throughout"]["gap_closed"] is None
+    text = markdown(table)
+    assert "alone-throughout there 0.2500, from which the gap closed is counted" in text
+    assert "lists are mined, and scored, once: with the shared warm-up of seed 7" in text
+
+
+def test_a_pair_is_tested_again_only_when_its_measures_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[tuple[str, str]] = []
+
+    def counted(one: RowResult, peer: RowResult, clusters: object = ()) -> object:
+        tested.append((one.name, peer.name))
+        return over(one, peer)
+
+    monkeypatch.setattr(table_module, "over", counted)
+    found, known = rows(), {}
+    first = figures(found, ABOUT, known=known)
+    assert len(tested) == len(set(tested)) == first["tests"]
+    tested.clear()
+    assert figures(found, ABOUT, known=known) == first
+    assert tested == []
+    found["both"].add(1, measured(0.5, 0.5, 0.5, 0.5), 2.0)
+    figures(found, ABOUT, known=known)
+    assert {"both" in pair for pair in tested} == {True}

@@ -56,6 +56,45 @@ def test_json_from_plain_files_without_a_collection(run_cli, collection, files):
     assert found["questions"] == {"compared": 3, "judged": 3, "left_out": 0}
 
 
+def test_tests_by_cluster_are_shown_beside_the_paired_ones(run_cli, collection, files):
+    names = [files / "before.trec", files / "after.trec"]
+    options = ["--corpus", collection, "-m", "MRR@10", "--cluster", "passage", "--cluster", "field:title"]
+    shown = run_cli("compare", *names, *options)
+    assert shown.exit_code == 0, shown.stderr
+    assert "p of the cluster randomisation test" in " ".join(shown.stdout.split())
+    (pair,) = json.loads(run_cli("compare", *names, *options, "--json").stdout)["pairs"]
+    assert [(one["by"], one["clusters"]) for one in pair["clustered"]] == [("passage", 3), ("field:title", 3)]
+    assert pair["clustered"][0]["p"] == pair["p"]  # each question has a passage of its own
+    page = files / "report.html"
+    assert run_cli("report", *names, *options, "--output", page).exit_code == 0
+    assert "By cluster" in page.read_text(encoding="utf-8")
+    versus = ["--run", names[1], "--baseline", names[0], "--cluster", "passage"]
+    assert "3 by passage" in " ".join(run_cli("evaluate", collection, *versus).stdout.split())
+    found = json.loads(run_cli("evaluate", collection, *versus, "--json").stdout)
+    assert found["systems"][1]["versus"]["MRR@10"]["clustered"][0]["clusters"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--answers", "a.jsonl", "--cluster", "passage"], "--cluster passage groups questions by their"),
+        (["--qrels", "qrels", "--cluster", "field:title"], "--cluster field:title reads the passages"),
+        (["--corpus", "crops", "--cluster", "field:titel"], "did you mean 'title'"),
+        (["--corpus", "crops", "--cluster", "titles"], "unknown clusters 'titles'"),
+        (["--corpus", "crops", "--cluster", "passage", "--cluster", "passage"], "is given twice"),
+        (["--qrels", "shared", "--cluster", "passage"], "all 2 questions are in one cluster"),
+    ],
+)
+def test_clusters_that_cannot_be_had_are_refused(run_cli, collection, files, monkeypatch, options, words):
+    monkeypatch.chdir(files)
+    (files / "qrels").write_text("q1 0 tea 1\nq2 0 rice 1\n")
+    (files / "shared").write_text("q1 0 tea 1\nq2 0 tea 1\n")
+    (files / "a.jsonl").write_text('{"_id": "q1", "answers": ["Assam"]}\n')
+    result = run_cli("compare", "before.trec", "after.trec", "-m", "MRR@10", *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 def test_different_questions_are_refused_unless_asked(run_cli, collection, files):
     names = [files / "before.trec", files / "few.trec", "--corpus", collection, "-m", "MRR@10"]
     refused = run_cli("compare", *names)

@@ -86,6 +86,8 @@ def test_the_preview_of_scored_lists_as_json_and_text(run_cli, collection, mined
         (["--near-duplicate", 2], "setting near_duplicate=2.0"),
         ([], "no split 'train'"),
         (["--split", "tset"], "did you mean 'test'?"),
+        (["--split", "test", "--leave-out", "test"], "positives of split 'test' cannot be left out"),
+        (["--split", "test", "--leave-out", "tset"], "did you mean 'test'?"),
     ],
 )
 def test_wrong_options_are_one_line(run_cli, collection, run_file, tmp_path, options, words):

@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ PARTS = (
     "outside_window",
     "known_positives",
     "own_passages",
+    "left_out",
     "duplicates_of_positives",
     "near_duplicates",
 )
@@ -174,6 +176,7 @@ def test_counts_worked_by_hand(tmp_path: Path) -> None:
         "outside_window": 2,
         "known_positives": 1,
         "own_passages": 0,
+        "left_out": 0,
         "duplicates_of_positives": 1,
         "near_duplicates": 2,
         "not_needed": 1,
@@ -194,6 +197,38 @@ def test_counts_worked_by_hand(tmp_path: Path) -> None:
     assert (more.manifest["counts"]["filled"], more.manifest["counts"]["short"]) == (1, 1)
     off = mine_lists(run, data, tmp_path / "c", MineSettings(first=1, last=8, number=3, near_duplicate=0))
     assert [one.negatives for one in off] == [("near", "rice", "rice2")]
+
+
+def test_what_other_splits_find_relevant_is_left_out_and_counted(tmp_path: Path) -> None:
+    texts = {
+        "pos": "Tea is grown in the hills of Assam",
+        "rice": "Rice stands in water for most of its life",
+        "rice2": " RICE stands in water for  most of its life",
+        "wheat": "Wheat likes a dry summer",
+        "oats": "Oats like rain",
+        "rye": "Rye likes sand",
+    }
+    data = collection(
+        texts, {"q": {"pos": 1}}, dev={"d": {"rice": 1, "oats": 0}}, test={"t": {"wheat": 2, "pos": 1}}
+    )
+    run = [("q", {name: float(-rank) for rank, name in enumerate(texts)})]
+
+    def mined(name: str, **settings: Any) -> Lists:
+        return mine_lists(run, data, tmp_path / name, MineSettings(number=4, near_duplicate=0, **settings))
+
+    assert [one.negatives for one in mined("a")] == [("rice", "rice2", "wheat", "oats")]
+    for given in (["dev", "test"], "dev, test"):
+        lists = mined("b", leave_out=given)
+        assert [one.negatives for one in lists] == [("oats", "rye")]  # nothing is drawn from what is left out
+        counts = lists.manifest["counts"]
+        assert (counts["left_out"], counts["kept"], counts["short"]) == (3, 2, 1)
+        assert lists.manifest["settings"]["leave_out"] == ["dev", "test"]
+    drawn = mined("c", leave_out=["dev"], last=2)
+    assert [set(one.negatives) for one in drawn] == [{"wheat", "oats", "rye"}]
+    with pytest.raises(SettingsError, match="positives of split 'train' cannot be left out"):
+        mined("d", leave_out=["train"])
+    with pytest.raises(DataError, match="trial"):
+        mined("e", leave_out=["trial"])
 
 
 OWN = {

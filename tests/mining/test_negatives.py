@@ -112,3 +112,15 @@ def test_a_question_that_is_a_passage_is_not_its_own_negative(filled: bool) -> N
     relevant = mine_negatives(run, {"q1": {"q1": 1}}, 5, last=6, **given)
     assert set(relevant.negatives["q1"]) == {"pos", "b", "c"}  # the copy is one of a positive
     assert mine_negatives(run, {"q1": {"pos": 1}}, 3, last=6).negatives["q1"].count("q1") == 0
+
+
+def test_what_is_relevant_elsewhere_is_drawn_neither_from_the_ranks_nor_from_the_corpus() -> None:
+    run = {"q": {f"p{i}": float(-i) for i in range(6)}}
+    corpus = [f"p{i}" for i in range(9)]
+    keys = {one: one.encode() for one in corpus} | {"p3": b"p2"}
+    mined = mine_negatives(
+        run, {"q": {"p0": 1}}, 8, last=6, corpus_ids=corpus, text_keys=keys, held={"p2", "p7"}
+    )
+    assert set(mined.negatives["q"]) == {"p1", "p4", "p5", "p6", "p8"}
+    assert (mined.left_out, mined.copies_removed, mined.filled, mined.short) == (2, 0, 2, 1)
+    assert mine_negatives(run, {"q": {"p0": 1}}, 3, last=6).left_out == 0

@@ -94,6 +94,30 @@ def test_an_ablation(ablation_folder: Path, run_folder: Path) -> None:
         ablation_sections(ablation_folder)
 
 
+def test_an_ablation_with_tests_by_cluster(ablation_folder: Path) -> None:
+    table = json.loads((ablation_folder / "table.json").read_text())
+    gain = table["rows"][1]["over_alone"] | {"p_holm": 0.02}
+    test = {"by": "field:title", "clusters": 1234, "low": -0.01, "high": 0.07, "p": 0.2, "p_holm": 0.4}
+    gain |= {"clustered": [test], "seeds": [{"seed": 0, "difference": 0.034}]}
+    table["rows"][1]["over_alone"] = gain
+    (ablation_folder / "table.json").write_text(json.dumps(table | {"tests": 7}))
+    body = ablation_sections(ablation_folder)[0][0].body
+    for words in (
+        "interaction over alone",
+        "field:title",
+        "1,234",
+        "-0.010 to +0.070",
+        "0.400",
+        "the 7 tests",
+        "+0.034",
+    ):
+        assert words in body
+    del test["p_holm"]
+    (ablation_folder / "table.json").write_text(json.dumps(table | {"tests": 7}))
+    with pytest.raises(DataError, match=r"table\.json: a row lacks 'p_holm'"):
+        ablation_sections(ablation_folder)
+
+
 def test_what_an_ablation_kept_is_drawn(ablation_folder: Path, run_folder: Path) -> None:
     """Recall of rows whose runs are there, curves of rows with a log, and the shared stages."""
     (ablation_folder / "shared").mkdir()

@@ -101,3 +101,17 @@ def test_a_question_that_is_a_passage_is_not_its_own_negative():
     for example in data.examples:
         assert len(example.negatives) == 8
         assert not {example.id, f"copy-{example.id}"} & set(example.negatives)
+
+
+def test_positives_of_other_splits_are_no_negatives_of_bm25() -> None:
+    tiny, held = collection(), {f"p{i}" for i in range(DEV)}
+    asked = [
+        Query(one.id, f"{one.text} much rain") for name in ("train", "dev") for one in tiny.queries(name)
+    ]
+    data = collection(queries=asked)
+    plain = prepare(data, settings(negatives=2))
+    assert any(held & set(one.negatives) for one in plain.examples)
+    assert plain.left_out == 0
+    clean = prepare(data, settings(negatives=2, leave_out_splits="dev"))
+    assert not any(held & set(one.negatives) for one in clean.examples)
+    assert clean.left_out > 0

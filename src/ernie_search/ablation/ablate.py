@@ -11,22 +11,32 @@ import numpy as np
 from ernie_search._util.files import atomic_write, fingerprint, read_json, sha256_file, write_json
 from ernie_search.ablation.rows import (
     LATE_OF,
-    NEEDED,
-    RERANKED,
+    RERANKING,
     UNSEEDED,
+    WARM,
     Row,
     chosen_rows,
     declared_rows,
     inputs_of,
+    needed_by,
+    start_of,
     trained_as,
+    warm_up_of,
     with_seed,
 )
-from ernie_search.ablation.table import RowResult, figures, markdown
+from ernie_search.ablation.table import Known, RowResult, figures, markdown
 from ernie_search.data import Collection
 from ernie_search.data.collection import hold
 from ernie_search.encoding import encode_collection
-from ernie_search.errors import SettingsError, StorageError, TrainingError
-from ernie_search.evaluation import Measured, evaluate_run, read_run, write_run
+from ernie_search.errors import EvaluationError, SettingsError, StorageError, TrainingError
+from ernie_search.evaluation import (
+    Clusters,
+    Measured,
+    evaluate_run,
+    question_clusters,
+    read_run,
+    write_run,
+)
 from ernie_search.index import index_shards
 from ernie_search.index.topk import top_ids
 from ernie_search.mining import BM25
@@ -52,7 +62,10 @@ from ernie_search.types import Passage, Qrels, Query, Run
 SEEDS = (0, 1, 2)
 TABLE = "table.json"
 WARM_UP, TEACHER, TRAIN = "warm-up", "teacher", "train"
-"""Folders of a row's trainings, in their order; a warm-up's lies above those of the seeds."""
+"""A row's trainings, in their order; rows may share a warm-up, the others have folders of their own."""
+WARM_UPS, SHARED = "warm-ups", "shared"
+CLUSTERS = ("passage", "field:title")
+"""Tests by cluster in the table, where the collection can be grouped so."""
 CEILING_QUESTIONS = 500
 """Questions that the ceilings are measured on, as a cross-encoder over 100 passages each is slow."""
 DEPTH = 100
@@ -84,14 +97,20 @@ def ablate(
     split: str = "dev",
     observer: Observer | None = None,
     keep_vectors: bool = False,
+    clusters: Sequence[str] | None = None,
 ) -> Ablation:
     """Train and measure the rows of an ablation; finished ones are only read.
+
+    Seeds are independent from the warm-up on: the recipe's own seed has the shared warm-up, every other one
+    trains its own. What lies between warm-up and last stage runs once, so that lists are mined for all seeds
+    with the warm-up of the recipe's seed.
 
     Args:
         recipe: its last stage is what the rows change; its other stages run once, in ``output/shared``.
         collection: with a ``train`` split, and the one to measure on.
-        output: ``rows/NAME/seed-N``: training, run and measures of each (a warm-up of a row's own in
-            ``rows/NAME/warm-up``); ``table.md`` and ``table.json``, written anew after each row, with all
+        output: ``rows/NAME/seed-N``: training, run and measures of each; ``warm-ups/NAME/seed-N``: other
+            seeds' shared warm-up, and the warm-ups of a row's own (and of later rows that have the same);
+            ``table.md`` and ``table.json``, written anew after each row, with all
             that this recipe has come to there, in earlier calls, too.
         rows: names of :func:`~ernie_search.ablation.declared_rows`; ``None``: all that the recipe allows.
         seeds: of the rows' training.
@@ -99,8 +118,11 @@ def ablate(
         observer: called with every event, and with ``row`` (name, seed).
         keep_vectors: leave each row's passage vectors in its folder: measuring another split then encodes its
             questions alone.
+        clusters: tests by cluster in the table, see :func:`~ernie_search.evaluation.question_clusters`;
+            ``None``: :data:`CLUSTERS`, as far as the collection can be grouped so.
 
     Raises:
+        EvaluationError: the split cannot be grouped by one of ``clusters``.
         SettingsError: an unknown row, or one that the recipe does not allow; several processes.
         ModelError: attention is to teach a row, and teacher and student have other tokenizers.
         ErnieSearchError: see :func:`~ernie_search.pipeline.run_recipe`.
@@ -113,6 +135,7 @@ def ablate(
             check_stages(
                 [*recipe.stages[:-1], stage], [*recipe.inputs[:-1], inputs_of(stage, recipe)], recipe.base
             )
+    grouped, ungrouped = table_clusters(collection, split, clusters)
     made = RowMaker(recipe, collection, output, split, observer or ignore_event, keep_vectors=keep_vectors)
     asked = {*_asked_before(output / TABLE), *(row.name for row in chosen)}
     shown = [row for row in declared_rows(recipe).values() if row.name in asked]
@@ -124,21 +147,47 @@ def ablate(
         "layers": recipe.layers,
         "collection": made.shared.data,
         "split": split,
+        "start": made.start,
+        "lists_of_seed": made.seed_of_lists,
+        "not_clustered": ungrouped,
         "steps": getattr(recipe.stages[-1].settings, "steps", None),
         "changed": {row.name: dict(recipe.rows[row.name]) for row in shown if row.name in recipe.rows},
     }
     table: dict[str, Any] = {}
+    known: Known = {}
     for seed in seeds:
         for row in chosen:
             result = results[row.name]
             key = None if row.name in UNSEEDED else seed
             if key is not None or not result.measured:
                 result.add(key, made.measured(row, key), made.seconds(row, key))
-            table = figures(results, about)
+            table = figures(results, about, made.peers, grouped, known)
             write_json(output / TABLE, table)
             with atomic_write(output / "table.md") as handle:
                 handle.write(markdown(table))
     return Ablation(table, output / "table.md", output / TABLE)
+
+
+def table_clusters(
+    collection: Collection, split: str, names: Sequence[str] | None
+) -> tuple[list[Clusters], list[str]]:
+    """The groupings of a split's questions for a table, and of :data:`CLUSTERS` why some cannot be had.
+
+    Raises:
+        EvaluationError: one of ``names`` cannot be had.
+    """
+    qrels = collection.qrels(split)
+    found, lacking = [], []
+    for by in CLUSTERS if names is None else names:
+        try:
+            one = question_clusters(by, qrels, collection.passages)
+            one.labels(sorted(qrels))  # refuses a single cluster
+            found.append(one)
+        except EvaluationError as error:
+            if names is not None:
+                raise
+            lacking.append(str(error))
+    return found, lacking
 
 
 def _asked_before(table: Path) -> list[str]:
@@ -153,10 +202,12 @@ class _Trained:
     Attributes:
         fingerprint: of the training that the row is measured by.
         seconds: of it, with those of a frozen teacher that the row alone needs.
+        model: its directory: the last step's, or of a warm-up the one that trainings start from.
     """
 
     fingerprint: str
     seconds: float
+    model: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +231,8 @@ class RowMaker:
     Attributes:
         shared: the finished stages before the last.
         trained_as: rows that share another row's training.
+        start: the row that the gap closed is counted from.
+        peers: rows that each row is compared with, beside *alone* and *both*.
     """
 
     def __init__(
@@ -196,11 +249,21 @@ class RowMaker:
         self.recipe, self.collection, self.output, self.split = recipe, hold(collection), output, split
         self.observer, self.keep_vectors = observer, keep_vectors
         self.trained_as = trained_as(recipe)
+        self.rows = declared_rows(recipe)
+        self.start = start_of(self.rows)
+        self.peers = {name: row.peers for name, row in self.rows.items()}
+        self.first = warm_up_of(recipe)
         self.qrels = collection.qrels(split)  # first: an unknown split is refused before anything is trained
         before = recipe.stages[:-1]
         folders = {stage.name: output / "shared" / stage.name for stage in before}
         self.shared = run_stages(recipe, len(before), self.collection, folders, observer)
         self.made: dict[tuple[str, int], _Trained] = {}
+
+    @property
+    def seed_of_lists(self) -> int | None:
+        """The seed of the warm-up that the lists were mined with; ``None`` where none were."""
+        mined = any(stage.kind == "mine" for stage in self.recipe.stages)
+        return int(self.first.settings.seed) if self.first is not None and mined else None
 
     def earlier(self, row: Row) -> RowResult:
         """A row with the measures of earlier calls."""
@@ -215,7 +278,8 @@ class RowMaker:
 
     def seconds(self, row: Row, seed: int | None) -> float | None:
         """Seconds of the row's training; ``None`` for a row without one."""
-        return None if row.stage is None or seed is None else self.made[row.name, seed].seconds
+        trained = row.stage is not None or row.name == WARM
+        return self.made[row.name, seed].seconds if trained and seed is not None else None
 
     def measured(self, row: Row, seed: int | None) -> Measured:
         """A row's measures; what is missing is trained, searched or re-ranked.
@@ -225,8 +289,8 @@ class RowMaker:
             seed: of its training; ``None`` for a row without one.
         """
         self.observer("row", {"name": row.name, "seed": seed})
-        if row.stage is not None and seed is not None:
-            self._trained(row, row.stage, seed, train=True)
+        if seed is not None:
+            self._trained(row, seed, train=True)
         asked = self._ranking(row, seed)
         folder = self._folder(row.name, seed)
         return measured_run(folder, self.split, asked.made_by, asked.qrels, asked.make, row.name)
@@ -239,20 +303,17 @@ class RowMaker:
         """
         folder = self._folder(row.name, seed)
         try:
-            if (
-                row.stage is not None
-                and seed is not None
-                and not self._trained(row, row.stage, seed, train=False)
-            ):
+            if seed is not None and not self._trained(row, seed, train=False):
                 return None
         except TrainingError as error:
             self.observer(
                 "advice", {"text": f"row {row.name}, seed {seed}, is left out of the table: {error}"}
             )
             return None
-        if seed is not None and row.name in NEEDED:
-            first = self._folder(RERANKED, seed) / f"{self.split}.trec"
-            if not first.is_file() or any((name, seed) not in self.made for name in NEEDED[row.name]):
+        if seed is not None and row.name in RERANKING:
+            first = self._folder(self.start, seed) / f"{self.split}.trec"
+            needed = needed_by(row.name, self.rows)
+            if not first.is_file() or any((name, seed) not in self.made for name in needed):
                 return None  # the run that a ceiling re-ranks, or the model that does, is missing
         return known_run(folder, self.split, self._ranking(row, seed).made_by)
 
@@ -269,26 +330,35 @@ class RowMaker:
         folder = self.output / "rows" / self.trained_as.get(name, name)
         return folder if seed is None else folder / f"seed-{seed}"
 
-    def _trainings(self, row: Row, last: AnyStage, seed: int) -> list[tuple[str, AnyStage, Path]]:
-        """Trainings of a row with their folders: if any a warm-up and a frozen teacher, then its own.
+    def _warm_up(self, row: Row, seed: int) -> tuple[AnyStage, Path] | None:
+        """What a row starts from under a seed, with its folder; ``None``: the recipe's shared warm-up."""
+        if self.first is None:
+            return None
+        stage = with_seed(row.warm_up or self.first, seed)
+        if stage == self.first:
+            return None
+        others = (name for name, one in self.rows.items() if one.warm_up == row.warm_up)
+        name = SHARED if row.warm_up is None else next(others)
+        return stage, self.output / WARM_UPS / name / f"seed-{seed}"
 
-        Its warm-up is one for all seeds, under the recipe's, as the shared one is.
-        """
-        first = [] if row.warm_up is None else [(WARM_UP, row.warm_up, self._folder(row.name) / WARM_UP)]
-        seeded = [
-            (part, stage) for part, stage in ((TEACHER, row.teacher), (TRAIN, last)) if stage is not None
-        ]
+    def _trainings(self, row: Row, seed: int) -> list[tuple[str, AnyStage, Path]]:
+        """Trainings of a row with their folders: if any a warm-up and a frozen teacher, then its own."""
+        first = self._warm_up(row, seed) if row.stage is not None or row.name == WARM else None
+        found = [] if first is None else [(WARM_UP, *first)]
         folder = self._folder(row.name, seed)
-        return [*first, *((part, with_seed(stage, seed), folder / part) for part, stage in seeded)]
+        for part, stage in ((TEACHER, row.teacher), (TRAIN, row.stage)):
+            if stage is not None:
+                found.append((part, with_seed(stage, seed), folder / part))
+        return found
 
-    def _trained(self, row: Row, last: AnyStage, seed: int, *, train: bool) -> bool:
+    def _trained(self, row: Row, seed: int, *, train: bool) -> bool:
         """Train a row, or without ``train`` only look for its trainings; return whether all are there.
 
         Seconds are of what the row trains beside a warm-up, so that all rows' count the same.
         """
         shared, seconds = self.shared, 0.0
         before = replace(shared, folders=dict(shared.folders), manifests=dict(shared.manifests))
-        for part, stage, folder in self._trainings(row, last, seed):
+        for part, stage, folder in self._trainings(row, seed):
             inputs = Inputs() if part == WARM_UP else inputs_of(stage, self.recipe)
             read = before.fingerprints(stage, inputs)
             made: StageManifest | None
@@ -309,7 +379,11 @@ class RowMaker:
             if part == TEACHER:
                 before.frozen = made, folder / "last"
             else:
-                self.made[row.name, seed] = _Trained(made.fingerprint, seconds)
+                self.made[row.name, seed] = _Trained(made.fingerprint, seconds, folder / "last")
+        if row.name == WARM and self.first is not None:
+            warm = before.manifests[self.first.name]
+            place = before.folders[self.first.name] / warm.gives
+            self.made[row.name, seed] = _Trained(warm.fingerprint, warm.seconds, place)
         return True
 
     def _ranking(self, row: Row, seed: int | None) -> _Ranking:
@@ -319,15 +393,15 @@ class RowMaker:
             return self._base(self._folder(row.name))
         if seed is None:
             raise SettingsError(f"row {row.name} has seeds, and none was given")
-        return self._dense(row, seed) if row.stage is not None else self._ceiling(row.name, seed)
+        return self._ceiling(row.name, seed) if row.name in RERANKING else self._dense(row, seed)
 
     def _dense(self, row: Row, seed: int) -> _Ranking:
         """The run of a trained row, by the last step's model, so that all rows have equal steps."""
-        folder = self._folder(row.name, seed)
-        made_by = fingerprint(self.made[row.name, seed].fingerprint, self.shared.data, self.split, DEPTH)
+        folder, trained = self._folder(row.name, seed), self.made[row.name, seed]
+        made_by = fingerprint(trained.fingerprint, self.shared.data, self.split, DEPTH)
 
         def make() -> Run:
-            model = load_joint(folder / TRAIN / "last")
+            model = load_joint(trained.model)
             return dense_run(model, self.collection, self.split, folder, keep=self.keep_vectors)
 
         return _Ranking(made_by, self.qrels, make)
@@ -355,17 +429,18 @@ class RowMaker:
         return _Ranking(fingerprint("base", self.split, DEPTH, parts), self.qrels, make)
 
     def _ceiling(self, name: str, seed: int) -> _Ranking:
-        """The best of *alone*, re-ranked, over a fixed sample of the questions."""
-        folder, first = self._folder(name, seed), self._folder(RERANKED, seed) / f"{self.split}.trec"
+        """The best of the row that gains are counted from, re-ranked, over a fixed sample of questions."""
+        folder, first = self._folder(name, seed), self._folder(self.start, seed) / f"{self.split}.trec"
         all_asked = [query for query in self.collection.queries(self.split) if relevant(self.qrels, query.id)]
         questions: list[Query] = sample(all_asked, CEILING_QUESTIONS, 0)
         kept = {query.id: self.qrels[query.id] for query in questions}
         parts: list[Any] = [name, sha256_file(first), sorted(kept)]
-        if name == "ceiling-late":
-            parts.append(self.made[LATE_OF, seed].fingerprint)
+        if name in LATE_OF:
+            trained = self.made[LATE_OF[name], seed]
+            parts.append(trained.fingerprint)
 
             def make() -> Run:
-                model = load_joint(self._folder(LATE_OF, seed) / TRAIN / "last")
+                model = load_joint(trained.model)
                 return late_rerank(model, self.collection, questions, read_run(first), folder)
         else:
             stage = [stage for stage in self.recipe.stages if stage.teacher is not None][-1]

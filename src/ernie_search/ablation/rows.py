@@ -1,6 +1,6 @@
 """The rows of an ablation: changes of a recipe's last training, and rows that train nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,20 +8,26 @@ from ernie_search._util.files import did_you_mean
 from ernie_search.errors import SettingsError
 from ernie_search.pipeline.recipe import AnyStage, Recipe, changed_for_row, rows_file
 from ernie_search.pipeline.stage import Inputs, available_after
+from ernie_search.training import TrainSettings
 
+WARM = "warm"
 UNTRAINED = {
     "bm25": "BM25",
     "base": "the base model, as it comes",
-    "ceiling-late": "late interaction of full re-ranks the top 100 of alone",
-    "ceiling-cross": "the cross-encoder re-ranks the top 100 of alone",
+    WARM: "the shared warm-up, as it is",
+    "late-interaction": "late interaction of interaction re-ranks the top 100 of {start}",
+    "ceiling-late": "late interaction of full re-ranks the top 100 of {start}",
+    "ceiling-cross": "the cross-encoder re-ranks the top 100 of {start}",
 }
-"""Rows without a training, described."""
+"""Rows without a training of their own, described; ``{start}`` is the row that gains are counted from."""
 UNSEEDED = ("bm25", "base")
 """Rows without randomness, so without seeds."""
-RERANKED, LATE_OF = "alone", "full"
-"""The row whose run the ceilings re-rank, and the row whose late interaction re-ranks it."""
-NEEDED = {"ceiling-late": (RERANKED, LATE_OF), "ceiling-cross": (RERANKED,)}
-"""Rows that a row is made from."""
+STARTS = ("alone-throughout", "alone")
+"""The row that the gap closed is counted from, and whose run is re-ranked: the first that there is."""
+LATE_OF = {"late-interaction": "interaction", "ceiling-late": "full"}
+"""Rows that re-rank by late interaction, and the row whose model does it."""
+RERANKING = (*LATE_OF, "ceiling-cross")
+"""Rows that re-rank the first passages of the row that gains are counted from."""
 
 Values = dict[str, Any]
 
@@ -35,8 +41,8 @@ class Row:
         what: its description.
         stage: the training; ``None`` for a row that trains nothing.
         teacher: the training of its frozen teacher, for the row that has one.
-        warm_up: what its training starts from, for the row that does not share the recipe's; one for all
-            seeds.
+        warm_up: what its training starts from, for the row that does not share the recipe's.
+        peers: rows that it is compared with, beside *alone* and *both*.
     """
 
     name: str
@@ -44,6 +50,7 @@ class Row:
     stage: AnyStage | None = None
     teacher: AnyStage | None = None
     warm_up: AnyStage | None = None
+    peers: tuple[str, ...] = ()
 
 
 def declared_rows(recipe: Recipe) -> dict[str, Row]:
@@ -58,31 +65,58 @@ def declared_rows(recipe: Recipe) -> dict[str, Row]:
             f"{recipe.name}: its last stage is {last.name!r}, and rows are changes of a training; "
             "end the recipe with one"
         )
-    first = _warm_up(recipe)
+    first = warm_up_of(recipe)
     rows = {name: Row(name, UNTRAINED[name]) for name in UNSEEDED}
-    written = rows_file()
-    zero = dict.fromkeys(written["weights"], 0.0)
-    for name, one in written["rows"].items():
-        changes = zero | {"interaction_teacher": "late"} | _figures(one.get("set", {}), last)
-        changes = {} if one.get("whole") else changes
-        stage = changed_for_row(last, changes | recipe.rows.get(name, {}))
-        teacher = None
-        if "teacher" in one:
-            teacher = changed_for_row(last, zero | _figures(one["teacher"], last))
-        try:
-            for tried in (stage, *([teacher] if teacher else [])):
-                inputs_of(tried, recipe)
-        except SettingsError:
-            continue
-        if "warm-up" not in one:
-            rows[name] = Row(name, one["what"], stage, teacher)
-        elif first is not None:
-            own = changed_for_row(first, zero | _figures(one["warm-up"], first))
-            rows[name] = Row(name, one["what"], stage, teacher, None if own == first else own)
-    rows["ceiling-late"] = Row("ceiling-late", UNTRAINED["ceiling-late"])
-    if any(stage.kind == "teacher" for stage in recipe.stages):
-        rows["ceiling-cross"] = Row("ceiling-cross", UNTRAINED["ceiling-cross"])
+    if first is not None:
+        rows[WARM] = Row(WARM, UNTRAINED[WARM])
+    for name, one in rows_file()["rows"].items():
+        row = _declared(name, one, recipe, last, first)
+        if row is not None:
+            rows[name] = row
+    start, taught = start_of(rows), any(stage.kind == "teacher" for stage in recipe.stages)
+    for name in RERANKING:
+        if taught or name in LATE_OF:
+            rows[name] = Row(name, UNTRAINED[name].format(start=start))
     return rows
+
+
+def _declared(
+    name: str, one: Mapping[str, Any], recipe: Recipe, last: AnyStage, first: AnyStage | None
+) -> Row | None:
+    """A row as ``rows.yaml`` has it; ``None`` where the recipe, or these settings, don't allow it."""
+    zero = dict.fromkeys(rows_file()["weights"], 0.0)
+    known = TrainSettings.model_fields
+    if any(key not in known for key in one.get("needs", ())) or ("warm-up" in one and first is None):
+        return None
+    throughout = {key: value for key, value in one.get("throughout", {}).items() if key in known}
+    changes = zero | {"interaction_teacher": "late"} | throughout | _figures(one.get("set", {}), last)
+    changes = {} if one.get("whole") else changes
+    stage = changed_for_row(last, changes | recipe.rows.get(name, {}))
+    teacher = None
+    if "teacher" in one:
+        teacher = changed_for_row(last, zero | _figures(one["teacher"], last))
+    try:
+        for tried in (stage, *([teacher] if teacher else [])):
+            inputs_of(tried, recipe)
+    except SettingsError:
+        return None
+    own = None
+    if "warm-up" in one and first is not None:
+        own = changed_for_row(first, zero | throughout | _figures(one["warm-up"], first))
+        own = None if own == first else own
+    return Row(name, one["what"], stage, teacher, own, tuple(one.get("over", ())))
+
+
+def start_of(rows: Collection[str]) -> str:
+    """The row of these that the gap closed is counted from: a dual-encoder alone, if it can be throughout."""
+    return next((name for name in STARTS if name in rows), STARTS[-1])
+
+
+def needed_by(name: str, rows: Collection[str]) -> tuple[str, ...]:
+    """Rows that a row is made from."""
+    if name not in RERANKING:
+        return ()
+    return tuple(dict.fromkeys([start_of(rows), *([LATE_OF[name]] if name in LATE_OF else [])]))
 
 
 def trained_as(recipe: Recipe) -> dict[str, str]:
@@ -119,16 +153,18 @@ def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
                 f"row {name!r} {_lack(name, written, recipe.name)}; leave the row out, or take a recipe "
                 "with all stages, such as squad"
             )
-    wanted = {other for name in names for other in (name, *NEEDED.get(name, ()))}
+    wanted = {other for name in names for other in (name, *needed_by(name, rows))}
     return [row for name, row in rows.items() if name in wanted]
 
 
 def _lack(name: str, written: Mapping[str, Any], recipe: str) -> str:
     """Why a recipe does not allow a known row, as the end of a sentence."""
-    if "warm-up" in written.get(name, {}):
-        return (
-            f"has a warm-up of its own, and the last training of {recipe} starts from no warm-up of the base"
-        )
+    lacking = [key for key in written.get(name, {}).get("needs", ()) if key not in TrainSettings.model_fields]
+    if lacking:
+        return f"needs a setting {lacking[0]!r}, which trainings of this version don't have"
+    if name == WARM or "warm-up" in written.get(name, {}):
+        said = "is the warm-up" if name == WARM else "has a warm-up of its own"
+        return f"{said}, and the last training of {recipe} starts from no warm-up of the base"
     if name in UNTRAINED:
         return f"needs a teacher, and {recipe} has none before its last training"
     return f"needs a teacher's scores, and {recipe} has no score before its last training"
@@ -146,7 +182,7 @@ def _figures(values: Mapping[str, Any], stage: AnyStage) -> Values:
     return {key: figure(key, value) for key, value in values.items()}
 
 
-def _warm_up(recipe: Recipe) -> AnyStage | None:
+def warm_up_of(recipe: Recipe) -> AnyStage | None:
     """The warm-up that the last training starts from; ``None`` if it starts from something else."""
     for stage, inputs in zip(recipe.stages, recipe.inputs, strict=True):
         if stage.name == recipe.inputs[-1].model and stage.kind == "warm-up" and inputs.model is None:

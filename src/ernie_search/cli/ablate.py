@@ -20,7 +20,9 @@ def ablate(
         str | None,
         typer.Option(help="Names of rows, separated by commas; default: all that the recipe allows."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds of the rows' trainings, separated by commas.")] = "0,1,2",
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of the rows' warm-ups and trainings, separated by commas.")
+    ] = "0,1,2",
     split: Annotated[str, typer.Option(help="The split whose questions are evaluated.")] = "dev",
     keep_vectors: Annotated[
         bool,
@@ -29,13 +31,25 @@ def ablate(
             help="Keep the vectors of each row, so that another split can be evaluated later.",
         ),
     ] = False,
+    cluster: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cluster",
+            help="Tests by cluster in the table: passage, or field:NAME; may be repeated. Default: passage, "
+            "and field:title where passages have titles.",
+        ),
+    ] = None,
     base: Base = None,
     layers: Layers = None,
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
     """Train variants that differ in their losses alone, and compare them. The same command resumes."""
+    from ernie_search.evaluation.clusters import check_cluster
+
     numbers = parse_seeds(seeds)
+    for by in cluster or []:
+        check_cluster(by)
     settings = overrides(changes, base, layers)
     with loading("the libraries"):
         from ernie_search.ablation import ablate as compare_rows
@@ -61,6 +75,7 @@ def ablate(
         split=split,
         observer=PipelineProgress(console(stderr=True)),
         keep_vectors=keep_vectors,
+        clusters=cluster or None,
     )
     if as_json:
         print_json(done.table)

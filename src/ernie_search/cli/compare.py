@@ -9,6 +9,7 @@ from ernie_search.cli.evidence import (
     AnswerMatch,
     AnswersFile,
     Bm25File,
+    ClusterOption,
     Corpus,
     Intersect,
     Measures,
@@ -17,6 +18,7 @@ from ernie_search.cli.evidence import (
     SelfHitsOption,
     Split,
     ZeroMissing,
+    check_clusters,
     load_evidence,
     missing_rule,
 )
@@ -37,6 +39,7 @@ def compare(
     answer_match: AnswerMatch = "string",
     bm25: Bm25File = None,
     measure: Measures = None,
+    cluster: ClusterOption = None,
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Compare each run with each other, not only with the first.")
     ] = False,
@@ -52,6 +55,7 @@ def compare(
     from ernie_search.evaluation.table import (
         buckets_json,
         buckets_table,
+        clustered_table,
         comparison_json,
         effects_json,
         effects_table,
@@ -66,6 +70,7 @@ def compare(
     names = tuple(measure or MEASURES)
     rule = missing_rule(intersect, zero_missing)
     check_measures(names, qrels=True, answers=True)  # a typing error shows before the files are read
+    check_clusters(cluster, qrels=qrels is not None or corpus is not None, corpus=corpus is not None)
     with working("reading and measuring"):
         found = load_evidence(
             runs,
@@ -78,7 +83,7 @@ def compare(
             bm25=bm25,
             self_hits=self_hits,
         )
-        result, pairs = found.compare(names, rule, all_pairs=all_pairs)
+        result, pairs = found.compare(names, rule, all_pairs=all_pairs, cluster=cluster)
     notes = found.notes + result.questions.notes()
     for system in result.systems:
         if system.measured.unjudged:
@@ -105,6 +110,8 @@ def compare(
         out.print(note, soft_wrap=True)
     out.print(results_table(result.systems, names, title=f"{len(result.questions.ids):,} questions"))
     out.print(pairs_table(result.pairs))
+    if cluster:
+        out.print(clustered_table(result.pairs))
     for one in pairs:
         title = f"{one.name} over {one.over}, {names[0]}"
         for what, chosen in (("won", won(one.effects, show)), ("lost", lost(one.effects, show))):

@@ -10,12 +10,15 @@ import typer
 from ernie_search.cli.evidence import (
     AnswerMatch,
     AnswersFile,
+    ClusterOption,
     Measures,
     QrelsFile,
     SelfHitsOption,
     all_questions,
     answers_file,
+    check_clusters,
     checked_run,
+    clusters_of,
     pattern_notes,
     self_hits_note,
 )
@@ -34,7 +37,7 @@ from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
-    from ernie_search.evaluation import SystemResult
+    from ernie_search.evaluation import Clusters, SystemResult
     from ernie_search.search import Mode, Searcher, SearchOptions
     from ernie_search.teacher import Teachers
     from ernie_search.types import Qrels, Query, Run
@@ -56,6 +59,7 @@ def evaluate(
     answers: AnswersFile = None,
     answer_match: AnswerMatch = "string",
     measure: Measures = None,
+    cluster: ClusterOption = None,
     mode: ModeOption = None,
     fusion: FusionOption = None,
     token_weights: TokenWeightsOption = None,
@@ -95,12 +99,16 @@ def evaluate(
     if index is None and run is None:
         index = nearest_index()
     _check_choice(index, run, save_run, mode, cross)
+    if cluster and baseline is None:
+        raise SettingsError("--cluster is for the test against another run; name it with --baseline FILE")
+    check_clusters(cluster, qrels=True, corpus=True)
     if index is None and (fusion is not None or token_weights is not None):
         raise SettingsError("--fusion and --token-weights are for a search; name an index with --index")
     options = SearchOptions(candidates=candidates, fusion=parse_fusion(fusion), token_weights=token_weights)
     collection = open_collection(source)
     searching = index is not None or cross is not None
     asked = _asked(collection, split, qrels, measure, answers, searching=searching)
+    clusters = clusters_of(cluster, asked.qrels, collection)
     # Before any file of a run is read: a mode that the index cannot do is refused at once.
     opened = None if index is None else open_searcher(index, model, mode, cross, precision=precision)
     teachers = open_teachers(cross) if run is not None and cross is not None else None
@@ -147,9 +155,9 @@ def evaluate(
     if as_json:
         judged_by = {"split": split, "qrels": None} if qrels is None else {"split": None, "qrels": str(qrels)}
         about = {"source": collection.source, **judged_by, "data": collection.fingerprint}
-        _print_json(about, systems, answered, against, notes)
+        _print_json(about, systems, answered, against, notes, clusters)
     else:
-        _print(asked, systems, answered, against, notes, short=not measure)
+        _print(asked, systems, answered, against, notes, clusters, short=not measure)
 
 
 def _print_json(
@@ -158,14 +166,15 @@ def _print_json(
     answered: "list[SystemResult]",
     baseline: str | None,
     notes: list[str],
+    clusters: "list[Clusters]",
 ) -> None:
     from ernie_search.evaluation import results_json
 
     figures: dict[str, object] = {**about, "systems": [], "notes": notes}
     if systems:
-        figures["systems"] = results_json(systems, baseline=baseline)
+        figures["systems"] = results_json(systems, baseline=baseline, clusters=clusters)
     if answered:
-        figures["answers"] = results_json(answered, baseline=baseline)
+        figures["answers"] = results_json(answered, baseline=baseline, clusters=clusters)
     print_json(figures)
 
 
@@ -175,6 +184,7 @@ def _print(
     answered: "list[SystemResult]",
     baseline: str | None,
     notes: list[str],
+    clusters: "list[Clusters]",
     *,
     short: bool,
 ) -> None:
@@ -185,10 +195,13 @@ def _print(
     out = console()
     out.print(asked.place, soft_wrap=True)
     if systems:
-        out.print(results_table(systems, TABLE_MEASURES if short else asked.plain, baseline=baseline))
+        columns = TABLE_MEASURES if short else asked.plain
+        out.print(results_table(systems, columns, baseline=baseline, clusters=clusters))
     if answered:
         title = f"{len(answered[0].measured.query_ids):,} questions with answers"
-        out.print(results_table(answered, asked.of_answers, baseline=baseline, title=title))
+        out.print(
+            results_table(answered, asked.of_answers, baseline=baseline, title=title, clusters=clusters)
+        )
     for note in notes:
         out.print(note, soft_wrap=True)
 

@@ -12,7 +12,7 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.data import Collection
-    from ernie_search.evaluation import RunComparison
+    from ernie_search.evaluation import Clusters, RunComparison
     from ernie_search.evaluation.comparison import Missing
     from ernie_search.evaluation.effects import PairFindings
     from ernie_search.types import Passage, Qrels, Query, Run
@@ -62,6 +62,16 @@ ZeroMissing = Annotated[
 ]
 
 
+ClusterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster",
+        help="Also test by cluster: passage (questions that share a relevant passage), or field:NAME (by a "
+        "field of it, such as field:title); may be repeated.",
+    ),
+]
+
+
 @dataclass(slots=True)
 class Evidence:
     """Runs by name, and what is known of their questions.
@@ -98,6 +108,7 @@ class Evidence:
         *,
         teacher: str | None = None,
         all_pairs: bool = False,
+        cluster: list[str] | None = None,
     ) -> "tuple[RunComparison, list[PairFindings]]":
         """The runs side by side, and each pair question by question; a teacher's run takes no part."""
         from ernie_search.evaluation.comparison import compare_runs
@@ -113,10 +124,55 @@ class Evidence:
             missing=missing,
             all_pairs=all_pairs,
             answer_match=self.answer_match,
+            clusters=clusters_of(cluster, self.qrels, self.collection),
         )
         return result, pair_findings(
             result, runs, qrels=self.qrels, texts=self.texts, answers=self.answers, bm25=self.bm25
         )
+
+
+def check_clusters(cluster: list[str] | None, *, qrels: bool, corpus: bool) -> None:
+    """Refuse ``--cluster`` values that cannot be had, before anything is read.
+
+    Raises:
+        EvaluationError: an unknown name.
+        SettingsError: one is given twice, or the judgements or passages that it needs are not given.
+    """
+    from ernie_search.evaluation.clusters import FIELD, check_cluster
+
+    names = cluster or []
+    for by in names:
+        check_cluster(by)
+    if len(set(names)) < len(names):
+        raise SettingsError(f"--cluster {max(names, key=names.count)} is given twice; give it once")
+    if names and not qrels:
+        raise SettingsError(
+            f"--cluster {names[0]} groups questions by their relevant passages; give judgements with --qrels "
+            "FILE, or --corpus SOURCE with --split"
+        )
+    of_field = next((by for by in names if by.startswith(FIELD)), None)
+    if of_field is not None and not corpus:
+        raise SettingsError(
+            f"--cluster {of_field} reads the passages; name the collection with --corpus, or take passage"
+        )
+
+
+def clusters_of(
+    cluster: list[str] | None, qrels: "Qrels | None", collection: "Collection | None"
+) -> "list[Clusters]":
+    """The groupings that ``--cluster`` names.
+
+    Raises:
+        EvaluationError, SettingsError: see :func:`check_clusters`; a field that no relevant passage has.
+    """
+    from ernie_search.evaluation import question_clusters
+
+    check_clusters(cluster, qrels=bool(qrels), corpus=collection is not None)
+
+    def passages() -> "Iterator[Passage]":
+        return iter(()) if collection is None else collection.passages()
+
+    return [question_clusters(by, qrels or {}, passages) for by in cluster or []]
 
 
 def load_evidence(

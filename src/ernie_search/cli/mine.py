@@ -37,6 +37,12 @@ def mine(
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed of the random passages that fill short lists.")] = 0,
     split: Annotated[str, typer.Option(help="The split of questions and judgements.")] = "train",
+    leave_out: Annotated[
+        str,
+        typer.Option(
+            help="Other splits, separated by commas, such as dev,test: what is relevant there is no negative."
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Mine hard negatives: the best-ranked passages of each question, without positives and their copies."""
@@ -45,7 +51,7 @@ def mine(
     from ernie_search.mining import MineSettings, mine_lists
 
     values = {"first": first, "last": last, "number": number, "near_duplicate": near_duplicate, "seed": seed}
-    settings = parse_typed(MineSettings, values)
+    settings = parse_typed(MineSettings, values | {"leave_out": leave_out})
     collection = open_collection(source)
     with progress("mining", None) as advance:
         lists = mine_lists(run, collection, output, settings, split=split, progress=advance)
@@ -66,6 +72,7 @@ def show_counts(lists: "Lists", source: str) -> None:
         ("outside_window", "outside the window of ranks"),
         ("known_positives", "known positives"),
         ("own_passages", "the question itself, or a copy of its text"),
+        ("left_out", "relevant in a split that is left out, or a copy of such a passage"),
         ("duplicates_of_positives", "the same text as a positive"),
         ("near_duplicates", "nearly the text of a positive or of a negative kept before"),
         ("not_needed", "not needed: the list was full"),

@@ -10,6 +10,7 @@ from ernie_search.cli.evidence import (
     AnswerMatch,
     AnswersFile,
     Bm25File,
+    ClusterOption,
     Corpus,
     Evidence,
     Intersect,
@@ -19,6 +20,7 @@ from ernie_search.cli.evidence import (
     SelfHitsOption,
     Split,
     ZeroMissing,
+    check_clusters,
     load_evidence,
     missing_rule,
     run_names,
@@ -61,6 +63,7 @@ def report(
         ),
     ] = None,
     measure: Measures = None,
+    cluster: ClusterOption = None,
     intersect: Intersect = False,
     zero_missing: ZeroMissing = False,
     self_hits: SelfHitsOption = "drop",
@@ -77,6 +80,11 @@ def report(
         raise SettingsError(
             "a report of runs needs judgements: --qrels FILE, or --corpus SOURCE with --split"
         )
+    if cluster and not files:
+        raise SettingsError(
+            "--cluster is for run files; name some, or leave it out: an ablation's table has its own clusters"
+        )
+    check_clusters(cluster, qrels=qrels is not None or corpus is not None, corpus=corpus is not None)
     if teacher is not None and not files:
         raise SettingsError("--teacher is compared with run files; name some")
     page = Report(title or ", ".join([one.name or str(one) for one in folders] + run_names(files)))
@@ -94,7 +102,7 @@ def report(
                 bm25=bm25,
                 self_hits=self_hits,
             )
-            _runs(page, found, names, rule, teacher is not None)
+            _runs(page, found, names, rule, teacher is not None, cluster)
         for folder in folders:
             _folder(page, folder, f"{folder.name}: " if len(sources) > 1 else "", corpus)
         if examples is not None:
@@ -104,7 +112,12 @@ def report(
 
 
 def _runs(
-    page: "Report", found: Evidence, names: tuple[str, ...], rule: "Missing", with_teacher: bool
+    page: "Report",
+    found: Evidence,
+    names: tuple[str, ...],
+    rule: "Missing",
+    with_teacher: bool,
+    cluster: list[str] | None,
 ) -> None:
     """The sections of the run files; the teacher is the last of them."""
     from ernie_search.evaluation.comparison import compare_runs
@@ -112,7 +125,7 @@ def _runs(
 
     teacher = list(found.runs)[-1] if with_teacher else None
     runs = {name: run for name, run in found.runs.items() if name != teacher}
-    result, pairs = found.compare(names, rule, teacher=teacher)
+    result, pairs = found.compare(names, rule, teacher=teacher, cluster=cluster)
     ceiling = None
     if teacher is not None:
         kept = {query: found.runs[teacher].get(query, {}) for query in result.questions.ids}

@@ -2,7 +2,9 @@
 
 from ernie_search._util.trec import read_qrels
 from ernie_search.evaluation.answers import answer_recall, answers_of, holds_answer
+from ernie_search.evaluation.clusters import Clusters, question_clusters
 from ernie_search.evaluation.comparison import (
+    Clustered,
     Comparison,
     RunComparison,
     SystemResult,
@@ -17,6 +19,8 @@ from ernie_search.evaluation.trec import read_run, write_qrels, write_run
 
 __all__ = [
     "DEFAULT_MEASURES",
+    "Clustered",
+    "Clusters",
     "Comparison",
     "Interval",
     "Measured",
@@ -32,6 +36,7 @@ __all__ = [
     "gap_closed",
     "holds_answer",
     "holm",
+    "question_clusters",
     "randomisation_test",
     "read_qrels",
     "read_run",

@@ -1,14 +1,16 @@
 """Runs side by side: each against a baseline, or each against each, with intervals and corrected p."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation.answers import Answers, Match, answer_recall, parse_answer_measure
+from ernie_search.evaluation.clusters import Clusters
 from ernie_search.evaluation.measures import Measured, evaluate_run, parse_measure
 from ernie_search.evaluation.significance import bootstrap_interval, holm, randomisation_test
 from ernie_search.types import Passage, Qrels, Run
@@ -21,6 +23,26 @@ SMALLEST_GAP = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Clustered:
+    """Interval and p of a difference where the questions of a cluster depend on each other.
+
+    Attributes:
+        by: how questions are grouped: ``passage``, or ``field:NAME``.
+        clusters: how many the compared questions are of.
+        low, high: 95 % cluster bootstrap interval of the difference.
+        p: two-sided p of the cluster randomisation test.
+        p_holm: p after Holm's correction over the pairs of the measure; ``None`` outside such a family.
+    """
+
+    by: str
+    clusters: int
+    low: float
+    high: float
+    p: float
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Run A against run B in one measure, question by question.
 
@@ -30,6 +52,7 @@ class Comparison:
         low, high: 95 % bootstrap interval of the difference.
         p: two-sided p of the paired randomisation test.
         wins, losses, ties: questions on which A is better, worse, equal.
+        clustered: interval and p by cluster, for each grouping that was asked for.
     """
 
     measure: str
@@ -40,13 +63,23 @@ class Comparison:
     wins: int
     losses: int
     ties: int
+    clustered: tuple[Clustered, ...] = ()
 
 
-def compare(a: Measured, b: Measured, measure: str, *, seed: int = 0) -> Comparison:
+def compare(
+    a: Measured, b: Measured, measure: str, *, seed: int = 0, clusters: Sequence[Clusters] = ()
+) -> Comparison:
     """Compare two runs that were measured on the same questions.
 
+    Args:
+        a, b: the runs; differences are ``a`` minus ``b``.
+        measure: which.
+        seed: of the tests and intervals.
+        clusters: groupings of the questions, for tests by cluster beside the paired ones.
+
     Raises:
-        EvaluationError: the questions differ, or one of the two lacks the measure.
+        EvaluationError: the questions differ, one of the two lacks the measure, or a question is in no
+            cluster, or all are in one.
     """
     if a.query_ids != b.query_ids:
         one_sided = sorted(set(a.query_ids) ^ set(b.query_ids))
@@ -65,7 +98,28 @@ def compare(a: Measured, b: Measured, measure: str, *, seed: int = 0) -> Compari
         wins=int((differences > 0).sum()),
         losses=int((differences < 0).sum()),
         ties=int((differences == 0).sum()),
+        clustered=tuple(clustered(differences, a.query_ids, one, seed=seed) for one in clusters),
     )
+
+
+def clustered(
+    differences: NDArray[np.float64], queries: Sequence[str], clusters: Clusters, *, seed: int = 0
+) -> Clustered:
+    """Interval and p of the mean of differences by cluster.
+
+    Args:
+        differences: (N,), one per question.
+        queries: (N,), the ids of the questions.
+        clusters: their grouping.
+        seed: of the drawing.
+
+    Raises:
+        EvaluationError: a question is in no cluster, or all are in one.
+    """
+    labels = clusters.labels(queries)
+    low, high = bootstrap_interval(differences, seed=seed, clusters=labels)
+    p = randomisation_test(differences, seed=seed, clusters=labels)
+    return Clustered(clusters.by, len(set(labels)), low, high, p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +206,7 @@ class Pair:
     Attributes:
         name, over: the two runs; differences are ``name`` minus ``over``.
         found: difference, interval, p, questions won and lost.
-        p_holm: p after Holm's correction over the pairs of this measure.
+        p_holm: the paired test's p after Holm's correction over the pairs of this measure.
     """
 
     name: str
@@ -213,6 +267,7 @@ def compare_runs(
     all_pairs: bool = False,
     seed: int = 0,
     answer_match: Match = "string",
+    clusters: Sequence[Clusters] = (),
 ) -> RunComparison:
     """Measure runs over one set of questions, and compare each with the first.
 
@@ -227,6 +282,7 @@ def compare_runs(
         all_pairs: compare each run with each.
         seed: of the tests and intervals.
         answer_match: whether answers are words or regular expressions.
+        clusters: groupings of the questions, for tests by cluster beside the paired ones.
 
     Raises:
         EvaluationError: no run, different questions, an unknown measure, or what measuring raises.
@@ -257,7 +313,9 @@ def compare_runs(
             )
         systems.append(SystemResult(name, _joined(parts, measures, len(run) - len(of_run))))
     pairs = [
-        pair for measure in measures for pair in _pairs(systems, measure, all_pairs=all_pairs, seed=seed)
+        pair
+        for measure in measures
+        for pair in _pairs(systems, measure, all_pairs=all_pairs, seed=seed, clusters=clusters)
     ]
     return RunComparison(tuple(systems), tuple(measures), tuple(pairs), questions)
 
@@ -274,16 +332,29 @@ def _joined(parts: Sequence[Measured], measures: Sequence[str], unjudged: int) -
     )
 
 
-def _pairs(systems: Sequence[SystemResult], measure: str, *, all_pairs: bool, seed: int) -> list[Pair]:
-    """Later runs over earlier ones; one family of hypotheses."""
+def _pairs(
+    systems: Sequence[SystemResult], measure: str, *, all_pairs: bool, seed: int, clusters: Sequence[Clusters]
+) -> list[Pair]:
+    """Later runs over earlier ones; one family of hypotheses for each kind of test."""
     first = systems[0]
     chosen = list(combinations(systems, 2)) if all_pairs else [(first, other) for other in systems[1:]]
-    found = [compare(other.measured, one.measured, measure, seed=seed) for one, other in chosen]
-    adjusted = holm([result.p for result in found])
-    return [
-        Pair(other.name, one.name, result, p)
-        for (one, other), result, p in zip(chosen, found, adjusted, strict=True)
+    found = [
+        compare(other.measured, one.measured, measure, seed=seed, clusters=clusters) for one, other in chosen
     ]
+    adjusted = holm([result.p for result in found])
+    by_cluster = [holm([result.clustered[place].p for result in found]) for place in range(len(clusters))]
+    return [
+        Pair(other.name, one.name, replace(result, clustered=_corrected(result, by_cluster, number)), p)
+        for number, ((one, other), result, p) in enumerate(zip(chosen, found, adjusted, strict=True))
+    ]
+
+
+def _corrected(found: Comparison, by_cluster: list[list[float]], number: int) -> tuple[Clustered, ...]:
+    """The cluster tests of the ``number``-th pair, each with its corrected p."""
+    return tuple(
+        replace(one, p_holm=adjusted[number])
+        for one, adjusted in zip(found.clustered, by_cluster, strict=True)
+    )
 
 
 def gap_closed(alone: Measured, ceiling: Measured, own: Measured, measure: str) -> float | None:

@@ -11,7 +11,15 @@ from rich.text import Text
 from ernie_search._util.files import did_you_mean
 from ernie_search._util.words import printable
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.comparison import Comparison, Pair, RunComparison, SystemResult, compare
+from ernie_search.evaluation.clusters import Clusters
+from ernie_search.evaluation.comparison import (
+    Clustered,
+    Comparison,
+    Pair,
+    RunComparison,
+    SystemResult,
+    compare,
+)
 from ernie_search.evaluation.effects import Bucket, Effect
 
 TABLE_MEASURES = ("MRR@10", "nDCG@10", "recall@1", "recall@10", "recall@100")
@@ -25,6 +33,7 @@ def results_table(
     *,
     baseline: str | None = None,
     title: str | None = None,
+    clusters: Sequence[Clusters] = (),
 ) -> Table:
     """A table with one row per system: mean, and under it the 95 % bootstrap interval, of each measure.
 
@@ -34,13 +43,14 @@ def results_table(
         baseline: name of a row; adds a column with each other row's difference to it in the first of
             ``measures``, the interval of the difference and the p of the paired randomisation test.
         title: above the table.
+        clusters: groupings of the questions; with a baseline, each adds interval and p by cluster.
 
     Raises:
         EvaluationError: no row, a measure that a row lacks, an unknown baseline, or one that was
             measured on other questions.
     """
     _check(rows, measures)
-    versus = _comparisons(rows, measures[0], baseline)
+    versus = _comparisons(rows, measures[0], baseline, clusters)
     timed = any(row.seconds is not None for row in rows)
     table = _table("under each mean: its 95 % bootstrap interval", title)
     table.add_column("system", overflow="fold")
@@ -66,20 +76,24 @@ def results_table(
 
 
 def results_json(
-    rows: Sequence[SystemResult], measures: Sequence[str] | None = None, *, baseline: str | None = None
+    rows: Sequence[SystemResult],
+    measures: Sequence[str] | None = None,
+    *,
+    baseline: str | None = None,
+    clusters: Sequence[Clusters] = (),
 ) -> list[dict[str, Any]]:
     """The figures of ``results_table`` as plain values, unrounded; ``measures`` None: all that were measured.
 
     Each entry: ``system``, ``queries``, ``missing``, ``unjudged``, ``seconds``, ``measures`` (name -> mean,
     low, high) and, given a baseline, ``versus`` (measure -> baseline, difference, low, high, p, wins,
-    losses, ties; None for the baseline itself).
+    losses, ties, and with ``clusters`` also ``clustered``; None for the baseline itself).
 
     Raises:
         EvaluationError: as ``results_table``.
     """
     _check(rows, measures)
     names = list(rows[0].measured.values) if measures is None else list(measures)
-    versus = {name: _comparisons(rows, name, baseline) for name in names}
+    versus = {name: _comparisons(rows, name, baseline, clusters) for name in names}
     entries: list[dict[str, Any]] = []
     for row in rows:
         entry: dict[str, Any] = {
@@ -128,6 +142,30 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
             f"{found.losses:,}",
             f"{found.ties:,}",
         )
+    return table
+
+
+def clustered_table(pairs: Sequence[Pair]) -> Table:
+    """One row per pair, measure and grouping of the questions: interval and p by cluster."""
+    table = _table(
+        "by cluster: 95 % cluster bootstrap intervals; p of the cluster randomisation test, alone and after "
+        "Holm's correction over the pairs of a measure"
+    )
+    names = ("run", "over", "measure", "by")
+    _columns(table, names, ("clusters", "difference", "interval", "p", "p (Holm)"))
+    for pair in pairs:
+        for one in pair.found.clustered:
+            table.add_row(
+                Text(printable(pair.name, one_line=True)),
+                Text(printable(pair.over, one_line=True)),
+                pair.found.measure,
+                Text(printable(one.by, one_line=True)),
+                f"{one.clusters:,}",
+                f"{pair.found.difference:+.3f}",
+                Text(f"{one.low:+.3f} {one.high:+.3f}", style="dim"),
+                shown_p(one.p),
+                shown_p(one.p if one.p_holm is None else one.p_holm),
+            )
     return table
 
 
@@ -215,7 +253,9 @@ def _check(rows: Sequence[SystemResult], measures: Sequence[str] | None) -> None
         raise EvaluationError(f"two systems have the same name in {', '.join(names)}; rename one")
 
 
-def _comparisons(rows: Sequence[SystemResult], measure: str, baseline: str | None) -> dict[str, Comparison]:
+def _comparisons(
+    rows: Sequence[SystemResult], measure: str, baseline: str | None, clusters: Sequence[Clusters]
+) -> dict[str, Comparison]:
     """Each row but the baseline, by name, against the baseline."""
     if baseline is None:
         return {}
@@ -225,7 +265,7 @@ def _comparisons(rows: Sequence[SystemResult], measure: str, baseline: str | Non
             f"baseline {baseline!r} is none of the systems{did_you_mean(baseline, list(by_name))}"
         )
     return {
-        name: compare(measured, by_name[baseline], measure)
+        name: compare(measured, by_name[baseline], measure, clusters=clusters)
         for name, measured in by_name.items()
         if name != baseline
     }
@@ -239,14 +279,30 @@ def _two_lines(upper: str, lower: str) -> Text:
 def _versus_cell(found: Comparison | None) -> Text:
     if found is None:
         return Text("-")
-    p = shown_p(found.p)
-    sign = "" if p.startswith("<") else "="
-    return _two_lines(f"{found.difference:+.3f} p{sign}{p}", f"{found.low:+.3f} {found.high:+.3f}")
+    upper, lower = f"{found.difference:+.3f} {_p(found.p)}", f"{found.low:+.3f} {found.high:+.3f}"
+    cell = _two_lines(upper, lower)
+    for one in found.clustered:
+        cell.append(f"\n{one.clusters:,} by {one.by} {_p(one.p)}\n")
+        cell.append(f"{one.low:+.3f} {one.high:+.3f}", style="dim")
+    return cell
+
+
+def _p(p: float) -> str:
+    shown = shown_p(p)
+    return f"p{'' if shown.startswith('<') else '='}{shown}"
 
 
 def _figures(found: Comparison) -> dict[str, Any]:
-    """A comparison's figures by name, the measure's own left out."""
-    return {name: value for name, value in asdict(found).items() if name != "measure"}
+    """A comparison's figures by name, the measure's own left out, and cluster tests where there are none."""
+    values = {name: value for name, value in asdict(found).items() if name not in ("measure", "clustered")}
+    if found.clustered:
+        values["clustered"] = [_cluster_figures(one) for one in found.clustered]
+    return values
+
+
+def _cluster_figures(found: Clustered) -> dict[str, Any]:
+    """A cluster test's figures; ``p_holm`` where it is one of a family."""
+    return {name: value for name, value in asdict(found).items() if value is not None}
 
 
 def _columns(table: Table, texts: Sequence[str], figures: Sequence[str]) -> None:

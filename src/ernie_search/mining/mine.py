@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ernie_search._util.settings import TypedSettings
 from ernie_search._util.trec import stream_run
@@ -13,7 +13,7 @@ from ernie_search.data import Collection
 from ernie_search.data.near_duplicates import jaccard
 from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
-from ernie_search.mining.negatives import best_first, generator_of
+from ernie_search.mining.negatives import best_first, generator_of, relevant_elsewhere, split_names
 from ernie_search.mining.passage_table import Known, PassageTable, temporary_file_errors
 
 FILL_DRAWS = 1000
@@ -25,6 +25,7 @@ COUNTED = (
     "outside_window",
     "known_positives",
     "own_passages",
+    "left_out",
     "duplicates_of_positives",
     "near_duplicates",
     "not_needed",
@@ -39,7 +40,8 @@ COUNTED = (
 )
 """What is counted. Passages: the ``candidates`` of the mined questions are ``outside_window``,
 ``known_positives``, ``own_passages`` (the question itself, where questions are passages, and copies of its
-text), ``duplicates_of_positives``, ``near_duplicates``, ``not_needed`` (the list was full) or ``kept``;
+text), ``left_out`` (relevant in another split, or a copy of such), ``duplicates_of_positives``,
+``near_duplicates``, ``not_needed`` (the list was full) or ``kept``;
 beside them come ``filled`` (drawn at random) and ``denoised`` (later, by a teacher). Questions: ``mined``,
 and those of them that stayed ``short`` even so; left out, ``unjudged`` and ``without_positives``; judged, but
 ``absent`` from the run."""
@@ -55,6 +57,8 @@ class MineSettings(TypedSettings):
         near_duplicate: 4-gram Jaccard similarity to a positive, or to a negative kept before, above which a
             passage is left out; 0 turns this off. 0.5 is what ``data.near_duplicates`` splits collections by.
         seed: of the passages that fill a list which the window leaves too short.
+        leave_out: other splits (dev, test), whose relevant passages are no negatives: one that is pushed away
+            from training questions may be ranked lower for the questions that it answers.
     """
 
     first: int = Field(0, ge=0)
@@ -62,6 +66,9 @@ class MineSettings(TypedSettings):
     number: int = Field(16, ge=1)
     near_duplicate: float = Field(0.5, ge=0, lt=1)
     seed: int = Field(0, ge=0)
+    leave_out: list[str] = Field(default_factory=list)
+
+    _split_names = field_validator("leave_out", mode="before")(split_names)
 
     @model_validator(mode="after")
     def _window_has_ranks(self) -> Self:
@@ -84,6 +91,7 @@ def mine_lists(
 
     For each question, in this order: ranks outside the window out; known positives out; the passage with the
     question's own id out, as the evaluation drops it (in ArguAna and Quora questions are passages); then,
+    with ``leave_out``, what is relevant in those splits out, with copies of it; then,
     from the best rank down until ``number`` are kept, texts out that equal the question's, that passage's or
     a positive's (but for case and white space), and texts out that nearly equal that passage's, a positive's
     or a kept negative's. A list that the window leaves too
@@ -109,8 +117,10 @@ def mine_lists(
         The lists; ``manifest["counts"]`` has all of ``COUNTED``.
 
     Raises:
-        DataError: a positive, or a passage of the run, that the corpus lacks; a score that is not a number;
-            a question that comes twice; a broken run file; no question that is in both run and judgements.
+        SettingsError: ``leave_out`` names ``split`` itself.
+        DataError: a positive, or a passage of the run, that the corpus lacks; an unknown split in
+            ``leave_out``; a score that is not a number; a question that comes twice; a broken run file; no
+            question that is in both run and judgements.
         StorageError: the disk is full or not writable; nothing is left behind.
     """
     settings = settings or MineSettings()
@@ -128,8 +138,10 @@ def mine_lists(
         "settings": settings.model_dump(include=set(MineSettings.model_fields)),
         "counts": counts,
     }
+    held = relevant_elsewhere(collection, settings.leave_out, split)
     with temporary_file_errors(), PassageTable(collection, split, grams=settings.near_duplicate > 0) as table:
         miner = _Miner(table, settings, counts, where, collection.source)
+        miner.hold(held)
         lists = miner.lists(rankings, progress or (lambda _: None))
         return write_lists(Path(output), lists, data_fingerprint=collection.fingerprint, about=manifest)
 
@@ -142,6 +154,12 @@ class _Miner:
     ) -> None:
         self._table, self._settings, self._counts = table, settings, counts
         self._run, self._source = run, source
+        self._held: set[bytes] = set()
+
+    def hold(self, passages: Iterable[str]) -> None:
+        """Take these passages, and copies of their texts, as nobody's negatives."""
+        known = (self._table.passage(passage) for passage in passages)
+        self._held = {one.key for one in known if one is not None}
 
     def lists(
         self, rankings: Iterable[tuple[str, Mapping[str, float]]], progress: Callable[[int], None]
@@ -219,7 +237,7 @@ class _Miner:
                     f"{self._run}: question {query!r}: passage {passage!r} is not in {self._source}; "
                     "is the run of another corpus?"
                 )
-            problem = chosen.add_negative(known)
+            problem = "left_out" if known.key in self._held else chosen.add_negative(known)
             if problem:
                 counts[problem] += 1
             else:
@@ -233,7 +251,7 @@ class _Miner:
         for row in _random_rows(generator, self._table.passages, FILL_DRAWS + len(excluded)):
             passage = self._table.id_of(row)
             known = None if passage in excluded else self._table.passage(passage)
-            if known is not None and not chosen.add_negative(known):
+            if known is not None and known.key not in self._held and not chosen.add_negative(known):
                 filled.append(passage)
                 if len(filled) == number:
                     break

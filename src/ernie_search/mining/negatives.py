@@ -3,9 +3,12 @@
 import hashlib
 import math
 import random
+from collections.abc import Collection as Known
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ernie_search.data import Collection
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.types import Qrels, Run
 
@@ -26,6 +29,7 @@ class MinedNegatives:
         filled: negatives drawn from the whole corpus because a window held too few.
         unjudged: queries of the run without judgements, left out: any of their passages may be a positive.
         absent: judged queries that the run lacks.
+        left_out: passages there that are relevant in another split, or copies of such.
     """
 
     negatives: dict[str, list[str]]
@@ -36,6 +40,7 @@ class MinedNegatives:
     filled: int
     unjudged: int
     absent: int
+    left_out: int = 0
 
 
 def mine_negatives(
@@ -49,6 +54,7 @@ def mine_negatives(
     corpus_ids: Sequence[str] | None = None,
     text_keys: Mapping[str, bytes] | None = None,
     question_keys: Mapping[str, bytes] | None = None,
+    held: Known[str] = (),
 ) -> MinedNegatives:
     """Draw ``number`` negatives for each judged query of ``run`` from its ranks ``first`` to ``last``.
 
@@ -68,6 +74,8 @@ def mine_negatives(
         text_keys: :func:`~ernie_search.mining.passage_table.text_key` of every passage; given, one whose
             text is that of a known positive, or of the passage with the question's id, is no negative either.
         question_keys: the same of the questions' texts; given, no copy of a question is its negative.
+        held: passages that are no query's negatives, nor are copies of them, as far as ``text_keys`` tell:
+            what is relevant in other splits, see :func:`relevant_elsewhere`.
 
     Raises:
         SettingsError: ``number`` below 1, an impossible window, or one that is smaller than ``number``
@@ -87,7 +95,9 @@ def mine_negatives(
         )
     everything = None if corpus_ids is None else list(dict.fromkeys(corpus_ids))
     negatives: dict[str, list[str]] = {}
-    removed = own = copies = short = filled = unjudged = 0
+    removed = own = copies = left = short = filled = unjudged = 0
+    never = set(held)
+    never_keys = {key for one, key in (text_keys or {}).items() if one in never}
     for query_id, scores in run.items():
         if query_id not in qrels:
             unjudged += 1
@@ -101,14 +111,20 @@ def mine_negatives(
         itself = {known[query_id] for known in (keys, question_keys or {}) if query_id in known} - relevant
         others = [one for one in found if one != query_id and keys.get(one) not in itself]
         own += len(found) - len(others)
-        candidates = [one for one in others if keys.get(one) not in relevant]
-        copies += len(others) - len(candidates)
+        free = [one for one in others if one not in never and keys.get(one) not in never_keys]
+        left += len(others) - len(free)
+        candidates = [one for one in free if keys.get(one) not in relevant]
+        copies += len(free) - len(candidates)
         generator = generator_of(seed, query_id)
         drawn = generator.sample(candidates, min(number, len(candidates)))
         if len(drawn) < number and everything is not None:
             # A few to spare: what they leave out, the question and copies, is seen only once it is drawn.
-            more = _draw_others(everything, positives.union(top), number - len(drawn) + SPARE, generator)
-            more = [one for one in more if one != query_id and keys.get(one) not in relevant | itself]
+            more = _draw_others(
+                everything, positives.union(top, never), number - len(drawn) + SPARE, generator
+            )
+            more = [
+                one for one in more if one != query_id and keys.get(one) not in relevant | itself | never_keys
+            ]
             more = more[: number - len(drawn)]
             filled += len(more)
             drawn += more
@@ -123,7 +139,41 @@ def mine_negatives(
         filled=filled,
         unjudged=unjudged,
         absent=sum(query_id not in run for query_id in qrels),
+        left_out=left,
     )
+
+
+def relevant_elsewhere(collection: Collection, splits: Sequence[str], mined: str) -> set[str]:
+    """Passages that are relevant to a question of one of these splits.
+
+    Memory holds their ids.
+
+    Args:
+        collection: of the splits.
+        splits: such as dev and test.
+        mined: the split whose questions get the negatives.
+
+    Raises:
+        SettingsError: ``splits`` names ``mined``.
+        DataError: the collection has no such split.
+    """
+    if mined in splits:
+        raise SettingsError(
+            f"the positives of split {mined!r} cannot be left out of its own negatives: they are other "
+            "questions' negatives; name other splits, such as dev,test"
+        )
+    return {
+        passage
+        for split in splits
+        for grades in collection.qrels(split).values()
+        for passage, grade in grades.items()
+        if grade > 0
+    }
+
+
+def split_names(value: Any) -> Any:
+    """Names of splits from a list, or from text with commas, as command lines have it."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 def best_first(scores: Mapping[str, float], where: str) -> list[str]:

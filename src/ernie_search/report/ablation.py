@@ -59,13 +59,14 @@ def ablation_sections(folder: Path, qrels: Qrels | None = None) -> tuple[list[Se
     found = _table(folder)
     try:
         rows = [_row(one) for one in found["rows"]]
+        tests = _pairs(found)
         best = max(found["rows"], key=lambda one: one[MAIN], default=None)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / TABLE}: a row lacks {error}; run the ablation again") from error
     head = ("row", MAIN, SECOND, *(title for _, title in GAINS), "gap closed", "seconds", "seeds")
     about = pairs([(key, plain(value)) for key, value in found.items() if key not in SHOWN_APART])
     lead = "Means over questions and seeds; p: paired randomisation over questions, averaged over seeds."
-    parts = [table(head, rows), _ceiling(found.get("ceiling")), *_gains(found["rows"]), about]
+    parts = [table(head, rows), _ceiling(found.get("ceiling")), *tests, *_gains(found["rows"]), about]
     sections = [Section("Ablation", join(parts), lead)]
     if qrels is not None:
         sections += _recall(folder, found, qrels)
@@ -113,9 +114,43 @@ def _ceiling(top: Mapping[str, Any] | None) -> Html:
     return tag(
         "p",
         f"Ceilings on {top['questions']} fixed questions: late interaction {top['late']:.4f}, cross-encoder "
-        f"{top['cross']:.4f}, alone there {top['alone']:.4f}. ",
+        f"{top['cross']:.4f}, {top.get('from', 'alone')} there {top.get('start', top.get('alone')):.4f}. ",
         *_better(top.get("cross_over_late")),
     )
+
+
+def _pairs(found: Mapping[str, Any]) -> list[Html]:
+    """Tests by question and by cluster of each pair; tables of earlier versions have none by cluster."""
+    lines: list[list[Content]] = []
+    for row in found["rows"]:
+        for peer, gain in {
+            "alone": row["over_alone"],
+            "both": row["over_both"],
+            **row.get("over", {}),
+        }.items():
+            for test in [] if not (gain and gain.get("clustered")) else [gain, *gain["clustered"]]:
+                name = tag("b", f"{row['row']} over {peer}") if test is gain else None
+                lines.append([name, *_test(test, gain["difference"]), _by_seed(gain) if test is gain else ""])
+    if not lines:
+        return []
+    about = f"p (Holm) is corrected over the {found['tests']} tests of a kind in this table."
+    head = ("pair", "by", "clusters", "difference", "p (Holm)", "p alone", "by seed")
+    return [tag("h3", "Tests"), tag("p", about, class_="lead"), table(head, lines)]
+
+
+def _test(found: Mapping[str, Any], difference: float) -> list[Content]:
+    """Cells of one test: by what, interval, p."""
+    return [
+        found.get("by", "question"),
+        f"{found['clusters']:,}" if "clusters" in found else "",
+        [signed(difference), tag("small", f"{found['low']:+.3f} to {found['high']:+.3f}")],
+        shown_p(found["p_holm"]),
+        shown_p(found["p"]),
+    ]
+
+
+def _by_seed(gain: Mapping[str, Any]) -> str:
+    return ", ".join(f"{one['difference']:+.3f}" for one in gain["seeds"])
 
 
 def _better(found: Mapping[str, Any] | None) -> list[str]:

@@ -66,7 +66,7 @@ def comparison_sections(
         sections.append(
             Section(
                 "Significance",
-                _pairs(found),
+                join([_pairs(found), *_clustered(found)]),
                 f"{_who(found)}. Paired randomisation test; p after Holm's correction over the pairs of each "
                 "measure.",
             )
@@ -134,6 +134,34 @@ def _pairs(found: RunComparison) -> Html:
             ]
         )
     return table(("measure", "difference", "p (Holm)", "p alone", "won", "lost", "equal"), rows)
+
+
+def _clustered(found: RunComparison) -> list[Html]:
+    """The cluster tests below the paired ones, where some were asked for."""
+    several = len(found.pairs_of(found.measures[0])) > 1
+    rows: list[list[Content]] = []
+    for pair in found.pairs:
+        name = f"{pair.name} over {pair.over}"
+        for one in pair.found.clustered:
+            holm = one.p if one.p_holm is None else one.p_holm
+            rows.append(
+                [
+                    [pair.found.measure, tag("small", name, class_="soft below") if several else None],
+                    one.by,
+                    f"{one.clusters:,}",
+                    [signed(pair.found.difference), tag("small", f"{one.low:+.3f} to {one.high:+.3f}")],
+                    tag("b", shown_p(holm)),
+                    shown_p(one.p),
+                ]
+            )
+    if not rows:
+        return []
+    about = (
+        "Questions of one cluster depend on each other. Clusters are drawn with replacement for the "
+        "intervals, and their differences change their signs together for p."
+    )
+    head = ("measure", "by", "clusters", "difference", "p (Holm)", "p alone")
+    return [tag("h3", "By cluster"), tag("p", about, class_="lead"), table(head, rows)]
 
 
 def _who(found: RunComparison) -> str:

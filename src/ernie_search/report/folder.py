@@ -120,7 +120,7 @@ def read_stage(folder: Path, name: str) -> StageRecord:
         step = result.get("best_step")
         record.best_step = step if isinstance(step, int) and record.best_metric is not None else None
         record.truncated = _plain(result.get("truncated"))
-        record.counts = {name: result[name] for name in ("steps", "filled") if result.get(name)}
+        record.counts = {name: result[name] for name in ("steps", "filled", "left_out") if result.get(name)}
         record.peak_bytes = _number(result.get("peak_bytes"))
     if (folder / STAGE).is_file():
         stage = _mapping(folder / STAGE)

@@ -51,6 +51,7 @@ class TrainResult:
         truncated: share of the questions ("query") and passages ("passage") of all steps that were longer
             than the model reads.
         filled: negatives drawn at random because BM25 found too few in its ranks.
+        left_out: passages in BM25's ranks that are relevant in ``leave_out_splits``, so no negatives.
     """
 
     model: Path
@@ -61,6 +62,7 @@ class TrainResult:
     seconds: float
     truncated: dict[str, float]
     filled: int
+    left_out: int = 0
 
 
 def library_versions() -> dict[str, str]:

@@ -86,7 +86,7 @@ class JointTraining(FolderTraining[TrainResult]):
         model.attach_tokens = settings.needs_tokens
         self.counts = StepCounts(world=self.world)
         self.entropy_advice = EntropyAdvice(settings)
-        self.filled = data.filled
+        self.filled, self.left_out = data.filled, data.left_out
         self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
         self.best: dict[str, Any] = {"step": 0, "metric": None}
         evaluator = None
@@ -202,6 +202,7 @@ class JointTraining(FolderTraining[TrainResult]):
             seconds=round(self.counts.seconds, 2),
             truncated=self.counts.truncated_shares(),
             filled=self.filled,
+            left_out=self.left_out,
         )
         write_result(self.folder, result)
         return result

@@ -13,7 +13,7 @@ from ernie_search.errors import DataError
 from ernie_search.evaluation import drop_self_hits, evaluate_run
 from ernie_search.mining import BM25, mine_negatives
 from ernie_search.mining.lists import Lists
-from ernie_search.mining.negatives import best_first
+from ernie_search.mining.negatives import best_first, relevant_elsewhere
 from ernie_search.mining.passage_table import text_key
 from ernie_search.model import JointEncoder
 from ernie_search.training.batches import Example
@@ -94,12 +94,14 @@ class TrainingData:
         passages: texts of all passages of ``examples``.
         dev: the sample to measure during training; ``None`` without a dev split.
         filled: negatives drawn from the corpus because BM25 found too few.
+        left_out: passages in BM25's ranks that are relevant in ``leave_out_splits``.
     """
 
     examples: list[Example]
     passages: dict[str, str]
     dev: DevSample | None
     filled: int
+    left_out: int = 0
 
 
 def sample(queries: Iterable[Query], number: int, seed: int) -> list[Query]:
@@ -150,11 +152,12 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
     )
     dev_questions = sample(dev_all, settings.dev_questions, 0) if settings.evaluations else []
 
-    bm25, filled = None, 0
+    bm25, filled, left_out = None, 0, 0
     if lists is None:
         keys: dict[str, bytes] = {}
         bm25 = BM25(_with_text_keys(collection, keys))
-        examples, filled = _bm25_examples(bm25, questions, qrels, keys, settings)
+        held = relevant_elsewhere(collection, settings.leave_out_splits, "train")
+        examples, filled, left_out = _bm25_examples(bm25, questions, qrels, keys, settings, held)
         keys.clear()
     else:
         examples = _list_examples(lists, questions)
@@ -183,7 +186,9 @@ def prepare(collection: Collection, settings: TrainSettings, lists: Lists | None
         dev = DevSample(
             {q.id: q.text for q in dev_questions}, kept, {p: texts[p] for p in sorted(pool) if p in texts}
         )
-    return TrainingData(examples, {p: text for p, text in texts.items() if p in wanted}, dev, filled)
+    return TrainingData(
+        examples, {p: text for p, text in texts.items() if p in wanted}, dev, filled, left_out
+    )
 
 
 def _with_text_keys(collection: Collection, keys: dict[str, bytes]) -> Iterator[Passage]:
@@ -203,9 +208,14 @@ def _sample_passages(collection: Collection, number: int, wanted: set[str]) -> I
 
 
 def _bm25_examples(
-    bm25: BM25, questions: list[Query], qrels: Qrels, keys: dict[str, bytes], settings: TrainSettings
-) -> tuple[list[Example], int]:
-    """Examples with BM25's negatives, and how many of those had to be drawn from the corpus."""
+    bm25: BM25,
+    questions: list[Query],
+    qrels: Qrels,
+    keys: dict[str, bytes],
+    settings: TrainSettings,
+    held: set[str],
+) -> tuple[list[Example], int, int]:
+    """Examples with BM25's negatives, how many were drawn from the corpus, and how many were ``held``."""
     mined = mine_negatives(
         bm25.search(questions, k=settings.negative_last + 10),
         {query.id: qrels[query.id] for query in questions},
@@ -216,6 +226,7 @@ def _bm25_examples(
         corpus_ids=bm25.passage_ids,
         text_keys=keys,
         question_keys={query.id: text_key(query.text) for query in questions},
+        held=held,
     )
     examples = [
         Example(
@@ -226,7 +237,7 @@ def _bm25_examples(
         )
         for query in questions
     ]
-    return examples, mined.filled
+    return examples, mined.filled, mined.left_out
 
 
 def _list_examples(lists: Lists, questions: list[Query]) -> list[Example]:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ernie_search._util.settings import TypedSettings, parse_typed
 from ernie_search.errors import SettingsError
 from ernie_search.losses.settings import LossSettings
+from ernie_search.mining.negatives import split_names
 
 UNRELATED = {"onnx"}
 """Settings that change no weight: a training resumes under another value of them."""
@@ -53,6 +54,7 @@ class ExampleSettings(TrainerSettings):
         negatives: a step sees ``questions_per_batch * (1 + negatives)`` passages.
         max_questions: train on a seeded sample of so many questions; 0 takes all.
         negative_first, negative_last: the window of BM25 ranks that negatives are drawn from.
+        leave_out_splits: other splits (dev, test), whose relevant passages are no negatives of BM25's ranks.
         head_learning_rate: peak rate of the fresh token head; ``learning_rate`` is the encoder's.
     """
 
@@ -60,7 +62,10 @@ class ExampleSettings(TrainerSettings):
     max_questions: int = Field(0, ge=0)
     negative_first: int = Field(0, ge=0)
     negative_last: int = Field(30, ge=1)
+    leave_out_splits: list[str] = Field(default_factory=list)
     head_learning_rate: float = Field(1e-3, gt=0)
+
+    _split_names = field_validator("leave_out_splits", mode="before")(split_names)
 
 
 class TrainSettings(LossSettings, ExampleSettings):

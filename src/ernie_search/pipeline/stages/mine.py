@@ -50,7 +50,11 @@ class Mine(Stage[MineStageSettings]):
     kind = "mine"
     what = "search with it, keep hard negatives"
     settings_type = MineStageSettings
-    reported = (("lists", "lists"), ("filled", "negatives drawn at random, as too few were found"))
+    reported = (
+        ("lists", "lists"),
+        ("filled", "negatives drawn at random, as too few were found"),
+        ("left_out", "candidates left out, as they are relevant in other splits"),
+    )
 
     def reads(self, before: Available) -> Inputs:
         """The input: a trained model."""

@@ -80,6 +80,7 @@ class Training(Stage[TrainSettings], ABC):
             "best_metric": result.best_metric,
             "truncated": result.truncated,
             "filled": result.filled,
+            "left_out": result.left_out,
         }
         outputs = tuple(dict.fromkeys((result.model.name, result.last.name)))
         return Done(result.model.name, outputs, counts, (RESULT_FILE, TRAINING_FILE), result.seconds)
