@@ -75,7 +75,7 @@ def test_pages_hold_whole_passages_and_are_all_of_it(index):
             pages.append(texts(page))
             number, more = number + 1, page.more
         assert [len(one) for one in pages] == [2, 2, 2]
-        with pytest.raises(DataError, match="page=4: 'logs.md' has 3"):
+        with pytest.raises(DataError, match=r"page=4: 'logs\.md' has 3"):
             documents.page(document, 4, 80)
 
 
