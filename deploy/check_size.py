@@ -4,8 +4,8 @@
     python deploy/check_size.py --build DIR     # makes the image's environment in DIR, and measures that
 
 The first follows the requirements of pyproject.toml, with the Dockerfile's extras, through the metadata of
-what is installed. The second runs the Dockerfile's own command. Neither counts Python and Debian, which the base
-image brings.
+what is installed. The second runs the Dockerfile's own command. Neither counts Python and Debian, which the
+base image brings.
 """
 
 import argparse
@@ -133,11 +133,13 @@ def main() -> None:
     megabytes = {name: round(size / 1e6, 1) for name, size in sorted(sizes.items(), key=lambda one: -one[1])}
     total = sum(sizes.values()) / 1e6
     if args.json:
-        print(json.dumps({"megabytes": round(total, 1), "limit": LIMIT, "packages": megabytes}, indent=2))
+        sys.stdout.write(
+            json.dumps({"megabytes": round(total, 1), "limit": LIMIT, "packages": megabytes}, indent=2) + "\n"
+        )
     else:
         for name, size in list(megabytes.items())[:12]:
-            print(f"{size:8.1f}  {name}")
-        print(f"{total:8.1f}  MB of {len(sizes)} packages, of at most {LIMIT}")
+            sys.stdout.write(f"{size:8.1f}  {name}\n")
+        sys.stdout.write(f"{total:8.1f}  MB of {len(sizes)} packages, of at most {LIMIT}\n")
     sys.exit(total > LIMIT)
 
 
