@@ -1,4 +1,4 @@
-"""Comparisons in bf16 are left out, with a word in the JSON, where it does not pay; elsewhere they are there."""
+"""Comparisons in bf16 are left out, with a word in the JSON, where it does not pay; else they are there."""
 
 import json
 

@@ -29,7 +29,7 @@ from ernie_search.integrations.mcp import (
 )
 from ernie_search.integrations.open_index import OpenIndex
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-W", "error", "-c", "from ernie_search.cli import main; main()", "mcp"]
 KEY = "0123456789abcdef"
 

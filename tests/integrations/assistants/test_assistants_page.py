@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ernie_search.cli import app, syncing
 from ernie_search.cli import index as index_module
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "howto" / "assistants.md").read_text("utf-8")
 SKILL = (ROOT / "skills" / "ernie-search" / "SKILL.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(json|toml)\n(.*?)```", PAGE, re.DOTALL)
