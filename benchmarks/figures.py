@@ -24,6 +24,11 @@ class Figure:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+BF16_LEFT_OUT = "left out: it does not pay on this processor"
+"""What settings say of comparisons in bf16 where ``ernie-search doctor`` finds that it is emulated or slow: a
+peer in it would take many times as long."""
+
+
 def arguments(description: str, **extra: Any) -> argparse.Namespace:
     """``--json``, ``--quick``, and what else a benchmark takes (name=default)."""
     parser = argparse.ArgumentParser(description=description)

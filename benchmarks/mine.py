@@ -24,7 +24,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.figures import Figure, arguments, emit, squad_folder
+from benchmarks.figures import BF16_LEFT_OUT, Figure, arguments, emit, squad_folder
 from benchmarks.isolated import isolated
 
 LENGTH = 256
@@ -298,6 +298,8 @@ def main() -> None:
         "precision": mine_rounds[0]["precision"],
         "same_negatives": round(sum(shares) / max(1, len(shares)), 4),
     }
+    if not bf16_rounds:
+        settings["bf16"] = BF16_LEFT_OUT
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "made-up")
         write_made_up(folder, made_up, made_up_passages)

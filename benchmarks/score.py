@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks.figures import Figure, arguments, emit, squad_folder
+from benchmarks.figures import BF16_LEFT_OUT, Figure, arguments, emit, squad_folder
 from benchmarks.isolated import isolated
 from benchmarks.small_squad import small_squad
 
@@ -92,6 +92,7 @@ def main() -> None:
     best = {name: max(runs, key=lambda run: run["rate"]) for name, runs in found.items() if runs}
     mine, peer = best["ours"], best["theirs"]
     settings = {"pairs": len(sample), "max_length": LENGTH, "rounds": rounds, "precision": precision}
+    settings |= {} if precision == "bf16" else {"bf16": BF16_LEFT_OUT}
     order = float(spearmanr(mine["logits"], peer["logits"]).statistic)
     figures = []
     for key, name, other in (("", "", "theirs"), ("_bf16", " in bf16", "bf16")):

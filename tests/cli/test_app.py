@@ -39,6 +39,7 @@ COMMANDS = [
     ["index", "verify"],
     ["data", "stats"],
     ["serve"],
+    ["mcp"],
     ["data", "validate"],
     ["data", "convert"],
 ]

@@ -20,6 +20,7 @@ from ernie_search.cli import (
     evaluate,
     export,
     index,
+    mcp,
     mine,
     report,
     score,
@@ -63,6 +64,7 @@ def top(
 app.add_typer(index.app, name="index")
 app.command(epilog=search.EXAMPLE)(search.search)
 app.command(epilog=serve.EXAMPLE)(serve.serve)
+app.command(epilog=mcp.EXAMPLE)(mcp.mcp)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(epilog=tune.EXAMPLE)(tune.tune)
 app.command(epilog=compare.EXAMPLE)(compare.compare)

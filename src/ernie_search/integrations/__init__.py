@@ -1,0 +1,1 @@
+"""What other software reaches this package by: frameworks, assistants, evaluation suites."""
