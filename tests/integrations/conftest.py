@@ -1,5 +1,7 @@
 """A small index on disk whose model is the stub, and the same behind the service."""
 
+import asyncio
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +38,13 @@ def address() -> Iterator[str]:
     app, _ = app_of(keys=(KEY,))
     with listening(app) as found:
         yield found
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run LangChain's asynchronous tests here, without a plugin."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    return True

@@ -30,6 +30,7 @@ from ernie_search.cli.searching import (
     open_teachers,
     parse_fusion,
 )
+from ernie_search.cli.standard import standard_index
 from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -43,7 +44,13 @@ EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index
 
 
 def evaluate(
-    source: Annotated[str, typer.Argument(help="The collection whose questions and judgements are used.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="The collection whose questions and judgements are used; beir:NAME fetches one of BEIR's sets, "
+            "and indexes it unless an index or a run is named."
+        ),
+    ],
     index: Annotated[
         str | None, typer.Option(help="Search this index (its folder or address), and measure the run.")
     ] = None,
@@ -93,7 +100,7 @@ def evaluate(
     from ernie_search.search import SearchOptions
 
     if index is None and run is None:
-        index = nearest_index()
+        index = standard_index(source, model) or nearest_index()
     _check_choice(index, run, save_run, mode, cross)
     if index is None and (fusion is not None or token_weights is not None):
         raise SettingsError("--fusion and --token-weights are for a search; name an index with --index")
