@@ -47,8 +47,8 @@ def evaluate(
     source: Annotated[
         str,
         typer.Argument(
-            help="The collection whose questions and judgements are used; beir:NAME fetches one of BEIR's sets, "
-            "and indexes it unless an index or a run is named."
+            help="The collection whose questions and judgements are used; beir:NAME fetches one of BEIR's "
+            "sets, and indexes it unless an index or a run is named."
         ),
     ],
     index: Annotated[

@@ -29,6 +29,13 @@ def standard_index(source: str, model: str | None) -> str | None:
     folder = cache_folder() / "standard" / f"{name.replace('/', '-')}-{fingerprint}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with progress("encoding", None) as bar:
-        make_index(source, chosen, folder, progress=bar, expect=bar.expect, storing=bar.of("storing"))
+        make_index(
+            source,
+            chosen,
+            folder,
+            progress=bar,
+            expect=bar.expect,
+            storing=lambda done: bar.of("storing")(done),
+        )
     console(stderr=True).print(f"index: {folder}", soft_wrap=True)
     return str(folder)

@@ -56,10 +56,11 @@ def open_collection(source: str) -> Collection:
 
     Args:
         source: "path/to/folder" (a BEIR folder where it has a corpus.jsonl, else its documents),
-            "beir:path/to/folder", "beir:scifact" (a standard set, fetched), "files:path/to/folder", a document's path, "api:" (the documentation of
-            the installed Python packages), "api:numpy,scipy" (of these packages), or one of "irds:", "hf:",
-            "dpr:", "marco:", "csv:", "jsonl:" (docs/data.md has an example of each). With the option
-            "?titles=none" the passages of any format come without their titles.
+            "beir:path/to/folder", "beir:scifact" (a standard set, which is fetched), "files:path/to/folder",
+            a document's path, "api:" (the documentation of the installed Python packages), "api:numpy,scipy"
+            (of these packages), or one of "irds:", "hf:", "dpr:", "marco:", "csv:", "jsonl:" (docs/data.md
+            has an example of each). With the option "?titles=none" the passages of any format come without
+            their titles.
 
     Raises:
         DataError: unknown format, missing folder or file, unknown package.

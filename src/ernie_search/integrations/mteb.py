@@ -24,13 +24,8 @@ BLOCK = 1024
 """Passages that are encoded and stored together."""
 SAMPLE = 400
 """Passages that the language is detected from."""
-KINDS = {
-    "words": "sparse",
-    "dense": "dense",
-    "late": "late-interaction",
-    "hybrid": "hybrid",
-    "cross": "hybrid",
-}
+KINDS = {"words": "sparse", "dense": "dense", "late": "late-interaction"}
+"""What mteb calls our modes; the others are hybrid."""
 
 
 def meta_of(encoder: Encoder | None, name: str, revision: str, mode: str, dim: int | None) -> ModelMeta:
@@ -62,7 +57,7 @@ def meta_of(encoder: Encoder | None, name: str, revision: str, mode: str, dim: i
         similarity_fn_name=ScoringFunction.DOT_PRODUCT if mode == "dense" else ScoringFunction.CUSTOM,
         use_instructions=False,
         training_datasets=None,
-        model_type=[KINDS[mode]],
+        model_type=[KINDS.get(mode, "hybrid")],
         experiment_kwargs=None if encoder is None else {"mode": mode, "kind": encoder.kind},
     )
 
@@ -148,9 +143,7 @@ class ErnieSearchModel:
             IndexStateError, ModelError: see ``Searcher.open`` and ``open_encoder``.
         """
         if model is None and store is None:
-            raise SettingsError(
-                "give model= (each corpus is indexed with it) or store= (an index of the corpus)"
-            )
+            raise SettingsError("give model= (which indexes each corpus) or store= (an index of the corpus)")
         self._store = None if store is None else Searcher.open(store, model, mode=mode)
         self._searcher = self._store
         self._tokens = tokens
@@ -172,15 +165,14 @@ class ErnieSearchModel:
         if self._store is not None:
             if len(self._store.index) < len(corpus):
                 raise DataError(
-                    f"the store holds {len(self._store.index)} passages, the corpus of {task_metadata.name} has "
+                    f"the store holds {len(self._store.index)} passages, {task_metadata.name} has "
                     f"{len(corpus)}; give an index of this corpus"
                 )
             return
         if self._encoder is None:
             raise SettingsError("no model to index with; give model=")
-        self._searcher = Searcher(
-            self._encoder, _memory_index(self._encoder, corpus, self._mode, self._tokens)
-        )
+        index = _memory_index(self._encoder, corpus, self._mode, self._tokens)
+        self._searcher = Searcher(self._encoder, index)
 
     def search(
         self,
@@ -226,8 +218,9 @@ class ErnieSearchModel:
             spec = self._store.index.spec
             return meta_of(None, spec.model_name, spec.model_fingerprint, self._mode, spec.dim)
         encoder = self._encoder
-        name, revision = (encoder.name, encoder.fingerprint) if encoder is not None else ("bm25", "1")
-        return meta_of(encoder, name, revision, self._mode, None)
+        if encoder is None:
+            raise SettingsError("no model; give model=")
+        return meta_of(encoder, encoder.name, encoder.fingerprint, self._mode, None)
 
 
 def _passages(corpus: Any) -> Iterator[Passage]:
