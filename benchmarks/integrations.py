@@ -135,13 +135,13 @@ async def run(searcher: Searcher, folder: Path, rounds: int) -> list[Figure]:
 
 async def mcp(searcher: Searcher, folder: Path, stack: contextlib.AsyncExitStack) -> Ask:
     """The tool ``search`` of our MCP server, called by the SDK's client."""
-    from ernie_search.integrations.mcp import server_of  # type: ignore[import-not-found,unused-ignore]
-    from mcp.shared.memory import create_connected_server_and_client_session
+    from ernie_search.integrations.mcp import Assistant, make_server
+    from ernie_search.integrations.open_index import OpenIndex
+    from mcp.client.client import Client
 
-    session = await stack.enter_async_context(
-        create_connected_server_and_client_session(server_of({"one": searcher}))
-    )
-    return lambda: session.call_tool("search", {"query": QUESTION, "k": K})
+    server = make_server(Assistant([OpenIndex("one", str(folder), searcher.model)]))
+    client = await stack.enter_async_context(Client(server))
+    return lambda: client.call_tool("search", {"query": QUESTION, "k": K})
 
 
 def main() -> None:

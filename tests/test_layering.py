@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "index": set(),
     "search": {"runtime", "model", "index", "encoding"},
     "serve": {"search", "index", "runtime", "model", "encoding.opening"},
-    "integrations": {"search", "index", "runtime", "model", "encoding.opening"},
+    "integrations": {"search", "index", "runtime", "model", "encoding", "evaluation", "data"},
     "pipeline": TRAIN_ROOMS,
     "ablation": TRAIN_ROOMS | {"pipeline"},
 }

@@ -4,9 +4,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from ernie_search.errors import IndexStateError
-from ernie_search.search.newest import resolve
+from ernie_search.search.opening import open_searcher, resolve
 from ernie_search.serve import create_app
-from ernie_search.serve.opening import open_searcher
 from ernie_search.serve.settings import make_settings
 from tiny_service import PASSAGES
 

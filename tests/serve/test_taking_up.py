@@ -11,7 +11,7 @@ from ernie_search.encoding import opening
 from ernie_search.errors import IndexStateError, ModelError, StorageError
 from ernie_search.index import open_index, passage_batch
 from ernie_search.index.lance_files import lock_for_writing
-from ernie_search.search.newest import look_at
+from ernie_search.search.opening import look_at
 from ernie_search.serve import create_app
 from ernie_search.serve.settings import make_settings
 from ernie_search.types import Passage

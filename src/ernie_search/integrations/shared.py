@@ -11,7 +11,7 @@ from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
 from ernie_search.index import Index, as_filter
 from ernie_search.integrations.asked import Asked, Source
 from ernie_search.search import Fusion, Mode, Searcher, SearchOptions
-from ernie_search.search.newest import Seen, look_at, renewed, resolve
+from ernie_search.search.opening import Seen, look_at, renewed, resolve
 from ernie_search.types import Hit
 
 Store: TypeAlias = str | Path | Index | Searcher

@@ -16,10 +16,9 @@ from ernie_search import __version__
 from ernie_search._util.words import brief
 from ernie_search.errors import ErnieSearchError
 from ernie_search.search import Searcher
-from ernie_search.search.newest import look_at, renewed
+from ernie_search.search.opening import look_at, open_searcher, renewed
 from ernie_search.serve.context import Context, GoneError
 from ernie_search.serve.guard import OPEN, Guard
-from ernie_search.serve.opening import open_searcher
 from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
 from ernie_search.serve.routes import clients, operation, passages, search
 from ernie_search.serve.routes.page import page_router

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ernie_search._util.hardware import release_freed_memory
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError, StorageError
-from ernie_search.search.newest import Seen
+from ernie_search.search.opening import Seen
 from ernie_search.serve.queues import contained
 from ernie_search.serve.telemetry import log
 from ernie_search.serve.worker import Worker

@@ -12,6 +12,7 @@ import numpy as np
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
 from ernie_search.index import Index, passage_batch
 from ernie_search.search import Searcher, maxsim
+from ernie_search.search.opening import usable_modes
 from ernie_search.search.rerank import mean_cosines
 from ernie_search.serve.batches import (
     Answer,
@@ -24,7 +25,6 @@ from ernie_search.serve.batches import (
     RankJob,
     joined,
 )
-from ernie_search.serve.opening import usable_modes
 from ernie_search.serve.queues import AdmissionQueue, Batcher, ClosedError
 from ernie_search.serve.settings import Limits
 from ernie_search.serve.telemetry import log

@@ -1,12 +1,30 @@
-"""An index that others change while it is searched: what tells its versions apart, and opening the newest."""
+"""From what the command line names to a searcher: an index's folder or address, or a pointer file."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
+from ernie_search.index import open_index
 from ernie_search.index.lance_files import INDEX_FILE
 from ernie_search.search.searcher import Searcher
+from ernie_search.search.settings import Mode
 from ernie_search.search.tuning import TUNED_FILE
+
+
+def usable_modes(searcher: Searcher) -> list[str]:
+    """The modes that this index, model and installation can answer, best known first."""
+    index = searcher.index
+    needs = {
+        "words": "bm25" in index.capabilities,
+        "dense": True,
+        "late": index.has_tokens,
+        "hybrid": "bm25" in index.capabilities,
+        "cross": searcher.cross is not None,
+    }
+    return [mode for mode in get_args(Mode) if needs.get(mode, False)]
+
 
 POINTER_BYTES = 4096
 """A pointer file is one line; anything longer is no pointer."""
@@ -63,6 +81,42 @@ def look_at(index: str, *, writable: bool) -> Seen | None:
     except (OSError, ErnieSearchError):
         return None
     return Seen(pointer, content) if pointer or content else None
+
+
+def open_searcher(
+    index: str,
+    model: str | Path | None = None,
+    *,
+    cross: str | None = None,
+    mode: Mode | None = None,
+    writable: bool = False,
+    runtime: Runtime = "auto",
+    precision: ChosenPrecision = "fp32",
+) -> Searcher:
+    """Open an index, and load its model.
+
+    Args:
+        index: a folder or an address; see ``resolve`` for pointers.
+        model: the model's directory, if it was moved.
+        cross: the cross-encoder of mode ``cross``.
+        mode: in which it will be searched if a request names none; refused where it is not possible.
+        writable: open it for upserts.
+        runtime, precision: of the model; see ``open_encoder``.
+
+    Raises:
+        SettingsError: ``writable``, but it cannot be written.
+        IndexStateError: the index is missing, damaged, or of another model.
+        ModelError: a model cannot be loaded.
+    """
+    target = resolve(index)
+    if not writable:
+        return Searcher.open(target, model, cross=cross, mode=mode, runtime=runtime, precision=precision)
+    found = open_index(target, mode="w")
+    try:
+        return Searcher.open(found, model, cross=cross, mode=mode, runtime=runtime, precision=precision)
+    except BaseException:
+        found.close()
+        raise
 
 
 def renewed(searcher: Searcher, *, trust: bool = True) -> Searcher:
