@@ -18,6 +18,10 @@ def standard_index(source: str, model: str | None) -> str | None:
     name = standard_set(source)
     if name is None:
         return None
+    with loading(source):
+        from ernie_search.data import open_collection
+
+        next(iter(open_collection(source).passages()), None)  # without a network it ends here
     with loading("the model"):
         from ernie_search.encoding.build import make_index
         from ernie_search.encoding.opening import open_encoder
