@@ -1,6 +1,30 @@
 """The index of a standard set that ``evaluate`` makes where none is named, kept in the user's cache."""
 
+import logging
+
 from ernie_search.cli.output import console, loading, progress
+from ernie_search.errors import DataError
+
+
+def _fetch(source: str, name: str) -> None:
+    """Fetch a set, or find it fetched, before a model is loaded.
+
+    Raises:
+        DataError: it is not here, and cannot be fetched; the package's own log of that is left out.
+    """
+    from ernie_search.data import open_collection
+
+    logging.getLogger("ir_datasets").setLevel(logging.CRITICAL)
+    passages = open_collection(source).passages()
+    with loading(f"the set {name}"):
+        try:
+            next(iter(passages), None)
+        except DataError as error:
+            reason = str(error).partition("cannot be read (")[2] or str(error)
+            raise DataError(
+                f"{source}: cannot be fetched, which takes a network once; check the connection, or give a "
+                f"BEIR folder of it ({reason:.120})"
+            ) from None
 
 
 def standard_index(source: str, model: str | None) -> str | None:
@@ -18,10 +42,7 @@ def standard_index(source: str, model: str | None) -> str | None:
     name = standard_set(source)
     if name is None:
         return None
-    with loading(source):
-        from ernie_search.data import open_collection
-
-        next(iter(open_collection(source).passages()), None)  # without a network it ends here
+    _fetch(source, name)
     with loading("the model"):
         from ernie_search.encoding.build import make_index
         from ernie_search.encoding.opening import open_encoder
