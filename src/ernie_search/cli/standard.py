@@ -14,7 +14,7 @@ def _fetch(source: str, name: str) -> None:
     """
     from ernie_search.data import open_collection
 
-    logging.getLogger("ir_datasets").setLevel(logging.CRITICAL)
+    logging.getLogger("ir_datasets").disabled = True
     passages = open_collection(source).passages()
     with loading(f"the set {name}"):
         try:
