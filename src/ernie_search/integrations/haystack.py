@@ -3,9 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from haystack import Document, component, default_from_dict, default_to_dict
-from haystack.core.errors import ComponentError, SerializationError
-from haystack.utils import Secret, deserialize_secrets_inplace
+try:
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.core.errors import ComponentError, SerializationError
+    from haystack.utils import Secret, deserialize_secrets_inplace
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"needs {error.name}, which is not installed: pip install 'ernie-search[haystack]'", name=error.name
+    ) from None
 
 from ernie_search.errors import ErnieSearchError
 from ernie_search.integrations.asked import Asked, Source

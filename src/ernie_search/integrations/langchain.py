@@ -2,11 +2,17 @@
 
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.exceptions import LangChainException
-from langchain_core.retrievers import BaseRetriever
 from pydantic import Field, PrivateAttr, SecretStr
+
+try:
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+    from langchain_core.exceptions import LangChainException
+    from langchain_core.retrievers import BaseRetriever
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"needs {error.name}, which is not installed: pip install 'ernie-search[langchain]'", name=error.name
+    ) from None
 
 from ernie_search.errors import ErnieSearchError
 from ernie_search.integrations.asked import Asked, Source

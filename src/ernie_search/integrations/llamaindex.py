@@ -4,14 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.schema import (
-    NodeRelationship,
-    NodeWithScore,
-    QueryBundle,
-    RelatedNodeInfo,
-    TextNode,
-)
+try:
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.schema import (
+        NodeRelationship,
+        NodeWithScore,
+        QueryBundle,
+        RelatedNodeInfo,
+        TextNode,
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"needs {error.name}, which is not installed: pip install 'ernie-search[llamaindex]'", name=error.name
+    ) from None
 
 from ernie_search.errors import ErnieSearchError
 from ernie_search.integrations.asked import Asked, Condition

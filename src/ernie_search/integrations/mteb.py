@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mteb.models.model_meta import ModelMeta, ScoringFunction
-from mteb.similarity_functions import dot_score, pairwise_dot_score
-from mteb.types import PromptType
+
+try:
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
+    from mteb.similarity_functions import dot_score, pairwise_dot_score
+    from mteb.types import PromptType
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"needs {error.name}, which is not installed: pip install 'ernie-search[mteb]'", name=error.name
+    ) from None
 
 from ernie_search._util.words import detect_language
 from ernie_search.encoder import Encoder
