@@ -7,15 +7,15 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [
-        ("langchain", "langchain_core"),
-        ("llamaindex", "llama_index"),
-        ("haystack", "haystack"),
-        ("mteb", "mteb"),
-    ],
-)
+PACKAGES = {
+    "langchain": "langchain_core",
+    "llamaindex": "llama_index",
+    "haystack": "haystack",
+    "mteb": "mteb",
+}
+
+
+@pytest.mark.parametrize(("name", "package"), PACKAGES.items())
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, package):
     module = f"ernie_search.integrations.{name}"
     monkeypatch.delitem(sys.modules, module, raising=False)
