@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-
 PACKAGES = {
     "langchain": "langchain_core",
     "llamaindex": "llama_index",
