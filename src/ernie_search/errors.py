@@ -35,3 +35,7 @@ class StorageError(ErnieSearchError):
 
 class ExecutorError(ErnieSearchError):
     """A Ray cluster that does not answer, or that lost a piece of work more often than it is tried again."""
+
+
+class ServiceError(ErnieSearchError):
+    """A service over HTTP that does not answer, or that refuses what is asked."""

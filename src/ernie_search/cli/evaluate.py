@@ -33,6 +33,7 @@ from ernie_search.cli.searching import (
     open_teachers,
     parse_fusion,
 )
+from ernie_search.cli.standard import standard_index
 from ernie_search.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -46,7 +47,13 @@ EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index
 
 
 def evaluate(
-    source: Annotated[str, typer.Argument(help="The collection whose questions and judgements are used.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="The collection whose questions and judgements are used; beir:NAME fetches one of BEIR's "
+            "sets, and indexes it unless an index or a run is named."
+        ),
+    ],
     index: Annotated[
         str | None, typer.Option(help="Search this index (its folder or address), and measure the run.")
     ] = None,
@@ -97,7 +104,7 @@ def evaluate(
     from ernie_search.search import SearchOptions
 
     if index is None and run is None:
-        index = nearest_index()
+        index = standard_index(source, model) or nearest_index()
     _check_choice(index, run, save_run, mode, cross)
     if cluster and baseline is None:
         raise SettingsError("--cluster is for the test against another run; name it with --baseline FILE")

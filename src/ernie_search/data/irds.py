@@ -110,7 +110,8 @@ class IrDatasets(LocatedCollection):
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             where = f"irds:{identifier}: {what} {number + 1}"
             raise DataError(
-                f"{where}: cannot be read ({first}); see the package's page of this data set"
+                f"{where}: cannot be read ({first:.200}); check the connection, or see the package's page "
+                "of this data set"
             ) from error
 
 

@@ -15,13 +15,14 @@ from ernie_search.data.files import FilesCollection, is_document, open_files
 from ernie_search.data.hf import open_hf
 from ernie_search.data.irds import open_irds
 from ernie_search.data.marco import open_marco
+from ernie_search.data.standard_sets import open_beir
 from ernie_search.data.table import open_csv, open_jsonl
 from ernie_search.errors import DataError
 from ernie_search.types import Passage
 
 FORMATS: dict[str, Callable[[str], Collection]] = {
     "api": ApiDocs,
-    "beir": lambda path: BeirCollection(Path(path).expanduser(), f"beir:{path}"),
+    "beir": open_beir,
     "csv": open_csv,
     "dpr": open_dpr,
     "files": open_files,
@@ -55,10 +56,11 @@ def open_collection(source: str) -> Collection:
 
     Args:
         source: "path/to/folder" (a BEIR folder where it has a corpus.jsonl, else its documents),
-            "beir:path/to/folder", "files:path/to/folder", a document's path, "api:" (the documentation of
-            the installed Python packages), "api:numpy,scipy" (of these packages), or one of "irds:", "hf:",
-            "dpr:", "marco:", "csv:", "jsonl:" (docs/data.md has an example of each). With the option
-            "?titles=none" the passages of any format come without their titles.
+            "beir:path/to/folder", "beir:scifact" (a standard set, which is fetched), "files:path/to/folder",
+            a document's path, "api:" (the documentation of the installed Python packages), "api:numpy,scipy"
+            (of these packages), or one of "irds:", "hf:", "dpr:", "marco:", "csv:", "jsonl:" (docs/data.md
+            has an example of each). With the option "?titles=none" the passages of any format come without
+            their titles.
 
     Raises:
         DataError: unknown format, missing folder or file, unknown package.

@@ -1,6 +1,6 @@
 """The index: finds passages by vector, words and fields, and gives what re-ranking and display need."""
 
-from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Range, parse_filter
+from ernie_search.index.filters import And, Eq, Filter, In, Not, Or, Range, as_filter, parse_filter
 from ernie_search.index.lance_files import is_index
 from ernie_search.index.memory import MemoryIndex
 from ernie_search.index.opening import index_shards, open_index
@@ -27,6 +27,7 @@ __all__ = [
     "Ranking",
     "TokenMatrices",
     "Verification",
+    "as_filter",
     "index_shards",
     "infer_fields",
     "is_index",

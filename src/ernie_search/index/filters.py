@@ -297,6 +297,23 @@ def parse_filter(text: str) -> Filter:
     return _Parser(text).whole()
 
 
+def as_filter(given: "str | Mapping[str, Any] | Filter | None") -> "Filter | None":
+    """A filter as callers write it: text, or field to value or list of values, all of which are met.
+
+    Raises:
+        SettingsError: see ``parse_filter``.
+    """
+    if given is None or isinstance(given, str):
+        return parse_filter(given) if given is not None and given.strip() else None
+    if not isinstance(given, Mapping):
+        return given
+    parts = tuple(
+        In(name, tuple(value)) if isinstance(value, list | tuple) else Eq(name, value)
+        for name, value in given.items()
+    )
+    return None if not parts else parts[0] if len(parts) == 1 else And(parts)
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text, self.place, self.depth = text, 0, 0

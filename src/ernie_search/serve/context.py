@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ernie_search._util.words import brief
-from ernie_search.index import And, Eq, Filter, In, parse_filter
+from ernie_search.index import Filter, as_filter
 from ernie_search.serve.problems import RETRY, HttpError
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import ServeSettings
@@ -138,22 +138,15 @@ def filter_of(given: Any, worker: Worker, longest: int) -> Filter | None:
     if not worker.can_filter:
         raise HttpError(501, "this index has no fields to filter by")
     if isinstance(given, dict):
-        if not given:
-            return None
-        parts: list[Filter] = []
         for name, value in given.items():
             texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
             check_length(texts, longest, f"filter.{brief(name)}")
-            if isinstance(value, list):
-                if len(value) > longest:
-                    raise HttpError(400, f"filter.{brief(name)}: {len(value)} values, at most {longest}")
-                parts.append(In(name, tuple(value)))
-            else:
-                parts.append(Eq(name, value))
-        return parts[0] if len(parts) == 1 else And(tuple(parts))
+            if isinstance(value, list) and len(value) > longest:
+                raise HttpError(400, f"filter.{brief(name)}: {len(value)} values, at most {longest}")
+        return as_filter(given)
     if len(given) > longest:
         raise HttpError(400, f"filter: {len(given)} characters, at most {longest} are allowed")
-    return parse_filter(given) if given.strip() else None
+    return as_filter(given)
 
 
 def check_count(count: int, most: int, what: str) -> None:
