@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "index": set(),
     "search": {"runtime", "model", "index", "encoding"},
     "serve": {"search", "index", "runtime", "model", "encoding.opening"},
+    "judge": {"data", "evaluation", "search", "serve"},
     "pipeline": TRAIN_ROOMS,
     "ablation": TRAIN_ROOMS | {"pipeline"},
 }
