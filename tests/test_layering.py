@@ -54,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "search": {"runtime", "model", "index", "encoding"},
     "serve": {"search", "index", "runtime", "model", "encoding.opening"},
     "integrations": {"search", "index", "runtime", "model", "encoding", "evaluation", "data"},
+    "judge": {"data", "evaluation", "search", "serve"},
     "pipeline": TRAIN_ROOMS,
     "ablation": TRAIN_ROOMS | {"pipeline"},
 }

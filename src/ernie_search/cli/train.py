@@ -14,7 +14,7 @@ from ernie_search.errors import SettingsError
 if TYPE_CHECKING:
     from ernie_search.pipeline import Plan
     from ernie_search.pipeline.recipe import Recipe
-    from ernie_search.pipeline.stage import GivenLists
+    from ernie_search.pipeline.stage import AnyStage, GivenLists
     from ernie_search.training import TrainResult
 
 
@@ -117,6 +117,10 @@ def train(
     base: Base = None,
     layers: Layers = None,
     lists: GivenFolder = None,
+    report_to: Annotated[
+        list[str] | None,
+        typer.Option(help="A tracker that gets losses and measures: wandb, mlflow; may be repeated."),
+    ] = None,
     changes: Changes = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan with sizes and estimated times, and stop.")
@@ -129,11 +133,17 @@ def train(
         from ernie_search.data import open_collection, validate
         from ernie_search.data.collection import hold
         from ernie_search.pipeline import estimate, load_recipe, make_plan, plan_table, train_recipe
+        from ernie_search.training.trackers import check_trackers
         from ernie_search.training.world import World
 
     is_main = World.launched().is_main  # of several processes only one prints
     name, given = recipe_and_source(what, source, recipe)
     chosen = load_recipe(name, settings)
+    trained = [one for one in chosen.stages if "report_to" in type(one.settings).model_fields]
+    if report_to:  # of every stage that trains
+        told = {f"{one.name}.report_to": ",".join(report_to) for one in trained}
+        chosen = load_recipe(name, settings | told)
+        trained = [one for one in chosen.stages if f"{one.name}.report_to" in told]
     place = given or chosen.source
     if place is None:
         raise SettingsError(f"recipe {name} names no collection; give one with --source")
@@ -152,17 +162,24 @@ def train(
             console(stderr=not dry_run).print(plan_table(plan, title))
     if dry_run or output is None:
         return
+    if is_main:
+        check_trackers(list(dict.fromkeys(name for one in trained for name in tracker_names(one))))
     settle_memory(chosen)
     show_progress = PipelineProgress(console(stderr=True), stages=not chosen.single)
     result = train_recipe(chosen, collection, output, show_progress)
-    trained = show_progress.worked
     if not is_main:
         return
     if as_json:
         paths = {"model": str(result.model), "last": str(result.last)}
-        print_json(asdict(result) | paths | {"trained_now": trained})
+        print_json(asdict(result) | paths | {"trained_now": show_progress.worked})
     else:
-        show(result, place, output, trained=trained)
+        show(result, place, output, trained=show_progress.worked)
+
+
+def tracker_names(stage: "AnyStage") -> tuple[str, ...]:
+    """Trackers that a stage reports to."""
+    names: tuple[str, ...] = stage.settings.report_to
+    return names
 
 
 def settle_memory(recipe: "Recipe") -> None:

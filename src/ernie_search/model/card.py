@@ -10,6 +10,7 @@ import yaml
 from ernie_search import __version__
 from ernie_search._util.files import atomic_write, read_json
 from ernie_search.errors import DataError, ModelError
+from ernie_search.runtime.places import BUNDLED, HUB_DEFAULT, HUB_NAME
 from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
 
 CARD_FILE = "README.md"
@@ -166,8 +167,8 @@ def _header(
         header["language"] = list(facts.language)
     if facts.license:
         header["license"] = facts.license
-    base = settings.base.partition(":")[0]
-    if base and not Path(base).is_absolute():  # a folder of this machine says nothing to others
+    base = hub_base(settings.base)
+    if base:
         header["base_model"] = base
     if facts.dataset:
         header["datasets"] = [facts.dataset]
@@ -187,13 +188,31 @@ def _header(
     return header
 
 
+def hub_base(base: str) -> str:
+    """The hub's name of a base as our settings have it (``org/name@revision:layers``); "" if it has none.
+
+    The bundled base is named as the hub has it; a folder of this machine says nothing to others.
+    """
+    name = base.partition(":")[0].partition("@")[0]
+    name = HUB_DEFAULT if name == BUNDLED else name
+    return name if HUB_NAME.fullmatch(name) and not Path(name).exists() else ""
+
+
 def _index_entry(report: Mapping[str, Any]) -> dict[str, Any]:
     data = Path(report["source"]).name
     return {
         "task": {"type": "information-retrieval", "name": "Information Retrieval"},
         "dataset": {"name": f"{data} ({report['split']})", "type": data, "split": report["split"]},
         "metrics": [
-            {"type": measure.lower().replace("@", "_at_"), "name": measure, "value": round(found["mean"], 4)}
+            {
+                "type": measure.lower().replace("@", "_at_"),
+                "name": measure,
+                "value": round(found["mean"], 4),
+                "args": {
+                    "interval": f"{found['low']:.4f} to {found['high']:.4f} (95 % bootstrap)",
+                    "questions": report["queries"],
+                },
+            }
             for measure, found in report["measures"].items()
         ],
     }

@@ -22,8 +22,13 @@ _EXTRA = ("fastapi", "starlette", "uvicorn", "prometheus_client")
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ernie_search.serve' has no attribute {name!r}")
+    return from_extra(_HOMES[name], name)
+
+
+def from_extra(module: str, name: str) -> Any:
+    """A name of a module that needs the extra ``serve``; a SettingsError where that is not installed."""
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in _EXTRA:
             raise SettingsError(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -164,6 +164,12 @@ def create_app(
         operation.router,
         page_router(),
     )
+    protect(app, settings, metrics, routers)
+    return app
+
+
+def protect(app: FastAPI, settings: ServeSettings, metrics: Metrics, routers: Sequence[APIRouter]) -> None:
+    """Give an app its routes, errors as clients see them, and the guard around all of it."""
     app.state.methods = methods_by_path(routers)
     for router in routers:
         app.include_router(router)
@@ -173,7 +179,6 @@ def create_app(
         app.add_exception_handler(kind, _expected)
     app.add_exception_handler(GoneError, _gone)
     app.add_middleware(Guard, settings=settings, metrics=metrics)
-    return app
 
 
 def worker_opener(settings: ServeSettings, metrics: Metrics) -> Opener:

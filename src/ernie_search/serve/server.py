@@ -229,6 +229,22 @@ def run(settings: ServeSettings, say: Callable[[str], Any], opener: Opener | Non
             _Server(_config(app, settings), lambda: say(line)).run(sockets=[listener])
 
 
+def run_page(app: FastAPI, settings: ServeSettings, say: Callable[[str], Any]) -> None:
+    """Serve an app that needs no index until SIGTERM or SIGINT.
+
+    Args:
+        app: see ``protect``.
+        settings: where to listen.
+        say: called with its address once it answers.
+
+    Raises:
+        SettingsError: the address is in use, or not one of this machine.
+    """
+    with _listen(settings) as listener, _ends_quietly():
+        address = _address(settings, listener)
+        _Server(_config(app, settings), lambda: say(address)).run(sockets=[listener])
+
+
 def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -263,10 +279,14 @@ class _Server(uvicorn.Server):
 
 
 def _where(settings: ServeSettings, listener: socket.socket, worker: Worker) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     extra = (", writable" if settings.writable else "") + (", keys needed" if settings.keys else "")
-    port = listener.getsockname()[1]
-    return f"http://{host}:{port}  {len(worker.index):,} passages, modes {', '.join(worker.modes)}{extra}"
+    about = f"{len(worker.index):,} passages, modes {', '.join(worker.modes)}{extra}"
+    return f"{_address(settings, listener)}  {about}"
+
+
+def _address(settings: ServeSettings, listener: socket.socket) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

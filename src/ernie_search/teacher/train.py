@@ -40,6 +40,7 @@ from ernie_search.training.folder import RESULT_FILE, check_identity, library_ve
 from ernie_search.training.joint import ignore_event
 from ernie_search.training.settings import TrainerSettings
 from ernie_search.training.student import usual_budget
+from ernie_search.training.trackers import check_trackers
 from ernie_search.training.trainer import (
     Events,
     FolderTraining,
@@ -307,9 +308,10 @@ def train_teachers(
     """
     settings.check()
     check_same_data(lists, collection)
+    check_trackers(settings.report_to)
     identity = {
         "format": FORMAT,
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump(exclude={"report_to"}),
         "collection": collection.fingerprint,
         "lists": lists.fingerprint,
         "split": split,

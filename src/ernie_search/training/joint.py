@@ -48,6 +48,7 @@ from ernie_search.training.settings import UNRELATED, TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.student import make_ready, usual_budget
 from ernie_search.training.teachers import StepTeachers
+from ernie_search.training.trackers import check_trackers
 from ernie_search.training.trainer import (
     Events,
     FolderTraining,
@@ -360,6 +361,7 @@ def _train(
         return finished
     if observer is None or not world.is_main:
         observer = ignore_event
+    world.on_main(lambda: check_trackers(settings.report_to))
     observer("prepare", {"lists": lists is not None})
     if data is None:
         data = prepare(collection, settings, lists)

@@ -9,8 +9,9 @@ from ernie_search._util.settings import TypedSettings, parse_typed
 from ernie_search.errors import SettingsError
 from ernie_search.losses.settings import LossSettings
 from ernie_search.mining.negatives import split_names
+from ernie_search.training.tracker_names import TrackerNames
 
-UNRELATED = {"onnx"}
+UNRELATED = {"onnx", "report_to"}
 """Settings that change no weight: a training resumes under another value of them."""
 
 
@@ -29,6 +30,8 @@ class TrainerSettings(TypedSettings):
         checkpoints: how many resumable checkpoints are written during training, the end included.
         keep_checkpoints: how many of them are kept; from 2 on, a damaged one costs only the steps since the
             one before it.
+        report_to: trackers that get losses, entropies and dev figures too: wandb, mlflow, or another that
+            transformers knows; as a list, or as names between commas. It changes no weight.
     """
 
     seed: int = Field(0, ge=0)
@@ -43,6 +46,7 @@ class TrainerSettings(TypedSettings):
     evaluations: int = Field(4, ge=0)
     checkpoints: int = Field(2, ge=1)
     keep_checkpoints: int = Field(1, ge=1)
+    report_to: TrackerNames = ()
 
 
 class ExampleSettings(TrainerSettings):

@@ -27,7 +27,7 @@ from ernie_search._util.files import (
     write_json,
 )
 from ernie_search.errors import TrainingError
-from ernie_search.training import log
+from ernie_search.training import log, trackers
 from ernie_search.training.folder import (
     STAGING,
     checkpoint_steps,
@@ -142,7 +142,8 @@ def trainer_arguments(
         eval_steps=max(1, math.ceil(settings.steps / max(1, settings.evaluations))),
         save_strategy="steps",
         save_steps=max(1, math.ceil(settings.steps / settings.checkpoints)),
-        report_to="none",
+        report_to=trackers.reported_by_trainer(settings.report_to),
+        run_name=trackers.run_name(output),
         disable_tqdm=True,
         remove_unused_columns=False,
         **others,
@@ -351,7 +352,8 @@ class FolderTraining(ABC, Generic[Result]):
                 self.trainer.add_callback(callback)
         try:
             self.observer("start", {"step": step, "steps": self.settings.steps})
-            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with trackers.runs_ended(self.settings.report_to):
+                self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             return self.world.on_main(self._finish)
         finally:
             self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})

@@ -1,6 +1,7 @@
-"""The search page: its files are read from the package once, and no other file is served."""
+"""Pages: their files are read from the package once, and no other file is served."""
 
 import hashlib
+from collections.abc import Mapping
 from importlib.resources import files
 
 from fastapi import APIRouter, Request
@@ -15,11 +16,16 @@ TYPES = {
 }
 
 
-def page_router() -> APIRouter:
-    """A router with a route for each file of the page."""
+def page_router(room: str = "serve", types: Mapping[str, str] = TYPES) -> APIRouter:
+    """A router with a route for each file of a page.
+
+    Args:
+        room: whose folder ``page`` has them.
+        types: the files' names, and what each is sent as.
+    """
     router = APIRouter()
-    for name, kind in TYPES.items():
-        content = (files("ernie_search.serve") / "page" / name).read_bytes()
+    for name, kind in types.items():
+        content = (files(f"ernie_search.{room}") / "page" / name).read_bytes()
         path = "/" if name == "index.html" else f"/{name}"
         router.add_api_route(path, _sender(content, kind), methods=["GET"], include_in_schema=False)
     return router
