@@ -2,7 +2,7 @@
 
 The page, in light and dark colours and with a document open, searches pages of this documentation with the
 bundled model, untrained: an index that takes a minute to make. ``--index`` names another one. The report
-compares runs of ``benchmarks.quality_squad``, which take hours, so its picture is only taken where they exist.
+compares runs of ``benchmarks.quality_squad``, which take hours, so its picture is taken where they exist.
 """
 
 import argparse

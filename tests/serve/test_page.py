@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
 )
 expect = playwright.expect
-PATIENCE = 15_000
+PATIENCE = 30_000
 """Milliseconds, on a machine that is busy with other tests."""
 expect.set_options(timeout=PATIENCE)
 KEY = "0123456789abcdef"
