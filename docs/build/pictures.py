@@ -22,6 +22,8 @@ from ernie_search.model import BUNDLED, from_base
 
 COMMAND = [sys.executable, "-c", "from ernie_search.cli import main; main()"]
 WIDTH, PAGE_HEIGHT, REPORT_HEIGHT = 1280, 900, 1400
+LONGEST = 120_000
+"""Milliseconds that a busy machine is given."""
 PAGES = ("data", "glossary", "indexes", "limits", "scale", "serve")
 SEARCH = "?q=what+happens+to+a+file+that+changes+while+it+is+searched&k=5&mode=dense,late,hybrid"
 ANSWERED = "#results:not([aria-busy]) .hit"
@@ -47,6 +49,7 @@ def take_page(browser: Any, address: str, scheme: str, picture: Path) -> None:
     """A search in three modes, with the pointer on a shaded word."""
     context = browser.new_context(viewport={"width": WIDTH, "height": PAGE_HEIGHT}, color_scheme=scheme)
     page = context.new_page()
+    page.set_default_timeout(LONGEST)
     for _ in range(3):  # the first answers are slower, which the times would show
         page.goto(f"{address}/{SEARCH}")
         page.locator(ANSWERED).first.wait_for()
@@ -58,6 +61,7 @@ def take_page(browser: Any, address: str, scheme: str, picture: Path) -> None:
 def take_document(browser: Any, address: str, picture: Path) -> None:
     """The best hit in its document."""
     page = browser.new_page(viewport={"width": WIDTH, "height": PAGE_HEIGHT}, color_scheme="light")
+    page.set_default_timeout(LONGEST)
     page.goto(f"{address}/{SEARCH}")
     page.locator(ANSWERED).first.wait_for()
     page.locator(".open").first.click()
