@@ -506,13 +506,13 @@ def test_common_hits_and_moves_between_two_modes(page, address):
 
 
 def test_a_passage_in_its_document(page, shelf):
-    search(page, shelf, "leaf150", "mode=words&k=3")
+    search(page, shelf, "leaf152", "mode=words&k=3")
     url = page.url
     page.locator(".hit").first.get_by_role("button", name="Show in document").click()
     view = page.get_by_role("dialog", name="A book")
     here = view.locator(".part.here")
     expect(here).to_be_in_viewport()
-    expect(here.locator("mark")).to_have_text("leaf150")
+    expect(here.locator("mark")).to_have_text("leaf152")
     expect(view.locator(".at").first).to_have_text("passage 31 of 60")
     expect(view.locator(".part")).to_have_count(21)
     assert view.locator(".part .again").first.text_content() == "leaf105"
@@ -527,7 +527,7 @@ def test_a_passage_in_its_document(page, shelf):
     )
     assert list(dict.fromkeys(read)) == BOOK.text.split()
     page.reload()  # the address has the view, too
-    expect(here.locator("mark")).to_have_text("leaf150")
+    expect(here.locator("mark")).to_have_text("leaf152")
     page.keyboard.press("Escape")
     expect(view).to_be_hidden()
     expect(page).to_have_url(url)
