@@ -1,8 +1,8 @@
 """Take the pictures in ``docs/images`` in Chromium: ``make pictures``.
 
-The page, in light and dark colours, searches the documentation of networkx with the bundled model, untrained:
-an index that takes a minute to make. ``--index`` names another one. The report compares runs of
-``benchmarks.quality_squad``, which take hours, so its picture is only taken where they exist.
+The page, in light and dark colours and with a document open, searches pages of this documentation with the
+bundled model, untrained: an index that takes a minute to make. ``--index`` names another one. The report
+compares runs of ``benchmarks.quality_squad``, which take hours, so its picture is taken where they exist.
 """
 
 import argparse
@@ -22,7 +22,10 @@ from ernie_search.model import BUNDLED, from_base
 
 COMMAND = [sys.executable, "-c", "from ernie_search.cli import main; main()"]
 WIDTH, PAGE_HEIGHT, REPORT_HEIGHT = 1280, 900, 1400
-SEARCH = "?q=find+the+shortest+path+between+two+nodes+of+a+weighted+graph&k=5&mode=dense,late,hybrid"
+LONGEST = 120_000
+"""Milliseconds that a busy machine is given."""
+PAGES = ("data", "glossary", "indexes", "limits", "scale", "serve")
+SEARCH = "?q=what+happens+to+a+file+that+changes+while+it+is+searched&k=5&mode=dense,late,hybrid"
 ANSWERED = "#results:not([aria-busy]) .hit"
 RUNS = {
     "alone-l3-s0.dense": "dual-encoder alone",
@@ -33,9 +36,12 @@ RUNS = {
 
 
 def make_index(folder: Path) -> Path:
-    """An index of networkx's documentation under the bundled model without training."""
+    """An index of some of the documentation's pages under the bundled model without training."""
+    (folder / "docs").mkdir()
+    for name in PAGES:
+        shutil.copy(ROOT / "docs" / f"{name}.md", folder / "docs")
     from_base(BUNDLED).save(str(folder / "model"))
-    build_index("api:networkx", folder / "model", folder / "index")
+    build_index(f"files:{folder / 'docs'}", folder / "model", folder / "index")
     return folder / "index"
 
 
@@ -43,12 +49,25 @@ def take_page(browser: Any, address: str, scheme: str, picture: Path) -> None:
     """A search in three modes, with the pointer on a shaded word."""
     context = browser.new_context(viewport={"width": WIDTH, "height": PAGE_HEIGHT}, color_scheme=scheme)
     page = context.new_page()
+    page.set_default_timeout(LONGEST)
     for _ in range(3):  # the first answers are slower, which the times would show
         page.goto(f"{address}/{SEARCH}")
         page.locator(ANSWERED).first.wait_for()
     page.locator("mark").first.hover()
     page.screenshot(path=picture)
     context.close()
+
+
+def take_document(browser: Any, address: str, picture: Path) -> None:
+    """The best hit in its document."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": PAGE_HEIGHT}, color_scheme="light")
+    page.set_default_timeout(LONGEST)
+    page.goto(f"{address}/{SEARCH}")
+    page.locator(ANSWERED).first.wait_for()
+    page.locator(".open").first.click()
+    page.locator(".part.here").wait_for()
+    page.screenshot(path=picture)
+    page.close()
 
 
 def take_report(browser: Any, runs: Path, work: Path, picture: Path) -> None:
@@ -84,6 +103,7 @@ def main() -> None:
         with serving(str(args.index or make_index(Path(work)))) as server:
             for scheme in ("light", "dark"):
                 take_page(browser, server.address, scheme, args.output / f"page-{scheme}.png")
+            take_document(browser, server.address, args.output / "page-document.png")
         runs = args.squad / "runs"
         if all((runs / f"{file}.trec").is_file() for file in RUNS):
             take_report(browser, runs, Path(work), args.output / "report.png")

@@ -57,7 +57,18 @@ def test_no_other_key_does(serve, given):
 
 def test_page_and_health_need_no_key(serve):
     served = serve(keys=(KEY,))
-    for path in ("/", "/app.js", "/marks.js", "/style.css", "/healthz", "/readyz", "/openapi.json"):
+    for path in (
+        "/",
+        "/app.js",
+        "/cards.js",
+        "/document.js",
+        "/marks.js",
+        "/parts.js",
+        "/style.css",
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+    ):
         assert served.client.get(path).status_code == 200
 
 

@@ -20,7 +20,7 @@ from ernie_search.search.opening import look_at, open_searcher, renewed
 from ernie_search.serve.context import Context, GoneError
 from ernie_search.serve.guard import OPEN, Guard
 from ernie_search.serve.problems import HttpError, as_problem, problem_body, validation_line
-from ernie_search.serve.routes import clients, operation, passages, search
+from ernie_search.serve.routes import clients, documents, operation, passages, search
 from ernie_search.serve.routes.page import page_router
 from ernie_search.serve.service import Opener, Renewer, Service
 from ernie_search.serve.settings import Limits, ServeSettings
@@ -49,6 +49,7 @@ class App(FastAPI):
         if self.openapi_schema is None:
             found = super().openapi()
             _with_limits(found["components"]["schemas"], self._settings.limits)
+            _limit_count(found["paths"][documents.PATH]["get"]["parameters"], self._settings.limits.read)
             if self._settings.keys:
                 _with_keys(found)
         return dict(self.openapi_schema or {})
@@ -91,6 +92,12 @@ def _with_limits(schemas: dict[str, Any], limits: Limits) -> None:
     part("RerankRequest", "documents")["maxItems"] = limits.documents
     for one in (part("UpsertRequest", "passages"), part("DeleteRequest", "ids", "array")):
         one["maxItems"] = limits.batch
+
+
+def _limit_count(parameters: list[dict[str, Any]], most: int) -> None:
+    """Write the limit of ``count`` into the description of a route's parameters."""
+    schema = next(one["schema"] for one in parameters if one["name"] == "count")
+    schema |= {"maximum": most, "default": min(schema["default"], most)}
 
 
 def _with_keys(description: dict[str, Any]) -> None:
@@ -159,6 +166,7 @@ def create_app(
     app.state.context = Context(settings, service, metrics)
     routers = (
         search.router,
+        documents.router,
         clients.router,
         passages.router,
         operation.router,

@@ -20,7 +20,10 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset(
-    {"/", "/app.js", "/marks.js", "/style.css", "/icon.svg", "/healthz", "/readyz", "/openapi.json"}
+    {
+        *("/", "/app.js", "/cards.js", "/document.js", "/marks.js", "/parts.js", "/style.css", "/icon.svg"),
+        *("/healthz", "/readyz", "/openapi.json"),
+    }
 )
 """Paths that need no key: the page has nothing from the index, and asks for a key."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ernie_search._util.words import LONGEST_SHOWN, brief
 from ernie_search.errors import DataError, ErnieSearchError, SettingsError, StorageError
+from ernie_search.search.documents import UnknownPassageError
 from ernie_search.serve.queues import BusyError, ClosedError
 from ernie_search.serve.schemas import ErrorAnswer
 from ernie_search.serve.service import UnreadyError
@@ -85,15 +86,22 @@ def as_problem(error: BaseException) -> HttpError | None:
         return HttpError(
             507, "the index's disk is full or cannot be written, so this is not durable; try later"
         )
+    if isinstance(error, UnknownPassageError):
+        return HttpError(404, "no passage or document of this index has that id")
     if isinstance(error, SettingsError | DataError):
         message = bounded(str(error))
         return HttpError(400, "not possible with this index" if _PATH.search(message) else message)
     return None
 
 
-def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Error responses of a route for OpenAPI: those of all routes, and ``codes``."""
-    with_body = {415} if 422 in codes else set()
+def refusals(*codes: int, body: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Error responses of a route for OpenAPI: those of all routes, and ``codes``.
+
+    Args:
+        codes: of this route.
+        body: whether 422 is about the request's body, or else about the parameters in its address.
+    """
+    with_body = {415} if 422 in codes and body else set()
     chosen = sorted({401, 403, 408, 413, 429, 500, 503, *with_body, *codes})
     found: dict[int | str, dict[str, Any]] = {
         code: {"model": ErrorAnswer, "description": STATUSES[code][1]} for code in chosen
@@ -153,7 +161,10 @@ def validation_line(errors: Sequence[Mapping[str, Any]], body: Any) -> str:
 
 
 def _place(error: Mapping[str, Any], body: Any) -> tuple[str | int, ...]:
-    """The place of an error in the body: the parts of pydantic's location that are keys, not types."""
+    """The place of an error: a parameter's name, or in the body those parts of pydantic's location that are
+    keys, not types."""
+    if error.get("loc", ())[:1] == ("query",):
+        return tuple(error["loc"][1:])
     place: list[str | int] = []
     for part in error.get("loc", ())[1:]:
         keys = body if isinstance(body, dict) else range(len(body)) if isinstance(body, list) else ()

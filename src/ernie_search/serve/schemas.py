@@ -351,6 +351,33 @@ class HitOut(BaseModel):
     matches: list[Match] | None = None
 
 
+class PassageOut(BaseModel):
+    """A stored passage; ``parent`` and ``start`` as of hits."""
+
+    id: str
+    title: str
+    text: str
+    parent: str | None
+    start: int | None
+    fields: dict[str, Any]
+
+
+class DocumentAnswer(BaseModel):
+    """Consecutive passages of a document, in its order.
+
+    ``id`` is the document's, ``path`` that of its file, if it has one. ``first`` is the place of the first of
+    these passages among the document's ``total``, ``place`` that of the passage asked for, both from 0.
+    """
+
+    id: str
+    path: str | None
+    first: int
+    total: int
+    place: int | None
+    passages: list[PassageOut]
+    index_version: int
+
+
 class QuestionToken(BaseModel):
     """One of the question's tokens, characters ``start:stop`` of it; ``weight`` is 1 on average."""
 

@@ -28,6 +28,7 @@ class Limits(BaseModel):
         explained: hits of one search with explanations.
         texts: texts of one request to embeddings; OpenAI takes 2,048, and LangChain sends 1,000.
         documents: documents of one request to rerank; Cohere takes 1,000.
+        read: passages of a document in one answer.
         batch: passages of one write, or ids of one deletion.
         queue: questions and short requests in the queue for the model; more are refused with 429. Requests of
             many texts have a queue of their own, see ``AdmissionQueue``.
@@ -54,6 +55,7 @@ class Limits(BaseModel):
     explained: Positive = 50
     texts: Positive = 2_048
     documents: Positive = 1_000
+    read: Positive = 100
     batch: Positive = 256
     queue: Positive = 256
     in_flight: Positive = 512

@@ -12,6 +12,7 @@ import numpy as np
 from ernie_search.errors import IndexStateError, SettingsError, StorageError
 from ernie_search.index import Index, passage_batch
 from ernie_search.search import Searcher, maxsim
+from ernie_search.search.documents import DocumentPart, read_around, read_document
 from ernie_search.search.opening import usable_modes
 from ernie_search.search.rerank import mean_cosines
 from ernie_search.serve.batches import (
@@ -250,6 +251,26 @@ class Worker:
             return [float(score) for score in mean_cosines(scores)]
 
         return await self._piecewise(texts, cosines)
+
+    async def read(self, wanted: str, first: int | None, count: int) -> DocumentPart:
+        """Passages of a document.
+
+        Args:
+            wanted: a passage's id, or a document's.
+            first: place of the first of them in the document; None: so that the passage is in the middle.
+            count: passages at most.
+
+        Raises:
+            UnknownPassageError: there is neither.
+        """
+        self._refuse_if_lost()
+        work = (
+            partial(read_around, self.index, wanted, (count - 1) // 2, count // 2)
+            if first is None
+            else partial(read_document, self.index, wanted, first, count)
+        )
+        part: DocumentPart = await self._rank.submit(IndexJob(work))
+        return part
 
     async def upsert(self, passages: Sequence[Passage]) -> int:
         """Encode passages and add them, or replace those of the same ids; durable when this returns."""

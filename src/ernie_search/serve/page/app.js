@@ -1,41 +1,20 @@
 // The page: sends a question to the API in several modes, and shows the hits side by side.
-import { marked } from "/marks.js";
+import { column, compare, fit, hitOf } from "/cards.js";
+import * as reading from "/document.js";
+import { $, button, call, el, isReady, nameOf } from "/parts.js";
 
-const $ = (id) => document.getElementById(id);
-const el = (tag, className, text) => {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-};
-const NAMES = {
-  words: "Words (BM25)", dense: "Dense", late: "Late interaction", hybrid: "Hybrid", cross: "Cross-encoder", bm25: "BM25",
-};
 const ORDER = ["hybrid", "late", "dense", "words"], TICKED = ["hybrid", "late", "dense"];
-const FILE = ["path", "heading", "line", "page"];
 const SIGNS = { str: ["=", "!="], bool: ["=", "!="], int: ["=", "!=", ">=", "<="], float: [">=", "<=", "=", "!="] };
+/** Milliseconds without a key until what was typed is searched; a slow service is given longer. */
+const PAUSE = 250, LONGEST_PAUSE = 1000;
+/** Milliseconds after which a search is said to be under way, and until a lost service is looked for again. */
+const PATIENCE = 300, RETRY = 1000, LONGEST_RETRY = 15000;
 let info = null, running = null, picked = null;
-
-// Requests
-
-async function call(path, body, signal) {
-  const headers = {};
-  const key = sessionStorage.getItem("key");
-  if (key) headers.Authorization = `Bearer ${key}`;
-  if (body) headers["Content-Type"] = "application/json";
-  let response;
-  try {
-    response = await fetch(path, { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The service does not answer.");
-  }
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  if (response.status === 401) lock(true);
-  const said = response.status === 401 && !key ? "" : answer.error?.message ?? `The service answered ${response.status}.`;
-  throw Object.assign(new Error(said), { status: response.status });
-}
+/** The columns in sight and the modes they are of; the address that was asked last. */
+let shown = { chosen: [], columns: [] }, asked = "", tab = "";
+let typing = 0, recovery = 0, tries = 0, pause = PAUSE;
+/** Whether the entry of the history in use holds what is being typed, which the next pause replaces. */
+let draft = true;
 
 /** Show only the form for the key, since nothing works without it. */
 function lock(on) {
@@ -49,16 +28,18 @@ async function start() {
     info = await call("/v1/info");
   } catch (error) {
     say(error.message, true);
+    if (error.status === undefined || error.status === 503) recover(start);
     return;
   }
+  tries = 0;
   lock(false);
-  $("about").textContent = `${info.passages.toLocaleString("en")} passages · ${info.model}`;
+  about(info);
   $("modes").querySelectorAll("label").forEach((one) => one.remove());
   for (const mode of [...new Set([info.default_mode, ...ORDER, ...info.modes])]) {
     if (!info.modes.includes(mode)) continue;
     const label = el("label"), box = el("input");
     Object.assign(box, { type: "checkbox", name: "mode", value: mode, checked: TICKED.includes(mode) || mode === info.default_mode });
-    label.append(box, NAMES[mode] ?? mode);
+    label.append(box, nameOf(mode));
     $("modes").append(label);
   }
   const most = info.limits.explained;
@@ -68,56 +49,114 @@ async function start() {
   fromAddress($("question").value);
 }
 
+function about(found) {
+  info = found;
+  $("about").textContent = `${info.passages.toLocaleString("en")} passages · ${info.model}`;
+}
+
 const modes = () => [...$("modes").querySelectorAll("input:checked")].map((one) => one.value);
 
+/** Show the hits of what is in the form; what was asked before is given up. */
 async function ask() {
+  clearTimeout(typing);
+  clearTimeout(recovery);
   running?.abort();
   const mine = (running = new AbortController());
-  const query = $("question").value.trim(), chosen = modes();
+  const query = $("question").value.trim(), chosen = modes(), results = $("results");
+  asked = toAddress();
   if (!query || !chosen.length) {
-    $("asked").hidden = true;
-    $("results").replaceChildren();
+    clear();
     say(query ? "Choose a mode." : "");
     if (!query) welcome();
     return;
   }
-  const filter = filterText();
-  say("Searching…");
-  $("results").setAttribute("aria-busy", "true");
-  $("asked").hidden = true;
-  const columns = chosen.map(column);
-  $("results").replaceChildren(...columns.map((one) => one.node));
+  const filter = filterText(), began = performance.now();
+  const slow = setTimeout(() => say("Searching…"), PATIENCE);
+  // Hits stay in sight until the next ones replace them, so that nothing flickers under the eyes of who types.
+  const again = shown.chosen.join() === chosen.join() && results.contains(shown.columns[0]?.node);
+  if (!again) layOut(chosen);
+  const { columns } = shown;
+  columns.forEach((one) => one.wait());
+  results.setAttribute("aria-busy", "true");
   const answers = await Promise.all(
     chosen.map(async (mode, place) => {
       try {
         const body = { query, mode, k: Number($("k").value), explain: true };
         if (filter) body.filter = filter;
         const answer = await call("/v1/search", body, mine.signal);
-        columns[place].show(answer);
+        if (running === mine) columns[place].show(answer);
         return answer;
       } catch (error) {
         return error;
       }
     }),
   );
+  clearTimeout(slow);
   if (running !== mine) return;
-  $("results").removeAttribute("aria-busy");
+  results.removeAttribute("aria-busy");
   const good = answers.filter((one) => one.hits);
-  if (!good.length) say(answers[0].message, true);
-  // An invalid question or filter is refused in every mode; the message is shown once.
-  const refused = [400, 401, 422].includes(answers[0].status) && answers.every((one) => one.message === answers[0].message);
-  if (refused) return $("results").replaceChildren();
+  if (!good.length) return failed(answers, again);
+  tries = 0;
+  pause = Math.min(Math.max(PAUSE, performance.now() - began), LONGEST_PAUSE);
   answers.forEach((one, place) => one.hits || columns[place].fail(one.message));
-  if (!good.length) return;
+  if (good[0].index_version !== info.index_version) call("/v1/info").then(about, () => {});
   const found = Math.max(...good.map((one) => one.hits.length));
   if (!found) {
-    $("results").replaceChildren(empty("Nothing found", filter ? "No passage meets the filter." : "The index has no passage for this question."));
+    clear();
+    results.replaceChildren(empty("Nothing found", filter ? "No passage meets the filter." : "The index has no passage for this question."));
     return say("No hits.");
   }
   say(`${found} ${found === 1 ? "hit" : "hits"} in ${good.length === 1 ? "one mode" : `${good.length} modes`}.`);
   compare(columns, chosen, answers);
   showTokens(good.find((one) => one.question_tokens?.length)?.question_tokens ?? []);
   $("share").hidden = false;
+  reading.mark(found && good.flatMap((one) => one.hits).find((hit) => hit.passage === reading.current()));
+}
+
+/** Nothing was answered: one line says why. A lost service is looked for, and asked again once it is back. */
+function failed(answers, again) {
+  const same = answers.every((one) => one.message === answers[0].message), { status } = answers[0];
+  say(answers[0].message, true);
+  // An invalid question or filter has no hits; else those in sight stay, pale, since they are of the question before.
+  if ([400, 401, 422].includes(status) || (same && !again)) clear();
+  else if (!same) answers.forEach((one, place) => shown.columns[place].fail(one.message));
+  if (status === undefined || status === 503) recover(ask, status);
+}
+
+function recover(action, status) {
+  const wait = Math.min(RETRY * 2 ** tries++, LONGEST_RETRY);
+  const look = async () => {
+    if (await isReady()) action();
+    else recovery = setTimeout(look, Math.min(RETRY * 2 ** tries++, LONGEST_RETRY));
+  };
+  const later = () => (recovery = setTimeout(look, wait));
+  if (status !== 503) return later();
+  const mine = running;
+  isReady().then((ready) => ready || running !== mine || later()); // it is ready: the search took too long
+}
+
+/** Empty columns for these modes, and on narrow screens a tab for each. */
+function layOut(chosen) {
+  shown = { chosen, columns: chosen.map(column) };
+  $("asked").hidden = true;
+  $("results").replaceChildren(...shown.columns.map((one) => one.node));
+  $("tabs").replaceChildren(...chosen.map((mode) => Object.assign(button("", nameOf(mode), () => turnTo(mode)), { value: mode })));
+  $("tabs").hidden = chosen.length < 2;
+  turnTo(chosen.includes(tab) ? tab : chosen[0]);
+}
+
+function turnTo(mode) {
+  tab = mode;
+  shown.columns.forEach((one, place) => one.node.classList.toggle("on", shown.chosen[place] === mode));
+  for (const one of $("tabs").children) one.setAttribute("aria-pressed", String(one.value === mode));
+  document.querySelectorAll(".hit").forEach(fit);
+}
+
+function clear() {
+  shown = { chosen: [], columns: [] };
+  $("asked").hidden = $("tabs").hidden = $("share").hidden = true;
+  $("results").replaceChildren();
+  $("results").removeAttribute("aria-busy");
 }
 
 function say(text, bad = false) {
@@ -135,123 +174,6 @@ function welcome() {
   $("results").replaceChildren(
     empty("Ask a question", "Each mode has a column of its own, so that you can see what late interaction changes. Words are shaded by how strongly they match; point at one to see which tokens of the question it matches."),
   );
-}
-
-// Results
-
-function column(mode) {
-  const node = el("section", "column"), head = el("header"), list = el("ol"), times = el("span", "times");
-  node.setAttribute("aria-label", NAMES[mode] ?? mode);
-  head.append(el("h2", "", NAMES[mode] ?? mode), times);
-  for (let i = 0; i < 3; i++) list.append(el("li", "ghost"));
-  list.querySelectorAll("li").forEach((one) => one.setAttribute("aria-hidden", "true"));
-  node.append(head, list);
-  return {
-    node,
-    list,
-    show(answer) {
-      const spent = answer.milliseconds;
-      const parts = ["encode", "wait", "rank", "explain"]
-        .filter((part) => spent[part] >= 0.05)
-        .map((part) => `${part} ${spent[part].toFixed(1)}`);
-      times.textContent = `${spent.total.toFixed(1)} ms: ${parts.join(" · ")}`;
-      list.replaceChildren(...answer.hits.map(card));
-    },
-    fail(message) {
-      const box = el("p", "failed", message);
-      list.replaceWith(box);
-    },
-  };
-}
-
-function card(hit) {
-  const item = el("li", "hit cut"), head = el("div", "head"), title = el("h3"), text = el("p", "text");
-  item.tabIndex = -1;
-  item.dataset.id = hit.id;
-  const [titlePart, textPart] = marked(hit.title, hit.text, hit.matches ?? []);
-  if (hit.title) title.append(titlePart);
-  else title.textContent = hit.id;
-  text.append(textPart);
-  // Right-to-left text does not change the direction of its surroundings.
-  title.dir = text.dir = "auto";
-  head.append(el("span", "rank", hit.rank), title, el("span", "move"));
-  const scores = [["score", hit.score], ...Object.entries(hit.stages)].map(([name, value]) => [name, value.toFixed(4)]);
-  const place = placeOf(hit);
-  const fields = Object.entries(hit.fields).filter(([name, value]) => value !== null && value !== "" && !(place && FILE.includes(name)));
-  item.append(head);
-  if (place) item.append(place);
-  item.append(text, facts("Scores", "scores", scores));
-  if (fields.length) item.append(facts("Fields", "fields", fields.map(([name, value]) => [name, cutShort(plain(value))])));
-  requestAnimationFrame(() => {
-    const long = [title, text].filter((one) => one.scrollHeight > one.clientHeight + 2);
-    if (!long.length) return item.classList.remove("cut");
-    const hidden = (one, part) => one.offsetTop - part.offsetTop >= part.clientHeight - 4;
-    const below = long.flatMap((part) => [...part.querySelectorAll("mark")].filter((one) => hidden(one, part))).length;
-    const closed = below ? `Show all, ${below} more ${below === 1 ? "match" : "matches"}` : "Show all";
-    const more = el("button", "more", closed);
-    more.type = "button";
-    more.setAttribute("aria-expanded", "false");
-    more.onclick = () => {
-      const cut = item.classList.toggle("cut");
-      more.textContent = cut ? closed : "Show less";
-      more.setAttribute("aria-expanded", String(!cut));
-    };
-    text.after(more);
-  });
-  return item;
-}
-
-/** Path and line or page of a passage from a file; its heading is the end of its title. */
-function placeOf(hit) {
-  const { path, line, page } = hit.fields;
-  if (typeof path !== "string" || !path || !hit.passage?.startsWith(`${path}#`)) return null;
-  const box = el("p", "place"), where = el("bdi", "path", path);
-  box.append(where);
-  if (page || line) box.append(el("span", "at", page ? `page ${page}` : `line ${line}`));
-  return box;
-}
-
-/** Names and values with a heading of their own, since a passage may have a field named "score". */
-function facts(heading, className, pairs) {
-  const group = el("div", `facts ${className}`), list = el("dl");
-  group.append(el("span", "", heading), list);
-  for (const [name, value] of pairs) {
-    const box = el("div"), term = el("dt", "", name), given = el("dd", "", value);
-    term.dir = given.dir = "auto";
-    box.append(term, given);
-    list.append(box);
-  }
-  return group;
-}
-
-/** A number with six digits, and all digits before the decimal point. */
-function digits(number) {
-  if (typeof number !== "number" || Number.isInteger(number)) return number;
-  const before = Math.abs(number) < 1 ? 0 : Math.floor(Math.log10(Math.abs(number))) + 1;
-  return Number(number.toPrecision(Math.min(Math.max(6, before), 21)));
-}
-
-const plain = (value) =>
-  typeof value === "object" ? JSON.stringify(value, (_, one) => digits(one)) : String(digits(value));
-const cutShort = (text) => (text.length > 80 ? `${Array.from(text).slice(0, 79).join("")}…` : text);
-
-/** Show how each passage moved compared to the first column. */
-function compare(columns, chosen, answers) {
-  const first = answers[0];
-  if (!first.hits || answers.length < 2) return;
-  const places = new Map(first.hits.map((hit) => [hit.id, hit.rank]));
-  const name = (NAMES[chosen[0]] ?? chosen[0]).toLowerCase();
-  answers.slice(1).forEach((answer, at) => {
-    (answer.hits ?? []).forEach((hit, row) => {
-      const move = columns[at + 1].list.children[row].querySelector(".move");
-      const before = places.get(hit.id);
-      const by = before === undefined ? 0 : before - hit.rank;
-      move.textContent = before === undefined ? "new" : by > 0 ? `▲ ${by}` : by < 0 ? `▼ ${-by}` : "";
-      move.classList.add(before === undefined || by > 0 ? "up" : "down");
-      move.title = before === undefined ? `not among the ${name} hits` : `rank ${before} in ${name}`;
-      if (move.textContent) move.setAttribute("aria-label", move.title);
-    });
-  });
 }
 
 function showTokens(tokens) {
@@ -380,26 +302,87 @@ function fromAddress(typed = "") {
       if (Object.hasOwn(info.fields, field)) addFilter(field, sign, value);
     } catch { /* not one of ours */ }
   }
-  document.title = $("question").value ? `${$("question").value} · ERNIE-Search` : "ERNIE-Search";
+  draft = !values.get("q");
+  entitle();
+  ask();
+  readWhatTheAddressNames();
+}
+
+const entitle = () => {
+  const query = $("question").value.trim();
+  document.title = query ? `${query} · ERNIE-Search` : "ERNIE-Search";
+};
+
+/** Search at once: a new entry of the history, unless the one in use holds what was typed on the way here. */
+function submit() {
+  if (!info) return start();
+  toHistory();
+  draft = false;
   ask();
 }
 
-function submit() {
-  if (!info) return start();
+function toHistory() {
   const address = toAddress();
-  if (address !== location.pathname + location.search) history.pushState(null, "", address);
-  document.title = $("question").value ? `${$("question").value} · ERNIE-Search` : "ERNIE-Search";
+  if (address !== withoutDocument()) history[draft ? "replaceState" : "pushState"](null, "", address);
+  entitle();
+}
+
+/** Search for what was typed so far. */
+function live() {
+  const query = $("question").value.trim();
+  if (!info || toAddress() === asked || /^[!-~]$/.test(query)) return;
+  toHistory();
+  draft = true;
   ask();
 }
+
+function later() {
+  clearTimeout(typing);
+  typing = setTimeout(live, pause);
+}
+
+// The document view
+
+function withoutDocument() {
+  const values = new URLSearchParams(location.search);
+  values.delete("doc");
+  return values.size ? `${location.pathname}?${values}` : location.pathname;
+}
+
+function read(hit) {
+  history.pushState({ read: true }, "", `${toAddress()}&${new URLSearchParams({ doc: hit.passage })}`);
+  reading.open(hit.passage, hit, info.limits.read);
+}
+
+function readWhatTheAddressNames() {
+  const wanted = new URLSearchParams(location.search).get("doc");
+  if (!wanted) return reading.close();
+  if (wanted !== reading.current()) reading.open(wanted, null, info.limits.read);
+}
+
+reading.whenClosed(() => {
+  if (!new URLSearchParams(location.search).has("doc")) return;
+  if (history.state?.read) history.back();
+  else history.replaceState(null, "", withoutDocument());
+});
 
 // Keyboard: every hit can be reached without a pointer
 
+const MOVES = {
+  j: [1, 0], ArrowDown: [1, 0], k: [-1, 0], ArrowUp: [-1, 0], l: [0, 1], ArrowRight: [0, 1], h: [0, -1], ArrowLeft: [0, -1],
+};
+
 function step(rows, columns) {
-  const lists = [...document.querySelectorAll(".column ol")].filter((one) => one.querySelector(".hit"));
-  if (!lists.length) return;
   const here = document.activeElement.closest?.(".hit");
-  let at = here ? lists.indexOf(here.parentElement) : 0, row = here ? [...here.parentElement.children].indexOf(here) : -1;
-  at = Math.max(0, Math.min(at + columns, lists.length - 1));
+  if (here && columns) {
+    const at = shown.columns.findIndex((one) => one.list === here.parentElement) + columns;
+    if (shown.columns[at]) turnTo(shown.chosen[at]); // where only one column is in sight
+  }
+  const lists = shown.columns.map((one) => one.list).filter((one) => one.querySelector(".hit") && one.offsetParent);
+  if (!lists.length) return;
+  let at = lists.indexOf(here?.parentElement), row = here ? [...here.parentElement.children].indexOf(here) : -1;
+  if (!row && rows < 0) return $("question").focus();
+  at = Math.max(0, Math.min(at + (at < 0 ? 1 : columns), lists.length - 1));
   row = Math.max(0, Math.min(row + rows, lists[at].children.length - 1));
   const goal = lists[at].children[row];
   goal.focus();
@@ -407,17 +390,27 @@ function step(rows, columns) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") return pick(null);
-  if (event.target.matches("input, select, textarea")) return;
-  const steps = { j: [1, 0], k: [-1, 0], l: [0, 1], h: [0, -1] }[event.key];
-  if (steps) step(...steps);
+  const { target } = event, arrow = event.key.startsWith("Arrow"), inHit = target.matches(".hit");
+  if (target.id === "question" && event.key === "ArrowDown") step(1, 0);
+  else if (target.matches("input, select, textarea")) return;
+  else if (MOVES[event.key] && (!arrow || inHit)) step(...MOVES[event.key]);
+  else if (event.key === "Enter" && inHit) read(hitOf(target));
   else if (event.key === "/") $("question").select();
   else return;
   event.preventDefault();
 });
 
 $("form").addEventListener("submit", (event) => (event.preventDefault(), submit()));
+$("question").addEventListener("input", (event) => event.isComposing || later());
+$("question").addEventListener("compositionend", later);
+$("results").addEventListener("click", (event) => {
+  const opener = event.target.closest?.(".open");
+  if (opener) read(hitOf(opener.closest(".hit")));
+});
+matchMedia("(max-width: 40rem)").addEventListener("change", () => document.querySelectorAll(".hit").forEach(fit));
+document.addEventListener("locked", () => (reading.close(), lock(true)));
 $("modes").addEventListener("change", submit);
 $("k").addEventListener("change", submit);
 $("addFilter").addEventListener("click", () => addFilter().focus());
@@ -435,5 +428,9 @@ $("share").addEventListener("click", async () => {
     say("Copying is not allowed here; copy the address instead.");
   }
 });
-addEventListener("popstate", () => info && fromAddress());
+addEventListener("popstate", () => {
+  if (!info) return;
+  if (withoutDocument() === toAddress()) readWhatTheAddressNames();
+  else fromAddress();
+});
 start();

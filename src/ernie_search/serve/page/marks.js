@@ -1,7 +1,7 @@
 // A passage's text with its matching words marked, made of text nodes only, so that no HTML in it is parsed.
 
 /** The characters of a text by code points, as Python counts them, not UTF-16 units. */
-const points = (text) => Array.from(text);
+export const points = (text) => Array.from(text);
 
 /** The strength of a match within its passage, from 0.3 for the weakest to 1. */
 function shade(match, matches) {
