@@ -22,7 +22,9 @@ from ernie_search.pipeline.stage import (
     Task,
 )
 from ernie_search.teacher import ListScoreSettings, score_lists
-from ernie_search.teacher.score import SHARDS, entropy_warning
+from ernie_search.teacher.judging import accuracy_advice
+from ernie_search.teacher.score import entropy_warning
+from ernie_search.teacher.score_folder import SHARDS
 
 SCORED, LISTS = "scored", "lists"
 
