@@ -68,7 +68,8 @@ def is_weights(text: str) -> bool:
 def weighted_sum(parts: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> tuple[float, ...]:
     """The sum of a list's parts, each times its weight, on the components' own scales.
 
-    Nothing is normalised. NaN where a component with a weight above 0 has no score. A weight of 0 adds nothing, not even NaN.
+    Nothing is normalised. NaN where a component with a weight above 0 has no score. A weight of 0
+    adds nothing, not even NaN.
     """
     total: NDArray[np.float64] | None = None
     for name, weight in weights.items():
