@@ -230,13 +230,14 @@ class _Scoring:
                 yield number, None
             return
         budget = self.settings.token_budget or None
+        of = teachers.of
 
         def jobs() -> Iterator[tuple[int, ScoreJob, int]]:
             for number, group in self._missing(self.progress):
                 groups[number] = group
                 numbers, pairs = [], []
                 for one in group:
-                    number_of_teacher = teachers.of(one.positives)
+                    number_of_teacher = of(one.positives)
                     for passage in one.passages:
                         numbers.append(number_of_teacher)
                         pairs.append((questions[one.query], passages[passage]))

@@ -119,7 +119,7 @@ class TeacherSum:
             found |= self.late.key
         if self.bm25 is not None and WORDS in self.weights:
             found |= self.bm25.key
-        return found
+        return found or {"computed": "nothing"}  # so that no folder with scores is taken for it
 
     def check(self, lists: Lists) -> None:
         """Refuse lists that lack scores of a component that is not computed.
