@@ -13,7 +13,7 @@ from ernie_search.mining.lists import Lists, write_lists
 from ernie_search.model.cross_encoder import new_cross_encoder, score_pairs
 from ernie_search.teacher import ListScoreSettings, Teachers, score_lists, train_teachers
 from ernie_search.teacher import teachers as teachers_module
-from ernie_search.teacher.score import ScoredList, ScoreFolder
+from ernie_search.teacher.score_folder import ScoredList, ScoreFolder
 from ernie_search.teacher.teachers import fold_of
 from tiny_teacher import TRAIN, collection, lists, settings, training_lists
 
@@ -252,7 +252,7 @@ def test_a_folder_where_a_file_of_scores_belongs_is_one_line(tmp_path, name):
     else:
         (tmp_path / "shards").touch()
     with pytest.raises(StorageError, match="a folder stands where a file belongs, or a file where"):
-        state.add(0, [ScoredList("q", (1.0,), ())], 1.0)
+        state.add(0, [ScoredList("q", {"cross": (1.0,)})], 1.0)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from ernie_search.cli import (
     mine,
     report,
     score,
+    score_import,
+    score_tune,
     search,
     serve,
     share,
@@ -78,6 +80,8 @@ app.command(epilog=mine.EXAMPLE)(mine.mine)
 app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)
 app.command(epilog=teacher.EXAMPLE)(teacher.teacher)
 app.command(epilog=score.EXAMPLE)(score.score)
+app.command("score-tune", epilog=score_tune.EXAMPLE)(score_tune.score_tune)
+app.command("score-import", epilog=score_import.EXAMPLE)(score_import.score_import)
 app.command(epilog=denoise.EXAMPLE)(denoise.denoise)
 app.command(epilog=ablate.EXAMPLE)(ablate.ablate)
 app.command(epilog=report.EXAMPLE)(report.report)

@@ -90,15 +90,20 @@ class WordIndex:
             k: how many; equal scores are in the order of the passages.
             allowed: ``(n,)``, the passages to choose from; None for all.
         """
+        scores = self.scores(words)
+        rows = np.flatnonzero(scores > 0 if allowed is None else (scores > 0) & allowed)
+        best = rows[top_rows(scores[rows], k)]
+        return best, scores[best]
+
+    def scores(self, words: Iterable[str]) -> NDArray[np.float32]:
+        """``(n,)`` scores of all passages, 0 for one that shares no word with a question."""
         scores = np.zeros(self._passages, np.float32)
         for word in words:
             one = self._vocabulary.get(word)
             if one is not None:
                 held = slice(self._starts[one], self._starts[one + 1])
                 np.add.at(scores, self._rows[held], self._scores[held])  # twice as fast as scores[...] +=
-        rows = np.flatnonzero(scores > 0 if allowed is None else (scores > 0) & allowed)
-        best = rows[top_rows(scores[rows], k)]
-        return best, scores[best]
+        return scores
 
 
 def _counted(

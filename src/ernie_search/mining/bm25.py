@@ -1,8 +1,11 @@
 """BM25 over a collection, as a run: the word-based baseline, and the source of the first hard negatives."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ernie_search._util.files import did_you_mean
 from ernie_search._util.words import LANGUAGES, counted_words, detect_language
@@ -60,6 +63,7 @@ class BM25:
         plain = stop_words == "en" and self.language == "none"
         left_out = frozenset(LUCENE_STOP_WORDS.split() if plain else ())
         self.passage_ids: list[str] = []
+        self._places: dict[str, int] = {}  # filled when scores of given passages are first asked for
 
         def counted() -> Iterator[Iterable[str]]:
             for passage in passages:
@@ -76,6 +80,20 @@ class BM25:
             raise DataError(
                 f"BM25: none of the {len(self._index)} passages has a word to count; check the collection"
             )
+
+    def scores(self, question: str, passages: Sequence[str]) -> NDArray[np.float32]:
+        """``(n,)`` scores of given passages for a question's text; 0 for one that shares no word with it.
+
+        Raises:
+            DataError: an id that the index lacks.
+        """
+        if not self._places:
+            self._places = {name: place for place, name in enumerate(self.passage_ids)}
+        try:
+            rows = [self._places[name] for name in passages]
+        except KeyError as error:
+            raise DataError(f"BM25: passage {error.args[0]!r} is not in the collection; add it") from None
+        return self._index.scores(counted_words(question, self.language))[rows]
 
     def search(self, queries: Iterable[Query], k: int = 100) -> Run:
         """The at most ``k`` best passages of each query, best first.

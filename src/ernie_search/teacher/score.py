@@ -1,205 +1,31 @@
 """Scoring of mined lists by teachers, shard by shard, so that an interrupted scoring resumes."""
 
-import os
-import shutil
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ernie_search import __version__
-from ernie_search._util.files import (
-    MANIFEST,
-    atomic_write,
-    fsync_directory,
-    read_json,
-    remove,
-    sha256_file,
-    storage_errors,
-    write_json,
-)
 from ernie_search._util.hardware import prefers_bf16
-from ernie_search._util.settings import TypedSettings, read_record
+from ernie_search._util.settings import TypedSettings
 from ernie_search.data import Collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
-from ernie_search.errors import DataError, StorageError
+from ernie_search.errors import DataError
 from ernie_search.losses import entropy_advice
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
+from ernie_search.teacher.components import Asked
+from ernie_search.teacher.judging import Accuracy, positive_rank
+from ernie_search.teacher.score_folder import ScoredList, ScoreFolder, shard_name
+from ernie_search.teacher.sums import CROSS, LATE, WORDS, TeacherSum, parts_of, weighted_sum
 from ernie_search.teacher.teachers import Teachers, passage_texts, question_texts
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training.settings import TrainSettings
-
-FORMAT = 1
-SCORES_FILE = "scores.json"
-SHARDS = "shards"
-STAGING = ".lists"
-"""Where the scored lists are written before they move up."""
-SCHEMA = pa.schema(
-    [
-        pa.field("query", pa.string(), nullable=False),
-        pa.field("positive_scores", pa.list_(pa.float32()), nullable=False),
-        pa.field("negative_scores", pa.list_(pa.float32()), nullable=False),
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredList:
-    """A question's scores, in the order of its list."""
-
-    query: str
-    positive_scores: tuple[float, ...]
-    negative_scores: tuple[float, ...]
-
-
-@dataclass(slots=True)
-class ScoreFolder:
-    """A folder of scores, finished or not.
-
-    Attributes:
-        folder: where it lies.
-        key: teachers, data and lists of the scores; a folder with another key is refused.
-        precision: of the scoring, kept when it is resumed: which is faster is a measurement, which may come
-            out differently the next time.
-        shard_size: lists in a shard; kept when the scoring is resumed.
-        shards: file name -> SHA-256 of the finished ones.
-        seconds: spent scoring, in all calls.
-    """
-
-    folder: Path
-    key: dict[str, Any]
-    precision: str
-    shard_size: int
-    shards: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    version: str = __version__
-    format: int = FORMAT
-
-    @staticmethod
-    def begin(folder: Path, key: dict[str, Any], *, precision: str, shard_size: int) -> "ScoreFolder":
-        """Begin a folder (nothing is written yet), or open one that was begun with the same key.
-
-        Raises:
-            DataError: it holds other scores (it says which), or a shard was altered since it was written.
-            StorageError: it is a file, or holds something else.
-        """
-        if folder.exists() and not folder.is_dir():
-            raise StorageError(f"{folder}: is a file; choose a folder for the scores")
-        if not (folder / SCORES_FILE).is_file():
-            strangers = (
-                sorted(p.name for p in folder.iterdir() if p.name != SHARDS) if folder.is_dir() else []
-            )
-            strangers = [name for name in strangers if not name.startswith(f".{SCORES_FILE}.")]
-            if strangers:
-                raise StorageError(
-                    f"{folder}: holds {strangers[0]!r} but no {SCORES_FILE}; choose an empty or new folder"
-                )
-            return ScoreFolder(folder, key, precision, shard_size)
-        found = read_json(folder / SCORES_FILE)
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise DataError(
-                f"{folder / SCORES_FILE}: not of scores in format {FORMAT}; delete {folder} and score again"
-            )
-        try:
-            begun = read_record(ScoreFolder, found | {"folder": str(folder)})
-        except ValueError as error:
-            raise DataError(
-                f"{folder / SCORES_FILE}: not readable as scores ({error}); delete {folder} and score again"
-            ) from error
-        before = begun.key
-        other = [
-            f"{name} {before.get(name)}, now {value}"
-            for name, value in key.items()
-            if before.get(name) != value
-        ]
-        if other:
-            raise DataError(
-                f"{folder}: holds other scores ({'; '.join(other)}); choose another folder or delete this one"
-            )
-        begun._check_shards()
-        return begun
-
-    def _check_shards(self) -> None:
-        for name, sha256 in self.shards.items():
-            path = self.folder / SHARDS / name
-            if path.is_file() and sha256_file(path) != sha256:
-                raise DataError(
-                    f"{path}: its bytes changed since it was written (SHA-256 differs); "
-                    "delete it and run the same command again to score its lists anew"
-                )
-        self.shards = {
-            name: sha256 for name, sha256 in self.shards.items() if (self.folder / SHARDS / name).is_file()
-        }
-
-    @property
-    def finished(self) -> bool:
-        """Whether the scored lists are there."""
-        return (self.folder / MANIFEST).is_file()
-
-    def write(self) -> None:
-        """Write ``scores.json``."""
-        values = asdict(self)
-        del values["folder"]
-        write_json(self.folder / SCORES_FILE, values)
-
-    def add(self, number: int, scored: Sequence[ScoredList], seconds: float) -> None:
-        """Write a shard, then the manifest that names it: a kill between the two costs this shard."""
-        path = self.folder / SHARDS / shard_name(number)
-        columns = [pa.array([getattr(one, f.name) for one in scored], f.type) for f in SCHEMA]
-        with atomic_write(path, "wb") as handle:
-            table = pa.Table.from_arrays(columns, schema=SCHEMA)
-            pq.write_table(table, handle, compression="zstd", write_statistics=False)
-        self.shards[path.name] = sha256_file(path)
-        self.seconds = round(self.seconds + seconds, 3)
-        self.write()
-
-    def scores(self) -> Iterator[ScoredList]:
-        """All scores, in the order of the lists; one shard is held at a time.
-
-        Raises:
-            DataError: a shard cannot be read.
-        """
-        for name in sorted(self.shards):
-            path = self.folder / SHARDS / name
-            try:
-                columns = pq.ParquetFile(path).read().to_pydict()
-                rows = zip(*(columns[column] for column in SCHEMA.names), strict=True)
-                yield from (ScoredList(query, tuple(ours), tuple(theirs)) for query, ours, theirs in rows)
-            except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
-                reason = str(error).partition("\n")[0]
-                raise DataError(
-                    f"{path}: not readable as scores ({reason}); delete it and run the same command again"
-                ) from error
-
-    def empty_staging(self) -> Path:
-        """The staging folder of the scored lists, cleared of what a kill in ``move_up`` left there."""
-        staging = self.folder / STAGING
-        with storage_errors(self.folder):
-            remove(staging)
-        return staging
-
-    def move_up(self) -> None:
-        """Bring the scored lists from the staging folder to their place, the manifest last."""
-        staging = self.folder / STAGING
-        with storage_errors(self.folder):
-            names = sorted((path.name for path in staging.iterdir()), key=lambda name: name == MANIFEST)
-            for name in names:
-                os.replace(staging / name, self.folder / name)
-            fsync_directory(self.folder)
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def shard_name(number: int) -> str:
-    """``scores-00007.parquet``."""
-    return f"scores-{number:05d}.parquet"
 
 
 class ListScoreSettings(TypedSettings):
@@ -219,7 +45,7 @@ class ListScoreSettings(TypedSettings):
 
 
 def score_lists(
-    teachers: Teachers | str | Path,
+    teachers: Teachers | TeacherSum | str | Path,
     collection: Collection,
     lists: Lists,
     output: Path,
@@ -228,16 +54,22 @@ def score_lists(
     progress: Callable[[int], None] | None = None,
     executor: Executor | None = None,
 ) -> Lists:
-    """Score every passage of every list with the teacher that was not trained on the question.
+    """Score every passage of every list: by a cross-encoder that was not trained on the question, or a sum.
+
+    Each component's scores are kept beside the sum (``parts``). With other weights a finished folder's sums
+    are computed anew from these, and nothing is scored again.
 
     Args:
-        teachers: a folder of trained ones, a ready cross-encoder's directory or name, or either opened.
+        teachers: a folder of trained cross-encoders, a ready one's directory or name, either opened, or a
+            weighted sum of components. Components that it does not compute are taken from the lists' parts.
         collection: that the lists were mined from; its passages are read once, and the needed texts held.
-        lists: streamed; scores that they have are replaced.
+        lists: streamed; scores that they have are replaced, parts of other components and denoising marks
+            stay.
         output: gets the scores in shards, and at the end the scored lists: a folder for ``Lists.open``.
         settings: how.
         progress: called with the number of lists done since its last call, those of earlier calls included.
-        executor: where pairs are scored; by default in this process. Only this process writes files.
+        executor: where cross-encoders score pairs; by default in this process, where the other components
+            are always scored. Only this process writes files.
 
     Returns:
         The scored lists. A finished folder is checked and left alone.
@@ -245,6 +77,7 @@ def score_lists(
     Raises:
         DataError: lists of another corpus, an output folder with other scores, a shard or the lists altered
             since they were written, a question or passage that the collection lacks.
+        SettingsError: the lists lack scores of a component that is not computed.
         ModelError: a teacher cannot be loaded, or its score is not finite.
         StorageError: the disk is full or not writable. Finished shards stay.
         ExecutorError: the executor failed. Finished shards stay.
@@ -252,19 +85,17 @@ def score_lists(
     executor = executor or LocalExecutor()
     settings = settings or ListScoreSettings()
     check_same_data(lists, collection)
-    if not isinstance(teachers, Teachers):
-        teachers = Teachers.open(teachers)
+    teacher = _as_sum(teachers)
+    teacher.check(lists)
     key = {
-        "teachers": teachers.fingerprints,
         "data": collection.fingerprint,
         "lists": lists.fingerprint,
-        "max_length": [model.max_seq_length for model in teachers.all],
         "split": settings.split,
+        **teacher.key,
     }
     precision = settings.precision
     if precision == "auto":
-        ((_, faster),) = executor.run(teachers, bf16_pays, [("precision", None, 0)])
-        precision = "bf16" if faster else "fp32"
+        precision = "bf16" if _bf16_pays(teacher, executor) else "fp32"
     state = ScoreFolder.begin(Path(output), key, precision=precision, shard_size=settings.shard_size)
     if settings.precision not in ("auto", state.precision):
         raise DataError(
@@ -272,15 +103,35 @@ def score_lists(
             "choose another folder or delete this one"
         )
     if state.finished:
+        done = Lists.open(state.folder)
         if progress is not None:
             progress(len(lists))
-        return Lists.open(state.folder)
-    _Scoring(teachers, collection, lists, state, settings, progress, executor).score()
+        if done.manifest["scores"].get("weights", {CROSS: 1.0}) == teacher.weights:
+            return done
+        state.reopen()
+    _Scoring(teacher, collection, lists, state, settings, progress, executor).score()
     about = dict(lists.manifest)
-    scored = _with_summary(_joined(lists, state), about, teachers, state)
+    scored = _with_summary(_joined(lists, state, teacher), about, teacher, state)
     write_lists(state.empty_staging(), scored, data_fingerprint=lists.data_fingerprint, about=about)
     state.move_up()
     return Lists.open(state.folder)
+
+
+def _as_sum(teachers: Teachers | TeacherSum | str | Path) -> TeacherSum:
+    if isinstance(teachers, TeacherSum):
+        return teachers
+    opened = teachers if isinstance(teachers, Teachers) else Teachers.open(teachers)
+    return TeacherSum({CROSS: 1.0}, cross=opened)
+
+
+def _bf16_pays(teacher: TeacherSum, executor: Executor) -> bool:
+    """Whether bf16 is faster for the component that takes longest."""
+    if CROSS in teacher.computed:
+        ((_, faster),) = executor.run(teacher.cross, bf16_pays, [("precision", None, 0)])
+        return bool(faster)
+    if teacher.late is not None and LATE in teacher.computed:
+        return bool(prefers_bf16(teacher.late.model.device))
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +169,7 @@ class _Scoring:
 
     def __init__(
         self,
-        teachers: Teachers,
+        teacher: TeacherSum,
         collection: Collection,
         lists: Lists,
         state: ScoreFolder,
@@ -326,11 +177,14 @@ class _Scoring:
         progress: Callable[[int], None] | None,
         executor: Executor,
     ) -> None:
-        self.teachers, self.collection, self.lists, self.state = teachers, collection, lists, state
+        self.teacher, self.collection, self.lists, self.state = teacher, collection, lists, state
         self.settings, self.progress, self.executor = settings, progress, executor
 
     def score(self) -> None:
         """Score the missing shards."""
+        if not self.teacher.computed:  # all scores are in the lists
+            self.state.write()
+            return
         wanted: dict[str, str] = {}
         asked: set[str] = set()
         for _, group in self._missing():
@@ -344,27 +198,65 @@ class _Scoring:
         questions = question_texts(self.collection, asked, self.settings.split)
         passages = passage_texts(self.collection, wanted)
         groups: dict[int, list[TrainingList]] = {}
+        last = time.perf_counter()
+        for number, cross in self._cross_scores(groups, questions, passages):
+            group = groups.pop(number)
+            parts = self._other_scores(group, questions, passages)
+            if cross is not None:
+                parts[CROSS] = list(_by_list(group, cross))
+            scored = [
+                ScoredList(
+                    one.query, {name: tuple(map(float, found[place])) for name, found in parts.items()}
+                )
+                for place, one in enumerate(group)
+            ]
+            now = time.perf_counter()
+            self.state.add(number, scored, now - last)
+            last = now
+            if self.progress is not None:
+                self.progress(len(group))
+
+    def _cross_scores(
+        self, groups: dict[int, list[TrainingList]], questions: Mapping[str, str], passages: Mapping[str, str]
+    ) -> Iterator[tuple[int, list[float] | None]]:
+        """Numbers of the missing shards, and flat scores of their pairs; ``groups`` gets their lists.
+
+        ``None`` for scores where no cross-encoder is in the sum.
+        """
+        teachers = self.teacher.cross
+        if teachers is None or CROSS not in self.teacher.computed:
+            for number, group in self._missing(self.progress):
+                groups[number] = group
+                yield number, None
+            return
+        budget = self.settings.token_budget or None
+        of = teachers.of
 
         def jobs() -> Iterator[tuple[int, ScoreJob, int]]:
             for number, group in self._missing(self.progress):
                 groups[number] = group
                 numbers, pairs = [], []
                 for one in group:
-                    number_of_teacher = self.teachers.of(one.positives)
-                    for passage in chain(one.positives, one.negatives):
+                    number_of_teacher = of(one.positives)
+                    for passage in one.passages:
                         numbers.append(number_of_teacher)
                         pairs.append((questions[one.query], passages[passage]))
-                budget = self.settings.token_budget or None
                 yield number, ScoreJob(numbers, pairs, budget, self.state.precision == "bf16"), len(group)
 
-        last = time.perf_counter()
-        for number, scores in self.executor.run(self.teachers, score_job, jobs()):
-            now = time.perf_counter()
-            group = groups.pop(number)
-            self.state.add(number, list(_by_list(group, scores)), now - last)
-            last = now
-            if self.progress is not None:
-                self.progress(len(group))
+        yield from self.executor.run(teachers, score_job, jobs())
+
+    def _other_scores(
+        self, group: Sequence[TrainingList], questions: Mapping[str, str], passages: Mapping[str, str]
+    ) -> dict[str, Sequence[Sequence[float] | NDArray[np.float32]]]:
+        """Scores of the components that are no cross-encoders, by name, for each list of a shard."""
+        asked = [Asked(questions[one.query], one.passages) for one in group]
+        found: dict[str, Sequence[Sequence[float] | NDArray[np.float32]]] = {}
+        computed, late, words = self.teacher.computed, self.teacher.late, self.teacher.bm25
+        if late is not None and LATE in computed:
+            found[LATE] = late.scores(asked, passages, bf16=self.state.precision == "bf16")
+        if words is not None and WORDS in computed:
+            found[WORDS] = words.scores(asked)
+        return found
 
     def _missing(
         self, progress: Callable[[int], None] | None = None
@@ -379,57 +271,76 @@ class _Scoring:
             number += 1
 
 
-def _by_list(lists: Sequence[TrainingList], scores: list[float]) -> Iterator[ScoredList]:
+def _by_list(lists: Sequence[TrainingList], scores: list[float]) -> Iterator[list[float]]:
     """Scores by list, from the flat scores of all pairs."""
-    start = 0
-    for one in lists:
-        middle = start + len(one.positives)
-        stop = middle + len(one.negatives)
-        yield ScoredList(one.query, tuple(scores[start:middle]), tuple(scores[middle:stop]))
-        start = stop
+    source = iter(scores)
+    return (list(islice(source, len(one.passages))) for one in lists)
 
 
-def _joined(lists: Lists, state: ScoreFolder) -> Iterator[TrainingList]:
+def _joined(lists: Lists, state: ScoreFolder, teacher: TeacherSum) -> Iterator[TrainingList]:
     """The lists joined with their scores."""
+    if not teacher.computed:
+        yield from (with_sum(one, parts_of(one), teacher.weights) for one in lists)
+        return
     for one, scored in zip(lists, state.scores(), strict=True):
         if scored.query != one.query:
             raise DataError(
                 f"{state.folder}: scores of question {scored.query!r} where the lists have {one.query!r}; "
                 "delete the folder and score again"
             )
-        yield replace(one, positive_scores=scored.positive_scores, negative_scores=scored.negative_scores)
+        yield with_sum(one, {**parts_of(one), **scored.parts}, teacher.weights)
+
+
+def with_sum(
+    one: TrainingList, parts: Mapping[str, tuple[float, ...]], weights: Mapping[str, float]
+) -> TrainingList:
+    """The list with these parts, and their weighted sum as its scores."""
+    total, middle = weighted_sum(parts, weights), len(one.positives)
+    return replace(one, positive_scores=total[:middle], negative_scores=total[middle:], parts=parts)
 
 
 def _with_summary(
-    lists: Iterator[TrainingList], about: dict[str, Any], teachers: Teachers, state: ScoreFolder
+    lists: Iterator[TrainingList], about: dict[str, Any], teacher: TeacherSum, state: ScoreFolder
 ) -> Iterator[TrainingList]:
     """Pass the lists on; after the last one ``about["scores"]`` holds a summary of the scores.
 
     ``positive_first``: share of the lists with negatives whose best positive is above them all; ``entropy``:
     mean entropy, in nats, of the softmax over a list's first positive and its negatives at temperature 1;
     ``in_training``: the same at the ``cross_temperature`` that a training has by default, over so many
-    ``candidates`` in the mean.
+    ``candidates`` in the mean; ``components``: accuracy of each on the lists, see :class:`Accuracy`. Passages
+    without a score are left out.
     """
-    pairs = counted = first = places = 0
+    pairs = counted = places = 0
     entropy = softened = 0.0
     temperature = TrainSettings().cross_temperature
+    judged = {name: Accuracy() for name in teacher.weights}
+    total = Accuracy()
     for one in lists:
-        pairs += len(one.positives) + len(one.negatives)
+        pairs += len(one.passages)
+        middle = len(one.positives)
         if one.negatives:
+            total.add(positive_rank(one.positive_scores, one.negative_scores))
+            for name, accuracy in judged.items():
+                accuracy.add(positive_rank(one.parts[name][:middle], one.parts[name][middle:]))
+        first = next((score for score in one.positive_scores if not math.isnan(score)), None)
+        logits = np.array([score for score in one.negative_scores if not math.isnan(score)], dtype=np.float64)
+        if first is not None and len(logits):
             counted += 1
-            first += max(one.positive_scores) > max(one.negative_scores)
-            places += 1 + len(one.negatives)
-            logits = np.array([one.positive_scores[0], *one.negative_scores], dtype=np.float64)
+            places += 1 + len(logits)
+            logits = np.concatenate([[first], logits])
             entropy += _entropy(logits)
             softened += _entropy(logits / temperature)
         yield one
     about["scores"] = {
-        "teacher": teachers.name,
+        "teacher": teacher.name,
         **state.key,
+        "weights": dict(teacher.weights),
         "precision": state.precision,
         "seconds": state.seconds,
         "pairs": pairs,
-        "positive_first": round(first / max(1, counted), 4),
+        "positive_first": total.positive_first,
+        "mrr": total.mrr,
+        "components": {name: accuracy.as_json() for name, accuracy in judged.items()},
         "entropy": round(entropy / max(1, counted), 4),
         "in_training": {
             "cross_temperature": temperature,

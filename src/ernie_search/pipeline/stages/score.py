@@ -1,16 +1,18 @@
-"""The stage ``score``: a teacher scores every list, and likely positives are dropped from it."""
+"""The stage ``score``: a teacher scores every list, and likely positives are denoised."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ernie_search._util.files import MANIFEST
+from ernie_search.errors import SettingsError
 from ernie_search.mining import DenoiseSettings, denoise
 from ernie_search.mining.lists import LISTS_FILE
 from ernie_search.pipeline.stage import (
     LISTS_FROM,
+    QUESTION_SHARE,
     Available,
     Counter,
     Done,
@@ -21,10 +23,23 @@ from ernie_search.pipeline.stage import (
     Stage,
     Task,
 )
-from ernie_search.teacher import ListScoreSettings, score_lists
-from ernie_search.teacher.score import SHARDS, entropy_warning
+from ernie_search.teacher import (
+    BM25Scores,
+    LateScores,
+    ListScoreSettings,
+    TeacherSum,
+    parse_weights,
+    score_lists,
+    tune_sum,
+)
+from ernie_search.teacher.components import QuestionWeights
+from ernie_search.teacher.judging import accuracy_advice
+from ernie_search.teacher.score import entropy_warning
+from ernie_search.teacher.score_folder import SHARDS
+from ernie_search.teacher.sums import CROSS, LATE, WORDS, SavedWeights, check_weights
+from ernie_search.training.folder import weights_identity
 
-SCORED, LISTS = "scored", "lists"
+SCORED, LISTS, WEIGHTS = "scored", "lists", "weights.json"
 
 
 class ScoreStageSettings(DenoiseSettings):
@@ -34,32 +49,74 @@ class ScoreStageSettings(DenoiseSettings):
         shard_size: lists scored together; an interruption loses at most one shard.
         token_budget: padded tokens in a micro-batch; 0 takes what suits the device.
         precision: ``auto`` measures whether bf16 is faster on this machine.
+        teacher: weights of the components of a sum, on their own scales: ``cross`` (the stage teacher's
+            cross-encoders), ``late`` (late interaction), ``bm25``; also written ``cross=1,late=0.5``. One of
+            weight 0 is judged beside the others.
+        late: model of the component ``late``, a directory or hub name; by default the model trained last, as
+            it is now.
+        late_question_weights: weights of a question's tokens there: all alike, the root of their idf, or idf.
+        tune_on: a split (dev) on which the weights are chosen by re-ranking; then those in ``teacher`` only
+            name the components. Empty takes the weights as they are.
+        tune_questions: most questions of that split; 0 takes all.
     """
 
     shard_size: int = Field(256, ge=1)
     token_budget: int = Field(0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    teacher: dict[str, float] = Field(default_factory=lambda: {CROSS: 1.0})
+    late: str | None = Field(None, min_length=1)
+    late_question_weights: QuestionWeights = "even"
+    tune_on: str = ""
+    tune_questions: int = Field(500, ge=0)
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _components(cls, value: Any) -> Any:
+        """Weights, also as one text; only of components that this stage computes."""
+        try:
+            weights = parse_weights(value) if isinstance(value, str) else value
+            if isinstance(weights, dict):
+                unknown = [name for name in weights if name not in (CROSS, LATE, WORDS)]
+                if unknown:
+                    raise ValueError(f"{unknown[0]!r} is no component; choose among cross, late and bm25")
+                check_weights({name: float(weight) for name, weight in weights.items()})
+            return weights
+        except (SettingsError, TypeError) as error:
+            raise ValueError(str(error)) from error
 
 
 class Score(Stage[ScoreStageSettings]):
     """Scoring of mined lists by a teacher, and their denoising by the scores."""
 
     kind = "score"
-    what = "score the lists with it, drop likely positives"
     settings_type = ScoreStageSettings
     reported = (
         ("lists", "lists"),
-        ("denoised", "negatives dropped, which the teacher takes for positives"),
+        ("denoised", "negatives denoised, which the teacher takes for positives"),
         ("refilled", "drawn from other questions in their place"),
         ("still_short", "lists short even so"),
     )
 
     def reads(self, before: Available) -> Inputs:
-        """The inputs: mined lists and a teacher."""
-        return Inputs(
-            lists=self.needs_lists(before, "scores mined lists", mined=True),
-            teacher=self.needs(before.teacher, "needs a teacher to score with; put a teacher before it"),
-        )
+        """The inputs: mined lists, a teacher for ``cross``, and the model trained last for ``late``."""
+        lists = self.needs_lists(before, "scores mined lists", mined=True)
+        model = teacher = None
+        if CROSS in self.settings.teacher:
+            teacher = self.needs(before.teacher, "needs a teacher to score with; put a teacher before it")
+        if LATE in self.settings.teacher and self.settings.late is None:
+            wanted = "has late in its teacher; put a warm-up before it, or name a model with late"
+            model = self.needs(before.model, wanted)
+        return Inputs(model=model, lists=lists, teacher=teacher)
+
+    @property
+    def what(self) -> str:
+        return f"score the lists with {' + '.join(self.settings.teacher)}, denoise likely positives"
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Fingerprint of the weights of a late-interaction model that the settings name."""
+        named = self.settings.late if LATE in self.settings.teacher else None
+        return {} if named is None else {"late": weights_identity(named)}
 
     def leaves(self, before: Available) -> Available:
         """What later stages may read: lists with scores, which denoising may have shortened."""
@@ -73,11 +130,20 @@ class Score(Stage[ScoreStageSettings]):
     def sizes(self, passages: int, questions: int, lists: ListCount | None) -> Sizes:
         """The amount of work: the pairs of the lists."""
         read = self.needs(lists, f"scores mined lists; {LISTS_FROM}")
-        return Sizes(f"{read.text} = {read.pairs:,} pairs", questions=read.number, pairs=read.pairs)
+        text = f"{read.text} = {read.pairs:,} pairs"
+        return Sizes(text, passages=passages, questions=read.number, pairs=read.pairs)
 
     def seconds(self, sizes: Sizes, rates: Rates) -> float:
-        """Estimated duration: each pair is scored once."""
-        return sizes.pairs / rates.pairs_per_second
+        """Estimated duration: the cross-encoder reads each pair once, a late-interaction model each text."""
+        found = 0.0
+        if CROSS in self.settings.teacher:
+            found += sizes.pairs / rates.pairs_per_second
+        if LATE in self.settings.teacher:
+            # A passage is read once for each shard that has it.
+            shards = -(-sizes.questions // self.settings.shard_size)
+            read = min(sizes.pairs, sizes.passages * shards) + sizes.questions * QUESTION_SHARE
+            found += read / rates.passages_per_second
+        return found
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
         """The finished share, by the shards of scores."""
@@ -85,23 +151,57 @@ class Score(Stage[ScoreStageSettings]):
         return shards * self.settings.shard_size / max(1, sizes.questions)
 
     def execute(self, task: Task) -> Done:
-        """Score every list, then drop the negatives that the teacher scores like positives."""
+        """Score every list, then denoise the negatives that the teacher scores like positives."""
         settings = self.settings
         lists = self.needs(task.inputs.open_lists(), "was given no lists")
         scored = score_lists(
-            self.needs(task.inputs.open_teacher(), "was given no teacher"),
+            self._teacher(task),
             task.collection,
             lists,
             task.folder / SCORED,
             ListScoreSettings(**settings.model_dump(include={"shard_size", "token_budget", "precision"})),
             progress=Counter(task.observer, "lists scored", len(lists)),
         )
-        warning = entropy_warning(scored)
-        if warning:
-            task.observer("advice", {"text": warning})
+        for warning in (accuracy_advice(scored), entropy_warning(scored)):
+            if warning:
+                task.observer("advice", {"text": warning})
         limits = DenoiseSettings(**settings.model_dump(include=set(DenoiseSettings.model_fields)))
         clean = denoise(scored, task.folder / LISTS, limits)
         outputs = (f"{SCORED}/{LISTS_FILE}", f"{LISTS}/{LISTS_FILE}")
         manifests = (f"{SCORED}/{MANIFEST}", f"{LISTS}/{MANIFEST}")
-        counts = {"lists": len(clean), **clean.manifest.get("counts", {})}
+        if settings.tune_on:
+            outputs = (*outputs, WEIGHTS)
+        judged = scored.manifest["scores"]
+        components = {"weights": judged["weights"], "components": judged["components"]}
+        counts = {"lists": len(clean), **clean.manifest.get("counts", {}), **components}
         return Done(LISTS, outputs, counts, manifests)
+
+    def _teacher(self, task: Task) -> TeacherSum:
+        """The sum that the settings name, with weights chosen on a split if they say so."""
+        settings, computed = self.settings, self.settings.teacher
+        late = None
+        if LATE in computed:
+            late = LateScores(
+                settings.late or task.inputs.model,
+                task.collection,
+                question_weights=settings.late_question_weights,
+            )
+        found = TeacherSum(
+            dict(computed),
+            self.needs(task.inputs.open_teacher(), "was given no teacher") if CROSS in computed else None,
+            late,
+            BM25Scores(task.collection) if WORDS in computed else None,
+        )
+        if settings.tune_on:
+            path = task.folder / WEIGHTS
+            if not path.is_file():  # an interrupted stage keeps the weights that it began with
+                tuned = tune_sum(
+                    found,
+                    task.collection,
+                    split=settings.tune_on,
+                    questions=settings.tune_questions,
+                    progress=Counter(task.observer, "questions re-ranked"),
+                )
+                SavedWeights(tuned.weights, about=asdict(tuned)).write(path)
+            found.weights = SavedWeights.read(path).weights
+        return found

@@ -1,0 +1,83 @@
+"""The stage ``score`` with a sum for a teacher: what it reads, and what it leaves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ernie_search._util.settings import parse_typed
+from ernie_search.errors import SettingsError
+from ernie_search.mining import Lists
+from ernie_search.pipeline.stage import Available, Done, InputPaths, Task
+from ernie_search.pipeline.stages.score import Score, ScoreStageSettings
+from tiny_teacher import DEV, TRAIN, collection, lists
+
+BEFORE = Available(model="warm-up", mined="mine", lists="mine", teacher="teacher")
+
+
+def stage(**settings) -> Score:
+    return Score("score", parse_typed(ScoreStageSettings, settings))
+
+
+def execute(folder: Path, given: Lists, **settings) -> tuple[Done, list[tuple[str, dict]]]:
+    seen: list[tuple[str, dict]] = []
+    inputs = InputPaths("none", lists=given.folder)
+    task = Task(collection(), folder, inputs, lambda name, values: seen.append((name, values)))
+    return stage(precision="fp32", **settings).execute(task), seen
+
+
+def test_a_sum_reads_what_its_components_need():
+    assert stage().reads(BEFORE).named == {"lists": "mine", "teacher": "teacher"}
+    assert stage(teacher={"cross": 1, "late": 0.5}).reads(BEFORE).named == {
+        "lists": "mine",
+        "teacher": "teacher",
+        "model": "warm-up",
+    }
+    no_teacher = Available(model="warm-up", mined="mine", lists="mine")
+    assert stage(teacher="late=1,bm25=0.1").reads(no_teacher).named == {"lists": "mine", "model": "warm-up"}
+    assert stage(teacher="late=1", late="elsewhere").reads(no_teacher).named == {"lists": "mine"}
+    with pytest.raises(SettingsError, match="has late in its teacher; put a warm-up before it"):
+        stage(teacher="late=1").reads(Available(mined="mine"))
+    with pytest.raises(SettingsError, match="needs a teacher to score with"):
+        stage().reads(no_teacher)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"llm": 1}, "'llm' is no component; choose among cross, late and bm25"),
+        ("cross", "'cross' is not name=weight"),
+        ({"cross": 0}, "a weight above 0 is needed"),
+        ({"cross": -1}, "a weight is a number of at least 0"),
+    ],
+)
+def test_a_teacher_that_makes_no_sum_is_refused(value, message):
+    with pytest.raises(SettingsError, match=message):
+        stage(teacher=value)
+
+
+def test_lists_are_scored_by_the_sum_and_marked(tmp_path):
+    done, _ = execute(tmp_path / "score", lists(tmp_path / "lists"), teacher="bm25=2", margin=-100)
+    made = Lists.open(tmp_path / "score" / done.gives)
+    assert len(made) == TRAIN
+    for one in made:
+        assert (*one.positive_scores, *one.negative_scores) == tuple(2 * x for x in one.parts["bm25"])
+    assert done.counts["weights"] == {"bm25": 2.0}
+    assert done.counts["components"]["bm25"]["lists"] == TRAIN
+    marked, _ = execute(tmp_path / "marked", lists(tmp_path / "lists"), teacher="bm25=2", margin=100)
+    assert all(one.kept and not any(one.kept[:3]) for one in Lists.open(tmp_path / "marked" / marked.gives))
+
+
+def test_weights_are_chosen_on_dev_once(tmp_path):
+    given = lists(tmp_path / "lists")
+    done, seen = execute(tmp_path / "score", given, teacher="bm25=7", tune_on="dev")
+    assert done.counts["weights"] == {"bm25": 1.0}
+    assert "weights.json" in done.outputs
+    file = tmp_path / "score" / "weights.json"
+    assert json.loads(file.read_text())["about"]["questions"] == DEV
+    assert [values["done"] for _, values in seen if values.get("what") == "questions re-ranked"] == [DEV]
+    # What a killed call chose is taken as it is.
+    file.write_text(file.read_text().replace('"bm25": 1.0', '"bm25": 3.0'))
+    again, seen = execute(tmp_path / "score", given, teacher="bm25=7", tune_on="dev")
+    assert again.counts["weights"] == {"bm25": 3.0}
+    assert not any(values.get("what") == "questions re-ranked" for _, values in seen)
