@@ -1,8 +1,8 @@
 """Seconds a step in sentence-transformers' trainer: ErnieSearchLoss over MultipleNegativesRankingLoss.
 
 Both train the same base on the same batches in the same order: 32 SQuAD questions with their passage and one
-BM25 negative each. Each side runs in a fresh process, in turn. Precision, dropout and optimizer are the same for
-both; the median step counts, without the first two.
+BM25 negative each. Each side runs in a fresh process, in turn. Precision, dropout and optimizer are the same;
+the median step counts, without the first two.
 """
 
 from benchmarks.figures import Figure, arguments, emit

@@ -140,8 +140,9 @@ class Lead(nn.Module):
         for term in step.settings.active_terms:
             if term not in COMPARED:
                 continue
-            shares[term] = self.share(term)
             found = contested(COMPARED[term](step)).to(torch.float32)
+            self.to(found.device)  # the trainer has done it; a loop of one's own may not
+            shares[term] = self.share(term)
             if all_ranks and dist.is_available() and dist.is_initialized():
                 dist.all_reduce(found)
             self.update(term, found)
