@@ -45,11 +45,9 @@ def rows(count: int, negatives: int) -> StepBatch:
     """Questions with their passage and the next ones as negatives; the last question is the first again."""
     groups = [[f"p{(i + k) % count}" for k in range(1 + negatives)] for i in range(count)]
     scores = [[3.0 - k + 0.1 * (i % 5) for k in range(1 + negatives)] for i in range(count)]
-    batch = StepBatch(QUESTIONS[:count], groups, [frozenset({group[0]}) for group in groups], scores)
-    batch.questions = [*batch.questions[:-1], batch.questions[0]]
-    both = frozenset({groups[0][0], groups[-1][0]})
-    batch.positives = [both, *batch.positives[1:-1], both]
-    return batch
+    positives = [frozenset({group[0]}) for group in groups]
+    positives[0] = positives[-1] = positives[0] | positives[-1]
+    return StepBatch([*QUESTIONS[: count - 1], QUESTIONS[0]], groups, positives, scores)
 
 
 def columns(model: SentenceTransformer, batch: StepBatch) -> list[dict[str, Any]]:
@@ -79,7 +77,7 @@ def test_it_is_the_loss_of_our_trainer_step_by_step(base, negatives, changes):
     ours, theirs = JointLoss(model, chosen), ErnieSearchLoss(model, LossSettings(**changes))
     labels = torch.tensor(batch.scores) if "cascade_weight" in changes else None
     if labels is None:
-        batch.scores = []
+        batch.scores.clear()
     for _ in range(3):  # the weights of distillation follow the steps before
         found = []
         for loss in (
@@ -103,7 +101,7 @@ def test_it_is_the_loss_of_our_trainer_step_by_step(base, negatives, changes):
     assert ("lead_interaction" in logged) is chosen.follow_lead
 
 
-def dataset(count: int = 24, negatives: int = 2, scores: bool = False) -> Dataset:
+def dataset(count: int = 40, negatives: int = 2, scores: bool = False) -> Dataset:
     batch = rows(count, negatives)
     named = {"anchor": batch.questions}
     for k in range(1 + negatives):
@@ -118,7 +116,7 @@ def trainer_of(
     settings: LossSettings | None = None,
     **changes: Any,
 ) -> SentenceTransformerTrainer:
-    arguments = {"max_steps": 6, "save_steps": 3, "logging_steps": 1, "per_device_train_batch_size": 8}
+    arguments = {"max_steps": 6, "save_steps": 3, "logging_steps": 1, "per_device_train_batch_size": 6}
     loss = ErnieSearchLoss(model, settings)
     evaluated = {"eval_dataset": data} if "eval_strategy" in changes else {}
     trainer = SentenceTransformerTrainer(
@@ -221,10 +219,12 @@ def test_equal_texts_are_one_passage_and_no_negatives_of_equal_anchors(base):
 def refused(base: str, data: Dataset, settings: LossSettings | None = None, **changes: Any) -> str:
     model = SentenceTransformer(base, device="cpu")
     loss = ErnieSearchLoss(model, settings)
-    features = [model.preprocess(data[name]) for name in data.column_names if name != "scores"]
-    labels = torch.tensor(data["scores"]) if "scores" in data.column_names else None
+    texts = data[:]
+    scores = texts.pop("scores", None)
+    features = [model.preprocess(column) for column in texts.values()]
+    labels = None if scores is None else torch.tensor(scores)
     with pytest.raises(TrainingError) as caught:
-        loss(changes.get("features", features), changes.get("labels", labels))
+        loss(features, changes.get("labels", labels))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -154,7 +154,8 @@ class ErnieSearchLoss(nn.Module):
         asks, student.attach_tokens = student.attach_tokens, settings.needs_tokens
         try:
             step = self._readings(settings, columns, who, labels)
-            return self.parts.weighted(step, training=student.training, all_ranks=True)
+            training = student.training  # while evaluated, nothing is added to what the training logs
+            return self.parts.weighted(step, training=training, all_ranks=True, noted=training)
         finally:
             student.attach_tokens = asks
 

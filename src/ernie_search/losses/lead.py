@@ -121,13 +121,12 @@ class Lead(nn.Module):
         share = ((self.mean(term) - error) / FULL_LEAD).clamp(0, 1)
         return torch.where(count > 0, share, torch.zeros_like(share))
 
-    @torch.no_grad()
     def update(self, term: str, found: Tensor) -> None:
         """Add one step's :func:`contested` questions."""
         keep = 1 - 1 / MEMORY
-        leads, count = found.to(torch.float32)
-        decayed = self.sums(term) * torch.tensor([keep, keep, keep**2], device=found.device)
-        self.sums(term).copy_(decayed + torch.stack([leads, count, count]))
+        decay = torch.tensor([keep, keep, keep**2], device=found.device)
+        leads, count = found.detach().to(torch.float32)
+        self.sums(term).copy_(self.sums(term) * decay + torch.stack([leads, count, count]))
 
     def follow(self, step: StepReadings, *, all_ranks: bool = False) -> dict[str, Tensor]:
         """The share of each active term, after which the step's own labels are added to the mean.

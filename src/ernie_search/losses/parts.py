@@ -1,6 +1,6 @@
 """The weighted parts of the loss, and what is logged beside them; the same for every trainer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,11 @@ class Means:
     def __init__(self) -> None:
         self._sums: dict[str, tuple[Tensor, int]] = {}
 
-    def add(self, name: str, value: Tensor) -> None:
-        """Add a scalar; it stays on its device."""
-        before, count = self._sums.get(name, (torch.zeros_like(value), 0))
-        self._sums[name] = before + value.detach(), count + 1
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add scalars by name; they stay on their device."""
+        for name, value in values.items():
+            before, count = self._sums.get(name, (torch.zeros_like(value), 0))
+            self._sums[name] = before.detach() + value.detach(), count + 1
 
     def take(self) -> dict[str, float]:
         """The means, rounded to five places; then begin anew."""
@@ -46,6 +47,7 @@ class LossParts(nn.Module):
         *,
         training: bool,
         all_ranks: bool = False,
+        noted: bool = True,
         use: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """``loss_NAME`` for each active term.
@@ -55,6 +57,7 @@ class LossParts(nn.Module):
             training: whether the weights follow the lead. While a model is evaluated they do not, so that
                 losses of different steps can be compared.
             all_ranks: see :meth:`Lead.follow`.
+            noted: add to :attr:`means` what is logged of this step.
             use: called with each part as soon as it is there; what it returns takes the part's place.
         """
         settings = step.settings
@@ -63,13 +66,15 @@ class LossParts(nn.Module):
         parts = {}
         for name in settings.active_terms:
             value = TERMS[name](step)
-            self.means.add(f"raw_{name}", value)
             part = value * settings.weight(name)
+            logged = {f"raw_{name}": value}
             if name in shares:
                 part = part * shares[name]
-                self.means.add(f"lead_{name}", self.lead.mean(name))
-                self.means.add(f"weight_{name}", settings.weight(name) * shares[name])
+                logged[f"lead_{name}"] = self.lead.mean(name)
+                logged[f"weight_{name}"] = settings.weight(name) * shares[name]
             parts[f"loss_{name}"] = part if use is None else use(part)
-        for name, value in step.entropies.items():
-            self.means.add(name, value)
+            if noted:
+                self.means.add(logged)
+        if noted:
+            self.means.add(step.entropies)
         return parts
