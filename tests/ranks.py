@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 import tiny_model
+from ernie_search.losses.lead import COMPARED
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.training import TrainingData, TrainSettings
 from ernie_search.training.batches import Collator, StepBatch, StepBatches
@@ -115,17 +116,26 @@ def joined_step(data: TrainingData, chosen: TrainSettings) -> StepBatch:
 def loss_and_gradients(
     model: JointEncoder, data: TrainingData, chosen: TrainSettings, teachers: StepTeachers, world: World
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Of one step, as the trainer computes it on this rank; raw parts too."""
+    """Of a second step, as the trainer computes it on this rank; means of both, and the leads, too.
+
+    In training mode, where weights follow the leads, but without dropout.
+    """
     model.attach_tokens = chosen.needs_tokens
-    model.zero_grad()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    model.train()
     loss = JointLoss(model, chosen, teachers, world)
     if world.size > 1:
         loss.model = nn.parallel.DistributedDataParallel(
             model, find_unused_parameters=True, broadcast_buffers=False
         )
     collator = Collator(model, data.passages, 100, with_pairs=chosen.attention_weight > 0, world=world)
-    parts: dict[str, Tensor] = loss(collator([joined_step(data, chosen)]))
-    torch.stack(list(parts.values())).sum().backward()
+    for _ in range(2):
+        model.zero_grad()
+        parts: dict[str, Tensor] = loss(collator([joined_step(data, chosen)]))
+        torch.stack(list(parts.values())).sum().backward()
     values: dict[str, Any] = {name: value.item() for name, value in parts.items()}
+    values |= {f"sums of {term}": loss.parts.lead.sums(term).tolist() for term in COMPARED}
     grads = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
     return values | loss.take_raw(), grads

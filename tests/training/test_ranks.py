@@ -119,6 +119,8 @@ def test_loss_and_gradients_are_those_of_one_process_on_the_joined_batch(base, f
                 assert found_parts.keys() == parts.keys()
                 for part, value in parts.items():
                     assert found_parts[part] == pytest.approx(value, rel=1e-5, abs=1e-5), (name, part)
+                    if part.startswith("sums of "):
+                        assert found_parts[part] == brought[0][f"{name}, {cached}"][0][part]
                 learnt = {key for key, value in found.items() if value.abs().sum() > 0}
                 assert {key for key, value in grads.items() if value.abs().sum() > 0} <= learnt
                 for key, value in grads.items():

@@ -36,13 +36,19 @@ class Candidates:
         return Candidates(self.positive.to(device), self.allowed.to(device), self.own.to(device))
 
 
-def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | frozenset[str]]) -> Candidates:
+def candidates(
+    groups: Sequence[Sequence[str]],
+    positives: Sequence[set[str] | frozenset[str]],
+    *,
+    strict: bool = True,
+) -> Candidates:
     """Build the masks of a batch from passage ids: in-batch negatives without false ones.
 
     Args:
         groups: a list of passage ids for each question: its positive, then its hard negatives.
         positives: for each question, the ids of all passages known to be relevant, and of any other that
             is no negative.
+        strict: refuse a question without any negative; otherwise its softmax has its positive alone.
 
     Returns:
         The masks, on the CPU.
@@ -89,7 +95,7 @@ def candidates(groups: Sequence[Sequence[str]], positives: Sequence[set[str] | f
         masked = [column for passage in known for column in places.get(passage, ())]
         allowed[row, masked] = False
         allowed[row, row * size] = True
-    if not bool((allowed.sum(dim=1) > 1).all()):
+    if strict and not bool((allowed.sum(dim=1) > 1).all()):
         raise TrainingError(
             "a question has no negative among its candidates, so there is nothing to learn; "
             "set questions_per_batch to 2 or more, or negatives to 1 or more"

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ernie_search.errors import TrainingError
+from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.losses.attention import attention_means, attention_sums
 from ernie_search.losses.candidates import Candidates
 from ernie_search.losses.contrastive import contrastive
@@ -87,6 +87,11 @@ class StepReadings:
     def _scores(self, blocks: list[Tensor]) -> Tensor:
         return self.whole(torch.cat(blocks, dim=1)[:, self.columns])
 
+    @cached_property
+    def frozen(self) -> Tensor:
+        """``(Q, P)`` scores of the frozen teacher, computed once."""
+        return self.frozen_late()
+
     @property
     def distilled_over(self) -> Tensor:
         """``(Q, P)`` bool: the candidates of interaction distillation."""
@@ -136,7 +141,7 @@ def interaction(step: StepReadings) -> Tensor:
         )
         step.entropies["teacher_entropy"] = both.teacher_entropy
         return both.dense + both.late
-    teacher = step.frozen_late() if settings.interaction_teacher == "frozen" else step.late
+    teacher = step.frozen if settings.interaction_teacher == "frozen" else step.late
     distilled = interaction_distillation(
         teacher,
         step.dense,
@@ -215,6 +220,23 @@ def dual(step: StepReadings) -> Tensor:
     """``L_dual``: two passes with other dropout must score alike."""
     temperature = step.settings.dual_temperature
     return dual_regularization(step.dense, step.second_pass(), step.who.allowed, temperature=temperature)
+
+
+def check_dropout(model: nn.Module, settings: LossSettings) -> None:
+    """Refuse dual regularization of a model without dropout.
+
+    Raises:
+        SettingsError: both passes would be the same.
+    """
+    if settings.dual_weight > 0 and not any(
+        isinstance(one, nn.Dropout) and one.p > 0 for one in model.modules()
+    ):
+        name = getattr(model, "name", "the model")
+        raise SettingsError(
+            f"dual_weight is {settings.dual_weight:g}, and no dropout of {name} is active, so both "
+            "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
+            "hidden_dropout_prob above 0"
+        )
 
 
 TERMS: dict[str, Callable[[StepReadings], Tensor]] = {
