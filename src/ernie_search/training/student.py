@@ -22,10 +22,13 @@ def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
         settings: the training's.
 
     Raises:
-        SettingsError: dual regularization without any dropout.
+        SettingsError: dual regularization without any dropout; hidden dropout for a base that has none.
     """
-    for dropout in attention_dropouts(model):
+    attention = set(attention_dropouts(model))
+    for dropout in attention:
         dropout.p = settings.attention_dropout
+    if settings.hidden_dropout is not None:
+        _set_hidden_dropout(model, attention, settings.hidden_dropout)
     if settings.compile:
         model.backbone.compile(dynamic=True)
     else:
@@ -35,9 +38,20 @@ def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
     ):
         raise SettingsError(
             f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "
-            "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
-            "hidden_dropout_prob above 0"
+            "passes are the same and the term is always 0; set dual_weight to 0, or hidden_dropout above 0"
         )
+
+
+def _set_hidden_dropout(model: JointEncoder, attention: set[nn.Dropout], rate: float) -> None:
+    """Set every dropout layer of the backbone that does not act on attention weights."""
+    hidden = [one for one in model.backbone.modules() if isinstance(one, nn.Dropout) and one not in attention]
+    if rate > 0 and not hidden:
+        raise SettingsError(
+            f"hidden_dropout is {rate:g}, and {model.name} has no dropout layer beside attention; "
+            "leave it out"
+        )
+    for dropout in hidden:
+        dropout.p = rate
 
 
 def usual_budget(device: torch.device) -> int:
