@@ -37,13 +37,13 @@ def write(folder: Path, source: Path, *, scored: bool = True) -> Path:
 
 def test_what_goes_and_stays_is_counted(run_cli, crops, tmp_path):
     scored, clean = write(tmp_path / "scored", crops), tmp_path / "clean"
-    result = run_cli("denoise", scored, "--output", clean, "--margin", 0, "--keep-at-least", 2)
+    result = run_cli("denoise", scored, "--output", clean, "--margin", 0, "--keep-at-least", 2, "--drop")
     assert result.exit_code == 0, result.output
     # 36 lists lose the first negative; of 4, all negatives are above the positive, and others fill them
     assert result.stdout.splitlines() == [
         f"{clean}: 40 lists, the shortest with 2 negatives",
         "         200  negatives with scores",
-        "          56  dropped: the teacher scores them like positives",
+        "          56  left out: the teacher scores them like positives",
         "         144  kept",
         "           4  lists kept fewer than 2: filled with 8 of other questions",
         f"Next: ernie-search train cascade --source SOURCE --lists {clean} --base MODEL "
@@ -58,8 +58,28 @@ def test_what_goes_and_stays_is_counted(run_cli, crops, tmp_path):
     report = json.loads(run_cli("denoise", scored, *options).stdout)
     counted = {"denoised": 40, "too_few": 0, "refilled": 0, "still_short": 0}
     assert report["counts"] == {"kept": 200} | counted
-    assert report["denoise"] == {"maximum": 1.0, "margin": None, "keep_at_least": KEPT}
+    assert report["denoise"] == {"maximum": 1.0, "margin": None, "keep_at_least": KEPT, "drop": False}
     assert read_recipe("cascade")["stages"][0]["cascade"]["negatives"] == KEPT
+
+
+def test_what_is_denoised_stays_marked(run_cli, crops, tmp_path):
+    scored, clean = write(tmp_path / "scored", crops), tmp_path / "clean"
+    result = run_cli("denoise", scored, "--output", clean, "--margin", 0, "--keep-at-least", 2)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[:4] == [
+        f"{clean}: 40 lists, the shortest with 2 negatives",
+        "         200  negatives with scores",
+        "          56  denoised, for the teacher's terms alone: the teacher scores them like positives",
+        "         144  kept",
+    ]
+    found = {one.query: one for one in Lists.open(clean)}
+    assert found["q1"].negatives == ("p2", "p3", "p4", "p5", "p6")
+    assert found["q1"].kept == (False, True, True, True, True)
+    assert found["q0"].kept == (False,) * 5 + (True,) * 2
+    shown = run_cli("mine-preview", clean, crops, "--number", 2)
+    assert shown.stdout.count("denoised  ") == 10  # all five of q0 and of q20
+    as_json = json.loads(run_cli("mine-preview", clean, crops, "--number", 2, "--json").stdout)
+    assert [one["kept"] for one in as_json[0]["negatives"]] == [False] * 5 + [True] * 2
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def scored(folder: Path) -> Lists:
 @pytest.mark.parametrize("margin", [None, 0.0, 1.5, -2.0])
 @pytest.mark.parametrize("keep", [1, 3])
 def test_both_limits(tmp_path: Path, maximum: float | None, margin: float | None, keep: int) -> None:
-    settings = DenoiseSettings(maximum=maximum, margin=margin, keep_at_least=keep)
+    settings = DenoiseSettings(maximum=maximum, margin=margin, keep_at_least=keep, drop=True)
     cleaned = denoise(scored(tmp_path / "a"), tmp_path / "b", settings)
     dropped = too_few = refilled = short = 0
     for before, after in zip(LISTS, cleaned, strict=True):
@@ -68,7 +68,7 @@ def test_both_limits(tmp_path: Path, maximum: float | None, margin: float | None
     counts = cleaned.manifest["counts"]
     found = {"denoised": dropped, "too_few": too_few, "refilled": refilled}
     assert counts == {"filled": 3, **found, "still_short": short}
-    assert cleaned.manifest["denoise"] == {"maximum": maximum, "margin": margin, "keep_at_least": keep}
+    assert cleaned.manifest["denoise"] == settings.model_dump()
     assert cleaned.manifest["split"] == "train"
     assert cleaned.data_fingerprint == "d"
 
@@ -84,7 +84,9 @@ def test_by_hand(tmp_path: Path) -> None:
         data_fingerprint="d",
         about={},
     )
-    first, second, third = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0, keep_at_least=2))
+    first, second, third = denoise(
+        lists, tmp_path / "b", DenoiseSettings(margin=0.0, keep_at_least=2, drop=True)
+    )
     assert set(first.negatives) == {
         "c",
         "d",
@@ -97,14 +99,16 @@ def test_by_hand(tmp_path: Path) -> None:
     assert third == list(lists)[2]
     counts = Lists.open(tmp_path / "b").manifest["counts"]
     assert counts == {"denoised": 3, "too_few": 2, "refilled": 3, "still_short": 0}
-    again = denoise(Lists.open(tmp_path / "b"), tmp_path / "c", DenoiseSettings(margin=0.0, keep_at_least=2))
+    again = denoise(
+        Lists.open(tmp_path / "b"), tmp_path / "c", DenoiseSettings(margin=0.0, keep_at_least=2, drop=True)
+    )
     assert repr(list(again)) == repr(list(Lists.open(tmp_path / "b")))  # what has no score is within limits
 
 
 def test_where_there_is_nothing_else_lists_stay_short_and_are_counted(tmp_path: Path) -> None:
     one = TrainingList("q", ("p",), ("a", "b"), (1.0,), (2.0, 0.0))
     lists = write_lists(tmp_path / "a", [one], data_fingerprint="d", about={})
-    cleaned = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0, keep_at_least=2))
+    cleaned = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0, keep_at_least=2, drop=True))
     assert list(cleaned) == [TrainingList("q", ("p",), ("b",), (1.0,), (0.0,))]
     assert cleaned.manifest["counts"] == {"denoised": 1, "too_few": 1, "refilled": 0, "still_short": 1}
 
@@ -115,7 +119,7 @@ def test_fillers_are_spread_and_the_same_every_time(tmp_path: Path, monkeypatch:
         TrainingList(f"q{n}", (f"p{n}",), (f"a{n}", f"b{n}"), (1.0,), (3.0, 0.0), (1, 2)) for n in range(200)
     ]
     lists = write_lists(tmp_path / "a", all_lists, data_fingerprint="d", about={})
-    settings = DenoiseSettings(margin=0.0, keep_at_least=3)
+    settings = DenoiseSettings(margin=0.0, keep_at_least=3, drop=True)
     found = [list(denoise(lists, tmp_path / name, settings)) for name in "bc"]
     assert repr(found[0]) == repr(found[1])
     fillers = [passage for one in found[0] for passage in one.negatives[1:]]
@@ -127,7 +131,7 @@ def test_fillers_are_spread_and_the_same_every_time(tmp_path: Path, monkeypatch:
 def test_in_place_and_without_ranks(tmp_path: Path) -> None:
     one = TrainingList("q", ("p",), ("a", "b"), (1.0,), (2.0, 0.0))
     lists = write_lists(tmp_path / "a", [one], data_fingerprint="d", about={})
-    cleaned = denoise(lists, tmp_path / "a", DenoiseSettings(margin=0.5))
+    cleaned = denoise(lists, tmp_path / "a", DenoiseSettings(margin=0.5, drop=True))
     assert list(cleaned) == [TrainingList("q", ("p",), ("b",), (1.0,), (0.0,))]
     assert cleaned.manifest["denoised_from"] == lists.fingerprint
 
@@ -144,5 +148,53 @@ def test_a_list_is_not_filled_with_the_question_itself(tmp_path):
         TrainingList("b", ("p",), ("a", "y"), (1.0,), (0.0, 0.0)),
     ]
     lists = write_lists(tmp_path / "in", rows, data_fingerprint="d", about={})
-    done = denoise(lists, tmp_path / "out", DenoiseSettings(margin=0, keep_at_least=3))
+    done = denoise(lists, tmp_path / "out", DenoiseSettings(margin=0, keep_at_least=3, drop=True))
     assert {one.query: set(one.negatives) for one in done} == {"a": {"y"}, "b": {"a", "y", "x"}}
+
+
+def of_two_parts(query: str, negatives: tuple[float, ...]) -> TrainingList:
+    """A list whose scores are its parts a and b: a alone but for the positive."""
+    parts = {"a": (1.0, *negatives), "b": (0.5,) + (0.0,) * len(negatives)}
+    names = tuple(f"n{place}" for place in range(len(negatives)))
+    return TrainingList(query, ("p",), names, (1.5,), negatives, parts=parts)
+
+
+def test_what_is_denoised_stays_for_the_teachers_terms(tmp_path: Path) -> None:
+    before = [of_two_parts("q", (9.0, 1.0, 2.0)), of_two_parts("r", (0.0, 1.0, -1.0))]
+    lists = write_lists(tmp_path / "a", before, data_fingerprint="d", about={})
+    first, second = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0))
+    assert second == before[1]  # nothing to mark
+    assert first.kept == (False, True, False)
+    assert (first.negatives, first.negative_scores, first.parts) == (
+        before[0].negatives,
+        before[0].negative_scores,
+        before[0].parts,
+    )
+    marked = Lists.open(tmp_path / "b")
+    assert marked.manifest["counts"] == {"denoised": 2, "too_few": 0, "refilled": 0, "still_short": 0}
+    sizes = marked.sizes()
+    assert (sizes.shortest, sizes.negatives, sizes.denoised) == (1, 6, 2)
+    assert marked.fingerprint != lists.fingerprint
+    # Denoised again, what is marked stays so, and what is dropped takes its parts along.
+    dropped, _ = denoise(marked, tmp_path / "c", DenoiseSettings(drop=True))
+    assert (dropped.negatives, dropped.negative_scores, dropped.kept) == (("n1",), (1.0,), ())
+    assert dropped.parts == {"a": (1.0, 1.0), "b": (0.5, 0.0)}
+
+
+def test_only_contrastive_negatives_count_for_the_length(tmp_path: Path) -> None:
+    rows = [of_two_parts("q", (9.0, 8.0, 1.0)), TrainingList("r", ("s",), ("x", "y"), (1.0,), (0.0, 0.0))]
+    lists = write_lists(tmp_path / "a", rows, data_fingerprint="d", about={})
+    first, _ = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0, keep_at_least=2))
+    assert first.negatives[:3] == ("n0", "n1", "n2")
+    assert first.negatives[3] in {"x", "y"}
+    assert first.kept == (False, False, True, True)
+    assert math.isnan(first.negative_scores[3])
+    assert all(math.isnan(scores[4]) for scores in first.parts.values())
+
+
+def test_positives_without_a_score_set_no_limit(tmp_path: Path) -> None:
+    rows = [TrainingList("q", ("p", "s"), ("a", "b"), (math.nan, 1.0), (2.0, 0.0))]
+    rows.append(TrainingList("r", ("p",), ("a",), (math.nan,), (2.0,)))
+    lists = write_lists(tmp_path / "a", rows, data_fingerprint="d", about={})
+    first, second = denoise(lists, tmp_path / "b", DenoiseSettings(margin=0.0))
+    assert (first.kept, second.kept) == ((False, True), ())

@@ -39,6 +39,27 @@ def test_unscored_lists_and_lists_without_negatives(tmp_path: Path) -> None:
     assert not lists.scored
 
 
+def test_marks_and_parts_are_kept_and_belong_to_the_fingerprint(tmp_path: Path) -> None:
+    marked = replace(SCORED, kept=(False,))
+    parts = replace(SCORED, parts={"late": (0.5, 0.25, 0.0), "bm25": (7.0, 1.5, 3.0)})
+    lists = write(tmp_path / "lists", SCORED, marked, parts)
+    assert list(lists) == [SCORED, marked, parts]
+    assert [one.contrastive for one in lists] == [[0], [], [0]]
+    assert len({write(tmp_path / "one", one).fingerprint for one in (SCORED, marked, parts)}) == 3
+    turned = replace(parts, parts=dict(sorted(parts.parts.items())))
+    assert write(tmp_path / "a", parts).fingerprint == write(tmp_path / "b", turned).fingerprint
+
+
+def test_lists_of_the_first_format_are_read_as_all_kept(tmp_path: Path) -> None:
+    write(tmp_path / "lists", SCORED)
+    file, manifest = tmp_path / "lists" / LISTS_FILE, tmp_path / "lists" / "manifest.json"
+    table = pq.read_table(file)
+    pq.write_table(table.drop_columns(["kept", "parts"]), file)
+    entries = json.loads(manifest.read_text()) | {"format": 1, "sha256": sha256_file(file)}
+    manifest.write_text(json.dumps(entries))
+    assert list(Lists.open(tmp_path / "lists")) == [SCORED]
+
+
 def test_same_lists_same_bytes_and_fingerprint(tmp_path: Path) -> None:
     one, two, other = (
         write(tmp_path / name, PLAIN, last) for name, last in zip("abc", (PLAIN,) * 3, strict=True)
@@ -78,8 +99,12 @@ def test_a_replaced_folder_can_be_the_one_that_is_read(tmp_path: Path) -> None:
         (TrainingList("q", ("p",), ("p",)), "a passage stands in it twice"),
         (TrainingList("q", ("p",), ("a",), (1.0,), ()), r"\(1, 0\) scores .* \(1, 1\) are needed"),
         (TrainingList("q", ("p",), ("a",), (), (1.0,)), r"\(0, 1\) scores .* \(0, 0\) are needed"),
-        (TrainingList("q", ("p",), ("a",), (float("nan"),), (1.0,)), "score is not finite"),
-        (TrainingList("q", ("p",), ("a",), (1.0,), (float("inf"),)), "score is not finite"),
+        (TrainingList("q", ("p",), ("a",), (1.0,), (float("inf"),)), "score is infinite"),
+        (TrainingList("q", ("p",), ("a",), kept=(True, False)), "2 marks of 1 negatives"),
+        (
+            TrainingList("q", ("p",), ("a",), parts={"late": (1.0,)}),
+            "1 scores of component 'late', 2 are needed",
+        ),
         (TrainingList("q", ("p",), ("a",), negative_ranks=(1, 2)), "2 ranks of 1 negatives"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``ernie-search denoise``: drop likely positives, by a teacher's scores, from training lists."""
+"""``ernie-search denoise``: mark likely positives among the negatives of lists, by a teacher's scores."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,16 +22,25 @@ def denoise(
     output: Annotated[Path, typer.Option(help="The folder of the clean lists.")],
     margin: Annotated[
         float | None,
-        typer.Option(help="Drop negatives that score above the best positive minus this."),
+        typer.Option(help="Denoise negatives that score above the best positive minus this."),
     ] = None,
-    maximum: Annotated[float | None, typer.Option(help="Drop negatives that score higher than this.")] = None,
+    maximum: Annotated[
+        float | None, typer.Option(help="Denoise negatives that score higher than this.")
+    ] = None,
     keep_at_least: Annotated[
         int,
         typer.Option(help="Fill a list that keeps fewer with negatives of other questions."),
     ] = KEPT,
+    drop: Annotated[
+        bool, typer.Option(help="Leave denoised negatives out, also where a teacher's scores are learned.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drop negatives that the teacher scores like positives. The scored lists are not changed."""
+    """Take negatives that the teacher scores like positives from the contrastive terms.
+
+    They stay in the lists with their scores, from which the terms with a teacher learn. The scored lists are
+    not changed.
+    """
     from ernie_search import mining
     from ernie_search._util.settings import parse_typed
 
@@ -39,7 +48,7 @@ def denoise(
         raise SettingsError("denoise needs a limit: give --margin, such as --margin 0, or --maximum")
     if output.resolve() == lists.resolve():
         raise SettingsError(f"--output {output}: is the folder of the scored lists; name another one")
-    values = {"margin": margin, "maximum": maximum, "keep_at_least": keep_at_least}
+    values = {"margin": margin, "maximum": maximum, "keep_at_least": keep_at_least, "drop": drop}
     settings = parse_typed(mining.DenoiseSettings, values)
     with working("denoising"):
         clean = mining.denoise(mining.Lists.open(lists), output, settings)
@@ -50,12 +59,13 @@ def denoise(
 
 
 def show_counts(clean: "Lists", keep_at_least: int) -> None:
-    """Print how many negatives were dropped and kept, and the next command."""
+    """Print how many negatives were denoised and kept, and the next command."""
     counts, sizes = clean.manifest["counts"], clean.sizes()
     print_line(f"{clean.folder}: {len(clean):,} lists, the shortest with {sizes.shortest} negatives")
-    kept = sizes.negatives - counts["refilled"]
+    kept = sizes.negatives - sizes.denoised - counts["refilled"]
+    done = "left out" if clean.manifest["denoise"]["drop"] else "denoised, for the teacher's terms alone"
     print_line(f"{kept + counts['denoised']:>12,}  negatives with scores")
-    print_line(f"{counts['denoised']:>12,}  dropped: the teacher scores them like positives")
+    print_line(f"{counts['denoised']:>12,}  {done}: the teacher scores them like positives")
     print_line(f"{kept:>12,}  kept")
     if counts["too_few"]:
         text = f"lists kept fewer than {keep_at_least}: filled with {counts['refilled']:,} of other questions"

@@ -116,7 +116,7 @@ def preview_json(one: "Preview") -> dict[str, Any]:
         "query": one.query.id,
         "text": one.query.text,
         "positives": [passage(entry) for entry in one.positives],
-        "negatives": [passage(entry) | {"rank": entry.rank} for entry in one.negatives],
+        "negatives": [passage(entry) | {"rank": entry.rank, "kept": entry.kept} for entry in one.negatives],
     }
 
 
@@ -141,6 +141,7 @@ def _show_passage(out: "Console", sign: str, entry: "PreviewPassage", style: str
 
     rank = {None: "", 0: "random  "}.get(entry.rank, f"rank {entry.rank}  ")
     score = "" if entry.score is None else f"score {entry.score:.2f}  "
+    score += "" if entry.kept else "denoised  "
     found = entry.passage
     name = printable(f"{found.title}  [{found.id}]" if found.title else f"[{found.id}]", one_line=True)
     text = Text(printable(" ".join(found.text.split())), style)

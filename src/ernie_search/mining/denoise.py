@@ -1,4 +1,4 @@
-"""Denoising of training lists: negatives that the teacher scores like positives are dropped."""
+"""Denoising of training lists: negatives that the teacher scores like positives are no negatives any more."""
 
 import hashlib
 import heapq
@@ -19,37 +19,42 @@ COUNTED = ("denoised", "too_few", "refilled", "still_short")
 
 
 class DenoiseSettings(TypedSettings):
-    """Limits on a teacher's scores, above which negatives are dropped as likely positives; by default none.
+    """Limits on a teacher's scores, above which negatives are taken for likely positives; by default none.
 
     Attributes:
-        maximum: drop negatives with a higher raw logit than this.
-        margin: drop negatives that score above the best positive's logit less this (0: above the positive).
-        keep_at_least: a list that keeps fewer negatives is filled up to this number with other questions',
-            without scores; set it to the negatives that a training uses.
+        maximum: denoise negatives with a higher raw score than this.
+        margin: denoise negatives that score above the best positive less this (0: above the positive).
+        keep_at_least: a list that keeps fewer contrastive negatives is filled up to this number with other
+            questions', without scores; set it to the negatives that a training uses.
+        drop: leave denoised negatives out of the lists. Otherwise they stay with their scores, and only the
+            contrastive terms don't see them: without them the teacher's distribution over a list is little
+            more than a smoothed label.
     """
 
     maximum: float | None = None
     margin: float | None = None
     keep_at_least: int = Field(1, ge=1)
+    drop: bool = False
 
 
 def denoise(lists: Lists, output: Path, settings: DenoiseSettings) -> Lists:
-    """Write the lists again without the negatives that score too high (RocketQA, Qu et al. 2021).
+    """Mark the negatives that score too high, so that no contrastive term uses them.
 
-    A negative is dropped if its logit is above ``maximum``, or above the logit of its question's best
-    positive less ``margin``. A list that keeps fewer than ``keep_at_least`` is filled with other questions'
-    negatives, drawn at random, and never with those dropped. The filled ones have no score (NaN) and rank 0:
-    the contrastive terms use them, the terms with a teacher don't.
+    A negative is denoised if its score is above ``maximum``, or above that of its question's best positive
+    less ``margin``. It stays in the list with its score (``kept`` is False) unless ``drop`` is set. A list
+    that keeps fewer than ``keep_at_least`` is filled with other questions' negatives, drawn at random, and
+    never with its denoised ones. The filled ones have no score (NaN) and rank 0: the contrastive terms use
+    them, the terms with a teacher don't. After RocketQA (Qu et al. 2021), which drops.
 
     Args:
-        lists: scored ones, streamed and not changed.
+        lists: scored ones, streamed and not changed. What was denoised in them stays so.
         output: the folder of the new lists; that of ``lists`` itself may be named.
         settings: the limits.
 
     Returns:
-        The lists. The counts of their manifest get ``denoised``, the negatives dropped, ``too_few``, the
-        lists of which the limits left fewer than ``keep_at_least``, ``refilled``, the negatives that fill
-        them, and ``still_short``, the lists for which there were not enough.
+        The lists. The counts of their manifest get ``denoised``, the negatives so marked or dropped,
+        ``too_few``, the lists of which the limits left fewer than ``keep_at_least``, ``refilled``, the
+        negatives that fill them, and ``still_short``, the lists for which there were not enough.
 
     Raises:
         DataError: the lists carry no scores.
@@ -77,23 +82,60 @@ def denoise(lists: Lists, output: Path, settings: DenoiseSettings) -> Lists:
             counts["too_few"] += missing > 0
             counts["refilled"] += len(fillers)
             counts["still_short"] += len(fillers) < missing
-            ranks = [one.negative_ranks[place] for place in kept if one.negative_ranks]
-            yield replace(
-                one,
-                negatives=(*(one.negatives[place] for place in kept), *fillers),
-                negative_scores=(*(one.negative_scores[place] for place in kept), *[math.nan] * len(fillers)),
-                negative_ranks=(*ranks, *[0] * len(fillers)) if one.negative_ranks else (),
-            )
+            yield _filled(_without(one, kept) if settings.drop else _marked(one, kept), fillers)
 
     return write_lists(output, denoised(), data_fingerprint=lists.data_fingerprint, about=about)
 
 
 def clean(one: TrainingList, settings: DenoiseSettings) -> list[int]:
-    """Places of the negatives within both limits, or without a score."""
+    """Places of the contrastive negatives within both limits, or without a score."""
     limit = math.inf if settings.maximum is None else settings.maximum
-    if settings.margin is not None:
-        limit = min(limit, max(one.positive_scores) - settings.margin)
-    return [place for place, score in enumerate(one.negative_scores) if not score > limit]
+    known = [score for score in one.positive_scores if not math.isnan(score)]
+    if settings.margin is not None and known:
+        limit = min(limit, max(known) - settings.margin)
+    return [place for place in one.contrastive if not one.negative_scores[place] > limit]
+
+
+def _marked(one: TrainingList, kept: list[int]) -> TrainingList:
+    """The list with its other negatives marked as denoised."""
+    if len(kept) == len(one.negatives):
+        return one
+    stays = set(kept)
+    return replace(one, kept=tuple(place in stays for place in range(len(one.negatives))))
+
+
+def _without(one: TrainingList, kept: list[int]) -> TrainingList:
+    """The list without its other negatives."""
+    first = len(one.positives)
+    return replace(
+        one,
+        negatives=tuple(one.negatives[place] for place in kept),
+        negative_scores=tuple(one.negative_scores[place] for place in kept),
+        negative_ranks=tuple(one.negative_ranks[place] for place in kept) if one.negative_ranks else (),
+        kept=(),
+        parts={
+            name: (*scores[:first], *(scores[first + place] for place in kept))
+            for name, scores in one.parts.items()
+        },
+    )
+
+
+def _filled(one: TrainingList, fillers: list[str]) -> TrainingList:
+    """The list with further negatives, of which no score is known."""
+    if not fillers:
+        return one
+    number = len(fillers)
+    unknown = (math.nan,) * number
+    return replace(
+        one,
+        negatives=(*one.negatives, *fillers),
+        negative_scores=(*one.negative_scores, *unknown),
+        negative_ranks=(*one.negative_ranks, *[0] * number)
+        if one.negative_ranks or not one.negatives
+        else (),
+        kept=(*one.kept, *[True] * number) if one.kept else (),
+        parts={name: (*scores, *unknown) for name, scores in one.parts.items()},
+    )
 
 
 def _pool(lists: Lists) -> list[str]:

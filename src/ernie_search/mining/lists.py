@@ -5,8 +5,8 @@ the file's SHA-256. Both are written whole or not at all, and read row group by 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,11 @@ from ernie_search.data import Collection
 from ernie_search.errors import DataError, SettingsError, StorageError
 from ernie_search.types import Passage, Query
 
-FORMAT = 1
-"""Goes up when folders in an older format can no longer be read."""
+FORMAT = 2
+"""Goes up when an older version could no longer read a folder rightly: one that knows only 1 would take
+denoised negatives for hard ones."""
+READABLE = (1, FORMAT)
+"""In format 1 no list has ``kept`` or ``parts``: all its negatives count."""
 LISTS_FILE = "lists.parquet"
 ROW_GROUP = 1000
 """Questions in memory at a time, when writing and when reading."""
@@ -44,8 +47,12 @@ SCHEMA = pa.schema(
         pa.field("positive_scores", pa.list_(pa.float32()), nullable=False),
         pa.field("negative_scores", pa.list_(pa.float32()), nullable=False),
         pa.field("negative_ranks", pa.list_(pa.int32()), nullable=False),
+        pa.field("kept", pa.list_(pa.bool_()), nullable=False),
+        pa.field("parts", pa.map_(pa.string(), pa.list_(pa.float32())), nullable=False),
     ]
 )
+OLDEST = SCHEMA.names[:6]
+"""The columns that lists have in every format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,15 @@ class TrainingList:
         query: id of the training question.
         positives: passage ids, known relevant, in a stable order.
         negatives: distinct passage ids, best-ranked first; no positives.
-        positive_scores: the teacher's raw logits, one per positive; () when unscored.
-        negative_scores: the same for the negatives; NaN for one that was drawn at random after scoring.
+        positive_scores: the teacher's raw scores, one per positive; NaN for one that it gave none; () when
+            unscored.
+        negative_scores: the same for the negatives; NaN also for one that was drawn at random after scoring.
         negative_ranks: rank of each negative in the run, from 1; 0 for one that was drawn at random. () where
             unknown.
+        kept: for each negative whether the contrastive terms may use it. One that was denoised stays in the
+            list with its score, and only the terms with a teacher see it. () where all may be used.
+        parts: scores of each component of a teacher by its name, positives first, then negatives; the scores
+            are their weighted sum. Empty where they are not known.
     """
 
     query: str
@@ -68,6 +80,18 @@ class TrainingList:
     positive_scores: tuple[float, ...] = ()
     negative_scores: tuple[float, ...] = ()
     negative_ranks: tuple[int, ...] = ()
+    kept: tuple[bool, ...] = ()
+    parts: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def passages(self) -> tuple[str, ...]:
+        """Positives, then negatives."""
+        return (*self.positives, *self.negatives)
+
+    @property
+    def contrastive(self) -> list[int]:
+        """Places of the negatives that the contrastive terms may use."""
+        return [place for place in range(len(self.negatives)) if not self.kept or self.kept[place]]
 
     @property
     def scored(self) -> bool:
@@ -80,13 +104,15 @@ class ListSizes:
     """Lengths of the lists in a folder.
 
     Attributes:
-        shortest: negatives of the shortest list.
+        shortest: negatives of the shortest list that the contrastive terms may use.
         positives, negatives: of all lists together.
+        denoised: of the negatives, those that only the terms with a teacher see.
     """
 
     shortest: int
     positives: int
     negatives: int
+    denoised: int = 0
 
 
 class Lists:
@@ -124,7 +150,7 @@ class Lists:
             )
         manifest = read_json(folder / MANIFEST)
         again = f"delete {folder} and make the lists again"
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        if not isinstance(manifest, dict) or manifest.get("format") not in READABLE:
             found = manifest.get("format") if isinstance(manifest, dict) else None
             raise DataError(
                 f"{folder / MANIFEST}: not of lists in format {FORMAT} (found {found!r}); {again}"
@@ -155,12 +181,13 @@ class Lists:
         Raises:
             DataError: the file cannot be read as lists.
         """
-        shortest, positives, negatives = -1, 0, 0
+        shortest, positives, negatives, denoised = -1, 0, 0, 0
         for one in self:
-            number = len(one.negatives)
+            number = len(one.contrastive)
             shortest = number if shortest < 0 else min(shortest, number)
-            positives, negatives = positives + len(one.positives), negatives + number
-        return ListSizes(shortest, positives, negatives)
+            positives, negatives = positives + len(one.positives), negatives + len(one.negatives)
+            denoised += len(one.negatives) - number
+        return ListSizes(shortest, positives, negatives, denoised)
 
     def __iter__(self) -> Iterator[TrainingList]:
         """Yield the lists in the order in which they were written; one row group is in memory at a time.
@@ -171,12 +198,12 @@ class Lists:
         path = self.folder / LISTS_FILE
         try:
             with pq.ParquetFile(path) as file:
+                known = OLDEST if self.manifest["format"] == 1 else SCHEMA.names
                 for number in range(file.num_row_groups):
-                    table = file.read_row_group(number, columns=SCHEMA.names)
-                    columns = [table[name].to_pylist() for name in SCHEMA.names]
+                    table = file.read_row_group(number, columns=known)
+                    columns = [table[name].to_pylist() for name in known]
                     del table
-                    for query, *others in zip(*columns, strict=True):
-                        yield TrainingList(query, *map(tuple, others))
+                    yield from (_read(*row) for row in zip(*columns, strict=True))
         except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
             reason = str(error).partition("\n")[0]
             raise DataError(
@@ -199,7 +226,7 @@ def write_lists(
 
     Raises:
         DataError: no list; a list without positives, with repeated passages, or with another number of scores
-            than of passages; or scored lists among unscored ones.
+            (of the sum, or of a part) than of passages; or scored lists among unscored ones.
         StorageError: ``folder`` holds something else, which is left alone; or the disk refused, and nothing
             is left behind.
     """
@@ -217,7 +244,7 @@ def write_lists(
                 for one in group:
                     scored = _checked(one, scored=scored if rows else one.scored)
                     rows += 1
-                columns = [pa.array([getattr(one, f.name) for one in group], f.type) for f in SCHEMA]
+                columns = [pa.array([_cell(one, f.name) for one in group], f.type) for f in SCHEMA]
                 writer.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), row_group_size=ROW_GROUP)
         if not rows:
             raise DataError(
@@ -235,6 +262,34 @@ def write_lists(
         }
         write_json(temporary / MANIFEST, {**about, **own})
     return Lists.open(folder)
+
+
+def _read(
+    query: str,
+    positives: list[str],
+    negatives: list[str],
+    positive_scores: list[float],
+    negative_scores: list[float],
+    ranks: list[int],
+    kept: Sequence[bool] = (),
+    parts: Sequence[tuple[str, list[float]]] = (),
+) -> TrainingList:
+    """A list from the cells of its row; in format 1 a row has the first six."""
+    return TrainingList(
+        query,
+        tuple(positives),
+        tuple(negatives),
+        tuple(positive_scores),
+        tuple(negative_scores),
+        tuple(ranks),
+        tuple(kept),
+        {name: tuple(scores) for name, scores in parts},
+    )
+
+
+def _cell(one: TrainingList, name: str) -> Any:
+    """What a column holds of a list: components in the order of their names, so that equal is equal."""
+    return sorted(one.parts.items()) if name == "parts" else getattr(one, name)
 
 
 def _checked(one: TrainingList, *, scored: bool) -> bool:
@@ -255,9 +310,19 @@ def _checked(one: TrainingList, *, scored: bool) -> bool:
         raise DataError(
             f"{where}: {len(one.negative_ranks)} ranks of {len(one.negatives)} negatives; drop both together"
         )
-    known = [score for score in one.negative_scores if not math.isnan(score)]
-    if not all(map(math.isfinite, (*one.positive_scores, *known))):
-        raise DataError(f"{where}: a teacher's score is not finite; check the teacher")
+    if one.kept and len(one.kept) != len(one.negatives):
+        raise DataError(
+            f"{where}: {len(one.kept)} marks of {len(one.negatives)} negatives in kept; "
+            "give one for each, or none"
+        )
+    for name, scores in one.parts.items():
+        if len(scores) != len(passages):
+            raise DataError(
+                f"{where}: {len(scores)} scores of component {name!r}, {len(passages)} are needed; "
+                "score again"
+            )
+    if any(map(math.isinf, (*one.positive_scores, *one.negative_scores))):
+        raise DataError(f"{where}: a teacher's score is infinite; check the teacher")
     return scored
 
 
@@ -270,11 +335,13 @@ class PreviewPassage:
         score: the teacher's raw logit; None where there is none.
         rank: in the run it was mined from, from 1; 0 for one drawn at random; None where that is not known,
             and for positives.
+        kept: whether the contrastive terms may use it; False for a denoised negative.
     """
 
     passage: Passage
     score: float | None = None
     rank: int | None = None
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,12 +387,18 @@ def preview(lists: Lists, collection: Collection, number: int = 3) -> list[Previ
 def _with_texts(one: TrainingList, query: Query, passages: dict[str, Passage]) -> Preview:
     unknown = [None] * len(one.negatives)
     positives = zip(one.positives, one.positive_scores or [None] * len(one.positives), strict=True)
-    negatives = zip(one.negatives, one.negative_scores or unknown, one.negative_ranks or unknown, strict=True)
+    scores, ranks = one.negative_scores or unknown, one.negative_ranks or unknown
+    kept = one.kept or [True] * len(one.negatives)
+    negatives = zip(one.negatives, scores, ranks, kept, strict=True)
     return Preview(
         query,
-        [PreviewPassage(passages[passage], score) for passage, score in positives],
+        [PreviewPassage(passages[passage], _known(score)) for passage, score in positives],
         [
-            PreviewPassage(passages[passage], None if score is None or math.isnan(score) else score, rank)
-            for passage, score, rank in negatives
+            PreviewPassage(passages[passage], _known(score), rank, stays)
+            for passage, score, rank, stays in negatives
         ],
     )
+
+
+def _known(score: float | None) -> float | None:
+    return None if score is None or math.isnan(score) else score
