@@ -5,6 +5,7 @@ that gives a vector for each text, and for late interaction a matrix of token ve
 """
 
 from ernie_search.losses.attention import Attended, attention_means, attention_sums
+from ernie_search.losses.cached import CachedPassages
 from ernie_search.losses.candidates import Candidates, candidates
 from ernie_search.losses.contrastive import contrastive
 from ernie_search.losses.distributions import Distilled, entropy_advice
@@ -17,6 +18,7 @@ from ernie_search.losses.margin_mse import margin_mse
 
 __all__ = [
     "Attended",
+    "CachedPassages",
     "Candidates",
     "Distilled",
     "Ensembled",
