@@ -144,6 +144,12 @@ class StepBatches(Dataset[StepBatch]):
         self.examples, self.steps, self.questions = examples, steps, questions
         self.negatives, self.seed, self.listed = negatives, seed, listed
         self.per_epoch = len(examples) // questions
+        for example in examples:
+            if example.kept and len(example.kept) != len(example.negatives):
+                raise TrainingError(
+                    f"question {example.question!r} has {len(example.negatives)} negatives and "
+                    f"{len(example.kept)} flags of which are kept; denoise its list again"
+                )
         self._check_negatives()
         if contrastive:
             self._check_denoised()
@@ -189,12 +195,6 @@ class StepBatches(Dataset[StepBatch]):
 
     def _check_denoised(self) -> None:
         """Refuse a step in which all of a question's candidates are relevant to it, or denoised."""
-        for example in self.examples:
-            if example.kept and len(example.kept) != len(example.negatives):
-                raise TrainingError(
-                    f"question {example.question!r} has {len(example.negatives)} negatives and "
-                    f"{len(example.kept)} flags of which are kept; denoise its list again"
-                )
         some = any(not all(example.kept) for example in self.examples)
         if not some or (self.negatives and all(not one.kept or any(one.kept) for one in self.examples)):
             return
@@ -224,8 +224,8 @@ class StepBatches(Dataset[StepBatch]):
             example = self.examples[number]
             draw = np.random.default_rng([self.seed, epoch, int(number)])
             positive = int(draw.integers(len(example.positives)))
-            order = draw.permutation(len(example.negatives)).tolist()
-            picked, listed = example.draw(order, self.negatives, self.listed)
+            drawn = draw.permutation(len(example.negatives)).tolist()
+            picked, listed = example.draw(drawn, self.negatives, self.listed)
             batch.questions.append(example.question)
             batch.ids.append(example.id)
             batch.groups.append([example.positives[positive], *(example.negatives[i] for i in picked)])
