@@ -48,11 +48,19 @@ def ours(length: int, steps: int, changes: dict[str, Any]) -> tuple[float, str]:
 
 
 def theirs(
-    length: int, steps: int, precision: str, *, base: str = "", source: str = "", questions: int = QUESTIONS
+    length: int,
+    steps: int,
+    precision: str,
+    *,
+    base: str = "",
+    source: str = "",
+    questions: int = QUESTIONS,
+    joint: bool = False,
 ) -> float:
     """The same of sentence-transformers' trainer with MultipleNegativesRankingLoss, same batches.
 
-    Another ``base`` than the bundled one, and another ``source`` than SQuAD, may be given.
+    Another ``base`` than the bundled one, and another ``source`` than SQuAD, may be given. With ``joint`` the
+    loss is ErnieSearchLoss.
     """
     import torch
     from datasets import Dataset
@@ -66,6 +74,7 @@ def theirs(
     from transformers import PrinterCallback, TrainerCallback
 
     from ernie_search.data import open_collection
+    from ernie_search.losses import ErnieSearchLoss
     from ernie_search.model import bundled_base
     from ernie_search.model.base import attention_dropouts
     from ernie_search.training import prepare
@@ -110,7 +119,7 @@ def theirs(
                 disable_tqdm=True,
             ),
             train_dataset=Dataset.from_dict(rows),
-            loss=MultipleNegativesRankingLoss(model),
+            loss=ErnieSearchLoss(model) if joint else MultipleNegativesRankingLoss(model),
             callbacks=[Clock()],
         )
         trainer.remove_callback(PrinterCallback)  # its summary would stand between the figures

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tiny_model
+from ernie_search import load
 from tiny_training import collection
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -57,6 +58,7 @@ def trained(base: str, beir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_every_script_is_tested_here():
     tested = {"first_search", "search_passages", "train_on_beir", "compare_runs", "plain_pytorch"}
+    tested |= {"train_with_sentence_transformers"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -98,6 +100,13 @@ def test_plain_pytorch_learns_and_saves(base: str, tmp_path: Path, capsys: pytes
     losses = [float(line.split()[3].rstrip(",")) for line in capsys.readouterr().out.splitlines()]
     assert sum(losses[-5:]) < sum(losses[:5])
     assert (tmp_path / "model" / "token_head.safetensors").is_file()
+
+
+def test_sentence_transformers_trainer_leaves_a_model_with_both_readings(base: str, tmp_path: Path):
+    arguments = ["--output", str(tmp_path / "joint"), "--model", base, "--steps", "2"]
+    script("train_with_sentence_transformers")(arguments)
+    found = load(str(tmp_path / "joint")).encode_joint(["rice"], "query")
+    assert found.dense.shape[0] == len(found.tokens) == 1
 
 
 def documents(folder: Path) -> str:

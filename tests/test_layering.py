@@ -233,7 +233,8 @@ PROCESS = {"environ", "putenv", "filterwarnings", "simplefilter", "basicConfig",
 def forbidden(path: Path) -> list[str]:
     """Prints and memory settings outside the command line, asserts, stubs, objects of a changed class.
 
-    And what changes the whole process outside a function, so that importing would do it.
+    And what changes the whole process outside a function, so that importing would do it. One file changes
+    the class of an object, as its name says: a trainer saves the object that it was given, and no other.
     """
     found = [
         (node.lineno, f"{node.attr}, imported")
@@ -253,7 +254,7 @@ def forbidden(path: Path) -> list[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MEMORY:
             what = f"{node.func.id}()" if "cli" not in path.parts else ""
         elif isinstance(node, ast.Attribute) and node.attr == "__class__" and isinstance(node.ctx, ast.Store):
-            what = "__class__ ="
+            what = "__class__ =" if path.name != "adopt.py" else ""
         if what:
             found.append((node.lineno, what))
     return [f"{path.name}:{line}: {what}" for line, what in sorted(found)]

@@ -29,6 +29,7 @@ WIDE: dict[str, Any] = {
     "cascade_weight": 0.5,
     "direct_weight": 0.7,
     "margin_weight": 0.1,
+    "follow_lead": False,
 }
 
 

@@ -49,6 +49,8 @@ def candidates(
     groups: Sequence[Sequence[str]],
     positives: Sequence[set[str] | frozenset[str]],
     denoised: Sequence[set[str] | frozenset[str]] = (),
+    *,
+    strict: bool = True,
 ) -> Candidates:
     """Build the masks of a batch from passage ids: in-batch negatives without false ones.
 
@@ -62,6 +64,7 @@ def candidates(
             is no negative.
         denoised: for each question, the ids of its denoised negatives, whether in its group or not; ``()``
             without any.
+        strict: refuse a question without any negative; otherwise its softmax has its positive alone.
 
     Returns:
         The masks, on the CPU.
@@ -112,7 +115,7 @@ def candidates(
         masked = [column for passage in known for column in places.get(passage, ())]
         allowed[row, masked] = False
         allowed[row, row * size] = True
-    if not bool((allowed.sum(dim=1) > 1).all()):
+    if strict and not bool((allowed.sum(dim=1) > 1).all()):
         raise TrainingError(
             "a question has no negative among its candidates, so there is nothing to learn; "
             "set questions_per_batch to 2 or more, or negatives to 1 or more"

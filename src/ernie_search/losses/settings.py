@@ -29,6 +29,8 @@ class LossSettings(TypedSettings):
         dual_weight: of ``L_dual``.
         dense_temperature, late_temperature: contrastive ``tau_DE``, ``tau_LI``.
         teacher_temperature, student_temperature: of the distillation alone.
+        follow_lead: the weights of interaction, cascade, direct and MarginMSE follow how far their teacher is
+            ahead of its student on the labels of the batches, down to 0 where it is not; false keeps them.
         distillation_candidates: over all passages of the batch, over the question's own group, or over its
             list: the own group and further passages of its list, see ``list_passages``.
         interaction_teacher: the student's own late interaction, a frozen model's (TCT-ColBERT), or the sum of
@@ -53,6 +55,7 @@ class LossSettings(TypedSettings):
     margin_weight: float = Field(0.0, ge=0)
     attention_weight: float = Field(0.0, ge=0)
     dual_weight: float = Field(0.0, ge=0)
+    follow_lead: bool = True
     dense_temperature: float = Field(0.05, gt=0)
     late_temperature: float = Field(0.03, gt=0)
     teacher_temperature: float = Field(0.04, gt=0)

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ernie_search.errors import TrainingError
+from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.losses.attention import attention_means, attention_sums
 from ernie_search.losses.cached import CachedPassages
 from ernie_search.losses.candidates import Candidates
@@ -38,11 +38,13 @@ class ListedPassages:
         cached: their vectors, for this rank's questions.
         allowed: ``(Q, M)`` bool; false where a list is shorter than the longest of the step, and at the
             question itself.
+        denoised: ``(Q, M)`` bool; true for negatives that are likely relevant.
         scores: ``(Q, M)`` logits of the cross-encoder; NaN where it gave none.
     """
 
     cached: CachedPassages
     allowed: Tensor
+    denoised: Tensor
     scores: Tensor
 
 
@@ -114,6 +116,18 @@ class StepReadings:
         return self.whole(torch.cat(blocks, dim=1)[:, self.columns])
 
     @cached_property
+    def still(self) -> LateScores:
+        """Scores of the same weights' late interaction without dropout, computed once."""
+        if self.still_late is None:
+            raise TrainingError("this step has no pass without dropout; set still_teacher to false")
+        return self.still_late()
+
+    @cached_property
+    def frozen(self) -> Tensor:
+        """``(Q, P)`` scores of the frozen teacher, computed once."""
+        return self.frozen_late()
+
+    @cached_property
     def listed_dense(self) -> Tensor | None:
         """``(Q, M)`` scores of the single vectors with the list passages."""
         return None if self.listed is None else self.whole(self.listed.cached.dense(self.questions.cls))
@@ -133,6 +147,22 @@ class StepReadings:
         own = self.own(scores)
         return own if listed is None else torch.cat([own, listed], dim=1)
 
+    @property
+    def list_dense(self) -> Tensor:
+        """``(Q, 1 + n + M)`` scores of the single vectors with each question's whole list."""
+        return self.whole_list(self.dense, self.listed_dense)
+
+    @property
+    def list_late(self) -> Tensor:
+        """``(Q, 1 + n + M)`` scores of late interaction with each question's whole list."""
+        return self.whole_list(self.late, self.listed_late)
+
+    @property
+    def list_labelled(self) -> Tensor:
+        """``(Q, 1 + n + M)`` bool: places of the whole list whose labels count; denoised ones' do not."""
+        listed = None if self.listed is None else self.listed.allowed & ~self.listed.denoised
+        return self.whole_list(self.who.own & self.who.contrastive, listed)
+
     def distilled(self, scores: Tensor, listed: Tensor | None) -> Tensor:
         """The scores, of those of the batch and of the lists, that interaction distillation compares."""
         whole_list = self.settings.distillation_candidates == "list"
@@ -150,12 +180,9 @@ class StepReadings:
     def late_teacher(self) -> Tensor:
         """Scores of the late interaction that teaches, over :attr:`distilled_over`."""
         if self.settings.interaction_teacher == "frozen":
-            return self.frozen_late()
+            return self.frozen
         if self.settings.still_teacher:
-            if self.still_late is None:
-                raise TrainingError("this step has no pass without dropout; set still_teacher to false")
-            still = self.still_late()
-            return self.distilled(still.batch, still.listed)
+            return self.distilled(self.still.batch, self.still.listed)
         return self.distilled(self.late, self._if_listed("late"))
 
     @property
@@ -244,20 +271,17 @@ def _from_cross(step: StepReadings, student: Tensor, temperature: float) -> Tens
 
 def cascade(step: StepReadings) -> Tensor:
     """``L_CE>LI``: the cross-encoder teaches late interaction."""
-    late = step.whole_list(step.late, step.listed_late)
-    return _from_cross(step, late, step.settings.cascade_temperature)
+    return _from_cross(step, step.list_late, step.settings.cascade_temperature)
 
 
 def direct(step: StepReadings) -> Tensor:
     """``L_CE>DE``: the cross-encoder teaches the single vector directly."""
-    dense = step.whole_list(step.dense, step.listed_dense)
-    return _from_cross(step, dense, step.settings.direct_temperature)
+    return _from_cross(step, step.list_dense, step.settings.direct_temperature)
 
 
 def margin(step: StepReadings) -> Tensor:
     """MarginMSE: the cross-encoder teaches the single vector its margins; for comparison."""
-    dense = step.whole_list(step.dense, step.listed_dense)
-    return margin_mse(step.cross, dense, step.scored, student_scale=step.settings.margin_scale)
+    return margin_mse(step.cross, step.list_dense, step.scored, student_scale=step.settings.margin_scale)
 
 
 def attention(step: StepReadings) -> Tensor:
@@ -298,6 +322,23 @@ def dual(step: StepReadings) -> Tensor:
     """``L_dual``: two passes with other dropout must score alike."""
     temperature = step.settings.dual_temperature
     return dual_regularization(step.dense, step.second_pass(), step.who.allowed, temperature=temperature)
+
+
+def check_dropout(model: nn.Module, settings: LossSettings) -> None:
+    """Refuse dual regularization of a model without dropout.
+
+    Raises:
+        SettingsError: both passes would be the same.
+    """
+    if settings.dual_weight > 0 and not any(
+        isinstance(one, nn.Dropout) and one.p > 0 for one in model.modules()
+    ):
+        name = getattr(model, "name", "the model")
+        raise SettingsError(
+            f"dual_weight is {settings.dual_weight:g}, and no dropout of {name} is active, so both "
+            "passes are the same and the term is always 0; set dual_weight to 0, or "
+            "hidden_dropout above 0"
+        )
 
 
 TERMS: dict[str, Callable[[StepReadings], Tensor]] = {

@@ -1,5 +1,6 @@
 """Encoders in torch: one pass gives the single vector and the token matrix."""
 
+from ernie_search.model.adopt import adopt
 from ernie_search.model.export import export_multi_vector
 from ernie_search.model.joint import JointEncoder, from_base, load_joint
 from ernie_search.model.late import LateEncoder
@@ -20,6 +21,7 @@ __all__ = [
     "LateEncoder",
     "PlainEncoder",
     "ScoreSettings",
+    "adopt",
     "bundled_base",
     "export_multi_vector",
     "export_onnx",

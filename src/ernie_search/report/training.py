@@ -11,6 +11,8 @@ from ernie_search.report.page import Content, Html, Section, Tile, details, join
 PANELS = (
     ("Loss terms, unweighted", "raw_", ""),
     ("Loss terms, weighted", "loss", "their sum is the loss"),
+    ("Teacher's lead over its student", "lead_", "0.2 and more: its term has its whole weight; 0: none"),
+    ("Weight of a term", "weight_", "as it follows from the lead"),
     ("Teacher's entropy, nats", "entropy", "a useful teacher stays between 0.5 and 1.5"),
     ("Norm of the gradient", "grad_norm", "before clipping"),
     ("Learning rate", "learning_rate", ""),
@@ -133,7 +135,7 @@ def label(name: str) -> str:
     known = {"teacher_entropy": "late interaction", "grad_norm": "gradient", "loss": "sum"}
     if name in known:
         return known[name]
-    for sign in ("raw_", "loss_", "eval_"):
+    for sign in ("raw_", "loss_", "eval_", "lead_", "weight_"):
         name = name.removeprefix(sign)
     return name.removesuffix("_entropy").replace("_", " ")
 

@@ -314,8 +314,10 @@ def _listed(step: StepBatch) -> dict[str, Tensor]:
     longest = max(len(listed) for listed in step.listed)
     allowed = torch.zeros(len(step.listed), longest, dtype=torch.bool)
     scores = torch.full(allowed.shape, math.nan)
-    rows = zip(step.listed, step.listed_scores, step.no_negatives, strict=True)
-    for row, (listed, known_scores, known) in enumerate(rows):
+    out = torch.zeros_like(allowed)
+    rows = zip(step.listed, step.listed_scores, step.no_negatives, step.denoised, strict=True)
+    for row, (listed, known_scores, known, denoised) in enumerate(rows):
+        out[row, : len(listed)] = torch.tensor([passage in denoised for passage in listed])
         allowed[row, : len(listed)] = torch.tensor([passage not in known for passage in listed])
         scores[row, : len(known_scores)] = torch.tensor(known_scores)
-    return {"listed_allowed": allowed, "listed_scores": scores}
+    return {"listed_allowed": allowed, "listed_denoised": out, "listed_scores": scores}

@@ -69,6 +69,7 @@ class JointTraining(FolderTraining[TrainResult]):
     panels = log.STUDENT_PANELS
     saved = "last"
     settings: TrainSettings
+    trainer: JointTrainer
 
     def __init__(
         self,
@@ -179,6 +180,11 @@ class JointTraining(FolderTraining[TrainResult]):
                 f"so far; delete {self.folder} and run the same command again to train from the start"
             )
         return checkpoint
+
+    def resume(self, checkpoint: Path) -> None:
+        """Read the teachers' leads, too."""
+        super().resume(checkpoint)
+        self.trainer.lead.read(checkpoint)
 
     def save(self, folder: Path) -> None:
         """Save the joint encoder."""

@@ -5,7 +5,6 @@ there, and one backward at the end carries them into the encoder.
 """
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 
 from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, maxsim
-from ernie_search.losses.terms import TERMS, LateScores, ListedPassages, StepReadings
+from ernie_search.losses.parts import LossParts
+from ernie_search.losses.terms import LateScores, ListedPassages, StepReadings
 from ernie_search.model import EncoderOutput, JointEncoder
 from ernie_search.model.attention import AttentionTargets
 from ernie_search.training.list_cache import ListCache
@@ -182,6 +182,13 @@ def _tensors(output: EncoderOutput) -> list[Tensor]:
     return [output.cls] if output.tokens is None else [output.cls, output.tokens]
 
 
+def _backward(part: Tensor) -> Tensor:
+    """The part without its graph, whose gradient is passed on at once."""
+    if part.requires_grad:
+        part.backward()  # type: ignore[no-untyped-call]
+    return part.detach()
+
+
 @dataclass(slots=True)
 class DetachedScores:
     """Cuts the graph at the scores as well, so that a term's own graph lives no longer than the term."""
@@ -223,8 +230,8 @@ class JointLoss(nn.Module):
     """The weighted sum of :data:`~ernie_search.losses.terms.TERMS`.
 
     This is the trainer's top-level loss. It holds the model under the name that the trainer replaces by the
-    wrapped one, and returns its parts weighted, as the trainer sums them. The raw parts and the teachers'
-    entropies are collected in ``raw`` until :meth:`take_raw`. Teachers are not submodules: they are not
+    wrapped one, and returns its parts weighted, as the trainer sums them. What is logged beside them is
+    collected until :meth:`take_raw`. Teachers are not submodules: they are not
     trained, saved or moved with the student.
 
     With gradient caching, or on several ranks, only the sum of the parts has a gradient.
@@ -254,7 +261,7 @@ class JointLoss(nn.Module):
         self.teachers = teachers or StepTeachers()
         self.world, self.lists = world or World(), lists
         self.normalise = model.score_settings.similarity == "cosine"
-        self.raw: dict[str, list[Tensor]] = defaultdict(list)
+        self.parts = LossParts()
 
     @property
     def student(self) -> JointEncoder:
@@ -270,23 +277,12 @@ class JointLoss(nn.Module):
 
     def forward(self, features: dict[str, Any], labels: None = None) -> dict[str, Tensor]:
         """Weighted loss parts of one collated step, without those whose weight is zero."""
-        settings, path = self.settings, self.path
+        path = self.path
         passes = EncoderPasses(self.model, self.normalise, path, self.student.device)
         cut = DetachedScores()
         step = self._readings(features, passes, (lambda scores: scores) if path == "whole" else cut)
-        parts = {}
-        for name in settings.active_terms:
-            value = TERMS[name](step)
-            if path != "whole":
-                if value.requires_grad:
-                    (value * settings.weight(name)).backward()  # type: ignore[no-untyped-call]
-                value = value.detach()
-            parts[name] = value
-        for name, value in parts.items():
-            self.raw[f"raw_{name}"].append(value.detach())
-        for name, value in step.entropies.items():
-            self.raw[name].append(value)
-        weighted = {f"loss_{name}": value * settings.weight(name) for name, value in parts.items()}
+        use = None if path == "whole" else _backward
+        weighted = self.parts.weighted(step, training=self.student.training, use=use)
         if path == "whole":
             return weighted
         cut.backward()
@@ -356,7 +352,7 @@ class JointLoss(nn.Module):
             raise TrainingError("the step shows list passages, and no vectors of them are cached")
         allowed = features["listed_allowed"]
         cached = self.lists.read(features["step"], features["listed"], allowed.shape[1])
-        return ListedPassages(cached, allowed, features["listed_scores"])
+        return ListedPassages(cached, allowed, features["listed_denoised"], features["listed_scores"])
 
     def _late_of(self, model: Any, features: dict[str, Any]) -> tuple[EncoderOutput, Tensor]:
         """Another reading of this rank's questions, and their ``(q, P)`` late scores, without a gradient."""
@@ -396,9 +392,5 @@ class JointLoss(nn.Module):
         return (reading.encode([part])[0] for part in features["passages"]), place[features["columns"]]
 
     def take_raw(self) -> dict[str, float]:
-        """Means of the raw parts and of the teachers' entropies since the last call."""
-        means = {
-            name: round(torch.stack(values).mean().item(), 5) for name, values in self.raw.items() if values
-        }
-        self.raw.clear()
-        return means
+        """Means of raw parts, leads, weights and the teachers' entropies since the last call."""
+        return self.parts.means.take()

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ernie_search.errors import SettingsError
+from ernie_search.losses.terms import check_dropout
 from ernie_search.model import JointEncoder
 from ernie_search.model.base import attention_dropouts
 from ernie_search.model.cpu_attention import use_cpu_attention
@@ -33,13 +34,7 @@ def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
         model.backbone.compile(dynamic=True)
     else:
         use_cpu_attention(model)
-    if settings.dual_weight > 0 and not any(
-        isinstance(one, nn.Dropout) and one.p > 0 for one in model.modules()
-    ):
-        raise SettingsError(
-            f"dual_weight is {settings.dual_weight:g}, and no dropout of {model.name} is active, so both "
-            "passes are the same and the term is always 0; set dual_weight to 0, or hidden_dropout above 0"
-        )
+    check_dropout(model, settings)
 
 
 def _set_hidden_dropout(model: JointEncoder, attention: set[nn.Dropout], rate: float) -> None:

@@ -27,6 +27,7 @@ from ernie_search._util.files import (
     write_json,
 )
 from ernie_search.errors import TrainingError
+from ernie_search.losses.lead import Lead
 from ernie_search.training import log
 from ernie_search.training.folder import (
     STAGING,
@@ -36,6 +37,7 @@ from ernie_search.training.folder import (
     publish,
 )
 from ernie_search.training.settings import TrainerSettings
+from ernie_search.training.step import JointLoss
 from ernie_search.training.world import World, seed_rank
 
 COUNTS_FILE = "counts.json"
@@ -271,7 +273,17 @@ class StepTrainer(BaseTrainer):
 
 
 class JointTrainer(StepTrainer, SentenceTransformerTrainer):
-    """The step trainer of the joint encoder."""
+    """The step trainer of the joint encoder; its checkpoints hold the teachers' leads, too."""
+
+    @property
+    def lead(self) -> Lead:
+        """Of the teachers over their students."""
+        return cast(JointLoss, self.loss).parts.lead
+
+    def _publish(self, staging: Path, folder: Path) -> None:
+        with storage_errors(folder):
+            self.lead.write(staging / f"checkpoint-{self.state.global_step}")
+        super()._publish(staging, folder)
 
 
 class Events(TrainerCallback):
@@ -348,7 +360,7 @@ class FolderTraining(ABC, Generic[Result]):
         checkpoint = self.world.on_main(self.find_checkpoint)
         step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
         if checkpoint:
-            self.counts.resume(checkpoint)
+            self.resume(checkpoint)
         else:
             seed_rank(self.settings.seed, 0, self.world)
         if self.world.is_main:
@@ -361,6 +373,10 @@ class FolderTraining(ABC, Generic[Result]):
             return self.world.on_main(self._finish)
         finally:
             self.observer("end", {"step": self.trainer.state.global_step, "steps": self.settings.steps})
+
+    def resume(self, checkpoint: Path) -> None:
+        """Read what the checkpoint holds in addition to the trainer's own state."""
+        self.counts.resume(checkpoint)
 
     def find_checkpoint(self) -> Path | None:
         """The checkpoint to resume from; what a kill left half written is removed.

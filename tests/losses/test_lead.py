@@ -1,0 +1,136 @@
+"""The lead of a teacher: what it counts, and what follows from it for the weight of a term."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ernie_search.losses import LossSettings, candidates
+from ernie_search.losses.lead import FULL_LEAD, MEMORY, Compared, Lead, contested
+from ernie_search.losses.parts import LossParts
+from ernie_search.losses.terms import StepReadings
+from ernie_search.model import EncoderOutput
+
+
+def compared(teacher: list[list[float]], student: list[list[float]], kept: Tensor | None = None) -> Compared:
+    """Of questions whose positive is the first candidate."""
+    scores = torch.tensor(teacher)
+    known = torch.ones(scores.shape, dtype=torch.bool) if kept is None else kept
+    return Compared(scores, torch.tensor(student), known, torch.zeros(len(scores), dtype=torch.long))
+
+
+def test_a_question_counts_what_teacher_and_student_differ_on():
+    both_right = ([0.9, 0.1, 0.2, 0.3], [0.9, 0.1, 0.2, 0.3])
+    teacher_right_twice_student_once = ([0.5, 0.1, 0.2, 0.9], [0.5, 0.8, 0.9, 0.1])
+    student_right = ([0.1, 0.2, 0.0, 0.0], [0.3, 0.2, 0.0, 0.0])
+    both_wrong = ([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4])
+    rows = [both_right, teacher_right_twice_student_once, student_right, both_wrong]
+    found = contested(compared([row[0] for row in rows], [row[1] for row in rows]))
+    assert found.tolist() == pytest.approx([1 / 3 - 1, 2])
+
+
+def test_a_lead_depends_on_no_scale_and_not_on_candidates_that_are_none():
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = torch.randn(2, 30, 9, generator=generator)
+    kept = torch.rand(30, 9, generator=generator) > 0.3
+    kept[0, 0] = False  # a question whose positive nobody scored
+    first = torch.zeros(30, dtype=torch.long)
+    found = contested(Compared(teacher, student, kept, first))
+    torch.testing.assert_close(contested(Compared(9 * teacher + 2, 0.1 * student, kept, first)), found)
+    torch.testing.assert_close(contested(Compared(teacher[1:], student[1:], kept[1:], first[1:])), found)
+    spoiled = teacher.masked_fill(~kept, math.inf)
+    spoiled[:, 0] = teacher[:, 0]
+    torch.testing.assert_close(contested(Compared(spoiled, student, kept, first)), found)
+
+
+def test_the_share_grows_with_the_evidence_and_is_0_behind_or_within_the_noise():
+    lead = Lead()
+    assert lead.share("interaction") == 0
+    shares = []
+    for _ in range(6):
+        lead.update("interaction", torch.tensor([1.5, 3.0]))  # a lead of one half
+        shares.append(lead.share("interaction").item())
+    assert shares[0] == 0  # three questions: the error is 0.58
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert lead.mean("interaction").item() == pytest.approx(0.5)
+    for _ in range(2 * MEMORY):
+        lead.update("interaction", torch.tensor([-0.3, 3.0]))
+    assert lead.share("interaction") == 0
+    lead.update("cascade", torch.tensor([1.0, 20.0]))  # 0.05, and an error of 0.22
+    assert lead.share("cascade") == 0
+    assert lead.share("direct") == 0
+
+
+def test_between_nothing_and_the_full_lead_the_share_is_linear():
+    lead = Lead()
+    for _ in range(8 * MEMORY):
+        lead.update("margin", torch.tensor([0.1 * 1e6, 1e6]))
+    assert lead.share("margin").item() == pytest.approx(0.1 / FULL_LEAD, abs=0.01)
+
+
+def test_the_state_is_read_as_it_was_written(tmp_path: Path):
+    lead, other = Lead(), Lead()
+    for step in range(7):
+        lead.update("interaction", torch.tensor([0.1 * step, 3.0 + step]))
+    lead.write(tmp_path)
+    other.read(tmp_path)
+    for one in (lead, other):
+        one.update("interaction", torch.tensor([0.7, 5.0]))
+    assert torch.equal(lead.sums("interaction"), other.sums("interaction"))
+
+
+def readings(settings: LossSettings, late_is_right: bool) -> tuple[StepReadings, Tensor, Tensor]:
+    """A step of 24 questions in which one reading is right and the other is not, and both as leaves."""
+    groups = [[f"p{row}", f"n{row}"] for row in range(24)]
+    who = candidates(groups, [{group[0]} for group in groups])
+    right = torch.zeros(24, 48)
+    right[torch.arange(24), who.positive] = 1.0
+    wrong = -right
+    late, dense = (right, wrong) if late_is_right else (wrong, right)
+    late, dense = late.requires_grad_(), dense.clone().requires_grad_()
+
+    def none(*arguments: object) -> Tensor:
+        raise AssertionError("asked")
+
+    empty = EncoderOutput(torch.zeros(1, 1))
+    step = StepReadings(
+        settings, empty, [], who.positive, who, None, none, none, none, {}, none, slice(0, 24), False, False
+    )
+    step.__dict__.update(late=late, dense=dense)
+    return step, late, dense
+
+
+def test_a_teacher_behind_gives_no_gradient_and_one_ahead_its_whole_weight():
+    settings = LossSettings(dense_weight=0.0, late_weight=1e-9, interaction_weight=3.0)
+    for ahead in (True, False):
+        parts = LossParts()
+        for _ in range(3):
+            step, _, dense = readings(settings, ahead)
+            found = parts.weighted(step, training=True)
+            found["loss_interaction"].backward()
+        logged = parts.means.take()
+        assert logged["raw_interaction"] > 0
+        if ahead:
+            assert dense.grad.abs().sum() > 0
+            assert logged["lead_interaction"] == 1
+            assert 1.5 < logged["weight_interaction"] < 3  # nothing was known in the first of three steps
+            assert found["loss_interaction"].item() == pytest.approx(3 * logged["raw_interaction"], rel=1e-4)
+        else:
+            assert dense.grad.abs().sum() == 0
+            assert (logged["lead_interaction"], logged["weight_interaction"]) == (-1, 0)
+
+
+@pytest.mark.parametrize(
+    ("training", "follow"), [(True, False), (False, True)], ids=["follow_lead=false", "evaluation"]
+)
+def test_weights_stay_where_they_follow_nothing(training: bool, follow: bool):
+    step, _, _ = readings(LossSettings(follow_lead=follow), late_is_right=False)
+    parts = LossParts()
+    found = parts.weighted(step, training=training)
+    assert found["loss_interaction"].item() == pytest.approx(
+        3 * parts.means.take()["raw_interaction"], rel=1e-4
+    )
+    assert all(parts.lead.sums(term).sum() == 0 for term in ("interaction", "cascade"))
