@@ -252,6 +252,37 @@ def test_encoding_the_lists_draws_no_random_number_and_leaves_the_model_as_it_wa
     assert model.training
 
 
+def test_the_lead_is_judged_over_the_list_without_denoised_passages(model, data):
+    chosen = settings(**WIDE | {"follow_lead": True})
+    batches = batches_of(data, chosen)
+    loss = JointLoss(model, chosen, lists=filled(model, data, chosen, batches))
+    features = Collator(model, data.passages, 100)([batches[0]])
+    expected = [
+        [passage in denoised for passage in listed]
+        for listed, denoised in zip(batches[0].listed, batches[0].denoised, strict=True)
+    ]
+    assert features["listed_denoised"].tolist() == expected
+    parts = loss(features)
+    assert parts["loss_cascade"].item() == 0  # no lead is known yet
+    leads = []
+    batch = batches[0]
+    rows = zip(batch.questions, batch.groups, batch.scores, batch.listed, batch.listed_scores, strict=True)
+    for row, (question, group, scores, listed, listed_scores) in enumerate(rows):
+        asked = read(model, question, "query")[1]
+        ahead, behind, best = 0, 0, None
+        for passage, logit in zip([*group, *listed], [*scores, *listed_scores], strict=True):
+            answer = read(model, data.passages[passage], "passage")[1]
+            late = float((asked @ answer.T).max(dim=1).values.mean())
+            best = best or (late, logit)
+            if passage not in batch.denoised[row] and math.isfinite(logit):
+                ahead += best[1] > logit and best[0] <= late and passage != group[0]
+                behind += best[1] <= logit and best[0] > late
+        leads += [(ahead - behind) / (ahead + behind)] if ahead + behind else []
+    total, count, _ = loss.parts.lead.sums("cascade").tolist()
+    assert count == len(leads) > 0
+    assert total == pytest.approx(sum(leads), abs=1e-5)
+
+
 class StopError(Exception):
     pass
 
