@@ -18,6 +18,7 @@ from ernie_search.losses.lead import COMPARED
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
 from ernie_search.training import TrainingData, TrainSettings
 from ernie_search.training.batches import Collator, StepBatch, StepBatches
+from ernie_search.training.list_cache import ListCache
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World
@@ -105,10 +106,16 @@ def tiny_student(base: str) -> JointEncoder:
     return from_base(base, settings=lengths, device="cpu").eval()
 
 
+def joined_batches(data: TrainingData, chosen: TrainSettings) -> StepBatches:
+    """One step of seven questions."""
+    return StepBatches(
+        data.examples, steps=1, questions=7, negatives=chosen.negatives, seed=0, listed=chosen.listed
+    )
+
+
 def joined_step(data: TrainingData, chosen: TrainSettings) -> StepBatch:
     """A step of seven questions; a positive of the first one is the passage of the last one."""
-    batches = StepBatches(data.examples, steps=1, questions=7, negatives=chosen.negatives, seed=0)
-    step = batches[0]
+    step = joined_batches(data, chosen)[0]
     step.positives[0] = step.positives[0] | {step.groups[-1][0]}
     return step
 
@@ -121,11 +128,16 @@ def loss_and_gradients(
     In training mode, where weights follow the leads, but without dropout.
     """
     model.attach_tokens = chosen.needs_tokens
+    model.zero_grad()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+    lists = None
+    if chosen.listed:
+        lists = ListCache(model, joined_batches(data, chosen), data.passages, bf16=False, world=world)
+        lists.fill(0)
     model.train()
-    loss = JointLoss(model, chosen, teachers, world)
+    loss = JointLoss(model, chosen, teachers, world, lists)
     if world.size > 1:
         loss.model = nn.parallel.DistributedDataParallel(
             model, find_unused_parameters=True, broadcast_buffers=False

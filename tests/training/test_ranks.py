@@ -34,6 +34,13 @@ CASES: dict[str, dict[str, Any]] = {
     "no detach, no negatives": {"detach_teacher": False, "negatives": 0},
     "ensemble": {"interaction_teacher": "ensemble", "distillation_candidates": "own", "negatives": 2},
     "frozen": {"interaction_teacher": "frozen", "late_weight": 0.0},
+    "lists, still teacher": {
+        "negatives": 1,
+        "list_passages": 4,
+        "distillation_candidates": "list",
+        "cascade_weight": 1.0,
+        "still_teacher": True,
+    },
 }
 
 

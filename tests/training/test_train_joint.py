@@ -178,7 +178,12 @@ def test_a_file_is_no_folder_for_a_run(base, tmp_path):
     [
         ({}, {"questions_per_batch": 1, "negatives": 0}, SettingsError, "leaves no negative"),
         ({}, {"negative_first": 9, "negative_last": 9}, SettingsError, "negative_last=9 is not above"),
-        ({}, {"dense_weight": 0, "late_weight": 0}, SettingsError, "so nothing is learned"),
+        (
+            {},
+            {"dense_weight": 0, "late_weight": 0, "interaction_weight": 0},
+            SettingsError,
+            "so no ranking is learned",
+        ),
         ({"qrels": few(7)}, {}, TrainingError, "7 training questions are fewer than questions_per_batch=8"),
         ({"qrels": {"dev": {"d0": {"p0": 1}}}}, {}, DataError, "no split 'train'"),
         ({"qrels": {"train": {"q0": {"p0": 0}}}}, {}, DataError, "no question with a relevant passage"),

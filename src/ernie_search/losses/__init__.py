@@ -6,6 +6,7 @@ the weighted sum for sentence-transformers' own trainer.
 """
 
 from ernie_search.losses.attention import Attended, attention_means, attention_sums
+from ernie_search.losses.cached import CachedPassages
 from ernie_search.losses.candidates import Candidates, candidates
 from ernie_search.losses.contrastive import contrastive
 from ernie_search.losses.distributions import Distilled, entropy_advice
@@ -20,6 +21,7 @@ from ernie_search.losses.settings import LossSettings
 
 __all__ = [
     "Attended",
+    "CachedPassages",
     "Candidates",
     "Distilled",
     "Ensembled",

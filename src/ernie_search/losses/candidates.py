@@ -6,7 +6,7 @@ is one candidate, not several: repeated columns would give it more weight than t
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,29 +25,45 @@ class Candidates:
         allowed: ``(Q, P)`` bool; true once for each distinct passage (in the question's own group if it is
             there), false for the question's other known positives.
         own: ``(Q, P)`` bool; true for the allowed passages of the question's own group.
+        denoised: ``(Q, P)`` bool; true for the question's denoised passages, which only the contrastive terms
+            leave out; None without any.
     """
 
     positive: Tensor
     allowed: Tensor
     own: Tensor
+    denoised: Tensor | None = None
+
+    @property
+    def contrastive(self) -> Tensor:
+        """``(Q, P)`` bool: the candidates of the contrastive terms, which are all but the denoised ones."""
+        return self.allowed if self.denoised is None else self.allowed & ~self.denoised
 
     def to(self, device: Any) -> "Candidates":
         """A copy of the masks on another device."""
-        return Candidates(self.positive.to(device), self.allowed.to(device), self.own.to(device))
+        denoised = None if self.denoised is None else self.denoised.to(device)
+        return Candidates(self.positive.to(device), self.allowed.to(device), self.own.to(device), denoised)
 
 
 def candidates(
     groups: Sequence[Sequence[str]],
     positives: Sequence[set[str] | frozenset[str]],
+    denoised: Sequence[set[str] | frozenset[str]] = (),
     *,
     strict: bool = True,
 ) -> Candidates:
     """Build the masks of a batch from passage ids: in-batch negatives without false ones.
 
+    A denoised passage stands among a question's negatives and is likely relevant to it, as a teacher found.
+    No contrastive term may push it away, so it is masked there wherever it stands in the batch. The terms
+    that follow a teacher keep it: they learn from it how relevant it is.
+
     Args:
         groups: a list of passage ids for each question: its positive, then its hard negatives.
         positives: for each question, the ids of all passages known to be relevant, and of any other that
             is no negative.
+        denoised: for each question, the ids of its denoised negatives, whether in its group or not; ``()``
+            without any.
         strict: refuse a question without any negative; otherwise its softmax has its positive alone.
 
     Returns:
@@ -55,10 +71,11 @@ def candidates(
 
     Shapes:
         - ``groups``: Q lists of ``1 + n`` ids
-        - returns: ``positive (Q,)``, ``allowed (Q, P)``, ``own (Q, P)`` with ``P = Q (1 + n)``
+        - returns: ``positive (Q,)``, ``allowed``, ``own`` and ``denoised (Q, P)`` with ``P = Q (1 + n)``
 
     Raises:
-        TrainingError: groups of different sizes, or a question without any negative.
+        TrainingError: groups of different sizes, or a question without any negative. One whose negatives are
+            all denoised is not refused: its contrastive loss is zero.
 
     Source: in-batch negatives as in DPR (Karpukhin et al. 2020, arXiv 2004.04906); the masking of known
     positives and of repeated passages is ours.
@@ -70,6 +87,9 @@ def candidates(
         [0, 2]
         >>> who.allowed.int().tolist()  # p1 occurs twice: each question sees it once
         [[1, 1, 1, 0], [0, 1, 1, 1]]
+        >>> who = candidates([["p1", "n1"], ["p2", "n2"]], [{"p1"}, {"p2"}], denoised=[{"n1"}, {"n1"}])
+        >>> who.contrastive.int().tolist()  # n1 is likely relevant to both questions
+        [[1, 0, 1, 1], [1, 0, 1, 1]]
     """
     size = len(groups[0])
     if any(len(group) != size for group in groups):
@@ -100,4 +120,20 @@ def candidates(
             "a question has no negative among its candidates, so there is nothing to learn; "
             "set questions_per_batch to 2 or more, or negatives to 1 or more"
         )
-    return Candidates(positive, allowed, own & allowed)
+    return Candidates(positive, allowed, own & allowed, _places_of(denoised, places, positive, allowed))
+
+
+def _places_of(
+    denoised: Sequence[set[str] | frozenset[str]],
+    places: Mapping[str, Sequence[int]],
+    positive: Tensor,
+    allowed: Tensor,
+) -> Tensor | None:
+    """``(Q, P)``: where each question's denoised passages stand; None where there are none."""
+    if not any(denoised):
+        return None
+    found = torch.zeros_like(allowed)
+    for row, passages in enumerate(denoised):
+        found[row, [column for passage in passages for column in places.get(passage, ())]] = True
+        found[row, positive[row]] = False
+    return found

@@ -13,7 +13,8 @@ def contrastive(scores: Tensor, who: Candidates, temperature: float) -> Tensor:
 
     Args:
         scores: scores of every question with every candidate.
-        who: the candidates of each question; passages that are not allowed are left out of its softmax.
+        who: the candidates of each question; passages that are not allowed, and denoised ones, are left out
+            of its softmax.
         temperature: ``tau_X``, which divides the scores; 0.05 suits cosines, 1 inner products.
 
     Returns:
@@ -34,5 +35,5 @@ def contrastive(scores: Tensor, who: Candidates, temperature: float) -> Tensor:
         >>> round(contrastive(scores, who, temperature=0.1).item(), 4)
         0.3168
     """
-    logits = (scores / temperature).masked_fill(~who.allowed, float("-inf"))
+    logits = (scores / temperature).masked_fill(~who.contrastive, float("-inf"))
     return cross_entropy(logits, who.positive)

@@ -69,22 +69,26 @@ def _interaction(step: StepReadings) -> Compared:
     if settings.interaction_teacher == "frozen":
         teacher = step.frozen
     else:
-        teacher = step.late.detach()
+        teacher = (step.still.batch if settings.still_teacher else step.late).detach()
         if settings.interaction_teacher == "ensemble":
             teacher = teacher / settings.teacher_temperature + dense / settings.student_temperature
-    return Compared(teacher, dense, step.distilled_over & step.who.allowed, step.who.positive)
+    # Of a whole list the labels say no more than of the batch, where there are more candidates to differ on.
+    kept = step.who.contrastive
+    if settings.distillation_candidates == "own":
+        kept = kept & step.who.own
+    return Compared(teacher, dense, kept, step.who.positive)
 
 
 def _of_cross(step: StepReadings, student: Tensor) -> Compared:
     first = torch.zeros_like(step.who.positive)
-    return Compared(step.cross, step.own(student.detach()), step.scored & step.own(step.who.allowed), first)
+    return Compared(step.cross, student.detach(), step.scored & step.list_labelled, first)
 
 
 COMPARED: dict[str, Callable[[StepReadings], Compared]] = {
     "interaction": _interaction,
-    "cascade": lambda step: _of_cross(step, step.late),
-    "direct": lambda step: _of_cross(step, step.dense),
-    "margin": lambda step: _of_cross(step, step.dense),
+    "cascade": lambda step: _of_cross(step, step.list_late),
+    "direct": lambda step: _of_cross(step, step.list_dense),
+    "margin": lambda step: _of_cross(step, step.list_dense),
 }
 """The terms whose weight follows the lead of their teacher. Attention has no scores to compare, and in dual
 regularization nobody is the teacher."""

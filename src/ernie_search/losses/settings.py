@@ -11,6 +11,10 @@ CROSS_TERMS = ("cascade", "direct", "margin")
 """Terms that need a cross-encoder's scores of each question's list."""
 TOKEN_TERMS = ("late", "cascade", "attention")
 """Terms that always need the student's token matrix."""
+DENSE_TERMS = ("dense", "interaction", "direct", "margin")
+"""Terms that teach the single vector a ranking."""
+RANKING_TERMS = ("dense", "late", "interaction", *CROSS_TERMS)
+"""Terms that teach a ranking, each of them enough for a training; the others only shape what is learned."""
 
 
 class LossSettings(TypedSettings):
@@ -27,10 +31,13 @@ class LossSettings(TypedSettings):
         teacher_temperature, student_temperature: of the distillation alone.
         follow_lead: the weights of interaction, cascade, direct and MarginMSE follow how far their teacher is
             ahead of its student on the labels of the batches, down to 0 where it is not; false keeps them.
-        distillation_candidates: over all passages of the batch, or over the question's own list.
+        distillation_candidates: over all passages of the batch, over the question's own group, or over its
+            list: the own group and further passages of its list, see ``list_passages``.
         interaction_teacher: the student's own late interaction, a frozen model's (TCT-ColBERT), or the sum of
             both readings, which teaches both (BGE-M3).
         detach_teacher: stop the distillation's gradient at the late interaction.
+        still_teacher: read the late interaction that teaches once more, without dropout. It costs a forward
+            pass of all texts.
         cross_temperature: of the cross-encoder's logits, in ``L_CE>LI`` and ``L_CE>DE``.
         cascade_temperature, direct_temperature: of the student's scores there, late and dense.
         margin_scale: what a dense score is multiplied by to be a logit of the cross-encoder's size.
@@ -53,8 +60,9 @@ class LossSettings(TypedSettings):
     late_temperature: float = Field(0.03, gt=0)
     teacher_temperature: float = Field(0.04, gt=0)
     student_temperature: float = Field(0.05, gt=0)
-    distillation_candidates: Literal["batch", "own"] = "batch"
+    distillation_candidates: Literal["batch", "own", "list"] = "batch"
     detach_teacher: bool = True
+    still_teacher: bool = False
     interaction_teacher: Literal["late", "frozen", "ensemble"] = "late"
     cross_temperature: float = Field(2.0, gt=0)
     cascade_temperature: float = Field(0.03, gt=0)
@@ -86,13 +94,58 @@ class LossSettings(TypedSettings):
         """Active terms that need a cross-encoder's scores."""
         return [name for name in CROSS_TERMS if self.weight(name) > 0]
 
+    @property
+    def reads_lists(self) -> bool:
+        """Whether any term reads passages of the questions' lists beyond their groups."""
+        return bool(self.cross_terms) or self._distils_over_lists
+
+    @property
+    def reads_listed_tokens(self) -> bool:
+        """Whether any term reads the token vectors of those passages."""
+        return self.cascade_weight > 0 or self._distils_over_lists
+
+    @property
+    def _distils_over_lists(self) -> bool:
+        return self.interaction_weight > 0 and self.distillation_candidates == "list"
+
+    @property
+    def contrastive(self) -> bool:
+        """Whether any term takes negatives for irrelevant."""
+        return self.dense_weight > 0 or self.late_weight > 0
+
+    @property
+    def trains_dense(self) -> bool:
+        """Whether any term teaches the single vector to rank."""
+        return any(self.weight(name) > 0 for name in DENSE_TERMS)
+
     def check_terms(self) -> None:
-        """Refuse a loss from which nothing is learned.
+        """Refuse a loss from which no ranking is learned, and choices that exclude each other.
 
         Raises:
-            SettingsError: no term of the labels, and none of a cross-encoder.
+            SettingsError: no term of the labels, and none of a teacher; or a way of teaching that this
+                teacher doesn't have.
         """
-        if self.dense_weight == 0 and self.late_weight == 0 and not self.cross_terms:
+        if not any(self.weight(name) > 0 for name in RANKING_TERMS):
+            *others, last = [f"{name}_weight" for name in RANKING_TERMS]
             raise SettingsError(
-                "dense_weight and late_weight are both 0, so nothing is learned; set one above 0"
+                f"{', '.join(others)} and {last} are all 0, so no ranking is learned; set one above 0"
+            )
+        if self.interaction_weight == 0:
+            return
+        if self.distillation_candidates == "list" and self.interaction_teacher == "frozen":
+            raise SettingsError(
+                "distillation_candidates=list with interaction_teacher=frozen: only the student's own "
+                "vectors are cached; set distillation_candidates to batch or own, or "
+                "interaction_teacher to late"
+            )
+        if self.still_teacher and self.interaction_teacher != "late":
+            raise SettingsError(
+                f"still_teacher with interaction_teacher={self.interaction_teacher}: a frozen teacher is "
+                "always read without dropout, and an ensemble teaches what it is read from; set "
+                "still_teacher to false, or interaction_teacher to late"
+            )
+        if self.still_teacher and not self.detach_teacher:
+            raise SettingsError(
+                "still_teacher with detach_teacher=false: a teacher that is read without dropout gets no "
+                "gradient; set one of them the other way"
             )

@@ -8,7 +8,7 @@ is not called, so that what only it needs (a second pass, a teacher's pass, the 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.losses.attention import attention_means, attention_sums
+from ernie_search.losses.cached import CachedPassages
 from ernie_search.losses.candidates import Candidates
 from ernie_search.losses.contrastive import contrastive
 from ernie_search.losses.dual import dual_regularization
@@ -27,6 +28,32 @@ from ernie_search.losses.margin_mse import margin_mse
 from ernie_search.losses.settings import LossSettings
 from ernie_search.model import EncoderOutput
 from ernie_search.model.attention import AttentionTargets
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPassages:
+    """Passages of each question's list beyond its group: cached, so that they get no gradient.
+
+    Attributes:
+        cached: their vectors, for this rank's questions.
+        allowed: ``(Q, M)`` bool; false where a list is shorter than the longest of the step, and at the
+            question itself.
+        denoised: ``(Q, M)`` bool; true for negatives that are likely relevant.
+        scores: ``(Q, M)`` logits of the cross-encoder; NaN where it gave none.
+    """
+
+    cached: CachedPassages
+    allowed: Tensor
+    denoised: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LateScores:
+    """Scores of late interaction: ``(Q, P)`` of the batch, ``(Q, M)`` of list passages where there are."""
+
+    batch: Tensor
+    listed: Tensor | None = None
 
 
 @dataclass
@@ -51,6 +78,8 @@ class StepReadings:
         mine: which of the Q questions are this rank's.
         recompute: MaxSim keeps nothing for its backward.
         frugal: attention keeps nothing for its backward.
+        listed: further passages of each question's list, where a term sees them.
+        still_late: the late interaction of the same weights without dropout, where it teaches.
     """
 
     settings: LossSettings
@@ -67,6 +96,8 @@ class StepReadings:
     mine: slice
     recompute: bool
     frugal: bool
+    listed: ListedPassages | None = None
+    still_late: Callable[[], LateScores] | None = None
 
     @cached_property
     def dense(self) -> Tensor:
@@ -88,14 +119,85 @@ class StepReadings:
         return self.whole(torch.cat(blocks, dim=1)[:, self.columns])
 
     @cached_property
+    def still(self) -> LateScores:
+        """Scores of the same weights' late interaction without dropout, computed once."""
+        if self.still_late is None:
+            raise TrainingError("this step has no pass without dropout; set still_teacher to false")
+        return self.still_late()
+
+    @cached_property
     def frozen(self) -> Tensor:
         """``(Q, P)`` scores of the frozen teacher, computed once."""
         return self.frozen_late()
 
+    @cached_property
+    def listed_dense(self) -> Tensor | None:
+        """``(Q, M)`` scores of the single vectors with the list passages."""
+        return None if self.listed is None else self.whole(self.listed.cached.dense(self.questions.cls))
+
+    @cached_property
+    def listed_late(self) -> Tensor | None:
+        """``(Q, M)`` scores of late interaction with the list passages."""
+        return None if self.listed is None else self.whole(self.listed.cached.late(*self.questions.late()))
+
+    def whole_list(self, scores: Tensor, listed: Tensor | None) -> Tensor:
+        """``(Q, 1 + n + M)`` of each question's whole list: its own group, then the list passages.
+
+        Args:
+            scores: ``(Q, P)`` of the batch.
+            listed: ``(Q, M)`` of the list passages; ``None`` without any.
+        """
+        own = self.own(scores)
+        return own if listed is None else torch.cat([own, listed], dim=1)
+
+    @property
+    def list_dense(self) -> Tensor:
+        """``(Q, 1 + n + M)`` scores of the single vectors with each question's whole list."""
+        return self.whole_list(self.dense, self.listed_dense)
+
+    @property
+    def list_late(self) -> Tensor:
+        """``(Q, 1 + n + M)`` scores of late interaction with each question's whole list."""
+        return self.whole_list(self.late, self.listed_late)
+
+    @property
+    def list_labelled(self) -> Tensor:
+        """``(Q, 1 + n + M)`` bool: places of the whole list whose labels count; denoised ones' do not."""
+        listed = None if self.listed is None else self.listed.allowed & ~self.listed.denoised
+        return self.whole_list(self.who.own & self.who.contrastive, listed)
+
+    def distilled(self, scores: Tensor, listed: Tensor | None) -> Tensor:
+        """The scores, of those of the batch and of the lists, that interaction distillation compares."""
+        whole_list = self.settings.distillation_candidates == "list"
+        return self.whole_list(scores, listed) if whole_list else scores
+
     @property
     def distilled_over(self) -> Tensor:
-        """``(Q, P)`` bool: the candidates of interaction distillation."""
-        return self.who.own if self.settings.distillation_candidates == "own" else self.who.allowed
+        """``(Q, P)`` or ``(Q, 1 + n + M)`` bool: the candidates of interaction distillation."""
+        kind = self.settings.distillation_candidates
+        if kind == "list":
+            return self.whole_list(self.who.own, None if self.listed is None else self.listed.allowed)
+        return self.who.own if kind == "own" else self.who.allowed
+
+    @property
+    def late_teacher(self) -> Tensor:
+        """Scores of the late interaction that teaches, over :attr:`distilled_over`."""
+        if self.settings.interaction_teacher == "frozen":
+            return self.frozen
+        if self.settings.still_teacher:
+            return self.distilled(self.still.batch, self.still.listed)
+        return self.distilled(self.late, self._if_listed("late"))
+
+    @property
+    def dense_student(self) -> Tensor:
+        """Scores of the single vectors, over :attr:`distilled_over`."""
+        return self.distilled(self.dense, self._if_listed("dense"))
+
+    def _if_listed(self, reading: Literal["dense", "late"]) -> Tensor | None:
+        """Scores of the list passages, if interaction distillation sees them: else they are not computed."""
+        if self.settings.distillation_candidates != "list":
+            return None
+        return self.listed_dense if reading == "dense" else self.listed_late
 
     def own(self, scores: Tensor) -> Tensor:
         """``(Q, P)`` of the batch to ``(Q, 1 + n)`` of each question's own list, the positive first."""
@@ -105,17 +207,22 @@ class StepReadings:
 
     @cached_property
     def cross(self) -> Tensor:
-        """``(Q, 1 + n)`` logits of the cross-encoder, zero where unknown."""
-        if self.cross_scores is None:
-            raise TrainingError("the batch has no teacher scores; train on lists that a teacher scored")
-        return torch.nan_to_num(self.cross_scores)
+        """``(Q, 1 + n + M)`` logits of the cross-encoder over the whole list, zero where unknown."""
+        return torch.nan_to_num(self._cross_scores)
 
     @cached_property
     def scored(self) -> Tensor:
-        """``(Q, 1 + n)`` bool: places of the own list that are candidates and have a teacher's score."""
+        """``(Q, 1 + n + M)`` bool: places of the list that are candidates and have a teacher's score."""
+        allowed = None if self.listed is None else self.listed.allowed
+        return self.whole_list(self.who.own, allowed) & self._cross_scores.isfinite()
+
+    @property
+    def _cross_scores(self) -> Tensor:
         if self.cross_scores is None:
             raise TrainingError("the batch has no teacher scores; train on lists that a teacher scored")
-        return self.own(self.who.own) & self.cross_scores.isfinite()
+        if self.listed is None:
+            return self.cross_scores
+        return torch.cat([self.cross_scores, self.listed.scores], dim=1)
 
 
 def dense(step: StepReadings) -> Tensor:
@@ -133,18 +240,17 @@ def interaction(step: StepReadings) -> Tensor:
     settings = step.settings
     if settings.interaction_teacher == "ensemble":
         both = ensemble_distillation(
-            step.late,
-            step.dense,
+            step.late_teacher,
+            step.dense_student,
             step.distilled_over,
             late_temperature=settings.teacher_temperature,
             dense_temperature=settings.student_temperature,
         )
         step.entropies["teacher_entropy"] = both.teacher_entropy
         return both.dense + both.late
-    teacher = step.frozen if settings.interaction_teacher == "frozen" else step.late
     distilled = interaction_distillation(
-        teacher,
-        step.dense,
+        step.late_teacher,
+        step.dense_student,
         step.distilled_over,
         teacher_temperature=settings.teacher_temperature,
         student_temperature=settings.student_temperature,
@@ -157,7 +263,7 @@ def interaction(step: StepReadings) -> Tensor:
 def _from_cross(step: StepReadings, student: Tensor, temperature: float) -> Tensor:
     distilled = listwise_distillation(
         step.cross,
-        step.own(student),
+        student,
         step.scored,
         teacher_temperature=step.settings.cross_temperature,
         student_temperature=temperature,
@@ -168,18 +274,17 @@ def _from_cross(step: StepReadings, student: Tensor, temperature: float) -> Tens
 
 def cascade(step: StepReadings) -> Tensor:
     """``L_CE>LI``: the cross-encoder teaches late interaction."""
-    return _from_cross(step, step.late, step.settings.cascade_temperature)
+    return _from_cross(step, step.list_late, step.settings.cascade_temperature)
 
 
 def direct(step: StepReadings) -> Tensor:
     """``L_CE>DE``: the cross-encoder teaches the single vector directly."""
-    return _from_cross(step, step.dense, step.settings.direct_temperature)
+    return _from_cross(step, step.list_dense, step.settings.direct_temperature)
 
 
 def margin(step: StepReadings) -> Tensor:
     """MarginMSE: the cross-encoder teaches the single vector its margins; for comparison."""
-    scale = step.settings.margin_scale
-    return margin_mse(step.cross, step.own(step.dense), step.scored, student_scale=scale)
+    return margin_mse(step.cross, step.list_dense, step.scored, student_scale=step.settings.margin_scale)
 
 
 def attention(step: StepReadings) -> Tensor:
@@ -234,8 +339,8 @@ def check_dropout(model: nn.Module, settings: LossSettings) -> None:
         name = getattr(model, "name", "the model")
         raise SettingsError(
             f"dual_weight is {settings.dual_weight:g}, and no dropout of {name} is active, so both "
-            "passes are the same and the term is always 0; set dual_weight to 0, or the base's "
-            "hidden_dropout_prob above 0"
+            "passes are the same and the term is always 0; set dual_weight to 0, or "
+            "hidden_dropout above 0"
         )
 
 

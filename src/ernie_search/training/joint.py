@@ -8,7 +8,7 @@ from typing import Any
 
 import accelerate
 from sentence_transformers import SentenceTransformerTrainingArguments
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from ernie_search._util.files import (
     altered,
@@ -43,6 +43,7 @@ from ernie_search.training.folder import (
     write_identity,
     write_result,
 )
+from ernie_search.training.list_cache import ListCache, Refresh
 from ernie_search.training.prepare import DevEvaluator, TrainingData, prepare
 from ernie_search.training.settings import UNRELATED, TrainSettings
 from ernie_search.training.step import JointLoss
@@ -55,6 +56,7 @@ from ernie_search.training.trainer import (
     JointTrainer,
     Observer,
     StepCounts,
+    steps_between_checkpoints,
     trainer_arguments,
 )
 from ernie_search.training.world import World, share_failures
@@ -89,12 +91,26 @@ class JointTraining(FolderTraining[TrainResult]):
         self.counts = StepCounts(world=self.world)
         self.entropy_advice = EntropyAdvice(settings)
         self.filled, self.left_out = data.filled, data.left_out
-        self.metric = "late_mrr" if settings.dense_weight == 0 else "dense_mrr"
+        self.metric = "dense_mrr" if settings.trains_dense else "late_mrr"
         self.best: dict[str, Any] = {"step": 0, "metric": None}
         evaluator = None
         if data.dev is not None:
             bf16 = settings.precision == "bf16"
             evaluator = DevEvaluator(data.dev, late=settings.needs_tokens, bf16=bf16)
+        batches = StepBatches(
+            data.examples,
+            steps=settings.steps,
+            questions=settings.questions_per_batch,
+            negatives=settings.negatives,
+            seed=settings.seed,
+            listed=settings.listed,
+            contrastive=settings.contrastive,
+        )
+        callbacks: list[TrainerCallback] = [Events(self.observe)]
+        self.lists: ListCache | None = None
+        if settings.listed:
+            self.lists = list_cache(model, batches, data, settings, self.world)
+            callbacks.append(Refresh(self.lists, lambda values: self.observe("listed", values)))
         self.trainer = JointTrainer(
             model=model,
             args=arguments(
@@ -104,15 +120,9 @@ class JointTraining(FolderTraining[TrainResult]):
                 evaluates=data.dev is not None,
                 weighted=word_weights(model) is not None,
             ),
-            batches=StepBatches(
-                data.examples,
-                steps=settings.steps,
-                questions=settings.questions_per_batch,
-                negatives=settings.negatives,
-                seed=settings.seed,
-            ),
+            batches=batches,
             keep_checkpoints=settings.keep_checkpoints,
-            loss=JointLoss(model, settings, teachers, self.world),
+            loss=JointLoss(model, settings, teachers, self.world, self.lists),
             counts=self.counts,
             world=self.world,
             evaluator=evaluator,
@@ -123,8 +133,16 @@ class JointTraining(FolderTraining[TrainResult]):
                 with_pairs=settings.attention_weight > 0,
                 world=self.world,
             ),
-            callbacks=[Events(self.observe)],
+            callbacks=callbacks,
         )
+
+    def train(self) -> TrainResult:
+        """Take the steps that are left; see :meth:`FolderTraining.train`."""
+        if self.lists is not None and not self.settings.refresh_steps:
+            # The model still has its first weights here, before those of a checkpoint are loaded.
+            self.lists.fill(0)
+            self.observe("listed", self.lists.facts())
+        return super().train()
 
     def observe(self, name: str, values: dict[str, Any]) -> None:
         """Log losses and dev, keep the best model, and pass the event on; rank 0 alone does so."""
@@ -215,6 +233,25 @@ class JointTraining(FolderTraining[TrainResult]):
         return result
 
 
+def list_cache(
+    model: JointEncoder, batches: StepBatches, data: TrainingData, settings: TrainSettings, world: World
+) -> ListCache:
+    """The cache of a training's list passages, made anew every ``refresh_steps`` and at every checkpoint."""
+    points = {0}
+    if settings.refresh_steps:
+        for every in (settings.refresh_steps, steps_between_checkpoints(settings)):
+            points.update(range(0, settings.steps, every))
+    return ListCache(
+        model,
+        batches,
+        data.passages,
+        points=sorted(points),
+        tokens=settings.reads_listed_tokens,
+        bf16=settings.precision == "bf16",
+        world=world,
+    )
+
+
 def arguments(
     output: Path, settings: TrainSettings, *, on_cpu: bool, evaluates: bool, weighted: bool
 ) -> SentenceTransformerTrainingArguments:
@@ -244,11 +281,11 @@ class EntropyAdvice:
 
     def __init__(self, settings: TrainSettings) -> None:
         own = 1 + settings.negatives
-        batch = settings.questions_per_batch * own
-        over = own if settings.distillation_candidates == "own" else batch
+        whole_list = own + settings.listed
+        over = {"batch": settings.questions_per_batch * own, "own": own, "list": whole_list}
         self.waiting = {
-            "teacher_entropy": (over, "teacher_temperature"),
-            "cross_entropy": (own, "cross_temperature"),
+            "teacher_entropy": (over[settings.distillation_candidates], "teacher_temperature"),
+            "cross_entropy": (whole_list, "cross_temperature"),
         }
 
     def new(self, logged: Mapping[str, Any]) -> list[str]:
@@ -376,7 +413,7 @@ def _train(
         ranks = {"first": settings.negative_first, "last": settings.negative_last}
         observer("filled", {"filled": data.filled, "negatives": negatives, **ranks})
     if world.size > 1:
-        shown = [(one.id, one.positives, one.negatives) for one in data.examples]
+        shown = [(one.id, one.positives, one.negatives, one.kept) for one in data.examples]
         world.check_equal({"training lists": fingerprint(shown)})
     set_seed(settings.seed)
     model = from_base(base, settings=_score_settings(settings, base), layers=layers, seed=settings.seed)

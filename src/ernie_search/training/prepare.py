@@ -79,7 +79,7 @@ class DevEvaluator(BaseEvaluator):
 
 
 DISTINCT_NEGATIVES = 8
-"""Negatives mined per question, for each step to draw from."""
+"""Negatives mined per question, for each step to draw from; more where it shows more of them."""
 DEV_CORPUS = 200_000
 """Passages that BM25 searches for the dev sample where it mines no negatives: its index of MS MARCO's 8.8
 million takes 18 GB, and a part is enough for a sample of a thousand."""
@@ -216,10 +216,11 @@ def _bm25_examples(
     held: set[str],
 ) -> tuple[list[Example], int, int]:
     """Examples with BM25's negatives, how many were drawn from the corpus, and how many were ``held``."""
+    distinct = max(DISTINCT_NEGATIVES, settings.negatives + settings.listed)
     mined = mine_negatives(
         bm25.search(questions, k=settings.negative_last + 10),
         {query.id: qrels[query.id] for query in questions},
-        max(settings.negatives, min(DISTINCT_NEGATIVES, settings.negative_last - settings.negative_first)),
+        max(settings.negatives, min(distinct, settings.negative_last - settings.negative_first)),
         first=settings.negative_first,
         last=settings.negative_last,
         seed=settings.seed,
@@ -251,6 +252,7 @@ def _list_examples(lists: Lists, questions: list[Query]) -> list[Example]:
             one.positive_scores,
             one.negative_scores,
             one.query,
+            one.kept,
         )
         for one in lists
         if one.query in texts

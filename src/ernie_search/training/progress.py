@@ -23,6 +23,7 @@ class TrainProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.listed = False
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._reset(0, 0)
@@ -43,6 +44,12 @@ class TrainProgress:
             self._line(
                 f"{values['filled']:,} of {values['negatives']:,} negatives are random passages: BM25 found "
                 f"too few in ranks {values['first']} to {values['last']} (negative_first, negative_last)"
+            )
+        elif event == "listed" and not self.listed:
+            self.listed = True
+            size = values["bytes"] / 1e6
+            self._line(
+                f"{values['passages']:,} list passages encoded, their cached vectors take {size:.0f} MB"
             )
         elif event == "start":
             self._start(values["step"], values["steps"])

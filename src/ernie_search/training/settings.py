@@ -13,6 +13,8 @@ from ernie_search.training.tracker_names import TrackerNames
 
 UNRELATED = {"onnx", "report_to"}
 """Settings that change no weight: a training resumes under another value of them."""
+LONGEST_LIST = 63
+"""List passages of a question: with its positive 64 candidates."""
 
 
 class TrainerSettings(TypedSettings):
@@ -60,6 +62,11 @@ class ExampleSettings(TrainerSettings):
         negative_first, negative_last: the window of BM25 ranks that negatives are drawn from.
         leave_out_splits: other splits (dev, test), whose relevant passages are no negatives of BM25's ranks.
         head_learning_rate: peak rate of the fresh token head; ``learning_rate`` is the encoder's.
+        list_passages: for each question, so many further passages of its own list (or all that it has left),
+            denoised or not, which the terms with a cross-encoder see, and interaction distillation with
+            ``distillation_candidates=list``. Their vectors are cached, so they get no gradient.
+        refresh_steps: steps after which the cached vectors are made anew, as they are after each checkpoint;
+            0 for never: they stay those of the first weights.
     """
 
     negatives: int = Field(1, ge=0)
@@ -68,6 +75,8 @@ class ExampleSettings(TrainerSettings):
     negative_last: int = Field(30, ge=1)
     leave_out_splits: list[str] = Field(default_factory=list)
     head_learning_rate: float = Field(1e-3, gt=0)
+    list_passages: int = Field(0, ge=0, le=LONGEST_LIST)
+    refresh_steps: int = Field(100, ge=0)
 
     _split_names = field_validator("leave_out_splits", mode="before")(split_names)
 
@@ -88,6 +97,8 @@ class TrainSettings(LossSettings, ExampleSettings):
             the collection, or the root of it, as search has it.
         head: where a fresh token head begins: at a random rotation, or at the projection that keeps most of
             the untrained token states (their PCA over passages of the collection).
+        hidden_dropout: of every other dropout layer of the encoder than those of attention weights; None
+            leaves them as the base has them.
         gradient_cache: encode every micro-batch twice and keep no graph between: memory then hardly grows
             with questions_per_batch, and a step takes longer by one more forward; the gradients are the same.
         precision: ``auto`` measures whether bf16 is faster on this machine; ``tf32`` is fp32 with products
@@ -105,12 +116,18 @@ class TrainSettings(LossSettings, ExampleSettings):
     pooling_learning_rate: float = Field(1e-2, gt=0)
     question_weights: Literal["even", "root", "idf"] = "even"
     head: Literal["rotation", "pca"] = "rotation"
+    hidden_dropout: float | None = Field(None, ge=0, lt=1)
     gradient_cache: bool = False
     precision: Literal["auto", "bf16", "fp32", "tf32"] = "auto"
     compile: bool = False
     dev_questions: int = Field(200, ge=1)
     dev_passages: int = Field(800, ge=2)
     onnx: bool = True
+
+    @property
+    def listed(self) -> int:
+        """Passages of each question's list beyond its group that a step shows: none if no term reads them."""
+        return self.list_passages if self.reads_lists else 0
 
     def check(self) -> "TrainSettings":
         """Refuse settings that cannot be trained, before anything is loaded.
@@ -120,10 +137,15 @@ class TrainSettings(LossSettings, ExampleSettings):
                 exclude each other.
         """
         self.check_terms()
-        if self.cross_terms and self.negatives == 0:
+        if self.distillation_candidates == "list" and self.interaction_weight > 0 and not self.list_passages:
+            raise SettingsError(
+                "distillation_candidates=list with list_passages=0: there is no more of a list than the "
+                "question's own group; set list_passages to 1 or more, or distillation_candidates to own"
+            )
+        if self.cross_terms and self.negatives + self.list_passages == 0:
             raise SettingsError(
                 f"{self.cross_terms[0]}_weight is above 0, and negatives=0 leaves the cross-encoder nothing "
-                "to compare; set negatives to 1 or more"
+                "to compare; set negatives or list_passages to 1 or more"
             )
         if self.questions_per_batch == 1 and self.negatives == 0:
             raise SettingsError(

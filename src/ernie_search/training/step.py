@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, maxsim
 from ernie_search.losses.parts import LossParts
-from ernie_search.losses.terms import StepReadings
+from ernie_search.losses.terms import LateScores, ListedPassages, StepReadings
 from ernie_search.model import EncoderOutput, JointEncoder
 from ernie_search.model.attention import AttentionTargets
+from ernie_search.training.list_cache import ListCache
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World, gather_rows, share_blocks
@@ -210,6 +211,17 @@ class DetachedScores:
             torch.autograd.backward([scores for scores, _ in reached], [grad for _, grad in reached])
 
 
+@contextlib.contextmanager
+def _still(model: JointEncoder) -> Iterator[None]:
+    """Put the model into eval mode, so that no dropout acts, and back."""
+    was_training = model.training
+    model.train(False)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 WINNERS_KEPT = 1 << 23
 """Positions of maxima (4 bytes each) that gradient caching keeps; if more, the backward finds them again."""
 
@@ -231,13 +243,23 @@ class JointLoss(nn.Module):
         settings: TrainSettings,
         teachers: StepTeachers | None = None,
         world: World | None = None,
+        lists: ListCache | None = None,
     ) -> None:
+        """Compute the loss of this model.
+
+        Args:
+            model: the student.
+            settings: of the training.
+            teachers: whom the steps ask.
+            world: the ranks that share a step.
+            lists: vectors of the list passages, where the steps show any.
+        """
         super().__init__()
         self.model = model
         self._student = (model,)  # stays unwrapped: a tuple is not a submodule
         self.settings = settings
         self.teachers = teachers or StepTeachers()
-        self.world = world or World()
+        self.world, self.lists = world or World(), lists
         self.normalise = model.score_settings.similarity == "cosine"
         self.parts = LossParts()
 
@@ -268,8 +290,8 @@ class JointLoss(nn.Module):
 
     def _readings(self, features: dict[str, Any], passes: EncoderPasses, cut: Any) -> StepReadings:
         settings, world = self.settings, self.world
-        who = Candidates(features["positive"], features["allowed"], features["own"])
-        count = len(who.positive)
+        who = Candidates(features["positive"], features["allowed"], features["own"], features.get("denoised"))
+        count, step_lists = len(who.positive), self._listed(features)
         questions = self._questions(passes.encode(features["questions"]), features)
         passages, columns = self._passages(passes.encode(features["passages"]), features)
         recompute = settings.gradient_cache and (
@@ -288,14 +310,16 @@ class JointLoss(nn.Module):
             return whole(torch.cat([again.cls @ block.cls.t() for block in other], dim=1)[:, places])
 
         def frozen_late() -> Tensor:
-            with torch.no_grad():
-                reading = EncoderPasses(
-                    self.teachers.frozen_late(), self.normalise, "whole", self.student.device
-                )
-                asked = self._questions(reading.encode(features["questions"]), features)
-                answers, places = self._frozen_passages(reading, features)
-                scores = torch.cat([maxsim(*asked.late(), *block.late()) for block in answers], dim=1)
-                return whole(scores[:, places])
+            _, scores = self._late_of(self.teachers.frozen_late(), features)
+            return whole(scores)
+
+        def still_late() -> LateScores:
+            with _still(self.student):
+                asked, scores = self._late_of(self.student, features)
+            listed = None
+            if self.settings.distillation_candidates == "list" and step_lists is not None:
+                listed = whole(step_lists.cached.late(*asked.late()))
+            return LateScores(whole(scores), listed)
 
         def attention(rows: Sequence[int], query_length: int, passage_length: int) -> AttentionTargets:
             pairs = [features["pairs"][row] for row in rows]
@@ -316,7 +340,28 @@ class JointLoss(nn.Module):
             mine=world.share(count),
             recompute=recompute,
             frugal=settings.gradient_cache,
+            listed=step_lists,
+            still_late=still_late,
         )
+
+    def _listed(self, features: dict[str, Any]) -> ListedPassages | None:
+        """The list passages of a step that shows some."""
+        if "listed" not in features:
+            return None
+        if self.lists is None:
+            raise TrainingError("the step shows list passages, and no vectors of them are cached")
+        allowed = features["listed_allowed"]
+        cached = self.lists.read(features["step"], features["listed"], allowed.shape[1])
+        return ListedPassages(cached, allowed, features["listed_denoised"], features["listed_scores"])
+
+    def _late_of(self, model: Any, features: dict[str, Any]) -> tuple[EncoderOutput, Tensor]:
+        """Another reading of this rank's questions, and their ``(q, P)`` late scores, without a gradient."""
+        with torch.no_grad():
+            reading = EncoderPasses(model, self.normalise, "whole", self.student.device)
+            asked = self._questions(reading.encode(features["questions"]), features)
+            answers, places = self._taught_passages(reading, features)
+            scores = torch.cat([maxsim(*asked.late(), *block.late()) for block in answers], dim=1)
+            return asked, scores[:, places]
 
     def _questions(self, parts: list[EncoderOutput], features: dict[str, Any]) -> EncoderOutput:
         return EncoderOutput.stack(parts, features["question_order"])
@@ -336,10 +381,10 @@ class JointLoss(nn.Module):
         blocks, place = share_blocks(parts, order, anchor, self.world)
         return blocks, place[features["columns"]]
 
-    def _frozen_passages(
+    def _taught_passages(
         self, reading: EncoderPasses, features: dict[str, Any]
     ) -> tuple[Iterator[EncoderOutput] | list[EncoderOutput], Tensor]:
-        """As :meth:`_passages`, of the frozen teacher; one block at a time in a single process."""
+        """As :meth:`_passages`, of a teacher; one block at a time in a single process."""
         if not self.settings.gradient_cache or self.world.size > 1:
             return self._passages(reading.encode(features["passages"]), features)
         order: Tensor = features["passage_order"]

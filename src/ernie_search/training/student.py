@@ -1,7 +1,9 @@
 """Preparing the student for training: dropout, attention, compilation, size of a micro-batch."""
 
 import torch
+from torch import nn
 
+from ernie_search.errors import SettingsError
 from ernie_search.losses.terms import check_dropout
 from ernie_search.model import JointEncoder
 from ernie_search.model.base import attention_dropouts
@@ -21,15 +23,30 @@ def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
         settings: the training's.
 
     Raises:
-        SettingsError: dual regularization without any dropout.
+        SettingsError: dual regularization without any dropout; hidden dropout for a base that has none.
     """
-    for dropout in attention_dropouts(model):
+    attention = set(attention_dropouts(model))
+    for dropout in attention:
         dropout.p = settings.attention_dropout
+    if settings.hidden_dropout is not None:
+        _set_hidden_dropout(model, attention, settings.hidden_dropout)
     if settings.compile:
         model.backbone.compile(dynamic=True)
     else:
         use_cpu_attention(model)
     check_dropout(model, settings)
+
+
+def _set_hidden_dropout(model: JointEncoder, attention: set[nn.Dropout], rate: float) -> None:
+    """Set every dropout layer of the backbone that does not act on attention weights."""
+    hidden = [one for one in model.backbone.modules() if isinstance(one, nn.Dropout) and one not in attention]
+    if rate > 0 and not hidden:
+        raise SettingsError(
+            f"hidden_dropout is {rate:g}, and {model.name} has no dropout layer beside attention; "
+            "leave it out"
+        )
+    for dropout in hidden:
+        dropout.p = rate
 
 
 def usual_budget(device: torch.device) -> int:

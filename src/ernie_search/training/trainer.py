@@ -47,9 +47,10 @@ ORDERS = {"query": "question_order", "passage": "passage_order"}
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 Result = TypeVar("Result")
 Observer = Callable[[str, dict[str, Any]], None]
-"""Called with the name and the values of every event: ``prepare``, ``filled``, ``start``, ``step``, ``log``,
-``dev``, ``checkpoint``, ``end``. ``filled`` comes only where BM25 found too few negatives; ``end`` comes
-last, also when the training failed."""
+"""Called with the name and the values of every event: ``prepare``, ``filled``, ``start``, ``listed``,
+``step``, ``log``, ``dev``, ``checkpoint``, ``end``. ``filled`` comes only where BM25 found too few negatives,
+``listed`` whenever vectors of list passages were encoded; ``end`` comes last, also when the training
+failed."""
 
 
 @dataclass(slots=True)
@@ -105,6 +106,11 @@ class StepCounts:
         self.earlier, self.texts, self.truncated = values["seconds"], values["texts"], values["truncated"]
 
 
+def steps_between_checkpoints(settings: TrainerSettings) -> int:
+    """After how many steps a checkpoint is written, and the next one."""
+    return max(1, math.ceil(settings.steps / settings.checkpoints))
+
+
 def trainer_arguments(
     kind: type[Arguments],
     output: Path,
@@ -143,7 +149,7 @@ def trainer_arguments(
         eval_strategy="steps" if evaluates and settings.evaluations else "no",
         eval_steps=max(1, math.ceil(settings.steps / max(1, settings.evaluations))),
         save_strategy="steps",
-        save_steps=max(1, math.ceil(settings.steps / settings.checkpoints)),
+        save_steps=steps_between_checkpoints(settings),
         report_to=trackers.reported_by_trainer(settings.report_to),
         run_name=trackers.run_name(output),
         disable_tqdm=True,
