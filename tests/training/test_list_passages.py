@@ -277,7 +277,7 @@ def test_the_lead_is_judged_over_the_list_without_denoised_passages(model, data)
         ahead, behind, best = 0, 0, None
         for passage, logit in zip([*group, *listed], [*scores, *listed_scores], strict=True):
             answer = read(model, data.passages[passage], "passage")[1]
-            late = float((asked @ answer.T).max(dim=1).values.mean())
+            late = (asked @ answer.T).max(dim=1).values.mean().item()
             best = best or (late, logit)
             if passage not in batch.denoised[row] and math.isfinite(logit):
                 ahead += best[1] > logit and best[0] <= late and passage != group[0]
