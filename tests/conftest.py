@@ -27,7 +27,12 @@ TRAIN_MODULES = ("torch", "transformers", "sentence_transformers", "accelerate",
 
 WITH_TRAINING = (
     *("ablation", "benchmarks", "losses", "model", "pipeline", "teacher", "training"),
-    *("cli/test_denoise_command.py", "cli/test_entropy_warning.py", "cli/test_export_command.py"),
+    *(
+        "cli/test_denoise_command.py",
+        "cli/test_entropy_warning.py",
+        "cli/test_score_commands.py",
+        "cli/test_export_command.py",
+    ),
     *("cli/test_recipe_commands.py", "cli/test_score_commands.py"),
     *("cli/test_teacher_commands.py", "cli/test_train_command.py"),
     *("encoding/executors/test_ray_executor.py", "search/test_cross.py"),

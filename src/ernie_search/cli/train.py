@@ -13,8 +13,8 @@ from ernie_search.errors import SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.pipeline import Plan
-    from ernie_search.pipeline.recipe import Recipe
-    from ernie_search.pipeline.stage import AnyStage, GivenLists
+    from ernie_search.pipeline.recipe import AnyStage, Recipe
+    from ernie_search.pipeline.stage import GivenLists
     from ernie_search.training import TrainResult
 
 

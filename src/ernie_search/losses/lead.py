@@ -116,7 +116,8 @@ class Lead(nn.Module):
     def mean(self, term: str) -> Tensor:
         """The running lead; 0 where nothing was contested yet."""
         leads, count, _ = self.sums(term)
-        return leads / count.clamp(min=torch.finfo(count.dtype).tiny)
+        found: Tensor = leads / count.clamp(min=torch.finfo(count.dtype).tiny)
+        return found
 
     def share(self, term: str) -> Tensor:
         """The share of its weight that a term has, from 0 to 1."""

@@ -138,7 +138,9 @@ class StepReadings:
     @cached_property
     def listed_late(self) -> Tensor | None:
         """``(Q, M)`` scores of late interaction with the list passages."""
-        return None if self.listed is None else self.whole(self.listed.cached.late(*self.questions.late()))
+        if self.listed is None:
+            return None
+        return self.whole(self.listed.cached.late(*self.questions.late(), self.questions.weights))
 
     def whole_list(self, scores: Tensor, listed: Tensor | None) -> Tensor:
         """``(Q, 1 + n + M)`` of each question's whole list: its own group, then the list passages.

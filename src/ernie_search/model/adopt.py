@@ -53,7 +53,7 @@ def adopt(
     before = type(model)
     model.__class__ = JointEncoder
     joint = cast(JointEncoder, model)
-    joint.attach_tokens, joint._uncut = True, None
+    joint.attach_tokens, joint.question_weights, joint._uncut = True, None, None
     try:
         joint.score_settings = joint._settings(chosen, saved)
     except ModelError:

@@ -46,7 +46,8 @@ def inverse_document_frequency(ids: Iterable[Sequence[int]], vocabulary: int) ->
     for one in ids:
         holders[np.unique(np.asarray(one, np.int64))] += 1
         texts += 1
-    return np.log1p((texts - holders + 0.5) / (holders + 0.5)).astype(np.float32)
+    inverse: NDArray[np.float32] = np.log1p((texts - holders + 0.5) / (holders + 0.5)).astype(np.float32)
+    return inverse
 
 
 def starting_weights(idf: NDArray[np.float32], seen: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:

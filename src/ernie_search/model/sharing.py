@@ -19,7 +19,7 @@ def shared_files(folder: Path) -> dict[str, int]:
     Raises:
         ModelError: no model there, or a damaged one.
     """
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     _check(folder)
     found = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())

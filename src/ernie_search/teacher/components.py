@@ -131,7 +131,8 @@ class LateScores:
         if special.all():
             return even
         own[special] = own[~special].mean()
-        return (own / own.sum()).astype(np.float32)
+        share: NDArray[np.float32] = (own / own.sum()).astype(np.float32)
+        return share
 
     @cached_property
     def _token_weights(self) -> NDArray[np.float64]:

@@ -219,8 +219,8 @@ def _pools(
     while group := list(islice(waiting, QUESTIONS_TOGETHER)):
         lists = [Asked(asked[row].text, tuple(top[row])) for row in group]
         for name, scores in _scores(teacher, lists, texts, bf16).items():
-            for row, found in zip(group, scores, strict=True):
-                pools.parts[name][row, : len(found)] = found
+            for row, own in zip(group, scores, strict=True):
+                pools.parts[name][row, : len(own)] = own
         if progress is not None:
             progress(len(group))
     for name, part in pools.parts.items():

@@ -318,7 +318,7 @@ class JointLoss(nn.Module):
                 asked, scores = self._late_of(self.student, features)
             listed = None
             if self.settings.distillation_candidates == "list" and step_lists is not None:
-                listed = whole(step_lists.cached.late(*asked.late()))
+                listed = whole(step_lists.cached.late(*asked.late(), asked.weights))
             return LateScores(whole(scores), listed)
 
         def attention(rows: Sequence[int], query_length: int, passage_length: int) -> AttentionTargets:
@@ -360,7 +360,10 @@ class JointLoss(nn.Module):
             reading = EncoderPasses(model, self.normalise, "whole", self.student.device)
             asked = self._questions(reading.encode(features["questions"]), features)
             answers, places = self._taught_passages(reading, features)
-            scores = torch.cat([maxsim(*asked.late(), *block.late()) for block in answers], dim=1)
+            scores = torch.cat(
+                [maxsim(*asked.late(), *block.late(), query_weights=asked.weights) for block in answers],
+                dim=1,
+            )
             return asked, scores[:, places]
 
     def _questions(self, parts: list[EncoderOutput], features: dict[str, Any]) -> EncoderOutput:

@@ -95,6 +95,7 @@ class StepTeachers:
         if settings.interaction_weight > 0 and settings.interaction_teacher == "frozen" and self.frozen:
             self._frozen_model = load_joint(self.frozen, device=str(student.device)).eval()
             self._frozen_model.requires_grad_(False)
+            self._frozen_model.question_weights = student.question_weights
             if self._frozen_model.tokenizer.get_vocab() != student.tokenizer.get_vocab():
                 raise ModelError(
                     f"{self.frozen}: has another tokenizer than the model in training, whose token ids it "

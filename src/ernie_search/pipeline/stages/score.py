@@ -167,7 +167,7 @@ class Score(Stage[ScoreStageSettings]):
                 task.observer("advice", {"text": warning})
         limits = DenoiseSettings(**settings.model_dump(include=set(DenoiseSettings.model_fields)))
         clean = denoise(scored, task.folder / LISTS, limits)
-        outputs = (f"{SCORED}/{LISTS_FILE}", f"{LISTS}/{LISTS_FILE}")
+        outputs: tuple[str, ...] = (f"{SCORED}/{LISTS_FILE}", f"{LISTS}/{LISTS_FILE}")
         manifests = (f"{SCORED}/{MANIFEST}", f"{LISTS}/{MANIFEST}")
         if settings.tune_on:
             outputs = (*outputs, WEIGHTS)
