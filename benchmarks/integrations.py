@@ -135,9 +135,10 @@ async def run(searcher: Searcher, folder: Path, rounds: int) -> list[Figure]:
 
 async def mcp(searcher: Searcher, folder: Path, stack: contextlib.AsyncExitStack) -> Ask:
     """The tool ``search`` of our MCP server, called by the SDK's client."""
+    from mcp.client.client import Client
+
     from ernie_search.integrations.mcp import Assistant, make_server
     from ernie_search.integrations.open_index import OpenIndex
-    from mcp.client.client import Client
 
     server = make_server(Assistant([OpenIndex("one", str(folder), searcher.model)]))
     client = await stack.enter_async_context(Client(server))

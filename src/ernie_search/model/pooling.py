@@ -54,7 +54,8 @@ def starting_weights(idf: NDArray[np.float32], seen: NDArray[np.bool_] | None = 
     """Weights to begin with: idf over its mean, of the entries that occur."""
     among = idf[idf < idf.max()] if seen is None else idf[seen]
     mean = float(among.mean()) if len(among) else 1.0
-    return np.maximum(idf / max(mean, 1e-6), LEAST_WEIGHT).astype(np.float32)
+    weights: NDArray[np.float32] = np.maximum(idf / max(mean, 1e-6), LEAST_WEIGHT).astype(np.float32)
+    return weights
 
 
 def set_pooling(
