@@ -12,7 +12,6 @@ from ernie_search.ablation import ablate, declared_rows
 from ernie_search.data import Collection
 from ernie_search.evaluation import holm
 from ernie_search.pipeline import load_recipe
-from ernie_search.training import TrainSettings
 
 Values = dict[str, Any]
 
@@ -33,8 +32,32 @@ RECIPE: Values = {
     "cascade.checkpoints": 1,
     "rows.marginmse.margin_weight": 0.1,  # at 1 its gradient is all that is left after clipping
 }
-WEIGHTED: Values = {"warm-up.pooling": "weighted", "cascade.pooling": "weighted"}
-"""What the recipe pools by, where trainings have the setting; rows called throughout have their own."""
+TAUGHT: Values = {
+    f"{stage}.{name}": value
+    for stage in ("warm-up", "cascade")
+    for name, value in {
+        "pooling": "weighted",
+        "head": "pca",
+        "question_weights": "root",
+        "late_temperature": 0.04,
+        "teacher_temperature": 0.05,
+    }.items()
+}
+"""How both trainings pool and teach; rows called throughout have a pooling of their own."""
+THROUGHOUT = str(ROOT / "benchmarks" / "throughout.yaml")
+THROUGHOUT_ROWS = (
+    *("alone-base-pooling", "alone", "both", "interaction-base-pooling", "interaction", "full"),
+    *("late-interaction", "ceiling-late"),
+)
+THROUGHOUT_PAIRS = {
+    "pooling_gain": ("alone", "alone-base-pooling"),
+    "pooling_gain_with_interaction": ("interaction", "interaction-base-pooling"),
+    "full_over_alone_throughout": ("full", "alone-base-pooling"),
+    "distillation_gain": ("interaction", "alone"),
+    "distillation_gain_base_pooling": ("interaction-base-pooling", "alone-base-pooling"),
+    "distillation_over_multitask": ("interaction", "both"),
+}
+"""Figures of the one training of ``throughout.yaml``, where *full* is *interaction*."""
 LEAK_FREE: Values = {"mine.leave_out": "dev,test", "warm-up.leave_out_splits": "dev,test"}
 QUICK: Values = {
     "warm-up.steps": 4,
@@ -82,7 +105,8 @@ OTHER_PAIRS = {
 def options(work: Path) -> Values:
     """Command-line options of an ablation's benchmark, with their defaults.
 
-    ``parts``: ``cut`` (3 layers) and ``whole``, with commas. ``leak_free`` 1: positives of dev and test are
+    ``parts``, with commas: ``throughout`` and ``throughout-whole``, one training of the base cut to 3 layers
+    and of the whole; ``cut`` and ``whole``, the same with mined lists and a cross-encoder. ``leak_free`` 1: positives of dev and test are
     no negatives, in folders of their own. ``set``: settings of the recipe, with commas.
     """
     return {
@@ -91,7 +115,7 @@ def options(work: Path) -> Values:
         "seeds": 3,
         "split": "test",
         "set": "",
-        "parts": "cut,whole",
+        "parts": "throughout,throughout-whole,cut,whole",
         "leak_free": 0,
     }
 
@@ -107,7 +131,7 @@ def figures(
         changes: of the recipe, beside :data:`RECIPE`.
         clusters: tests by cluster.
     """
-    settings = {**RECIPE, **(WEIGHTED if "pooling" in TrainSettings.model_fields else {}), **changes}
+    settings = {**RECIPE, **TAUGHT, **changes}
     seeds, split, work = list(range(args.seeds)), args.split, Path(args.work)
     names: tuple[str, ...] | None = tuple(name for name in args.rows.split(",") if name) or None
     if args.leak_free:
@@ -119,16 +143,18 @@ def figures(
         names, seeds, split = names or QUICK_ROWS, [0, 1], "dev"
         work = work.with_name(f"{work.name}_quick")
         shutil.rmtree(work, ignore_errors=True)
-    for change in filter(None, args.set.split(",")):
-        name, _, value = change.partition("=")
-        settings[name] = value
+    given: Values = dict(change.split("=", 1) for change in args.set.split(",") if change)
+    settings |= given
     found: list[Figure] = []
     for part in args.parts.split(","):
-        own = {key: value for key, value in settings.items() if part == "cut" or key != "layers"}
-        recipe = load_recipe("squad", own)
-        rows = names or (ROWS if part == "cut" else WHOLE_ROWS)
-        if args.quick and part != "cut":
-            continue  # the same code over more layers
+        once, whole = part.startswith("throughout"), part.endswith("whole")
+        if args.quick and (whole or part == "throughout"):
+            continue  # the same code over more layers, and over fewer stages
+        own = {key: value for key, value in settings.items() if not (whole and key == "layers")}
+        if once:
+            own = once_trained(own, given, whole=whole)
+        recipe = load_recipe(THROUGHOUT if once else "squad", own)
+        rows = names or (THROUGHOUT_ROWS if once else WHOLE_ROWS if whole else ROWS)
         asked = [name for name in declared_rows(recipe) if name in rows]
         table = ablate(
             recipe,
@@ -141,9 +167,20 @@ def figures(
             clusters=clusters,
         ).table
         common = {"part": part, "split": split, "questions": table["rows"][0]["questions"], **own}
-        pairs = CUT_PAIRS | OTHER_PAIRS if part == "cut" else WHOLE_PAIRS
+        pairs = WHOLE_PAIRS if whole else CUT_PAIRS | OTHER_PAIRS
+        if once:
+            pairs = {key if not whole else f"{key}_whole": pair for key, pair in THROUGHOUT_PAIRS.items()}
         found += [*_pairs(table, pairs, common), *_single(table, part, common)]
     return found
+
+
+def once_trained(settings: Values, given: Values, *, whole: bool) -> Values:
+    """Changes of ``throughout.yaml``: of the settings, those of the warm-up that a call or a set gives."""
+    kept = {key: value for key, value in settings.items() if key in ("layers", "warm-up.passage_length")}
+    if whole:
+        kept |= {"warm-up.learning_rate": 5e-5}
+    leaks = {key: value for key, value in settings.items() if key == "warm-up.leave_out_splits"}
+    return kept | leaks | {key: value for key, value in given.items() if key.startswith("warm-up.")}
 
 
 def gain_of(table: Mapping[str, Any], ours: str, peer: str) -> Values | None:
@@ -212,7 +249,7 @@ def _interval(found: Mapping[str, Any]) -> list[float]:
 def _single(table: Mapping[str, Any], part: str, common: Values) -> list[Figure]:
     """The gap closed with its ceilings, then every row's own figures."""
     found = []
-    name = "gap_closed" if part == "cut" else f"gap_closed_{part}"
+    name = "gap_closed" if part in ("cut", "throughout") else f"gap_closed_{part}"
     for row in table["rows"]:
         if row["row"] == "full" and row["gap_closed"] is not None:
             found.append(

@@ -8,7 +8,6 @@ from ernie_search._util.files import did_you_mean
 from ernie_search.errors import SettingsError
 from ernie_search.pipeline.recipe import AnyStage, Recipe, changed_for_row, rows_file
 from ernie_search.pipeline.stage import Inputs, available_after
-from ernie_search.training import TrainSettings
 
 WARM = "warm"
 UNTRAINED = {
@@ -22,7 +21,7 @@ UNTRAINED = {
 """Rows without a training of their own, described; ``{start}`` is the row that gains are counted from."""
 UNSEEDED = ("bm25", "base")
 """Rows without randomness, so without seeds."""
-STARTS = ("alone-throughout", "alone")
+STARTS = ("alone-throughout", "alone-base-pooling", "alone")
 """The row that the gap closed is counted from, and whose run is re-ranked: the first that there is."""
 LATE_OF = {"late-interaction": "interaction", "ceiling-late": "full"}
 """Rows that re-rank by late interaction, and the row whose model does it."""
@@ -85,10 +84,9 @@ def _declared(
 ) -> Row | None:
     """A row as ``rows.yaml`` has it; ``None`` where the recipe, or these settings, don't allow it."""
     zero = dict.fromkeys(rows_file()["weights"], 0.0)
-    known = TrainSettings.model_fields
-    if any(key not in known for key in one.get("needs", ())) or ("warm-up" in one and first is None):
+    if ("warm-up" in one and first is None) or ("without-warm-up" in one and first is not None):
         return None
-    throughout = {key: value for key, value in one.get("throughout", {}).items() if key in known}
+    throughout = one.get("throughout", {})
     changes = zero | {"interaction_teacher": "late"} | throughout | _figures(one.get("set", {}), last)
     changes = {} if one.get("whole") else changes
     stage = changed_for_row(last, changes | recipe.rows.get(name, {}))
@@ -159,9 +157,8 @@ def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
 
 def _lack(name: str, written: Mapping[str, Any], recipe: str) -> str:
     """Why a recipe does not allow a known row, as the end of a sentence."""
-    lacking = [key for key in written.get(name, {}).get("needs", ()) if key not in TrainSettings.model_fields]
-    if lacking:
-        return f"needs a setting {lacking[0]!r}, which trainings of this version don't have"
+    if written.get(name, {}).get("without-warm-up"):
+        return f"is of recipes without a warm-up, and {recipe} has one; take its row called throughout"
     if name == WARM or "warm-up" in written.get(name, {}):
         said = "is the warm-up" if name == WARM else "has a warm-up of its own"
         return f"{said}, and the last training of {recipe} starts from no warm-up of the base"

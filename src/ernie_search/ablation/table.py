@@ -155,17 +155,21 @@ def ceiling(rows: Mapping[str, RowResult], start: str = ALONE, gains: Gains | No
     Returns:
         ``valid``, and ``why`` not; ``questions`` (ids); means of ``late``, ``cross`` and the row ``from``
         there (``start``); ``value``; ``cross_over_late``, whether the teacher really ranks better than what
-        it teaches: see :func:`over`.
+        it teaches: see :func:`over`. Where no cross-encoder was measured, late interaction is the ceiling,
+        and ``cross`` and ``cross_over_late`` are ``None``.
     """
-    missing = [name for name in (LATE, CROSS, start) if not (name in rows and rows[name].measured)]
+    missing = [name for name in (LATE, start) if not (name in rows and rows[name].measured)]
     if missing:
         return {"valid": False, "why": f"row {missing[0]} was not run"}
     questions = list(next(iter(rows[LATE].measured.values())).query_ids)
-    late, cross, first = (rows[name].mean(MAIN, questions) for name in (LATE, CROSS, start))
-    value = max(late, cross)
+    late, first = (rows[name].mean(MAIN, questions) for name in (LATE, start))
+    crossed = CROSS in rows and bool(rows[CROSS].measured)
+    cross = rows[CROSS].mean(MAIN, questions) if crossed else None
+    value = late if cross is None else max(late, cross)
     found: dict[str, Any] = {"questions": questions, "late": late, "cross": cross, "from": start}
-    found |= {"start": first, "value": value, "cross_over_late": (gains or Gains(rows, ())).over(CROSS, LATE)}
-    if cross < late:
+    taught = (gains or Gains(rows, ())).over(CROSS, LATE) if crossed else None
+    found |= {"start": first, "value": value, "cross_over_late": taught}
+    if cross is not None and cross < late:
         why = f"the cross-encoder ranks worse than late interaction ({cross:.3f} to {late:.3f})"
     elif value - first < SMALLEST_GAP:
         why = f"the ceiling ({value:.3f}) is less than {SMALLEST_GAP} above {start} ({first:.3f})"
@@ -176,7 +180,8 @@ def ceiling(rows: Mapping[str, RowResult], start: str = ALONE, gains: Gains | No
 
 def _gap_closed(row: RowResult, rows: Mapping[str, RowResult], top: Mapping[str, Any]) -> float | None:
     """Share of the gap between the first row and the better ceiling, over the seeds that all three have."""
-    better, first = rows[CROSS if top["cross"] >= top["late"] else LATE], rows[top["from"]]
+    crossed = top["cross"] is not None and top["cross"] >= top["late"]
+    better, first = rows[CROSS if crossed else LATE], rows[top["from"]]
     seeds = set(first.measured) & set(better.measured)
     seeds = seeds if None in row.measured else seeds & set(row.measured)
     if not seeds:
@@ -325,13 +330,14 @@ def _tests(found: Mapping[str, Any]) -> list[str]:
 def _ceiling(top: Mapping[str, Any]) -> list[str]:
     lines = [""] if top else []
     if "value" in top:
+        cross = "" if top["cross"] is None else f"cross-encoder {top['cross']:.4f}, "
         lines.append(
             f"Ceilings on {top['questions']} fixed questions: late interaction {top['late']:.4f}, "
-            f"cross-encoder {top['cross']:.4f}, {top['from']} there {top['start']:.4f}, from which the gap "
-            "closed is counted."
+            f"{cross}{top['from']} there {top['start']:.4f}, from which the gap closed is counted."
         )
-        gain, p = _gain(top["cross_over_late"])
-        lines.append(f"The cross-encoder over late interaction: {gain}, p {p}.")
+        if cross:
+            gain, p = _gain(top["cross_over_late"])
+            lines.append(f"The cross-encoder over late interaction: {gain}, p {p}.")
     if not top["valid"]:
         lines.append(f"No gap closed is given: {top['why']}.")
     return lines
