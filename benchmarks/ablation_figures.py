@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure
+from benchmarks.figures import ROOT, Figure
 from benchmarks.small_squad import small_squad
 from ernie_search.ablation import ablate, declared_rows
 from ernie_search.data import Collection
@@ -106,8 +106,9 @@ def options(work: Path) -> Values:
     """Command-line options of an ablation's benchmark, with their defaults.
 
     ``parts``, with commas: ``throughout`` and ``throughout-whole``, one training of the base cut to 3 layers
-    and of the whole; ``cut`` and ``whole``, the same with mined lists and a cross-encoder. ``leak_free`` 1: positives of dev and test are
-    no negatives, in folders of their own. ``set``: settings of the recipe, with commas.
+    and of the whole; ``cut`` and ``whole``, the same with mined lists and a cross-encoder. ``leak_free`` 1:
+    positives of dev and test are no negatives, in folders of its own. ``set``: settings of the recipe, with
+    commas.
     """
     return {
         "work": str(work),
