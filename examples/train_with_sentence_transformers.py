@@ -3,7 +3,7 @@
     python examples/train_with_sentence_transformers.py --output runs/joint
 
 Any Dataset with columns anchor, positive and negatives will do; a column of a cross-encoder's scores adds the
-cascade. What is saved opens as a SentenceTransformer, and ernie-search indexes it with both readings.
+cascade. What is saved opens as a SentenceTransformer, and is a joint model to this package.
 """
 
 import argparse
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             learning_rate=5e-5,
             learning_rate_mapping={"token_head": 1e-3},
             report_to="none",
+            dataloader_pin_memory=False,  # only a GPU gains by it
         ),
         train_dataset=Dataset.from_dict(ROWS),
         loss=loss,

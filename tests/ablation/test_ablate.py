@@ -36,8 +36,9 @@ def test_rows_are_the_recipes_last_training_with_other_losses() -> None:
     rows = declared_rows(recipe)
     assert list(rows) == [
         *("bm25", "base", "warm", "alone", "both"),
-        *("alone-throughout", "both-throughout"),
+        *("alone-throughout", "alone-throughout-weighted", "both-throughout"),
         *("kl", "marginmse", "frozen-late", "ensemble", "interaction", "interaction-throughout"),
+        "interaction-throughout-weighted",
         *(
             "undetached",
             "own-list",
@@ -295,7 +296,7 @@ def test_the_ceilings_use_the_shared_teacher(tiny_recipe: Callable[..., Path], t
     ]
     assert min(each) > 0
     assert by_name["frozen-late"]["seconds"] == pytest.approx(sum(each))  # a row costs what it alone needs
-    assert set(done.table["ceiling"]) >= {"late", "cross", "alone", "value", "valid", "why"}
+    assert set(done.table["ceiling"]) >= {"late", "cross", "start", "value", "valid", "why"}
     assert {path.name for path in (tmp_path / "table" / "shared").iterdir()} == {
         *("warm-up", "mine", "teacher", "score")
     }

@@ -167,3 +167,10 @@ def test_a_decoder_is_weighted_too(tmp_path: Path):
     model = from_base(str(decoder_base(tmp_path / "decoder")), settings=SETTINGS)
     set_pooling(model, "weighted")
     assert np.isfinite(model.encode_joint(["tea", "rice and tea"], "passage").dense).all()
+
+
+def test_weights_may_begin_alike_or_at_the_root():
+    idf = inverse_document_frequency([[1, 2, 2], [1], [1, 3]], 5)
+    assert starting_weights(idf, 0.0).tolist() == [1.0] * 5
+    root = starting_weights(idf, 0.5)
+    np.testing.assert_allclose(root[2] / root[1], np.sqrt(idf[2] / idf[1]), rtol=1e-5)

@@ -50,7 +50,7 @@ def open_source(
         from ernie_search.integrations.service import Service  # httpx, which the frameworks bring
 
         return Service(url, api_key, timeout)
-    given = [store] if isinstance(store, str | Path | Index | Searcher) else list(store or ())
+    given = list(store) if isinstance(store, list | tuple) else [store]
     return Stores(given, model, mode)
 
 
@@ -73,7 +73,7 @@ class _Opened:
         return None if self._address is None else look_at(self._address, writable=False)
 
     def _opened(self, store: str | Path | Index) -> Searcher:
-        target = store if isinstance(store, Index) else resolve(str(store))
+        target = resolve(str(store)) if isinstance(store, str | Path) else store
         return Searcher.open(target, self._model, mode=self._mode)
 
     def follow(self) -> bool:

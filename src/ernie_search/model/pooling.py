@@ -50,11 +50,12 @@ def inverse_document_frequency(ids: Iterable[Sequence[int]], vocabulary: int) ->
     return inverse
 
 
-def starting_weights(idf: NDArray[np.float32], seen: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-    """Weights to begin with: idf over its mean, of the entries that occur."""
-    among = idf[idf < idf.max()] if seen is None else idf[seen]
+def starting_weights(idf: NDArray[np.float32], power: float = 1.0) -> NDArray[np.float32]:
+    """Weights to begin with: a power of idf over its mean, of the entries that occur."""
+    raised = idf**power
+    among = raised[idf < idf.max()]
     mean = float(among.mean()) if len(among) else 1.0
-    weights: NDArray[np.float32] = np.maximum(idf / max(mean, 1e-6), LEAST_WEIGHT).astype(np.float32)
+    weights: NDArray[np.float32] = np.maximum(raised / max(mean, 1e-6), LEAST_WEIGHT).astype(np.float32)
     return weights
 
 

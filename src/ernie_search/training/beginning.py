@@ -41,7 +41,8 @@ def begin(model: JointEncoder, collection: Collection, settings: TrainSettings, 
     """
     if settings.pooling == "weighted" or (settings.question_weights != "even" and settings.needs_tokens):
         idf = token_idf(model, collection)
-        set_pooling(model, settings.pooling, starting_weights(idf))
+        powers = {"even": 0.0, "root": 0.5, "idf": 1.0}
+        set_pooling(model, settings.pooling, starting_weights(idf, powers[settings.pooling_start]))
         if settings.question_weights != "even":
             share = np.sqrt(idf) if settings.question_weights == "root" else idf
             model.question_weights = torch.from_numpy(np.maximum(share, 1e-3)).to(model.device)

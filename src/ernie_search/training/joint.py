@@ -253,7 +253,7 @@ def list_cache(
 
 
 def arguments(
-    output: Path, settings: TrainSettings, *, on_cpu: bool, evaluates: bool, weighted: bool
+    output: Path, settings: TrainSettings, *, on_cpu: bool, evaluates: bool, weighted: bool = False
 ) -> SentenceTransformerTrainingArguments:
     """The trainer's arguments; see :func:`~ernie_search.training.trainer.trainer_arguments`."""
     rates = {r"token_head": settings.head_learning_rate}

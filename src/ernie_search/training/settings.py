@@ -90,8 +90,10 @@ class TrainSettings(LossSettings, ExampleSettings):
     Attributes:
         query_length, passage_length: tokens kept of a text.
         pooling: how token states become the single vector: as the base has it, their mean, [CLS], or a mean
-            under trained weights, one for each entry of the vocabulary, which begin at its idf in the
-            collection. A model that has such weights keeps them.
+            under trained weights, one for each entry of the vocabulary. A model that has such weights keeps
+            them.
+        pooling_start: where those weights begin: at its idf in the collection, the root of it, or all alike,
+            which is the mean.
         pooling_learning_rate: of those weights, whose usual size is 1.
         question_weights: what a question's token counts in late interaction: as much as any other, its idf in
             the collection, or the root of it, as search has it.
@@ -113,6 +115,7 @@ class TrainSettings(LossSettings, ExampleSettings):
     query_length: int = Field(64, ge=4)
     passage_length: int = Field(256, ge=8)
     pooling: Literal["base", "mean", "cls", "weighted"] = "base"
+    pooling_start: Literal["even", "root", "idf"] = "idf"
     pooling_learning_rate: float = Field(1e-2, gt=0)
     question_weights: Literal["even", "root", "idf"] = "even"
     head: Literal["rotation", "pca"] = "rotation"
