@@ -150,8 +150,8 @@ def test_rows_that_are_no_settings_are_refused(tmp_path: Path) -> None:
 
 def test_rows_that_need_scores_are_left_out_where_there_are_none() -> None:
     recipe = load_recipe("squad-small")
-    names = ["bm25", "base", "alone", "both", "frozen-late", "ensemble", "interaction"]
-    names += ["undetached", "own-list", "dual", "full"]
+    names = ["bm25", "base", "alone", "alone-base-pooling", "both", "frozen-late", "ensemble"]
+    names += ["interaction", "interaction-base-pooling", "undetached", "own-list", "dual", "full"]
     found = [row.name for row in chosen_rows(recipe, None)]
     assert found == [name for name in names if name in found] + ["late-interaction", "ceiling-late"]
     assert {"alone", "both", "frozen-late", "ensemble", "interaction", "full"} <= set(found)
@@ -175,7 +175,7 @@ def test_a_table_goes_on_row_by_row_and_done_rows_cost_nothing(
     tiny_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
     recipe, output = load_recipe(str(tiny_recipe(1))), tmp_path / "table"
-    rows = ["bm25", "base", "alone", "both", "full", "ceiling-late"]
+    rows = ["bm25", "base", "alone", "alone-base-pooling", "both", "full", "ceiling-late"]
 
     def run(kill_at: int = -1) -> tuple[Any, list[str]]:
         events: list[str] = []
@@ -250,7 +250,7 @@ def test_earlier_ceilings_stay_and_another_split_is_measured_without_them(
     recipe, output, data = load_recipe(str(tiny_recipe(1))), tmp_path / "table", collection()
     ablate(recipe, data, output, rows=["ceiling-late"], seeds=[0])
     again = ablate(recipe, data, output, rows=["alone"], seeds=[0]).table
-    assert [row["row"] for row in again["rows"]] == ["alone", "full", "ceiling-late"]
+    assert [row["row"] for row in again["rows"]] == ["alone", "alone-base-pooling", "full", "ceiling-late"]
     other = ablate(recipe, data, output, rows=["alone"], seeds=[0], split="train").table
     assert [row["row"] for row in other["rows"]] == ["alone"]
     back = ablate(recipe, data, output, rows=["alone"], seeds=[0]).table
@@ -343,7 +343,7 @@ def test_seeds_have_warm_ups_of_their_own_and_share_the_lists(tiny_base: Path, t
     assert set(events) == {"row"}
 
 
-def test_a_row_may_set_anything_in_both_trainings_and_needs_a_setting_that_is_there(
+def test_a_row_may_set_anything_in_both_trainings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written = rows_file()
@@ -352,11 +352,7 @@ def test_a_row_may_set_anything_in_both_trainings_and_needs_a_setting_that_is_th
         "throughout": {"late_temperature": 0.5, "pooling": "base"},
         "warm-up": {"dense_weight": 1},
     }
-    written["rows"] |= {
-        "wide": wide | {"over": ["alone"]},
-        "there": wide | {"needs": ["late_temperature"]},
-        "missing": wide | {"needs": ["no_such_setting"]},
-    }
+    written["rows"]["wide"] = wide | {"over": ["alone"]}
     for module in (ablation_rows, recipe_module):
         monkeypatch.setattr(module, "rows_file", lambda: written)
     rows = declared_rows(load_recipe("squad"))
@@ -367,10 +363,10 @@ def test_a_row_may_set_anything_in_both_trainings_and_needs_a_setting_that_is_th
     for stage in (row.stage, row.warm_up):
         assert stage.settings.late_temperature == 0.5
     assert rows["alone"].stage != row.stage
-    assert "there" in rows
-    assert "missing" not in rows
-    with pytest.raises(SettingsError, match="row 'missing' needs a setting 'no_such_setting'"):
-        chosen_rows(load_recipe("squad"), ["missing"])
+    with pytest.raises(
+        SettingsError, match="'alone-base-pooling' is of recipes without a warm-up, and squad"
+    ):
+        chosen_rows(load_recipe("squad"), ["alone-base-pooling"])
 
 
 def test_rows_name_settings_and_rows_that_there_are() -> None:

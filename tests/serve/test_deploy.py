@@ -73,7 +73,14 @@ def test_every_option_exists():
     texts = [DOCKERFILE, UNIT, *((ROOT / "docs" / name).read_text() for name in ("serve.md", "deploy.md"))]
     used = {one for text in texts for one in re.findall(r"(?<=[ `])--[a-z][a-z-]+", text)}
     others = {"--rm", "--now", "--build-arg", "--start-period", "--create-home", "--uid"}
-    others |= {"--build", "--profile", "--output", "--yes", "--no-compile", "--data-urlencode"}  # compose's, pip's, the jobs'
+    others |= {
+        "--build",
+        "--profile",
+        "--output",
+        "--yes",
+        "--no-compile",
+        "--data-urlencode",
+    }  # compose's, pip's, the jobs'
     others |= {"--system", "--interval", "--timeout", "--retries", "--no-cache-dir", "--from"}
     assert {"--api-key-file", "--port", "--writable"} <= used
     assert {one for one in used - others if one not in known} == set()
