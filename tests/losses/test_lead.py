@@ -134,3 +134,22 @@ def test_weights_stay_where_they_follow_nothing(training: bool, follow: bool):
         3 * parts.means.take()["raw_interaction"], rel=1e-4
     )
     assert all(parts.lead.sums(term).sum() == 0 for term in ("interaction", "cascade"))
+
+
+def test_the_share_of_the_gradient_at_the_token_vectors_is_the_lead_s():
+    parts, distilled = LossParts(), LossSettings()
+    assert parts.token_gradient(distilled, training=True) == 0  # nothing is known yet
+    parts.lead.update("interaction", torch.tensor([40.0, 40.0]))
+    share = parts.token_gradient(distilled, training=True)
+    assert share == parts.lead.share("interaction") == 1
+    parts.lead.update("interaction", torch.tensor([-400.0, 400.0]))
+    assert share == 1  # a step keeps its own
+    for changes in (
+        {"late_gradient": "whole"},
+        {"follow_lead": False},
+        {"interaction_weight": 0},
+        {"interaction_teacher": "ensemble"},
+        {"dense_weight": 0},
+    ):
+        assert parts.token_gradient(LossSettings(**changes), training=True) is None
+    assert parts.token_gradient(distilled, training=False) is None

@@ -450,3 +450,24 @@ def test_the_class_knows_the_bundled_base_by_name(monkeypatch, sentence):
 def test_bases_are_made_the_same_each_time(tmp_path):
     one, two = bare_base(tmp_path / "one"), bare_base(tmp_path / "two")
     assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_gradient_reaches_the_encoder_and_all_of_it_the_head(sentence: Path, share: float):
+    model = from_base(str(sentence), settings=ScoreSettings(passage_length=32, query_length=16), device="cpu")
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    readings = []
+    for wanted in (None, torch.tensor(share)):
+        model.token_gradient = wanted
+        model.zero_grad()
+        tokens = model(model.preprocess(["tea and rice", "wheat"]))["late_tokens"]
+        (tokens * torch.arange(tokens.shape[-1])).sum().backward()
+        inner = torch.cat([one.grad.flatten() for one in model.backbone.encoder.parameters()])
+        readings.append((tokens.detach(), model.token_head.linear.weight.grad.clone(), inner.clone()))
+    (tokens, head, inner), (same, whole, part) = readings
+    assert torch.equal(tokens, same)
+    torch.testing.assert_close(head, whole)
+    torch.testing.assert_close(part, share * inner, rtol=1e-4, atol=1e-7)

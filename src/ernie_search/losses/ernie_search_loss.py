@@ -152,6 +152,7 @@ class ErnieSearchLoss(nn.Module):
         # Before the passes are begun: on a GPU, reading ids after them would wait for them.
         who = _candidates(columns, set(student.special_ids.tolist())).to(student.device)
         asks, student.attach_tokens = student.attach_tokens, settings.needs_tokens
+        student.token_gradient = self.parts.token_gradient(settings, training=student.training)
         try:
             step = self._readings(settings, columns, who, labels)
             training = student.training  # while evaluated, nothing is added to what the training logs

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ernie_search.losses.lead import Lead
+from ernie_search.losses.settings import LossSettings
 from ernie_search.losses.terms import TERMS, StepReadings
 
 
@@ -40,6 +41,18 @@ class LossParts(nn.Module):
         super().__init__()
         self.lead = Lead()
         self.means = Means()
+
+    def token_gradient(self, settings: LossSettings, *, training: bool) -> Tensor | None:
+        """The share of the gradient at the token vectors that reaches the encoder; ``None``: all of it.
+
+        Where late interaction is not ahead of the single vector, what is good for the one costs the other, and
+        gives nothing back.
+        """
+        wanted = settings.late_gradient == "lead" and settings.follow_lead and training
+        taught = settings.interaction_weight > 0 and settings.interaction_teacher == "late"
+        if not (wanted and taught and settings.dense_weight > 0):
+            return None
+        return self.lead.share("interaction").clone()
 
     def weighted(
         self,

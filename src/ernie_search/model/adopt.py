@@ -53,7 +53,8 @@ def adopt(
     before = type(model)
     model.__class__ = JointEncoder
     joint = cast(JointEncoder, model)
-    joint.attach_tokens, joint.question_weights, joint._uncut = True, None, None
+    joint.attach_tokens, joint._uncut = True, None
+    joint.question_weights = joint.token_gradient = None
     try:
         joint.score_settings = joint._settings(chosen, saved)
     except ModelError:

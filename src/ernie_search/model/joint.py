@@ -100,6 +100,7 @@ class JointEncoder(SentenceTransformer):
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
         self.question_weights: Tensor | None = None
+        self.token_gradient: Tensor | None = None
         self._uncut: tuple[int, Any] | None = None
         self.special_ids: Tensor
         if kwargs.get("truncate_dim") is not None:
@@ -263,7 +264,13 @@ class JointEncoder(SentenceTransformer):
         if self.attach_tokens:
             if "cu_seq_lens_q" in features:  # read without padding, as one row: flash attention
                 features = repad_flattened_features(features)
-            features[LATE_TOKENS] = self.token_head(features["token_embeddings"])
+            states = features["token_embeddings"]
+            if self.training and self.token_gradient is not None:
+                share = self.token_gradient.to(states.device, states.dtype)
+                states = torch.lerp(
+                    states.detach(), states, share
+                )  # equal values, that share of the gradient
+            features[LATE_TOKENS] = self.token_head(states)
             features[LATE_MASK] = late_mask(features, self.special_ids)
             if self.question_weights is not None:
                 features[LATE_WEIGHTS] = self.question_weights[features["input_ids"]]

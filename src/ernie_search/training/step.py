@@ -277,12 +277,13 @@ class JointLoss(nn.Module):
 
     def forward(self, features: dict[str, Any], labels: None = None) -> dict[str, Tensor]:
         """Weighted loss parts of one collated step, without those whose weight is zero."""
-        path = self.path
+        path, training = self.path, self.student.training
+        self.student.token_gradient = self.parts.token_gradient(self.settings, training=training)
         passes = EncoderPasses(self.model, self.normalise, path, self.student.device)
         cut = DetachedScores()
         step = self._readings(features, passes, (lambda scores: scores) if path == "whole" else cut)
         use = None if path == "whole" else _backward
-        weighted = self.parts.weighted(step, training=self.student.training, use=use)
+        weighted = self.parts.weighted(step, training=training, use=use)
         if path == "whole":
             return weighted
         cut.backward()
