@@ -1,6 +1,7 @@
 """One pass, two readings; a saved model scores as it did, with and without this package."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
