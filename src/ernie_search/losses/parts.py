@@ -45,8 +45,8 @@ class LossParts(nn.Module):
     def token_gradient(self, settings: LossSettings, *, training: bool) -> Tensor | None:
         """The share of the gradient at the token vectors that reaches the encoder; ``None``: all of it.
 
-        Where late interaction is not ahead of the single vector, what is good for the one costs the other, and
-        gives nothing back.
+        Where late interaction is not ahead of the single vector, what is good for the one costs the other,
+        and gives nothing back.
         """
         wanted = settings.late_gradient == "lead" and settings.follow_lead and training
         taught = settings.interaction_weight > 0 and settings.interaction_teacher == "late"

@@ -31,9 +31,9 @@ class LossSettings(TypedSettings):
         teacher_temperature, student_temperature: of the distillation alone.
         follow_lead: the weights of interaction, cascade, direct and MarginMSE follow how far their teacher is
             ahead of its student on the labels of the batches, down to 0 where it is not; false keeps them.
-        late_gradient: how much of the gradient at the token vectors reaches the encoder, where it distils: all
-            of it, or the share of its lead over the single vector. While late interaction is behind, its
-            losses then train the token head alone, and the encoder as if they were not there.
+        late_gradient: how much of the gradient at the token vectors reaches the encoder, where late
+            interaction teaches: all of it, or the share of its lead over the single vector. While it is
+            behind, its losses then train the token head alone, and the encoder as if they were not there.
         distillation_candidates: over all passages of the batch, over the question's own group, or over its
             list: the own group and further passages of its list, see ``list_passages``.
         interaction_teacher: the student's own late interaction, a frozen model's (TCT-ColBERT), or the sum of
