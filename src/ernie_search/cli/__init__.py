@@ -21,6 +21,7 @@ from ernie_search.cli import (
     export,
     index,
     mine,
+    questions,
     report,
     score,
     search,
@@ -69,6 +70,7 @@ app.command(epilog=compare.EXAMPLE)(compare.compare)
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(data.app, name="data")
+app.command(epilog=questions.EXAMPLE)(questions.questions)
 app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=mine.EXAMPLE)(mine.mine)
 app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)
