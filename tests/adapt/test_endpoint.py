@@ -12,8 +12,9 @@ import pytest
 
 from adapt_crops import crops
 from ernie_search.adapt import QuestionSettings, make_questions
+from ernie_search.adapt.answers import lines_of, valid
 from ernie_search.adapt.endpoint import NONSENSE, PATIENCE, Endpoint
-from ernie_search.adapt.generators import lines_of, open_generator, valid
+from ernie_search.adapt.generators import open_generator
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 
