@@ -50,7 +50,7 @@ def open_source(
         from ernie_search.integrations.service import Service  # httpx, which the frameworks bring
 
         return Service(url, api_key, timeout)
-    given = list(store) if isinstance(store, list | tuple) else [store]
+    given: list[Any] = list(store) if isinstance(store, list | tuple) else [store]
     return Stores(given, model, mode)
 
 
