@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "judge": {"data", "evaluation", "search", "serve"},
     "pipeline": TRAIN_ROOMS,
     "ablation": TRAIN_ROOMS | {"pipeline"},
+    "adapt": TRAIN_ROOMS | {"losses", "pipeline"},
 }
 TOP = {"cli", "api", "__init__"}
 """What may import everything: the command line, the main job from Python, and

@@ -24,6 +24,7 @@ UNSPACED = (
 
 UNSPACED_RUN = re.compile(f"([{UNSPACED}]+)")
 ASCII_WORD = re.compile(r"[a-z0-9_]+")
+SPACED_WORD = re.compile(r"[A-Za-z0-9_]+")
 
 LINE_ENDS = "\n\u2028\u2029"
 BLANKS = "\r\x0b\x0c"
@@ -59,6 +60,30 @@ def words(text: str) -> list[str]:
                 found += [part] if part else []
             else:
                 found += [part[i : i + 2] for i in range(len(part) - 1)]
+    return found
+
+
+def word_places(text: str) -> list[tuple[int, int]]:
+    """Start and end, in characters of ``text``, of each word as it stands there.
+
+    As ``words`` has them, but for scripts without spaces: there each character is a place of its own, with
+    the marks that belong to it.
+    """
+    if text.isascii():
+        return [match.span() for match in SPACED_WORD.finditer(text)]
+    found: list[tuple[int, int]] = []
+    for match in _word_pattern().finditer(text):
+        at = match.start()
+        for number, part in enumerate(UNSPACED_RUN.split(match.group())):
+            if number % 2 == 0:
+                found += [(at, at + len(part))] if part else []
+            else:
+                for place, character in enumerate(part, at):
+                    if place > at and unicodedata.category(character)[0] == "M":
+                        found[-1] = (found[-1][0], place + 1)
+                    else:
+                        found.append((place, place + 1))
+            at += len(part)
     return found
 
 

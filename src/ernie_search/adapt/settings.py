@@ -1,0 +1,54 @@
+"""How many questions are made of what, of how many passages."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from ernie_search._util.settings import TypedSettings
+from ernie_search.adapt.questions import RULE_KINDS, Kind
+
+
+class QuestionSettings(TypedSettings):
+    """Which questions are made.
+
+    Attributes:
+        number: questions at most, before the filter; of as many passages as that takes, drawn uniformly.
+        per_passage: questions of each passage, as far as its text gives so many that differ.
+        kinds: made by rules for training, in turns; ``held_out_kind`` is left out of them.
+        held_out: share of the passages whose questions only measure.
+        held_out_kind: of their questions. Keywords can be made of any text, and are the least like the
+            sentences that the other kinds are cut from.
+        seed: of all draws.
+        depth: a question is kept if its passage is among so many first hits.
+    """
+
+    number: int = Field(10_000, ge=1)
+    per_passage: int = Field(4, ge=1, le=100)
+    kinds: tuple[Kind, ...] = RULE_KINDS
+    held_out: float = Field(0.1, ge=0, lt=1)
+    held_out_kind: Kind = "keywords"
+    seed: int = Field(0, ge=0)
+    depth: int = Field(20, ge=1)
+
+    @model_validator(mode="after")
+    def _kinds_are_made_by_rules(self) -> Self:
+        for kind in (*self.kinds, self.held_out_kind):
+            if kind not in RULE_KINDS:
+                raise ValueError(f"kind {kind} is not made by rules; known: {', '.join(RULE_KINDS)}")
+        if not self.trained_kinds:
+            raise ValueError(
+                f"no kind is left to train on, as {self.held_out_kind} is held out; name another "
+                "held_out_kind, or set held_out to 0"
+            )
+        return self
+
+    @property
+    def trained_kinds(self) -> tuple[Kind, ...]:
+        """The kinds that are learnt from."""
+        held = self.held_out_kind if self.held_out else None
+        return tuple(kind for kind in dict.fromkeys(self.kinds) if kind != held)
+
+    @property
+    def passages(self) -> int:
+        """Passages to draw."""
+        return -(-self.number // self.per_passage)
