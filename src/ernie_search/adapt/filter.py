@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal
 
 from ernie_search._util.words import words
 from ernie_search.adapt.questions import Question, known
 from ernie_search.data.near_duplicates import near_duplicate_pairs
+from ernie_search.search import Searcher
 from ernie_search.types import Hit
 
 Reason = Literal["dangling", "repeated", "ambiguous", "not found"]
@@ -29,12 +30,8 @@ CACHED = 20_000
 """Passages whose words are remembered."""
 
 
-class Searches(Protocol):
-    """What is asked of a searcher: hybrid search of many questions, as ``search.Searcher`` does it."""
-
-    def search_many(self, texts: Sequence[str], k: int = 10) -> list[list[Hit]]:
-        """The ``k`` best hits for each question."""
-        ...
+Search = Callable[[Sequence[str]], list[list[Hit]]]
+"""Questions to the first hits of each, best first."""
 
 
 @dataclass
@@ -63,7 +60,7 @@ class Filtered:
 
 def filter_questions(
     questions: Sequence[Question],
-    search: Callable[[Sequence[str]], list[list[Hit]]],
+    search: Search,
     *,
     ids: Container[str] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -100,9 +97,7 @@ Verdict = tuple[int, bool]
 as well."""
 
 
-def judged(
-    questions: Sequence[Question], search: Callable[[Sequence[str]], list[list[Hit]]]
-) -> list[Verdict]:
+def judged(questions: Sequence[Question], search: Search) -> list[Verdict]:
     """What the first hits of each question say of it."""
     hits = search([one.text for one in questions])
     return [verdict_of(one, some) for one, some in zip(questions, hits, strict=True)]
@@ -111,10 +106,10 @@ def judged(
 def keep(found: Filtered, question: Question, verdict: Verdict) -> None:
     """Keep a question, or count why not."""
     rank, ambiguous = verdict
-    if question.kind != "own" and not rank:
-        found.drop(question, "not found")
-    elif question.kind != "own" and ambiguous:
+    if question.kind != "own" and ambiguous:
         found.drop(question, "ambiguous")
+    elif question.kind != "own" and not rank:
+        found.drop(question, "not found")
     else:
         found.kept.append(question)
         found.ranks[question.id] = rank
@@ -126,25 +121,25 @@ def verdict_of(question: Question, hits: Sequence[Hit]) -> Verdict:
     They do where one has the passage's very words, or several have all words of the question.
     """
     rank = next((n for n, hit in enumerate(hits, 1) if question.passage in (hit.passage, hit.parent)), 0)
+    asked = frozenset(words(question.text))
     if not rank:
-        return 0, False
+        return 0, sum(asked <= _word_set(hit) for hit in hits) >= EQUALS
     own = hits[rank - 1]
     others = [hit for hit in hits if question.passage not in (hit.passage, hit.parent)]
     same = _digest(own.text)
     if any(_digest(hit.text) == same for hit in others):
         return rank, True
-    asked = frozenset(words(question.text))
     return rank, sum(asked <= _word_set(hit) for hit in others) >= EQUALS
 
 
-def hybrid(searcher: Searches, depth: int = DEPTH) -> Callable[[Sequence[str]], list[list[Hit]]]:
-    """The first hits as users get them: of a ``Searcher``'s default mode, which is hybrid where it can be.
+def hybrid(searcher: Searcher, depth: int = DEPTH) -> Search:
+    """The first hits as users get them: in the default mode, which is hybrid where the index can do that.
 
     Pieces of documents count as themselves.
     """
 
     def search(texts: Sequence[str]) -> list[list[Hit]]:
-        return searcher.search_many(texts, depth, by_parent=False)  # type: ignore[call-arg]
+        return searcher.search_many(texts, depth, by_parent=False)
 
     return search
 

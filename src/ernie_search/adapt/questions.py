@@ -117,7 +117,8 @@ def write_questions(path: Path | str, questions: Iterable[Question]) -> int:
     """
     number = 0
     with atomic_write(Path(path)) as handle:
-        for number, question in enumerate(questions, 1):  # noqa: B007 - the last number is the count
+        for question in questions:
+            number += 1
             handle.write(f"{json.dumps(question.as_json(), ensure_ascii=False)}\n")
     return number
 

@@ -1,7 +1,7 @@
 """Questions made from a passage by rules: no model, any language, code and tables too.
 
-Spans and keywords follow the inverse cloze task (Lee et al. 2019, "Latent retrieval for weakly supervised
-open domain question answering") and its kin: what stands in a passage is asked for, and the passage is the answer.
+What stands in a passage is asked for, and the passage is the answer, as in the inverse cloze task (Lee et al.
+2019, "Latent retrieval for weakly supervised open domain question answering").
 """
 
 import math
@@ -70,9 +70,7 @@ class Rules:
         if text.size < LEAST_WORDS:
             return []
         split = self.split_of(passage)
-        kinds = (
-            (self.settings.held_out_kind,) if split == "held-out" else self.settings.trained_kinds
-        )
+        kinds = (self.settings.held_out_kind,) if split == "held-out" else self.settings.trained_kinds
         first = place(seed, "kind", passage.id)
         made: dict[str, Question] = {}
         for number in range(self.settings.per_passage):
@@ -155,9 +153,7 @@ class Rules:
         own = " ".join(passage.title.split(LEVELS)[-2:])
         headings = [match.group(1) for match in HEADING.finditer(passage.text)]
         usable = [
-            plain(one)
-            for one in (own, *headings)
-            if one.strip() and not self.frequencies.is_boilerplate(one)
+            plain(one) for one in (own, *headings) if one.strip() and not self.frequencies.is_boilerplate(one)
         ]
         if usable and own.strip() and self.frequencies.is_repeated_title(passage.title):
             usable = usable[1:]
@@ -207,9 +203,7 @@ class _Text:
 
     def asked_share(self, sentence: Sentence, first: int, last: int) -> float:
         """The largest share of a part that an earlier question has, too."""
-        shared = (
-            min(last, end) - max(first, start) + 1 for one, start, end in self.asked if one is sentence
-        )
+        shared = (min(last, end) - max(first, start) + 1 for one, start, end in self.asked if one is sentence)
         return max([0, *shared]) / (last - first + 1)
 
     def is_boilerplate(self, frequencies: Frequencies) -> bool:

@@ -97,7 +97,7 @@ def draw(
     """
     kept: list[tuple[int, int, Passage]] = []
     total, most = 0, max(number, COUNTED)
-    for total, passage in enumerate(passages, 1):  # noqa: B007 - the last number is the count
+    for total, passage in enumerate(passages, 1):
         entry = (-place(seed, passage.id), -total, passage)
         if len(kept) < most:
             heapq.heappush(kept, entry)

@@ -23,7 +23,8 @@ SHORT_FORM = re.compile(r"(?:^|[\s(\[])(?:\w|[A-Z]\w|Mrs|Prof|Figs?|Eqs?|Nos|(?:
 """What ends in a mark and ends no sentence: initials, ``Dr.``, ``e.g.``"""
 LOWER_NEXT = re.compile(r"\s+[a-z\u00df-\u00f6\u00f8-\u00ff\u03b1-\u03c9\u0430-\u044f]")
 STRUCTURED = re.compile(
-    r"\t|\|.*\||^\s*(?:[-*+\u2022]|\d+[.)]|#+|//|>>>|\$)\s|^(?: {4}|\t)|[;{}]\s*$|^\s*[}\])]|\w\(|\w ?[=:]=? ?\S"
+    r"\t|\|.*\||^\s*(?:[-*+\u2022]|\d+[.)]|#+|//|>>>|\$)\s|^(?: {4}|\t)"
+    r"|[;{}]\s*$|^\s*[}\])]|\w\(|\w ?:?==? ?\S"
 )
 """A line that is a row of a table, an item of a list, a heading or code: it ends where it ends."""
 CODE_MARKS = re.compile(r"[{}();=<>\[\]_|\\]")

@@ -1,0 +1,445 @@
+"""Questions from an OpenAI-compatible endpoint: within a limit, and no answer is paid for twice."""
+
+import hashlib
+import http.client
+import json
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+from ernie_search._util.files import JSON, storage_errors
+from ernie_search._util.words import brief
+from ernie_search.adapt.generators import Estimate, check_prompt, lines_of, read_text, valid
+from ernie_search.errors import SettingsError
+from ernie_search.types import Passage
+
+KEY, ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"
+"""Variables of the environment: the key, and the address where none is given."""
+OPENAI = "https://api.openai.com/v1"
+LIMIT_TOKENS = 2_000_000
+PROMPT = (
+    "Below is a passage of a document. Write {number} different questions or searches that somebody who "
+    "needs this passage would type without having seen it. Use the language of the passage and at most 15 "
+    "words for each. Answer with one a line and nothing else.\n\nPassage:\n{passage}"
+)
+QUESTION_TOKENS, ANSWER_TOKENS = 30, 20
+"""Tokens of an answer, estimated: so many for each question, and so many beside."""
+ROOM = 8
+"""Times the estimate that an answer may have, for models that think aloud."""
+TEMPERATURE = 0.7
+ATTEMPTS = 4
+LONGEST_WAIT = 60.0
+LARGEST_ANSWER = 1 << 20
+PATIENCE = 3
+"""Passages in a row that fail after all attempts until the endpoint counts as gone."""
+NONSENSE = 10
+"""Answers in a row without a usable question until the endpoint counts as useless."""
+AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+OUT_OF_MONEY = (
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "insufficient_balance",
+    "billing_not_active",
+)
+OPTIONAL = ("seed", "temperature", "max_tokens", "max_completion_tokens")
+"""What some endpoints refuse, and can do without."""
+
+
+class _Stopped(Exception):  # noqa: N818 - no fault: the endpoint is done with
+    """Nothing more is asked."""
+
+
+class _Refused(Exception):  # noqa: N818 - becomes a SettingsError or an end
+    """What the endpoint says will not change by asking again."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The key goes to the address that was named, and nowhere else."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        """Follow none; the answer is then an error with its code."""
+
+
+class Endpoint:
+    """Asks a chat model over HTTP for questions.
+
+    Every answer is appended to a file with fsync, by a hash of what was asked: the same request is never made
+    twice, after a kill neither. Where the endpoint stops (no answer after all attempts, nonsense, no money,
+    the limit), ``gave_up`` says so, and passages that were not asked about get no questions.
+
+    Args:
+        model: its name there.
+        cache: file of the answers.
+        base_url: up to ``/v1``; by default ``OPENAI_BASE_URL``, else OpenAI's own.
+        prompt: with ``{passage}`` and ``{number}``.
+        price_in, price_out: of a million tokens read and written.
+        limit_cost: what all requests may cost, earlier ones in the cache too; needs prices.
+        limit_tokens: read and written, likewise.
+        timeout: seconds for a whole answer.
+        workers: requests at a time.
+        pause: seconds before the second attempt; twice as many before each further one.
+        say: told once why it stops.
+
+    Raises:
+        SettingsError: an address that is none, a prompt without ``{passage}``, a limit on the cost without
+            prices, no key for OpenAI's own address.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        cache: Path,
+        *,
+        base_url: str | None = None,
+        prompt: str = PROMPT,
+        price_in: float | None = None,
+        price_out: float | None = None,
+        limit_cost: float | None = None,
+        limit_tokens: int = LIMIT_TOKENS,
+        timeout: float = 60.0,
+        workers: int = 4,
+        pause: float = 1.0,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        check_prompt(prompt)
+        self.model, self.name, self.prompt = model, f"openai:{model}", prompt
+        self.address = (base_url or os.environ.get(ADDRESS) or OPENAI).rstrip("/")
+        if not self.address.startswith(("http://", "https://")):
+            raise SettingsError(f"--base-url {brief(self.address)}: give http://HOST:PORT/v1 or https://...")
+        self._key = os.environ.get(KEY, "")
+        if not self._key and self.address == OPENAI:
+            raise SettingsError(f"{KEY} is not set; set it to your key, or name your own --base-url")
+        if limit_cost is not None and (price_in is None or price_out is None):
+            raise SettingsError(
+                "--limit-cost: needs --price-in and --price-out, the prices of a million tokens; "
+                "or limit the tokens with --limit-tokens"
+            )
+        self.prices = None if price_in is None or price_out is None else (price_in, price_out)
+        self.limit_cost, self.limit_tokens = limit_cost, limit_tokens
+        self.timeout, self.workers, self.pause = timeout, workers, pause
+        self.gave_up = ""
+        self.asked = 0
+        self._say = say or (lambda text: None)
+        self._lock = threading.Lock()
+        self._failed = self._nonsense = 0
+        self._left_out: set[str] = set()
+        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._answers = _Answers(cache)
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Tokens read and written so far, those of earlier calls included."""
+        return self._answers.tokens_in, self._answers.tokens_out
+
+    def cost(self, tokens_in: int, tokens_out: int) -> float | None:
+        """What so many tokens cost; None without prices."""
+        if self.prices is None:
+            return None
+        return (tokens_in * self.prices[0] + tokens_out * self.prices[1]) / 1e6
+
+    def estimate(self, passages: Sequence[Passage], number: int) -> Estimate | None:
+        """What is still to be asked; see ``Generator``."""
+        bodies = [self._body(one, number, 0) for one in passages]
+        # the seed is part of what was asked, but not of what it costs
+        new = [body for body in bodies if not self._answers.has_any(self._mark(body))]
+        tokens_in = sum(map(tokens_of, new))
+        tokens_out = len(new) * (number * QUESTION_TOKENS + ANSWER_TOKENS)
+        return Estimate(len(new), tokens_in, tokens_out, self.cost(tokens_in, tokens_out))
+
+    def check_limits(self, estimate: Estimate) -> None:
+        """Refuse to begin what would not end within the limits.
+
+        Raises:
+            SettingsError: says what is estimated, and which limit that breaks.
+        """
+        before_in, before_out = self.spent
+        tokens = estimate.tokens_in + estimate.tokens_out + before_in + before_out
+        fewer = "ask fewer (--number), or raise it"
+        if tokens > self.limit_tokens:
+            raise SettingsError(
+                f"{self.name}: about {tokens:,} tokens, more than --limit-tokens {self.limit_tokens:,}; "
+                f"{fewer}"
+            )
+        cost = self.cost(estimate.tokens_in + before_in, estimate.tokens_out + before_out)
+        if self.limit_cost is not None and cost is not None and cost > self.limit_cost:
+            raise SettingsError(
+                f"{self.name}: about {cost:.2f}, more than --limit-cost {self.limit_cost:.2f}; {fewer}"
+            )
+
+    def ask(self, passages: Sequence[Passage], number: int, seed: int) -> list[list[str]]:
+        """See ``Generator``; several requests at a time."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(lambda one: self._one(one, number, seed), passages))
+
+    def _one(self, passage: Passage, number: int, seed: int) -> list[str]:
+        body = self._body(passage, number, seed)
+        key = self._key_of(body)
+        answer = self._answers.get(key)
+        if answer is None:
+            if self.gave_up:
+                return []
+            try:
+                answer = self._answer(body, key)
+            except _Stopped:
+                return []
+        found = valid(lines_of(answer), passage, number)
+        with self._lock:
+            self._nonsense = 0 if found else self._nonsense + 1
+            if self._nonsense >= NONSENSE:
+                self._stop(f"{NONSENSE} answers in a row held no question")
+        return found
+
+    def _answer(self, body: dict[str, Any], key: str) -> str:
+        """Ask until there is an answer, and keep it.
+
+        Raises:
+            _Stopped: there is none, for this passage or for all that follow.
+            SettingsError: the first request of all is refused.
+        """
+        why, unreachable = "", False
+        for attempt in range(ATTEMPTS):
+            if self.gave_up or not self._within_limits(body):
+                raise _Stopped
+            try:
+                text, usage = self._request(body)
+            except _Refused as error:
+                self._refused(str(error))
+            except _Retry as error:
+                why, unreachable = str(error), error.unreachable
+                if attempt + 1 < ATTEMPTS:
+                    time.sleep(min(max(self.pause * 2**attempt, error.after), LONGEST_WAIT))
+            else:
+                with self._lock:
+                    self._failed = 0
+                    self.asked += 1
+                    self._answers.add(key, self._mark(body), text, usage)
+                return text
+        with self._lock:
+            self._failed += 1
+            if unreachable and not self._answers and not self.gave_up:
+                self.gave_up = why
+                raise SettingsError(f"{self.address}: {why}; check --base-url, and whether it is running")
+            if self._failed >= PATIENCE:
+                self._stop(f"no answer to {PATIENCE} passages in a row ({why})")
+        raise _Stopped
+
+    def _refused(self, why: str) -> None:
+        with self._lock:
+            if not self._answers and not self.gave_up:
+                self.gave_up = why
+                raise SettingsError(f"{self.address}: {why}; check --base-url, the model's name and {KEY}")
+            self._stop(why)
+        raise _Stopped
+
+    def _stop(self, why: str) -> None:
+        """Ask nothing more; the lock is held."""
+        if not self.gave_up:
+            self.gave_up = why
+            self._say(f"{self.name}: {why}; its answers so far are kept, and rules make the other questions")
+
+    def _within_limits(self, body: dict[str, Any]) -> bool:
+        with self._lock:
+            read, written = self.spent
+            read, written = read + tokens_of(body), written + body["max_tokens"] // ROOM
+            cost = self.cost(read, written)
+            if read + written > self.limit_tokens:
+                self._stop(f"the limit of {self.limit_tokens:,} tokens is reached")
+            elif self.limit_cost is not None and cost is not None and cost > self.limit_cost:
+                self._stop(f"the limit of {self.limit_cost:.2f} is reached")
+            return not self.gave_up
+
+    def _body(self, passage: Passage, number: int, seed: int) -> dict[str, Any]:
+        text = self.prompt.replace("{number}", str(number)).replace("{passage}", read_text(passage))
+        return {
+            "model": self.model,
+            "messages": [{"role": "user", "content": text}],
+            "temperature": TEMPERATURE,
+            "seed": seed,
+            "max_tokens": ROOM * (number * QUESTION_TOKENS + ANSWER_TOKENS),
+        }
+
+    def _key_of(self, body: dict[str, Any]) -> str:
+        return _digest([self.address, body])
+
+    def _mark(self, body: dict[str, Any]) -> str:
+        return _digest([self.address, {name: value for name, value in body.items() if name != "seed"}])
+
+    def _request(self, body: dict[str, Any]) -> tuple[str, tuple[int, int]]:
+        """One request: the answer's text, and tokens read and written.
+
+        Raises:
+            _Retry: it may be answered if asked again.
+            _Refused: it will not be.
+            _Stopped: there is no money left.
+        """
+        sent = {name: value for name, value in body.items() if name not in self._left_out}
+        if "max_tokens" in self._left_out and "max_completion_tokens" not in self._left_out:
+            sent["max_completion_tokens"] = body["max_tokens"]
+        headers = {"Content-Type": "application/json", "User-Agent": "ernie-search"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        asked = urllib.request.Request(
+            f"{self.address}/chat/completions", json.dumps(sent).encode(), headers, method="POST"
+        )
+        try:
+            with self._opener.open(asked, timeout=self.timeout) as response:
+                raw = _read(response, time.monotonic() + self.timeout)
+        except urllib.error.HTTPError as error:
+            with error:
+                self._fault(error, sent)
+        except (TimeoutError, urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise _Retry(f"no answer within {self.timeout:g} seconds") from None
+            raise _Retry(f"cannot be reached ({brief(str(reason))})", unreachable=True) from None
+        return _content(raw, body)
+
+    def _fault(self, error: urllib.error.HTTPError, sent: dict[str, Any]) -> None:
+        """Say what an answer that is an error means; always raises."""
+        try:
+            found = JSON.decode(error.read(LARGEST_ANSWER).decode("utf-8", "replace"))
+        except (ValueError, RecursionError, OSError, http.client.HTTPException):
+            found = {}
+        about = found.get("error", found) if isinstance(found, dict) else {}
+        about = about if isinstance(about, dict) else {"message": about}
+        message = brief(str(about.get("message") or error.reason))
+        said = {str(about.get(name)) for name in ("code", "type")}
+        if error.code == 402 or said & set(OUT_OF_MONEY):
+            with self._lock:
+                self._stop(f"out of money (HTTP {error.code}: {message})")
+            raise _Stopped
+        if error.code in AGAIN:
+            raise _Retry(f"HTTP {error.code}: {message}", _seconds(error.headers.get("Retry-After")))
+        unwanted = [name for name in OPTIONAL if name in sent and name in f"{message} {about.get('param')}"]
+        if error.code in (400, 422) and unwanted:
+            self._left_out |= set(unwanted[:1])
+            raise _Retry(f"HTTP {error.code}: {message}")
+        raise _Refused(f"HTTP {error.code}: {message}")
+
+
+class _Retry(Exception):  # noqa: N818 - not an error of ours: the request is made again
+    """A request that may be answered if it is made again, ``after`` so many seconds at least."""
+
+    def __init__(self, why: str, after: float = 0.0, *, unreachable: bool = False) -> None:
+        super().__init__(why)
+        self.after, self.unreachable = after, unreachable
+
+
+class _Answers:
+    """Answers on disk, a line each, written through to the disk before the next request is made.
+
+    A line that a kill broke off is dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tokens_in = self.tokens_out = 0
+        self._texts: dict[str, str] = {}
+        self._marks: set[str] = set()
+        self._handle: IO[bytes] | None = None
+        self._sound = 0
+        with storage_errors(path):
+            if path.exists():
+                self._read()
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def _read(self) -> None:
+        with open(self.path, "rb") as handle:
+            for line in handle:
+                try:
+                    row = JSON.decode(line.decode())
+                    texts = (row["key"], row["mark"], row["answer"])
+                    counts = (int(row["in"]), int(row["out"]))
+                except (ValueError, KeyError, TypeError):
+                    continue
+                if line.endswith(b"\n"):
+                    self._note(*texts, counts)
+                    self._sound = handle.tell()
+
+    def _note(self, key: str, mark: str, text: str, counts: tuple[int, int]) -> None:
+        self._texts[key] = text
+        self._marks.add(mark)
+        self.tokens_in += counts[0]
+        self.tokens_out += counts[1]
+
+    def get(self, key: str) -> str | None:
+        """The answer to this request, if there was one."""
+        return self._texts.get(key)
+
+    def has_any(self, mark: str) -> bool:
+        """Whether this was asked with any seed."""
+        return mark in self._marks
+
+    def add(self, key: str, mark: str, text: str, counts: tuple[int, int]) -> None:
+        """Keep an answer."""
+        row = {"key": key, "mark": mark, "answer": text, "in": counts[0], "out": counts[1]}
+        with storage_errors(self.path):
+            if self._handle is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = open(self.path, "ab")  # noqa: SIM115 - open for as long as it is asked
+                if self._handle.tell() > self._sound:
+                    self._handle.truncate(self._sound)
+            self._handle.write(f"{json.dumps(row)}\n".encode())
+            self._handle.flush()
+            os.fsync(self._handle.fileno())
+        self._note(key, mark, text, counts)
+
+
+def tokens_of(body: dict[str, Any]) -> int:
+    """About how many tokens a request has: four ASCII characters are one, others one each."""
+    text = body["messages"][0]["content"]
+    plain = len(text.encode("ascii", "ignore"))
+    return plain // 4 + len(text) - plain + 8
+
+
+def _content(raw: bytes, body: dict[str, Any]) -> tuple[str, tuple[int, int]]:
+    """Text and tokens of an answer; _Retry for one of another form."""
+    try:
+        found = JSON.decode(raw.decode("utf-8"))
+        text = found["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        raise _Retry("an answer that is no chat completion") from None
+    if not isinstance(text, str):
+        raise _Retry("an answer without text")
+    usage = found.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    guessed = (tokens_of(body), max(1, len(text) // 4))
+    read, written = (
+        one if isinstance(one, int) and one >= 0 else guess
+        for one, guess in zip(counts, guessed, strict=True)
+    )
+    return text, (read, written)
+
+
+def _read(response: Any, deadline: float) -> bytes:
+    """The whole answer, if it comes in time and is no larger than one may be."""
+    parts, size = [], 0
+    while part := response.read1(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise _Retry(f"an answer of over {LARGEST_ANSWER:,} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return b"".join(parts)
+
+
+def _seconds(text: str | None) -> float:
+    """What ``Retry-After`` says; 0 where it says nothing, or a date."""
+    try:
+        return max(0.0, float(text or 0))
+    except ValueError:
+        return 0.0
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
