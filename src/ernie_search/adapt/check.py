@@ -121,7 +121,7 @@ class Check(Step):
         return Candidate(name, share, values, general.mrr, 1.0), general
 
     def _clusters(self, collection: QuestionedCollection, sample: Sample) -> dict[str, list[str]]:
-        """By split the file of each question's passage, or that passage: one file's questions keep together."""
+        """By split the file of each question's passage, or that passage, in the order of the ids."""
         found = {}
         for split, judged in sample.qrels.items():
             ids = sorted(judged)

@@ -16,6 +16,7 @@ from ernie_search._util.files import read_json, write_json
 from ernie_search._util.settings import TypedSettings, parse_typed, read_record
 from ernie_search.adapt.blend import TokenWeights
 from ernie_search.adapt.lists import ListSettings
+from ernie_search.adapt.make import FEWEST_PASSAGES
 from ernie_search.adapt.rules import Rules
 from ernie_search.adapt.sample import draw
 from ernie_search.adapt.settings import QuestionSettings
@@ -92,7 +93,7 @@ class AdaptSettings(TypedSettings):
     labels: bool = True
     token_weights: TokenWeights = "root"
     fit_lengths: bool = True
-    fewest_passages: int = Field(20, ge=2)
+    fewest_passages: int = Field(FEWEST_PASSAGES, ge=2)
     fewest_questions: int = Field(32, ge=2)
 
 
@@ -198,8 +199,8 @@ def make_plan(
         if sum(seconds.values()) <= minutes * 60:
             return AdaptPlan(passages, questions, steps, seconds)
     raise SettingsError(
-        f"--minutes {minutes:g}: {passages:,} passages take at least {duration(sum(seconds.values()))} on this "
-        "machine; give more time, or a smaller source"
+        f"--minutes {minutes:g}: {passages:,} passages take at least {duration(sum(seconds.values()))} on "
+        "this machine; give more time, or a smaller source"
     )
 
 

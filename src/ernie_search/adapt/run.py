@@ -1,7 +1,7 @@
 """A source to an adapted model, or to the base: all stages in one folder; the same call resumes."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from ernie_search._util.files import atomic_directory, read_json, write_json
 from ernie_search._util.hardware import default_device
 from ernie_search.adapt.check import VERDICT, Check, Checked, read_verdict
+from ernie_search.adapt.generators import SCHEMES, Generator, open_generator
 from ernie_search.adapt.plan import AdaptPlan, AdaptSettings, Rates, make_plan, measure_rates, parse_adapt
+from ernie_search.adapt.settings import QuestionSettings
 from ernie_search.adapt.stages import (
     Ask,
     AskSettings,
@@ -77,7 +79,9 @@ def adapt(
     base: str | None = None,
     minutes: float | None = None,
     settings: Mapping[str, Any] | AdaptSettings | None = None,
+    questions: str | Path | None = None,
     own: str | Path | None = None,
+    endpoint: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
 ) -> Adapted:
     """Adapt a model to documents without labels, and say whether that helped; the same call resumes.
@@ -89,7 +93,10 @@ def adapt(
         base: hub name, directory, or the bundled base (the default).
         minutes: that it may take; it chooses the number of questions and steps by this machine's speed.
         settings: such as ``{"train.steps": 200, "labels": False}``.
-        own: a file of a person's own questions, or of those of another adaptation, edited.
+        questions: who makes them: rules (None), ``hub:MODEL``, ``openai:MODEL``, or a file of questions,
+            which are then all.
+        own: a file of a person's own questions, to which others are made.
+        endpoint: options of ``openai:``; see :class:`~ernie_search.adapt.endpoint.Endpoint`.
         observer: told of every event.
 
     Raises:
@@ -104,7 +111,8 @@ def adapt(
         >>> print(found.sentence, found.model)
     """
     folder = Path(output)
-    begun = begin(source, folder, base=base, minutes=minutes, settings=settings, own=own)
+    asked = {"questions": questions, "own": own, "endpoint": endpoint}
+    begun = begin(source, folder, base=base, minutes=minutes, settings=settings, **asked)
     steps = begun.steps()
     manifests: dict[str, StageManifest] = {}
     observe = observer or ignore_event
@@ -127,7 +135,9 @@ class Begun:
         source, folder, base: as they were given.
         settings: of all stages.
         plan: how much of what.
-        own: file of a person's questions.
+        own: a person's questions, and whether they are all.
+        generator: name of what makes questions in place of rules; "" for rules.
+        endpoint: options of a generator.
         collection: the source, opened.
     """
 
@@ -136,14 +146,17 @@ class Begun:
     base: str
     settings: AdaptSettings
     plan: AdaptPlan
-    own: Path | None
+    own: tuple[Path | None, bool]
+    generator: str
+    endpoint: Mapping[str, Any]
     collection: Collection
 
     def steps(self) -> list[Step]:
         """The stages in their order."""
         settings, base = self.settings, self.base
-        own, digest = own_questions(self.own)
-        number = {"number": self.plan.questions, "own": digest}
+        own, digest = own_questions(self.own[0])
+        number = {"number": self.plan.questions, "held_out": held_out(self.plan.passages, settings.questions)}
+        brought = {"own": digest, "alone": self.own[1], "generator": self.generator}
         train = settings.train.model_copy(update={"steps": self.plan.steps})
         learn = LearnSettings(
             base=base,
@@ -158,15 +171,20 @@ class Begun:
         filtering = FilterSettings(base=base, depth=settings.questions.depth, length=length)
         checked = Checked(base=base, labels=settings.labels, **settings.checked.model_dump())
         score = ScoreSettings(labels=settings.labels, **settings.lists.model_dump())
-        asked = AskSettings(**settings.questions.model_dump() | number)
+        asked = AskSettings(**settings.questions.model_dump() | number | brought)
         return [
             Documents("documents", DocumentSettings(source=self.source), self.folder),
-            Ask("questions", asked, self.folder, own),
+            Ask("questions", asked, self.folder, own, self._generator()),
             Filter("filter", filtering, self.folder),
             Score("score", score, self.folder),
             Learn("adapt", learn, self.folder),
             Check("check", checked, self.folder),
         ]
+
+    def _generator(self) -> Callable[[Path], Generator] | None:
+        if not self.generator:
+            return None
+        return lambda answers: open_generator(self.generator, cache=answers, **self.endpoint)
 
     def inputs(self, step: Step, done: Mapping[str, StageManifest]) -> dict[str, Any]:
         """Fingerprints of what a stage reads: of all stages before it, and of the base."""
@@ -189,13 +207,15 @@ def begin(
     base: str | None = None,
     minutes: float | None = None,
     settings: Mapping[str, Any] | AdaptSettings | None = None,
+    questions: str | Path | None = None,
     own: str | Path | None = None,
+    endpoint: Mapping[str, Any] | None = None,
     write: bool = True,
 ) -> Begun:
     """Open the source and make the plan, or read the one that the folder was begun with.
 
     Args:
-        source, folder, base, minutes, settings, own: see :func:`adapt`.
+        source, folder, base, minutes, settings, questions, own, endpoint: see :func:`adapt`.
         write: note the plan in the folder; otherwise nothing is written.
 
     Raises:
@@ -205,8 +225,7 @@ def begin(
         raise SettingsError("adapt runs in one process; start it without torchrun or accelerate launch")
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder}: is a file; choose a folder")
-    if own is not None and not Path(own).is_file():
-        raise DataError(f"{own}: no such file of questions")
+    file, alone, generator = brought(questions, own)
     chosen = settings if isinstance(settings, AdaptSettings) else parse_adapt(settings or {})
     name = base or default_model()
     chosen = _settled(chosen)
@@ -218,7 +237,8 @@ def begin(
         "base": weights_identity(name),
         "settings": chosen.model_dump(mode="json"),
         "minutes": minutes,
-        "own": own_questions(None if own is None else Path(own))[1],
+        "own": own_questions(file)[1],
+        "generator": generator,
     }
     plan = AdaptPlan.read(folder) if folder.is_dir() else None
     if plan is not None:
@@ -233,7 +253,39 @@ def begin(
         if write:
             write_json(folder / BEGUN, asked)
             plan.write(folder)
-    return Begun(asked["source"], folder, name, chosen, plan, None if own is None else Path(own), collection)
+    made = {"own": (file, alone), "generator": generator, "endpoint": endpoint or {}}
+    return Begun(asked["source"], folder, name, chosen, plan, **made, collection=collection)
+
+
+def brought(questions: str | Path | None, own: str | Path | None) -> tuple[Path | None, bool, str]:
+    """File of a person's questions, whether they are all, and the name of a generator, or "".
+
+    Raises:
+        DataError: a file that is not there.
+        SettingsError: two files.
+    """
+    named = str(questions or "")
+    generator = named if named.startswith(tuple(f"{one}:" for one in SCHEMES)) else ""
+    files = [Path(one) for one in ("" if generator else named, own or "") if str(one)]
+    if len(files) == 2:
+        raise SettingsError(f"--own {own}: the questions in {questions} are all already; add them there")
+    for one in files:
+        if not one.is_file():
+            raise DataError(
+                f"{one}: no such file of questions; --questions takes hub:MODEL or openai:MODEL, too"
+            )
+    return (files[0] if files else None), bool(named and not generator), generator
+
+
+HELD_PASSAGES, MOST_HELD = 40, 0.3
+
+
+def held_out(passages: int, settings: QuestionSettings) -> float:
+    """Share of the passages that only measure: of few passages more, so that something can be told."""
+    if not settings.held_out:
+        return 0.0
+    drawn = max(1, min(passages, settings.passages))
+    return max(settings.held_out, min(MOST_HELD, HELD_PASSAGES / drawn))
 
 
 def _rates(
@@ -292,7 +344,7 @@ def _differences(
 
 
 def _publish(made: StageManifest, verdict: Verdict, folder: Path) -> None:
-    """Copy the kept model to ``model``, unless it is there; one that stands there from elsewhere is refused."""
+    """Copy the kept model to ``model``, unless it is there; another one that stands there is refused."""
     target = folder / MODEL
     origin = {
         "check": made.fingerprint,

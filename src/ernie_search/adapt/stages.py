@@ -7,7 +7,7 @@ and here each changes what the next one reads: files become passages, passages q
 
 import json
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,18 @@ from ernie_search._util.files import fingerprint, write_json
 from ernie_search._util.settings import TypedSettings
 from ernie_search.adapt.blend import TokenWeights, save_start
 from ernie_search.adapt.filter import REASONS, Filtered, filter_questions
+from ernie_search.adapt.generators import Estimate, Generator
 from ernie_search.adapt.lists import ListSettings, make_lists
+from ernie_search.adapt.make import FEWEST_PASSAGES, make_questions, plan_questions
 from ernie_search.adapt.questioned import LABELLED, TRAIN, QuestionedCollection
 from ernie_search.adapt.questions import Question, read_questions, write_questions
-from ernie_search.adapt.rules import Rules
 from ernie_search.adapt.sample import draw
 from ernie_search.adapt.searching import SavedSearch, parts_of, read_found
 from ernie_search.adapt.settings import QuestionSettings
 from ernie_search.data import BeirCollection, Collection, convert
 from ernie_search.data.collection import hold
 from ernie_search.encoding.build import make_index
+from ernie_search.errors import DataError
 from ernie_search.mining import Lists
 from ernie_search.model.encode import tokenize
 from ernie_search.model.joint import load_joint
@@ -52,7 +54,7 @@ BEIR, QUESTIONS, LISTS, INDEX, SEARCHED, LABELS = (
     *("beir", "questions.jsonl", "lists", "index", "searched"),
     "labels-searched",
 )
-START, TRAINING, COUNTS, NEVER = "start", "training", "counts.json", "never.json"
+START, TRAINING, COUNTS, NEVER, ANSWERS = "start", "training", "counts.json", "never.json", "answers.jsonl"
 TOKENS, TOKEN_DIM = "int8", 128
 """Of the index that is searched for the lists: projected to 128 numbers, raw states of 384 lose nothing that
 can be measured, and little by 8 bits."""
@@ -156,9 +158,13 @@ class AskSettings(QuestionSettings):
 
     Attributes:
         own: 16 hex digits of the file of a person's own questions; "" without one.
+        alone: whether these are all, and none is made.
+        generator: ``hub:MODEL`` or ``openai:MODEL``, which writes the questions for training; "" for rules.
     """
 
     own: str = ""
+    alone: bool = False
+    generator: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,9 +173,12 @@ class Ask(Step):
 
     Attributes:
         own: a person's own questions, taken beside the made ones.
+        generator: opens what writes questions in place of rules, given the file of its answers; None for
+            rules alone.
     """
 
     own: tuple[Question, ...] = ()
+    generator: Callable[[Path], Generator] | None = None
     kind: ClassVar[str] = "questions"
     settings_type: ClassVar[type[BaseModel]] = AskSettings
     reported: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -179,22 +188,40 @@ class Ask(Step):
     what = "make questions"
 
     def execute(self, task: Task) -> Done:
-        """Make them, and write them as JSON lines."""
-        settings: QuestionSettings = self.settings
-        sample = draw(self.documents().passages(), settings.passages, settings.seed)
-        rules = Rules(settings, sample.frequencies)
-        made = list(self.own)
-        asked = 0
-        for passage in sample.passages:
-            some = rules.ask(passage)
-            asked += bool(some)
-            made += some[: max(0, settings.number + len(self.own) - len(made))]
-        unique = {one.id: one for one in made}
+        """Make them, and write them as JSON lines; of texts that give none the file is empty."""
+        settings = QuestionSettings(**self.settings.model_dump(include=set(QuestionSettings.model_fields)))
+        path = task.folder / QUESTIONS
         task.folder.mkdir(parents=True, exist_ok=True)
-        write_questions(task.folder / QUESTIONS, unique.values())
-        kinds = {kind: sum(one.kind == kind for one in unique.values()) for kind in (*settings.kinds, "own")}
-        counts = {"questions": len(unique), "asked": asked, "kinds": kinds}
-        return Done(QUESTIONS, (QUESTIONS,), counts)
+        if self.settings.alone:
+            write_questions(path, self.own)
+            return Done(QUESTIONS, (QUESTIONS,), {"questions": len(self.own)})
+        generator = None if self.generator is None else self.generator(task.folder / ANSWERS)
+        estimate = plan_questions(self.documents(), settings, generator)[1]
+        if estimate is not None:
+            task.observer("advice", {"text": said_estimate(estimate)})
+        try:
+            made = make_questions(
+                self.documents(),
+                path,
+                settings,
+                generator=generator,
+                own=self.own,
+                say=lambda text: task.observer("advice", {"text": text}),
+                making=Counter(task.observer, "passages asked about"),
+            )
+        except DataError as error:  # of passages that were checked: too short to ask about, all of them
+            write_questions(path, [])
+            return Done(QUESTIONS, (QUESTIONS,), {"questions": 0, "why": str(error)})
+        return Done(QUESTIONS, (QUESTIONS,), {"questions": len(made.questions)} | made.counts)
+
+
+def said_estimate(estimate: Estimate) -> str:
+    """What asking a generator takes, in words."""
+    cost = "" if estimate.cost is None else f", about {estimate.cost:.2f} in the unit of the prices"
+    return (
+        f"{estimate.requests:,} requests to the generator, about {estimate.tokens_in:,} tokens read and "
+        f"{estimate.tokens_out:,} written{cost}"
+    )
 
 
 class FilterSettings(TypedSettings):
@@ -344,7 +371,7 @@ class LearnSettings(TypedSettings):
     token_weights: TokenWeights = "root"
     fit_lengths: bool = True
     labels: bool = True
-    fewest_passages: int = 20
+    fewest_passages: int = FEWEST_PASSAGES
     fewest_questions: int = 32
 
 
@@ -398,8 +425,8 @@ class Learn(Step):
 def too_little(passages: int, questions: int, settings: LearnSettings) -> str:
     """Why nothing can be learnt; "" where something can."""
     if passages < settings.fewest_passages:
-        return f"{passages:,} passages are too few to learn from (at least "
-            f"{settings.fewest_passages} are needed)"
+        least = settings.fewest_passages
+        return f"{passages:,} passages are too few to learn from (at least {least} are needed)"
     if questions < settings.fewest_questions:
         return (
             f"{questions:,} usable questions could be made of {passages:,} passages, too few to learn from "

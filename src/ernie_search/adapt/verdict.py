@@ -150,8 +150,8 @@ def decide(
 
     Labelled questions decide where there are enough, otherwise held-out ones. A candidate is refused that
     harms general text, or is significantly worse than the base on any split in any mode. The best of the
-    others is used if it is better than the base in the single vector: its interval above 0, its p below 0.05 after
-    Holm's correction, since the best of several was chosen.
+    others is used if it is better than the base in the single vector: its interval above 0, its p below 0.05
+    after Holm's correction, since the best of several was chosen.
 
     Args:
         base: what users have.
