@@ -66,7 +66,8 @@ def default_training() -> TrainSettings:
         teacher_temperature=0.05,
         cross_temperature=0.05,
         evaluations=0,
-        checkpoints=4,
+        checkpoints=3,
+        refresh_steps=100,
         onnx=False,
     )
 
@@ -211,7 +212,11 @@ def _seconds(
     train, check = settings.train, settings.checked
     index = passages / rates.passages
     search = questions / (rates.passages * SEARCHES)
-    fills = max(1, -(-steps // train.refresh_steps)) + train.checkpoints if train.refresh_steps else 1
+    points = {0}
+    if train.refresh_steps:  # as the training's cache of list passages has them
+        for every in (train.refresh_steps, max(1, steps // train.checkpoints)):
+            points.update(range(0, steps, every))
+    fills = len(points)
     cached = min(passages, steps * train.questions_per_batch * train.listed // max(1, fills))
     candidates = 2 + len(check.shares)
     pooled = min(passages, check.passages)

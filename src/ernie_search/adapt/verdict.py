@@ -41,7 +41,7 @@ class CheckSettings(TypedSettings):
         agreement: share of a general text's nearest that must stay.
     """
 
-    shares: tuple[float, ...] = (0.3, 0.6, 1.0)
+    shares: tuple[float, ...] = (0.5, 1.0)
     questions: int = Field(500, ge=1)
     passages: int = Field(3_000, ge=2)
     fewest: int = Field(20, ge=2)
@@ -54,7 +54,7 @@ class Candidate:
     """What was measured of a model.
 
     Attributes:
-        name: ``base``, ``weights`` (untrained weights of tokens), ``0.3`` (of the way), ``adapted``.
+        name: ``base``, ``weights`` (untrained weights of tokens), ``0.5`` (of the way), ``adapted``.
         share: of the way from the untrained weights to the trained ones; None for the base.
         values: MRR@10 of each question, by split and mode; in the order of the split's questions.
         general: MRR@10 on general text.
