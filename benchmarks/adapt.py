@@ -1,6 +1,6 @@
 """Adaptation without labels: what it gains on labelled sets whose labels it never saw; does it know?
 
-For each set ``ernie_search.adapt`` gets the passages alone (``labels`` off) and at most half an hour. Then the
+For each set ``ernie_search.adapt`` gets the passages alone (``labels`` off), half an hour at most. Then the
 whole corpus is indexed and asked the set's own questions, by the base and by the adapted model: the single
 vector, and the default mode. Beside it stand the same made questions with contrastive loss alone, and with
 sentence-transformers' own MultipleNegativesRankingLoss for the same seconds. Where the verdict was to keep

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ class AdaptPlan:
         passages: of the source.
         questions: to be made at most.
         steps: of the training.
-        seconds: estimates by stage; of the whole where it began.
+        seconds: estimates by stage, where they were made.
     """
 
     passages: int
@@ -182,14 +182,22 @@ class AdaptPlan:
 
 
 def make_plan(
-    passages: int, rates: Rates, settings: AdaptSettings, minutes: float | None = None
+    passages: int, rates: Rates | None, settings: AdaptSettings, minutes: float | None = None
 ) -> AdaptPlan:
     """As many questions and steps as fit into the time; all that the settings say, where none is given.
+
+    Args:
+        passages: of the source.
+        rates: of this machine; None, where the time is not limited, for no estimates.
+        settings: of the adaptation.
+        minutes: that it may take.
 
     Raises:
         SettingsError: the time is too short for the least; it says how long that takes.
     """
     asked = min(settings.questions.number, passages * settings.questions.per_passage)
+    if rates is None:
+        return AdaptPlan(passages, asked, settings.train.steps, {})
     whole = _seconds(passages, asked, settings.train.steps, rates, settings)
     if minutes is None or sum(whole.values()) <= minutes * 60:
         return AdaptPlan(passages, asked, settings.train.steps, whole)
@@ -203,6 +211,11 @@ def make_plan(
         f"--minutes {minutes:g}: {passages:,} passages take at least {duration(sum(seconds.values()))} on "
         "this machine; give more time, or a smaller source"
     )
+
+
+def estimated(plan: AdaptPlan, rates: Rates, settings: AdaptSettings) -> AdaptPlan:
+    """The same plan with estimates."""
+    return replace(plan, seconds=_seconds(plan.passages, plan.questions, plan.steps, rates, settings))
 
 
 def _seconds(

@@ -90,13 +90,13 @@ def runs(model: Any, sample: Sample) -> tuple[dict[str, dict[str, Run]], General
         model: an encoder in torch.
         sample: what to read.
     """
-    read = model.encode_joint(list(sample.passages.values()), "passage")
+    read = model.encode_joint(list(sample.passages.values()), "passage", bf16=False)
     dense = _unit(read.dense)
     tokens = [matrix.astype(np.float16) for matrix in read.tokens]
     names = list(sample.passages)
     found: dict[str, dict[str, Run]] = {}
     for split, asked in sample.questions.items():
-        encoded = model.encode_joint([one.text for one in asked], "query")
+        encoded = model.encode_joint([one.text for one in asked], "query", bf16=False)
         cosines = _unit(encoded.dense) @ dense.T
         weights = [_weights(ids, sample.token_share) for ids in encoded.token_ids]
         one_by_one: Run = {}
@@ -111,8 +111,9 @@ def runs(model: Any, sample: Sample) -> tuple[dict[str, dict[str, Run]], General
 
 def general(model: Any, distractors: NDArray[np.float32]) -> General:
     """What a model makes of :data:`PAIRS`, among the corpus's passages ``(N, D)``."""
-    asked = _unit(model.encode_joint([one for one, _ in PAIRS], "query", tokens=False).dense)
-    answers = _unit(model.encode_joint([one for _, one in PAIRS], "passage", tokens=False).dense)
+    options: dict[str, Any] = {"tokens": False, "bf16": False}
+    asked = _unit(model.encode_joint([one for one, _ in PAIRS], "query", **options).dense)
+    answers = _unit(model.encode_joint([one for _, one in PAIRS], "passage", **options).dense)
     scores = asked @ np.concatenate([answers, distractors]).T
     own = scores[np.arange(len(PAIRS)), np.arange(len(PAIRS))]
     ranks = 1 + (scores > own[:, None]).sum(axis=1)

@@ -10,7 +10,14 @@ from ernie_search._util.files import atomic_directory, read_json, write_json
 from ernie_search._util.hardware import default_device
 from ernie_search.adapt.check import VERDICT, Check, Checked, read_verdict
 from ernie_search.adapt.generators import SCHEMES, Generator, open_generator
-from ernie_search.adapt.plan import AdaptPlan, AdaptSettings, Rates, make_plan, measure_rates, parse_adapt
+from ernie_search.adapt.plan import (
+    AdaptPlan,
+    AdaptSettings,
+    estimated,
+    make_plan,
+    measure_rates,
+    parse_adapt,
+)
 from ernie_search.adapt.settings import QuestionSettings
 from ernie_search.adapt.stages import (
     Ask,
@@ -243,13 +250,18 @@ def begin(
     plan = AdaptPlan.read(folder) if folder.is_dir() else None
     if plan is not None:
         _check_same(folder, asked)
+        if not write:
+            plan = estimated(plan, measure_rates(name, collection, chosen), chosen)
     else:
         if folder.is_dir() and any(folder.iterdir()):
             raise StorageError(f"{folder}: holds something else; choose an empty folder, or another name")
         passages = sum(1 for _ in collection.passages())
         if not passages:
             raise DataError(f"{place}: holds no passage to learn from")
-        plan = make_plan(passages, _rates(name, collection, chosen, minutes, write), chosen, minutes)
+        needed = minutes is not None or not write
+        plan = make_plan(
+            passages, measure_rates(name, collection, chosen) if needed else None, chosen, minutes
+        )
         if write:
             write_json(folder / BEGUN, asked)
             plan.write(folder)
@@ -286,15 +298,6 @@ def held_out(passages: int, settings: QuestionSettings) -> float:
         return 0.0
     drawn = max(1, min(passages, settings.passages))
     return max(settings.held_out, min(MOST_HELD, HELD_PASSAGES / drawn))
-
-
-def _rates(
-    base: str, collection: Collection, settings: AdaptSettings, minutes: float | None, write: bool
-) -> Rates:
-    """Measured speeds; none are needed where the time is not limited and no plan is shown."""
-    if minutes is None and write:
-        return Rates(passages=1.0, step=1.0)
-    return measure_rates(base, collection, settings)
 
 
 def _settled(settings: AdaptSettings) -> AdaptSettings:
