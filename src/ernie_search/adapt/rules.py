@@ -31,6 +31,8 @@ GAPS = 3
 """A cloze question leaves out one of so many rarest words."""
 FEWEST_RARE = 8
 """Keywords are drawn from the rarest third of a passage's words, and from so many at least."""
+LEAST_IDF = 0.05
+"""Of a word that every passage has: drawn where there are no others."""
 GAP = "\u2026"
 """What stands for it: no word, so BM25 does not count it."""
 LEAST_TELLING = 0.5
@@ -128,13 +130,14 @@ class Rules:
                     _, _, times = found.get(word.key, (0, 0, 0))
                     found.setdefault(word.key, (row, number, 1))
                     found[word.key] = (*found[word.key][:2], times + 1)
-        weights = {key: self._idf(key) ** 2 * (1 + math.log(times)) for key, (_, _, times) in found.items()}
-        if not any(weights.values()):
-            weights = dict.fromkeys(weights, 1.0)
+        weights = {
+            key: max(self._idf(key), LEAST_IDF) ** 2 * (1 + math.log(times))
+            for key, (_, _, times) in found.items()
+        }
         rarest = sorted(weights, key=lambda key: (-weights[key], key))
         weights = {key: weights[key] for key in rarest[: max(FEWEST_RARE, len(rarest) // 3)]}
         # a draw without replacement (Efraimidis and Spirakis 2006): the least of exponential waiting times
-        waits = {key: -math.log(1 - draw.random()) / weight for key, weight in weights.items() if weight}
+        waits = {key: -math.log(1 - draw.random()) / weight for key, weight in weights.items()}
         wanted = KEYWORDS[0] + _below(draw, KEYWORDS[1] - KEYWORDS[0] + 1)
         chosen: list[tuple[int, int, int]] = []
         for key in sorted(waits, key=lambda key: (waits[key], key)):

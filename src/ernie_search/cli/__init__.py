@@ -24,6 +24,7 @@ from ernie_search.cli import (
     judge,
     mcp,
     mine,
+    questions,
     report,
     score,
     score_import,
@@ -76,6 +77,7 @@ app.command(epilog=judge.EXAMPLE)(judge.judge)
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(data.app, name="data")
+app.command(epilog=questions.EXAMPLE)(questions.questions)
 app.command(epilog=adapt.EXAMPLE)(adapt.adapt)
 app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=mine.EXAMPLE)(mine.mine)

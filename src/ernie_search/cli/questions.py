@@ -1,0 +1,301 @@
+"""``ernie-search questions``: questions made from a collection's own passages, without labels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ernie_search.cli.defaults import default_model
+from ernie_search.cli.output import AsJson, console, loading, print_json, print_line, progress
+from ernie_search.errors import IndexStateError, SettingsError
+
+if TYPE_CHECKING:
+    from ernie_search.adapt.filter import Search
+    from ernie_search.adapt.generators import Estimate, Generator
+    from ernie_search.adapt.make import Made
+    from ernie_search.adapt.sample import Sample
+    from ernie_search.adapt.settings import QuestionSettings
+    from ernie_search.data import Collection
+
+EXAMPLE = "Example: ernie-search questions ./docs --output questions.jsonl"
+SHOWN = 8
+"""Questions that are shown in the end."""
+CHECKED = 20
+"""Drawn passages that are looked for in an index that was named."""
+
+
+def questions(
+    source: Annotated[str, typer.Argument(help="A folder of documents, a BEIR folder, 'api:', ...")],
+    output: Annotated[Path, typer.Option(help="A .jsonl file, or a folder for questions.jsonl.")] = Path(
+        "questions.jsonl"
+    ),
+    number: Annotated[int, typer.Option(help="Questions at most, before the filter.")] = 10_000,
+    per_passage: Annotated[int, typer.Option(help="Questions of each passage.")] = 4,
+    kinds: Annotated[
+        str, typer.Option(help="Made by rules to train on, in turns: span, cloze, keywords, title.")
+    ] = "span,cloze,keywords,title",
+    held_out: Annotated[
+        float, typer.Option(help="Share of the passages whose questions only measure.")
+    ] = 0.1,
+    held_out_kind: Annotated[
+        str, typer.Option(help="Kind of their questions, which is then not trained on.")
+    ] = "keywords",
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    own: Annotated[
+        Path | None, typer.Option(help='Your own, a JSONL file: {"text": ..., "passage": its id}.')
+    ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            "--questions",
+            metavar="hub:NAME|openai:MODEL",
+            help="A model that writes those to train on: a seq2seq model, or an endpoint's chat model.",
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="What it reads; {passage} stands for the text, {number} for how many.")
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Of an OpenAI-compatible endpoint, up to /v1.", show_default="OPENAI_BASE_URL"),
+    ] = None,
+    price_in: Annotated[float | None, typer.Option(help="Of a million tokens that it reads.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Of a million tokens that it writes.")] = None,
+    limit_cost: Annotated[float | None, typer.Option(help="What it may cost; needs both prices.")] = None,
+    limit_tokens: Annotated[
+        int | None, typer.Option(help="Tokens, read and written, that it may take.", show_default="2000000")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for an answer.", show_default="60")] = None,
+    filtered: Annotated[
+        bool,
+        typer.Option("--filter/--no-filter", help="Drop questions that search does not find the passage of."),
+    ] = True,
+    depth: Annotated[int, typer.Option(help="First hits among which the passage must be.")] = 20,
+    index: Annotated[
+        str | None,
+        typer.Option(help="An index of SOURCE to search; by default one is made, and removed afterwards."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Makes that index.", show_default="the bundled base")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many would be made and what that takes, and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make questions from passages, by rules or a model, and keep those that search can answer.
+
+    The same command resumes after an interruption. The file can be read, edited and added to.
+    """
+    from ernie_search._util.settings import parse_typed
+    from ernie_search.adapt.generators import open_generator
+    from ernie_search.adapt.make import answers_of, make_questions, place_of
+    from ernie_search.adapt.questions import read_questions
+    from ernie_search.adapt.settings import QuestionSettings
+    from ernie_search.data import open_collection, validate
+    from ernie_search.data.collection import hold
+
+    settings = parse_typed(
+        QuestionSettings,
+        {
+            "number": number,
+            "per_passage": per_passage,
+            "kinds": tuple(one.strip() for one in kinds.split(",") if one.strip()),
+            "held_out": held_out,
+            "held_out_kind": held_out_kind,
+            "seed": seed,
+            "depth": depth,
+        },
+    )
+    endpoint = {
+        "base_url": base_url,
+        "price_in": price_in,
+        "price_out": price_out,
+        "limit_cost": limit_cost,
+        "limit_tokens": limit_tokens,
+        "timeout": timeout,
+    }
+    if generator is None:
+        _refuse_alone(endpoint | {"prompt": prompt})
+    path = place_of(output)
+    collection = hold(open_collection(source))
+    validate(collection)
+    mine = [] if own is None else read_questions(own)
+    writer: Generator | None = None
+    if generator is not None:
+        with loading("the generator"):
+            writer = open_generator(generator, cache=answers_of(path), prompt=prompt, say=_note, **endpoint)
+    if dry_run or (writer is not None and not path.exists()):
+        sample, estimate = _planned(collection, settings, writer, generator)
+        if dry_run:
+            _show_plan(path, sample, settings, estimate, filtered and index is None, as_json)
+            return
+    with progress("asking", settings.passages) as bar:
+        made = make_questions(
+            collection,
+            path,
+            settings,
+            generator=writer,
+            search=_opener(source, index, model, settings, bar) if filtered else None,
+            own=mine,
+            say=_note,
+            making=bar,
+            filtering=lambda done: bar.of("filtering")(done),
+        )
+    _show(source, made, as_json)
+
+
+def _refuse_alone(options: dict[str, Any]) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise SettingsError(
+            f"--{given[0].replace('_', '-')}: of a model that writes questions; name one with --questions"
+        )
+
+
+def _planned(
+    collection: "Collection", settings: "QuestionSettings", writer: "Generator | None", name: str | None
+) -> "tuple[Sample, Estimate | None]":
+    """The plan, with what the generator would take: said, and refused beyond its limits."""
+    from ernie_search.adapt.endpoint import Endpoint
+    from ernie_search.adapt.make import plan_questions
+
+    sample, estimate = plan_questions(collection, settings, writer)
+    if estimate is not None:
+        cost = "" if estimate.cost is None else f", about {estimate.cost:.2f} at these prices"
+        where = f", sent to {writer.address}" if isinstance(writer, Endpoint) else ""
+        _note(
+            f"{name}: {estimate.requests:,} requests with the passages' texts{where}; about "
+            f"{estimate.tokens_in:,} tokens to read and {estimate.tokens_out:,} to write{cost}"
+        )
+        if isinstance(writer, Endpoint):
+            writer.check_limits(estimate)
+    return sample, estimate
+
+
+def _opener(
+    source: str, index: str | None, model: str | None, settings: "QuestionSettings", bar: Any
+) -> "Callable[[Path], Any]":
+    """What opens the search for the filter: the index that was named, or one that is made for it."""
+
+    @contextmanager
+    def opened(parts: Path) -> "Iterator[Search]":
+        from ernie_search.adapt.filter import hybrid
+        from ernie_search.api import build_index
+        from ernie_search.search import Searcher
+
+        with loading("the index and its model"):
+            if index is None:
+                chosen = model or default_model()
+                found = build_index(source, chosen, parts / "index", progress=bar.of("encoding"))
+                searcher = Searcher.open(found, chosen)
+            else:
+                searcher = Searcher.open(index, model)
+                _check_is_of(searcher, source, index, settings)
+        try:
+            bar.of("filtering")
+            yield hybrid(searcher, settings.depth)
+        finally:
+            searcher.index.close()
+
+    return opened
+
+
+def _check_is_of(searcher: Any, source: str, index: str, settings: "QuestionSettings") -> None:
+    """Refuse an index that does not hold the passages, of which no question would be found."""
+    from ernie_search.adapt.sample import draw
+    from ernie_search.data import open_collection
+
+    if searcher.index.has_parents:  # of cut documents, whose pieces have other ids
+        return
+    drawn = draw(open_collection(source).passages(), CHECKED, settings.seed).passages
+    try:
+        searcher.index.get([one.id for one in drawn])
+    except IndexStateError:
+        raise IndexStateError(
+            f"{index}: does not hold all passages of {source}; bring it up to date with: ernie-search index "
+            f"{source} --output {index}, or leave --index out"
+        ) from None
+
+
+def _note(text: str) -> None:
+    console(stderr=True).print(f"note: {text}", soft_wrap=True)
+
+
+def _show_plan(
+    path: Path,
+    sample: "Sample",
+    settings: "QuestionSettings",
+    estimate: "Estimate | None",
+    makes_index: bool,
+    as_json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from ernie_search.adapt.make import too_few
+
+    most = len(sample.passages) * settings.per_passage
+    if as_json:
+        plan = {"passages": sample.total, "drawn": len(sample.passages), "questions": most}
+        asked = None if estimate is None else asdict(estimate)
+        print_json({"output": str(path), **plan, "generator": asked, "makes_index": makes_index})
+        return
+    print_line(
+        f"{path}: up to {most:,} questions of {len(sample.passages):,} passages, drawn from {sample.total:,}."
+    )
+    few = too_few(sample.total, settings.depth)
+    if few:
+        _note(few)
+    if makes_index:
+        print_line(f"For the filter an index of {sample.total:,} passages is made first; --index takes one.")
+
+
+def _show(source: str, made: "Made", as_json: bool) -> None:
+    if as_json:
+        counts = {"edited": made.edited, "questions": len(made.questions), **made.counts}
+        print_json({"output": str(made.path), **counts})
+        return
+    counts = made.counts
+    if made.edited:
+        _note(f"{made.path} was edited since it was made; it is left as it is")
+    print_line(
+        f"{made.path}: {len(made.questions):,} questions of {counts['drawn']:,} passages, "
+        f"drawn from {counts['passages']:,}"
+    )
+    for name in ("made", "kept"):
+        print_line(f"{sum(counts[name].values()):>9,}  {name}: {_by_kind(counts[name])}")
+        if name == "made":
+            for reason, by_kind in counts["dropped"].items():
+                print_line(f"{sum(by_kind.values()):>9,}  dropped, {MEANING[reason]}: {_by_kind(by_kind)}")
+    print_line(f"{counts['splits'].get('held-out', 0):>9,}  of these held out, only to measure with")
+    if counts["without_questions"]:
+        print_line(f"{counts['without_questions']:>9,}  passages gave none: too short to ask about")
+    for one in _examples(made.questions):
+        print_line(f"  {one.kind:<10}{one.text}")
+
+
+MEANING = {
+    "dangling": "as their passage is gone",
+    "repeated": "nearly the words of another",
+    "ambiguous": "which other passages answer as well",
+    "not found": "whose passage search does not find",
+}
+
+
+def _by_kind(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
+
+
+def _examples(found: Sequence[Any]) -> list[Any]:
+    """Some questions, of as many kinds and passages as there are."""
+    by_kind: dict[str, list[Any]] = {}
+    passages: set[str] = set()
+    for one in found:
+        of_kind = by_kind.setdefault(one.kind, [])
+        if len(of_kind) < SHOWN and one.passage not in passages:
+            of_kind.append(one)
+            passages.add(one.passage)
+    each = max(1, SHOWN // max(1, len(by_kind)))
+    return [one for some in by_kind.values() for one in some[:each]]

@@ -1,0 +1,267 @@
+"""An endpoint on this machine that answers, fails, lies and runs out of money."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapt_crops import crops
+from ernie_search.adapt import QuestionSettings, make_questions
+from ernie_search.adapt.endpoint import NONSENSE, PATIENCE, Endpoint
+from ernie_search.adapt.generators import lines_of, open_generator, valid
+from ernie_search.errors import SettingsError
+from ernie_search.types import Passage
+
+Answer = tuple[int, Any]
+SETTINGS = QuestionSettings(number=400, per_passage=2, held_out=0.2)
+
+
+def completion(text: Any, usage: Any = None) -> Answer:
+    return 200, {"choices": [{"message": {"content": text}}], "usage": usage}
+
+
+def good(number: int, body: dict[str, Any]) -> Answer:
+    """Two questions that name the passage's own number."""
+    words = body["messages"][0]["content"].rsplit("Passage:\n", 1)[-1].split()
+    text = f"1. where was harvest {words[-20:]}?\n2. who grew it near {' '.join(words[:6])}\n"
+    return completion(text, {"prompt_tokens": 100, "completion_tokens": 20})
+
+
+class FakeEndpoint:
+    """Answers request number n with ``answer(n, body)``."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[int, dict[str, Any]], Answer] = good
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.headers: dict[str, str] = {}
+        lock, outer = threading.Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    number = len(outer.bodies)
+                    outer.bodies.append(body)
+                    outer.keys.append(self.headers["Authorization"])
+                status, value = outer.answer(number, body)
+                sent = value if isinstance(value, bytes) else json.dumps(value).encode()
+                try:
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(sent)))
+                    for name, text in outer.headers.items():
+                        self.send_header(name, text)
+                    self.end_headers()
+                    self.wfile.write(sent)
+                except OSError:  # the client has gone
+                    pass
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    endpoint = FakeEndpoint()
+    yield endpoint
+    endpoint.close()
+
+
+def asker(fake: FakeEndpoint, folder: Path, notes: list[str] | None = None, **options: Any) -> Endpoint:
+    say = None if notes is None else notes.append
+    options = {"pause": 0.0, "workers": 1, **options}
+    return Endpoint("tiny", folder / "a.jsonl", base_url=fake.url, say=say, **options)
+
+
+def some(number: int) -> list[Passage]:
+    return list(crops(number).passages())
+
+
+def test_each_passage_gets_its_questions_and_a_restart_asks_nothing_twice(fake, tmp_path):
+    first = asker(fake, tmp_path, workers=4)
+    found = first.ask(some(8), 2, 5)
+    assert [len(one) for one in found] == [2] * 8
+    assert all(not one.startswith(("1.", "2.")) for row in found for one in row)
+    assert first.spent == (800, 160)
+    assert len(fake.bodies) == 8
+    assert set(fake.keys) == {"Bearer sk-secret"}
+    assert {body["seed"] for body in fake.bodies} == {5}
+    again = asker(fake, tmp_path)
+    assert again.ask(some(8), 2, 5) == found
+    assert len(fake.bodies) == 8
+    assert again.estimate(some(8), 2).requests == 0
+    assert again.estimate(some(9), 2).requests == 1
+    assert "sk-secret" not in (tmp_path / "a.jsonl").read_text()
+
+
+def test_an_answer_that_a_kill_broke_off_is_asked_for_again(fake, tmp_path):
+    found = asker(fake, tmp_path).ask(some(3), 2, 0)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    again = asker(fake, tmp_path)
+    assert again.ask(some(3), 2, 0) == found
+    assert len(fake.bodies) == 4
+    assert len(path.read_text().splitlines()) == 3
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_what_passes_is_tried_again(fake, tmp_path):
+    fake.answer = lambda n, body: (
+        [(429, {"error": {"message": "slow down"}}), (503, b"busy"), (200, b"{")][n]
+        if n < 3
+        else good(n, body)
+    )
+    assert len(asker(fake, tmp_path).ask(some(1), 2, 0)[0]) == 2
+    assert len(fake.bodies) == 4
+
+
+def test_a_setting_that_the_model_refuses_is_left_out(fake, tmp_path):
+    def picky(number: int, body: dict[str, Any]) -> Answer:
+        for name in ("temperature", "max_tokens"):
+            if name in body:
+                return 400, {"error": {"message": f"Unsupported parameter: '{name}'", "param": name}}
+        return good(number, body)
+
+    fake.answer = picky
+    assert [len(one) for one in asker(fake, tmp_path).ask(some(3), 2, 0)] == [2] * 3
+    assert "max_completion_tokens" in fake.bodies[-1]
+    assert len(fake.bodies) == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        (402, {"error": {"message": "Payment required"}}, "out of money (HTTP 402: Payment required)"),
+        (
+            429,
+            {"error": {"message": "quota", "code": "insufficient_quota"}},
+            "out of money (HTTP 429: quota)",
+        ),
+        (401, {"error": {"message": "bad key"}}, "HTTP 401: bad key"),
+    ],
+)
+def test_what_there_is_is_kept_when_it_ends_in_the_middle(fake, tmp_path, status, error, said):
+    fake.answer = lambda n, body: good(n, body) if n < 20 else (status, error)
+    notes: list[str] = []
+    collection = crops(150)
+    made = make_questions(
+        collection,
+        tmp_path / "q.jsonl",
+        SETTINGS,
+        generator=asker(fake, tmp_path, notes),
+        say=notes.append,
+    )
+    assert len(fake.bodies) == 21
+    assert len([one for one in notes if said in one]) == 1
+    assert "rules make the other questions" in notes[0]
+    by_kind = made.counts["made"]
+    assert by_kind["generated"] == 40
+    assert by_kind["span"] > 40
+    assert made.counts["generator_gave_up"] == said
+    assert {one.split for one in made.questions if one.kind == "generated"} == {"train"}
+    assert made.counts["splits"]["held-out"] > 20
+
+
+def test_an_endpoint_that_is_silent_is_given_up(fake, tmp_path):
+    def slow(number: int, body: dict[str, Any]) -> Answer:
+        time.sleep(0.3)
+        return good(number, body)
+
+    notes: list[str] = []
+    fake.answer = slow
+    endpoint = asker(fake, tmp_path, notes, timeout=0.05)
+    assert endpoint.ask(some(6), 2, 0) == [[]] * 6
+    assert endpoint.gave_up == f"no answer to {PATIENCE} passages in a row (no answer within 0.05 seconds)"
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("text", ["", "???", "Here are your questions:", "[1, 2]", "{}", "lorem " * 200])
+def test_an_endpoint_that_answers_nonsense_is_given_up(fake, tmp_path, text):
+    fake.answer = lambda n, body: completion(text)
+    endpoint = asker(fake, tmp_path)
+    assert endpoint.ask(some(NONSENSE + 5), 2, 0) == [[]] * (NONSENSE + 5)
+    assert endpoint.gave_up == f"{NONSENSE} answers in a row held no question"
+    assert len(fake.bodies) == NONSENSE
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (200, {"choices": []}), completion(None)])
+def test_an_answer_of_another_form_is_a_failure(fake, tmp_path, answer):
+    fake.answer = lambda n, body: answer
+    endpoint = asker(fake, tmp_path)
+    assert endpoint.ask(some(5), 2, 0) == [[]] * 5
+    assert "no answer to 3 passages in a row" in endpoint.gave_up
+
+
+def test_limits_are_checked_before_and_kept_on_the_way(fake, tmp_path):
+    endpoint = asker(fake, tmp_path, limit_tokens=1000)
+    estimate = endpoint.estimate(some(50), 2)
+    assert estimate.requests == 50
+    with pytest.raises(SettingsError, match="more than --limit-tokens 1,000"):
+        endpoint.check_limits(estimate)
+    endpoint.ask(some(50), 2, 0)
+    assert sum(endpoint.spent) <= 1000
+    assert endpoint.gave_up == "the limit of 1,000 tokens is reached"
+    later = asker(fake, tmp_path, price_in=1.0, price_out=10.0, limit_cost=0.001)
+    assert later.cost(1_000_000, 100_000) == 2.0
+    with pytest.raises(SettingsError, match="more than --limit-cost 0.00"):
+        later.check_limits(later.estimate(some(50), 2))
+    with pytest.raises(SettingsError, match="needs --price-in and --price-out"):
+        asker(fake, tmp_path, limit_cost=1.0)
+
+
+def test_what_is_wrong_from_the_start_is_an_error(fake, tmp_path, monkeypatch):
+    fake.answer = lambda n, body: (401, {"error": {"message": "bad key"}})
+    with pytest.raises(SettingsError, match="HTTP 401: bad key; check --base-url"):
+        asker(fake, tmp_path).ask(some(2), 2, 0)
+    with pytest.raises(SettingsError, match="cannot be reached"):
+        Endpoint("m", tmp_path / "b.jsonl", base_url="http://127.0.0.1:9/v1", pause=0).ask(some(1), 2, 0)
+    with pytest.raises(SettingsError, match="give http://"):
+        Endpoint("m", tmp_path / "b.jsonl", base_url="file:///etc/passwd")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set"):
+        Endpoint("m", tmp_path / "b.jsonl")
+
+
+def test_the_key_follows_no_redirect(fake, tmp_path):
+    fake.headers = {"Location": fake.url + "/elsewhere"}
+    fake.answer = lambda n, body: (302, b"")
+    with pytest.raises(SettingsError, match="HTTP 302"):
+        asker(fake, tmp_path).ask(some(1), 2, 0)
+    assert len(fake.bodies) == 1
+
+
+def test_lines_and_json_are_read_alike():
+    passage = Passage("p", "tea from Assam")
+    for answer in (
+        "1. what is tea\n- who grows rice?\n\n",
+        '```json\n["what is tea", "who grows rice?"]\n```',
+        '{"questions": ["what is tea", "who grows rice?", 3]}',
+        '"what is tea"\n“who grows rice?”\nWHO grows rice\nTea from Assam!\n',
+    ):
+        assert valid(lines_of(answer), passage, 5) == ["what is tea", "who grows rice?"]
+
+
+@pytest.mark.parametrize("name", ["doc2query", "hub:", "ollama:llama", ":x"])
+def test_unknown_generators_are_refused(tmp_path, name):
+    with pytest.raises(SettingsError, match="hub:MODEL or openai:MODEL"):
+        open_generator(name, cache=tmp_path / "a.jsonl")
+    with pytest.raises(SettingsError, match="--base-url: of an endpoint"):
+        open_generator("hub:x", cache=tmp_path / "a.jsonl", base_url="http://x")
