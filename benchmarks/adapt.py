@@ -25,7 +25,7 @@ from benchmarks.zero_shot import BASE, DEPTH, clustered, collection_of, index_of
 
 MEASURES = ("MRR@10", "nDCG@10")
 SETS = ("covidqa", "squad", "shifts-amazon", "pubmedqa", "api")
-QUICK_SET, QUICK_QUESTIONS = "pubmedqa", 100
+QUICK_SET, QUICK_QUESTIONS, QUICK_PASSAGES = "pubmedqa", 60, 300
 QUICK: dict[str, Any] = {
     "train.steps": 4,
     "train.checkpoints": 1,
@@ -165,13 +165,28 @@ def peer(folder: Path, output: Path, base: str, seconds: float) -> str:
     return str(output / "model")
 
 
+def small(collection: Any, queries: Any, qrels: Any, folder: Path) -> Path:
+    """A few hundred passages of a collection, with those that answer, as a BEIR folder."""
+    from ernie_search.data import MemoryCollection, write_beir
+
+    if not folder.is_dir():
+        wanted = {passage for query in queries for passage in qrels[query.id]}
+        passages = list(collection.passages())
+        others = [one for one in passages if one.id not in wanted]
+        kept = [one for one in passages if one.id in wanted] + others[: max(0, QUICK_PASSAGES - len(wanted))]
+        write_beir(MemoryCollection("small", "small", kept, queries, {"test": qrels}), folder)
+    return folder
+
+
 def cells_of(
     name: str, work: Path, base: str, limit: int, minutes: float | None, settings: Any
 ) -> dict[str, Any]:
     """All parts of one set."""
     place = work / name
     place.mkdir(parents=True, exist_ok=True)
-    source, _, queries, qrels = collection_of(name, work, limit)
+    source, collection, queries, qrels = collection_of(name, work, limit)
+    if limit:
+        source = small(collection, queries, qrels, place / "small")
     cells = place / "cells"
 
     def measure(label: str, model: str) -> Any:

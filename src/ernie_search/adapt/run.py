@@ -40,7 +40,7 @@ from ernie_search.errors import DataError, SettingsError, StorageError, Training
 from ernie_search.pipeline.manifest import StageManifest
 from ernie_search.pipeline.runner import perform, state_of
 from ernie_search.pipeline.stage import InputPaths, Observer, Task
-from ernie_search.runtime import default_model
+from ernie_search.runtime import default_model, resolve
 from ernie_search.training.folder import weights_identity
 from ernie_search.training.joint import ignore_event
 from ernie_search.training.world import World
@@ -235,6 +235,7 @@ def begin(
     file, alone, generator = brought(questions, own)
     chosen = settings if isinstance(settings, AdaptSettings) else parse_adapt(settings or {})
     name = base or default_model()
+    resolve(name, weights=True)  # refused here, not after the documents were read
     chosen = _settled(chosen)
     place = str(source)
     collection = hold(open_collection(place))
