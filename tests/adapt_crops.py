@@ -26,7 +26,7 @@ def crops(number: int) -> MemoryCollection:
     for one in range(number):
         crop, place = CROPS[one % len(CROPS)], PLACES[one // len(CROPS) % len(PLACES)]
         text = (
-            f"Farmers of {place} have grown {crop} on terraces since the year {1500 + one} without any plough. "
+            f"Farmers of {place} have grown {crop} on terraces since the year {1500 + one} without a plough. "
             f"The harvest number {one} of {crop} was carried to the {place} market by boat and sold there."
         )
         made.append(Passage(f"p{one}", text, f"{crop.title()} of {place}, part {one}"))

@@ -12,8 +12,9 @@ import pytest
 
 from adapt_crops import crops
 from ernie_search.adapt import QuestionSettings, make_questions
+from ernie_search.adapt.answers import lines_of, valid
 from ernie_search.adapt.endpoint import NONSENSE, PATIENCE, Endpoint
-from ernie_search.adapt.generators import lines_of, open_generator, valid
+from ernie_search.adapt.generators import open_generator
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 
@@ -220,7 +221,7 @@ def test_limits_are_checked_before_and_kept_on_the_way(fake, tmp_path):
     assert endpoint.gave_up == "the limit of 1,000 tokens is reached"
     later = asker(fake, tmp_path, price_in=1.0, price_out=10.0, limit_cost=0.001)
     assert later.cost(1_000_000, 100_000) == 2.0
-    with pytest.raises(SettingsError, match="more than --limit-cost 0.00"):
+    with pytest.raises(SettingsError, match=r"more than --limit-cost 0\.00"):
         later.check_limits(later.estimate(some(50), 2))
     with pytest.raises(SettingsError, match="needs --price-in and --price-out"):
         asker(fake, tmp_path, limit_cost=1.0)

@@ -18,7 +18,7 @@ from ernie_search.adapt import QuestionSettings, make_questions
 from ernie_search.adapt.generators import open_generator
 from ernie_search.errors import ModelError
 
-WORDS = "where who what grows tea rice wheat of the in Assam Bengal harvest number sold market year".split()
+WORDS = ["where", "who", "what", "grows", "tea", "rice", "wheat", "of", "the", "in", "Assam", "Bengal"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_questions_depend_on_the_seed_alone(model: str, tmp_path: Path):
     assert torch.equal(torch.get_rng_state(), before)
     assert open_generator(model, cache=tmp_path / "none").ask(passages, 2, 0) == first
     assert writer.ask(passages, 2, 1) != first
-    assert sum(map(len, first)) > 20
+    assert sum(map(len, first)) > 10  # of noise; the others are one word, or repeat
     assert writer.estimate(passages, 2) is None
 
 
@@ -63,7 +63,7 @@ def test_the_stage_takes_its_questions_for_training_only(model: str, tmp_path: P
     settings = QuestionSettings(number=120, per_passage=2, held_out=0.3)
     writer = open_generator(model, cache=tmp_path / "none")
     made = make_questions(crops(60), tmp_path / "q.jsonl", settings, generator=writer)
-    assert made.counts["made"]["generated"] > 20
+    assert made.counts["made"]["generated"] > 10
     assert {one.kind for one in made.questions if one.split == "held-out"} == {"keywords"}
 
 

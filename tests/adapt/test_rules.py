@@ -23,7 +23,11 @@ CHINESE = (
 )
 THAI = "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย และเป็นเมืองที่มีประชากรมากที่สุดในประเทศ ตั้งอยู่บนแม่น้ำเจ้าพระยา"
 HINDI = "दिल्ली भारत की राजधानी है और यमुना नदी के किनारे बसी हुई है। यहाँ कई ऐतिहासिक इमारतें हैं जिन्हें देखने लोग आते हैं।"
-CODE = "def read(path: Path) -> list[str]:\n    rows = []\n    for line in open(path):\n        rows.append(line)\n"
+CODE = """def read(path: Path) -> list[str]:
+    rows = []
+    for line in open(path):
+        rows.append(line)
+"""
 TABLE = "| city | people | area |\n|---|---|---|\n| Oslo | 709,037 | 454 |\n| Bergen | 291,940 | 464 |\n"
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ernie_search.adapt.answers import Generator
 from ernie_search.adapt.filter import Filtered, filter_questions, hybrid
-from ernie_search.adapt.generators import Generator, open_generator
+from ernie_search.adapt.generators import open_generator
 from ernie_search.adapt.make import Made, make_questions
 from ernie_search.adapt.questions import Dangling, Kind, Question, known, read_questions, write_questions
 from ernie_search.adapt.settings import QuestionSettings

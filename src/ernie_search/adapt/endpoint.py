@@ -11,11 +11,11 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ernie_search._util.files import JSON, storage_errors
 from ernie_search._util.words import brief
-from ernie_search.adapt.generators import Estimate, check_prompt, lines_of, read_text, valid
+from ernie_search.adapt.answers import Estimate, check_prompt, lines_of, read_text, valid
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 
@@ -342,8 +342,7 @@ class _Answers:
         self.tokens_in = self.tokens_out = 0
         self._texts: dict[str, str] = {}
         self._marks: set[str] = set()
-        self._handle: IO[bytes] | None = None
-        self._sound = 0
+        self._sound, self._is_whole = 0, False
         with storage_errors(path):
             if path.exists():
                 self._read()
@@ -382,14 +381,14 @@ class _Answers:
         """Keep an answer."""
         row = {"key": key, "mark": mark, "answer": text, "in": counts[0], "out": counts[1]}
         with storage_errors(self.path):
-            if self._handle is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._handle = open(self.path, "ab")  # noqa: SIM115 - open for as long as it is asked
-                if self._handle.tell() > self._sound:
-                    self._handle.truncate(self._sound)
-            self._handle.write(f"{json.dumps(row)}\n".encode())
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab") as handle:
+                if not self._is_whole:
+                    handle.truncate(self._sound)
+                    self._is_whole = True
+                handle.write(f"{json.dumps(row)}\n".encode())
+                handle.flush()
+                os.fsync(handle.fileno())
         self._note(key, mark, text, counts)
 
 

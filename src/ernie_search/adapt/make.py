@@ -19,6 +19,7 @@ from ernie_search._util.files import (
     storage_errors,
     write_json,
 )
+from ernie_search.adapt.answers import Estimate, Generator
 from ernie_search.adapt.filter import (
     BLOCK,
     REASONS,
@@ -29,7 +30,6 @@ from ernie_search.adapt.filter import (
     keep,
     without_repeats,
 )
-from ernie_search.adapt.generators import Estimate, Generator
 from ernie_search.adapt.questions import Question, known, read_questions, write_questions
 from ernie_search.adapt.rules import Rules
 from ernie_search.adapt.sample import Sample, draw

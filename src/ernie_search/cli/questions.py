@@ -12,8 +12,8 @@ from ernie_search.cli.output import AsJson, console, loading, print_json, print_
 from ernie_search.errors import IndexStateError, SettingsError
 
 if TYPE_CHECKING:
+    from ernie_search.adapt.answers import Estimate, Generator
     from ernie_search.adapt.filter import Search
-    from ernie_search.adapt.generators import Estimate, Generator
     from ernie_search.adapt.make import Made
     from ernie_search.adapt.sample import Sample
     from ernie_search.adapt.settings import QuestionSettings
