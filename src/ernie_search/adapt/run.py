@@ -8,8 +8,9 @@ from typing import Any
 
 from ernie_search._util.files import atomic_directory, read_json, write_json
 from ernie_search._util.hardware import default_device
+from ernie_search.adapt.answers import Generator
 from ernie_search.adapt.check import VERDICT, Check, Checked, read_verdict
-from ernie_search.adapt.generators import SCHEMES, Generator, open_generator
+from ernie_search.adapt.generators import SCHEMES, open_generator
 from ernie_search.adapt.plan import (
     AdaptPlan,
     AdaptSettings,

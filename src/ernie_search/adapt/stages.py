@@ -18,9 +18,9 @@ from pydantic import BaseModel, Field
 
 from ernie_search._util.files import fingerprint, write_json
 from ernie_search._util.settings import TypedSettings
+from ernie_search.adapt.answers import Estimate, Generator
 from ernie_search.adapt.blend import TokenWeights, save_start
 from ernie_search.adapt.filter import REASONS, Filtered, filter_questions
-from ernie_search.adapt.generators import Estimate, Generator
 from ernie_search.adapt.lists import ListSettings, make_lists
 from ernie_search.adapt.make import FEWEST_PASSAGES, make_questions, plan_questions
 from ernie_search.adapt.questioned import LABELLED, TRAIN, QuestionedCollection
