@@ -119,7 +119,7 @@ def adapt(
         >>> print(found.sentence, found.model)
     """
     folder = Path(output)
-    asked = {"questions": questions, "own": own, "endpoint": endpoint}
+    asked: dict[str, Any] = {"questions": questions, "own": own, "endpoint": endpoint}
     begun = begin(source, folder, base=base, minutes=minutes, settings=settings, **asked)
     steps = begun.steps()
     manifests: dict[str, StageManifest] = {}
@@ -240,7 +240,7 @@ def begin(
     chosen = _settled(chosen)
     place = str(source)
     collection = hold(open_collection(place))
-    asked = {
+    asked: dict[str, Any] = {
         "format": FORMAT,
         "source": place if ":" in place and not Path(place).exists() else str(Path(place).resolve()),
         "base": weights_identity(name),
@@ -267,8 +267,17 @@ def begin(
         if write:
             write_json(folder / BEGUN, asked)
             plan.write(folder)
-    made = {"own": (file, alone), "generator": generator, "endpoint": endpoint or {}}
-    return Begun(asked["source"], folder, name, chosen, plan, **made, collection=collection)
+    return Begun(
+        source=str(asked["source"]),
+        folder=folder,
+        base=name,
+        settings=chosen,
+        plan=plan,
+        own=(file, alone),
+        generator=generator,
+        endpoint=endpoint or {},
+        collection=collection,
+    )
 
 
 def brought(questions: str | Path | None, own: str | Path | None) -> tuple[Path | None, bool, str]:

@@ -281,7 +281,8 @@ class Filter(Step):
             searcher.index.close()
         write_questions(task.folder / QUESTIONS, found.kept)
         write_json(task.folder / COUNTS, _dropped(found))
-        counts = {"kept": len(found.kept), **{reason: found.total(reason) for reason in REASONS}}
+        counts: dict[str, Any] = {"kept": len(found.kept)}
+        counts |= {reason: found.total(reason) for reason in REASONS}
         return Done(QUESTIONS, (QUESTIONS, COUNTS), counts)
 
 
@@ -415,7 +416,7 @@ class Learn(Step):
 
     def share_done(self, folder: Path, sizes: Sizes) -> float:
         """By the latest checkpoint."""
-        return max(checkpoint_steps(folder / TRAINING), default=0) / self.settings.train.steps
+        return float(max(checkpoint_steps(folder / TRAINING), default=0) / self.settings.train.steps)
 
     def _lists(self) -> Lists | None:
         folder = self.place("score", LISTS)
