@@ -10,7 +10,7 @@ import torch
 from ernie_search._util.files import atomic_directory
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError
-from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
+from ernie_search.model import JointEncoder, ScoreSettings, from_base, load, load_joint
 from ernie_search.model.pooling import LEAST_WEIGHT, set_pooling, starting_weights, word_weights
 from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.training import TrainSettings
@@ -30,7 +30,7 @@ def save_start(
     Args:
         base: a name or a directory.
         collection: whose passages say how often a token occurs.
-        settings: of the training, for its lengths, its seed, its pooling and its head.
+        settings: of the training, for its length of questions, its seed, its pooling and its head.
         folder: of the model, which appears whole or not at all.
         weights: of its tokens.
 
@@ -39,7 +39,9 @@ def save_start(
     """
     joint = (Path(base) / SETTINGS_FILE).is_file()
     before = ScoreSettings.read(Path(base)) if joint else ScoreSettings()
-    lengths = {"query_length": settings.query_length, "passage_length": settings.passage_length}
+    # As long as the base reads, whatever the training does: a candidate must not lose by reading less.
+    passage_length = load(base, device="cpu").length_of("passage")
+    lengths = {"query_length": settings.query_length, "passage_length": passage_length}
     model = from_base(base, settings=before.model_copy(update=lengths), seed=settings.seed, device="cpu")
     if settings.pooling == "weighted" and word_weights(model) is None:
         idf = token_idf(model, collection)
