@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ernie_search.adapt.run import adapt
     from ernie_search.api import build_index, train
     from ernie_search.data import open_collection
     from ernie_search.evaluation import evaluate_run
@@ -24,10 +25,21 @@ _HOMES = {
     "train": "ernie_search.api",
 }
 
-__all__ = ["Searcher", "__version__", "build_index", "evaluate_run", "load", "open_collection", "train"]
+__all__ = [
+    "Searcher",
+    "__version__",
+    "adapt",
+    "build_index",
+    "evaluate_run",
+    "load",
+    "open_collection",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "adapt":  # a room that can be called
+        return import_module("ernie_search.adapt")
     if name not in _HOMES:
         raise AttributeError(f"module 'ernie_search' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

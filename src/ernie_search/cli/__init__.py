@@ -11,6 +11,7 @@ import typer
 from ernie_search import __version__
 from ernie_search.cli import (
     ablate,
+    adapt,
     card,
     compare,
     data,
@@ -77,6 +78,7 @@ app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.add_typer(data.app, name="data")
 app.command(epilog=questions.EXAMPLE)(questions.questions)
+app.command(epilog=adapt.EXAMPLE)(adapt.adapt)
 app.command(epilog=train.EXAMPLE)(train.train)
 app.command(epilog=mine.EXAMPLE)(mine.mine)
 app.command("mine-preview", epilog=mine.PREVIEW_EXAMPLE)(mine.mine_preview)

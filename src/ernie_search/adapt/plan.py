@@ -1,0 +1,317 @@
+"""How much an adaptation asks, learns and measures, and how long that takes on this machine."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from ernie_search._util.files import read_json, write_json
+from ernie_search._util.settings import TypedSettings, parse_typed, read_record
+from ernie_search.adapt.blend import TokenWeights
+from ernie_search.adapt.lists import ListSettings
+from ernie_search.adapt.make import FEWEST_PASSAGES
+from ernie_search.adapt.rules import Rules
+from ernie_search.adapt.sample import draw
+from ernie_search.adapt.settings import QuestionSettings
+from ernie_search.adapt.verdict import CheckSettings
+from ernie_search.data import Collection, MemoryCollection
+from ernie_search.errors import DataError, SettingsError, StorageError
+from ernie_search.model import ScoreSettings, from_base
+from ernie_search.pipeline.plan import duration, passages_per_second, seconds_per_step
+from ernie_search.training import TrainSettings, prepare
+from ernie_search.types import Query
+
+PILOT_PASSAGES = 200
+PILOT_TEXTS = 64
+SEARCHES = 1.5
+"""Questions searched in the time of one passage's encoding, with the bundled base on two cores."""
+FEWEST_STEPS, FEWEST_QUESTIONS = 20, 400
+ROOM = 1.15
+"""Of the estimates: what they leave out (reading, saving, the filter)."""
+PLAN_FILE = "plan.json"
+
+PARTS = {"questions": "questions", "lists": "lists", "train": "train", "check": "checked"}
+"""Groups of settings, as plain values call them, and the attribute of each."""
+
+
+def default_training() -> TrainSettings:
+    """The settings of an adaptation's training.
+
+    The teacher's sum teaches the single vector over each question's list, the model's own late interaction
+    too, and the labels hardly count: a made question's other passages may answer it as well.
+    """
+    return TrainSettings(
+        steps=300,
+        learning_rate=3e-5,
+        head_learning_rate=1e-4,
+        pooling_learning_rate=3e-3,
+        pooling="weighted",
+        head="pca",
+        question_weights="root",
+        negatives=0,
+        list_passages=31,
+        distillation_candidates="list",
+        dense_weight=0.1,
+        late_weight=0.1,
+        interaction_weight=1.0,
+        direct_weight=3.0,
+        late_temperature=0.04,
+        teacher_temperature=0.05,
+        cross_temperature=0.1,  # of the sum: about one nat over a list of 32 of PubMedQA; at 0.05 a tenth
+        evaluations=0,
+        checkpoints=3,
+        refresh_steps=100,
+        onnx=False,
+    )
+
+
+class AdaptSettings(TypedSettings):
+    """All settings of an adaptation.
+
+    Attributes:
+        questions: which are made.
+        lists: what is learnt from, for each.
+        train: of the training; ``passage_length`` 0 in ``lengths`` is not known there, see ``fit_lengths``.
+        checked: what is compared, and what the verdict asks for; ``check`` in plain values.
+        labels: whether the source's own labelled questions count.
+        token_weights: what a token weighs before the training: the root of its idf, or its idf.
+        fit_lengths: let the training read passages as long as nearly all are, up to its ``passage_length``.
+        fewest_passages, fewest_questions: below which nothing is trained: what is left is too little to learn
+            from.
+    """
+
+    questions: QuestionSettings = Field(default_factory=QuestionSettings)
+    lists: ListSettings = Field(default_factory=ListSettings)
+    train: TrainSettings = Field(default_factory=default_training)
+    checked: CheckSettings = Field(default_factory=CheckSettings)
+    labels: bool = True
+    token_weights: TokenWeights = "root"
+    fit_lengths: bool = True
+    fewest_passages: int = Field(FEWEST_PASSAGES, ge=2)
+    fewest_questions: int = Field(32, ge=2)
+
+
+def parse_adapt(values: Mapping[str, Any]) -> AdaptSettings:
+    """Settings from plain values: ``steps`` of the training is ``train.steps``, and so on.
+
+    Raises:
+        SettingsError: an unknown name, or a value that does not fit.
+    """
+    chosen = AdaptSettings()
+    inner: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    for name, value in values.items():
+        part, dot, key = str(name).partition(".")
+        if dot and part in PARTS:
+            inner.setdefault(part, {})[key] = value
+        elif part in PARTS:
+            raise SettingsError(
+                f"setting {name!r} is a group; name one of its settings, as in {name}.NAME=..."
+            )
+        else:
+            own[str(name)] = value
+    found: dict[str, Any] = {attribute: getattr(chosen, attribute) for attribute in PARTS.values()}
+    for part, changes in inner.items():
+        before = found[PARTS[part]]
+        found[PARTS[part]] = parse_typed(type(before), {**before.model_dump(), **changes})
+    if "checked" in own:
+        raise SettingsError("unknown setting 'checked'; name one of its settings, as in check.NAME=...")
+    parsed = parse_typed(AdaptSettings, {**chosen.model_dump(exclude=set(PARTS.values())), **own})
+    return parsed.model_copy(update=found)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Speeds of this machine with the base.
+
+    Attributes:
+        passages: encoded per second.
+        step: seconds of a training step.
+    """
+
+    passages: float
+    step: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptPlan:
+    """What an adaptation will do; written when it begins, so that a resumed one does the same.
+
+    Attributes:
+        passages: of the source.
+        questions: to be made at most.
+        steps: of the training.
+        seconds: estimates by stage, where they were made.
+    """
+
+    passages: int
+    questions: int
+    steps: int
+    seconds: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """Seconds of all stages."""
+        return sum(self.seconds.values())
+
+    def write(self, folder: Path) -> None:
+        """Write ``plan.json``."""
+        write_json(folder / PLAN_FILE, asdict(self))
+
+    @staticmethod
+    def read(folder: Path) -> "AdaptPlan | None":
+        """The plan of a folder; None where there is none.
+
+        Raises:
+            StorageError: it is broken.
+        """
+        path = folder / PLAN_FILE
+        if not path.is_file():
+            return None
+        try:
+            return read_record(AdaptPlan, read_json(path))
+        except ValueError as error:
+            raise StorageError(f"{path}: not readable ({error}); delete {folder} and begin again") from error
+
+
+def make_plan(
+    passages: int, rates: Rates | None, settings: AdaptSettings, minutes: float | None = None
+) -> AdaptPlan:
+    """As many questions and steps as fit into the time; all that the settings say, where none is given.
+
+    Args:
+        passages: of the source.
+        rates: of this machine; None, where the time is not limited, for no estimates.
+        settings: of the adaptation.
+        minutes: that it may take.
+
+    Raises:
+        SettingsError: the time is too short for the least; it says how long that takes.
+    """
+    asked = min(settings.questions.number, passages * settings.questions.per_passage)
+    if rates is None:
+        return AdaptPlan(passages, asked, settings.train.steps, {})
+    whole = _seconds(passages, asked, settings.train.steps, rates, settings)
+    if minutes is None or sum(whole.values()) <= minutes * 60:
+        return AdaptPlan(passages, asked, settings.train.steps, whole)
+    for share in (0.75, 0.5, 0.35, 0.25, 0.15, 0.0):
+        steps = max(min(FEWEST_STEPS, settings.train.steps), round(settings.train.steps * share))
+        questions = max(min(FEWEST_QUESTIONS, asked), round(asked * max(share, 0.1)))
+        seconds = _seconds(passages, questions, steps, rates, settings)
+        if sum(seconds.values()) <= minutes * 60:
+            return AdaptPlan(passages, questions, steps, seconds)
+    raise SettingsError(
+        f"--minutes {minutes:g}: {passages:,} passages take at least {duration(sum(seconds.values()))} on "
+        "this machine; give more time, or a smaller source"
+    )
+
+
+def estimated(plan: AdaptPlan, rates: Rates, settings: AdaptSettings) -> AdaptPlan:
+    """The same plan with estimates."""
+    return replace(plan, seconds=_seconds(plan.passages, plan.questions, plan.steps, rates, settings))
+
+
+def _seconds(
+    passages: int, questions: int, steps: int, rates: Rates, settings: AdaptSettings
+) -> dict[str, float]:
+    """Estimates by stage."""
+    train, check = settings.train, settings.checked
+    index = passages / rates.passages
+    search = questions / (rates.passages * SEARCHES)
+    points = {0}
+    if train.refresh_steps:  # as the training's cache of list passages has them
+        for every in (train.refresh_steps, max(1, steps // train.checkpoints)):
+            points.update(range(0, steps, every))
+    fills = len(points)
+    cached = min(passages, steps * train.questions_per_batch * train.listed // max(1, fills))
+    candidates = 2 + len(check.shares)
+    pooled = min(passages, check.passages)
+    seconds = {
+        "documents": passages / 2000,
+        "questions": questions / 1000 + passages / 1000,
+        "filter": index + search,
+        "score": questions / 500,
+        "adapt": steps * rates.step + fills * cached / rates.passages + 10,
+        "check": candidates * pooled / rates.passages + 20,
+    }
+    return {name: round(value * ROOM, 1) for name, value in seconds.items()}
+
+
+def measure_rates(base: str, collection: Collection, settings: AdaptSettings) -> Rates:
+    """Speeds with the base over the first passages of a collection, with questions made of them.
+
+    Raises:
+        ModelError: the base cannot be had.
+        DataError: there is no passage.
+    """
+    first = list(islice(collection.passages(), PILOT_PASSAGES))
+    if not first:
+        raise DataError(f"{collection.source}: holds no passage")
+    train = settings.train
+    lengths = ScoreSettings(query_length=train.query_length, passage_length=train.passage_length)
+    model = from_base(base, settings=lengths)
+    texts = [one.full_text for one in first][:PILOT_TEXTS]
+    passages = passages_per_second(model, texts)
+    asked = _pilot(first, settings)
+    if len(asked) < 2 or len(first) < 2:
+        return Rates(passages, train.questions_per_batch * 3 / passages)
+    queries = [Query(f"pilot-{number}", text) for number, (text, _) in enumerate(asked)]
+    qrels = {query.id: {passage: 1} for query, (_, passage) in zip(queries, asked, strict=True)}
+    few = MemoryCollection("pilot", collection.source, first, queries, {"train": qrels})
+    batch = min(train.questions_per_batch, len(queries))
+    timed = train.model_copy(
+        update={
+            "questions_per_batch": batch,
+            "negatives": 0,
+            "list_passages": 0,
+            "distillation_candidates": "batch",
+            "direct_weight": 0.0,
+            "cascade_weight": 0.0,
+            "margin_weight": 0.0,
+            "interaction_weight": 1.0,
+        }
+    )
+    try:
+        step = seconds_per_step(model, prepare(few, timed), timed)
+    except (DataError, statistics.StatisticsError):
+        step = batch * 3 / passages
+    return Rates(passages, step * train.questions_per_batch / batch)
+
+
+def _pilot(first: list[Any], settings: AdaptSettings) -> list[tuple[str, str]]:
+    """A question each of the first passages that can be asked about, with the passage's id."""
+    sample = draw(first, len(first), settings.questions.seed)
+    rules = Rules(settings.questions, sample.frequencies)
+    made = [rules.ask(passage) for passage in sample.passages]
+    return [(one[0].text, one[0].passage) for one in made if one]
+
+
+def plan_table(plan: AdaptPlan, states: Mapping[str, str], title: str) -> Table:
+    """The plan as a table: one line a stage, with its state and about how long it takes."""
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("stage", "what", "state"):
+        table.add_column(name, overflow="fold")
+    table.add_column("about", justify="right")
+    words = {
+        "documents": f"read and cut the source: {plan.passages:,} passages",
+        "questions": f"make up to {plan.questions:,} questions of them",
+        "filter": "index the passages with the base; keep questions that find their own",
+        "score": "score each question's list with the teacher",
+        "adapt": f"train: {plan.steps:,} steps",
+        "check": "compare with the base on held-out questions, labels and general text",
+    }
+    left = 0.0
+    for name, what in words.items():
+        seconds = 0.0 if states.get(name) == "done" else plan.seconds.get(name, 0.0)
+        left += seconds
+        cells = (name, what, states.get(name, "to do"), duration(seconds) if seconds else "-")
+        table.add_row(*map(Text, cells))
+    table.add_row(*map(Text, ("all that is left", "", "", duration(left))))
+    return table

@@ -1,0 +1,73 @@
+"""Settings by name, and as much work as fits into the time."""
+
+import pytest
+
+from ernie_search.adapt.plan import AdaptPlan, AdaptSettings, Rates, make_plan, parse_adapt
+from ernie_search.errors import SettingsError, StorageError
+
+LAPTOP = Rates(passages=40.0, step=2.5)
+
+
+def test_settings_are_named_by_their_group():
+    found = parse_adapt({"train.steps": "50", "check.passages": 100, "labels": False, "lists.margin": 0.1})
+    assert (found.train.steps, found.checked.passages, found.labels) == (50, 100, False)
+    assert found.lists.margin == 0.1
+    assert found.train.pooling == "weighted"  # of the adaptation, not of every training
+    assert found.questions == AdaptSettings().questions
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train.stepz", "unknown setting 'stepz'; did you mean 'steps'"),
+        ("train", "setting 'train' is a group"),
+        ("checked", "unknown setting 'checked'"),
+        ("lables", "unknown setting 'lables'"),
+        ("teach.steps", "unknown setting 'teach.steps'"),
+    ],
+)
+def test_unknown_settings_are_refused(name, message):
+    with pytest.raises(SettingsError, match=message):
+        parse_adapt({name: 1})
+
+
+def test_the_defaults_are_a_training_that_can_be():
+    train = AdaptSettings().train
+    assert train.check() == train
+    assert train.pooling == "weighted"
+    assert train.head == "pca"
+    assert train.distillation_candidates == "list"
+    assert train.list_passages < AdaptSettings().lists.length
+    pure = parse_adapt({"train.dense_weight": 0, "train.late_weight": 0}).train
+    assert not pure.check().contrastive
+
+
+def test_a_laptop_adapts_to_2640_passages_in_half_an_hour():
+    plan = make_plan(2640, LAPTOP, AdaptSettings(), 30)
+    assert plan.total <= 1800
+    assert plan.steps >= 100
+    assert plan.questions >= 2500
+
+
+def test_less_time_is_fewer_steps_and_too_little_is_refused():
+    settings = AdaptSettings()
+    whole, short = (make_plan(2640, LAPTOP, settings, minutes) for minutes in (None, 16))
+    assert (whole.steps, whole.questions) == (300, 10_000)
+    assert short.steps < whole.steps
+    assert short.total <= 960
+    with pytest.raises(SettingsError, match="--minutes 1: 2,640 passages take at least"):
+        make_plan(2640, LAPTOP, settings, 1)
+
+
+def test_no_more_questions_are_planned_than_passages_give():
+    assert make_plan(10, LAPTOP, AdaptSettings()).questions == 40
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path):
+    plan = make_plan(100, LAPTOP, AdaptSettings())
+    assert AdaptPlan.read(tmp_path) is None
+    plan.write(tmp_path)
+    assert AdaptPlan.read(tmp_path) == plan
+    (tmp_path / "plan.json").write_text('{"passages": "many"}')
+    with pytest.raises(StorageError, match="not readable"):
+        AdaptPlan.read(tmp_path)

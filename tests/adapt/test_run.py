@@ -1,0 +1,241 @@
+"""Whole adaptations over the tiny base: resumed after any kill to the same bytes, and what is too little."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ernie_search
+from ernie_search.adapt.blend import blend, mixed
+from ernie_search.adapt.check import read_verdict
+from ernie_search.adapt.questioned import LABELLED
+from ernie_search.adapt.run import Adapted, adapt, begin
+from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
+from ernie_search.mining import Lists
+from ernie_search.model import load, load_joint
+from ernie_search.model.pooling import word_weights
+from ernie_search.search import Searcher
+from tiny_adapt import SETTINGS, beir, documents
+from tiny_model import sentence_base
+from tiny_training import weights
+
+STAGES = ("documents", "questions", "filter", "score", "adapt", "check")
+
+
+class Killed(BaseException):
+    """As a kill: nothing may catch it."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return str(sentence_base(tmp_path_factory.mktemp("base") / "base", layers=2))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    return beir(tmp_path_factory.mktemp("source") / "docs", labels=30)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, base, source) -> tuple[Path, Adapted]:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, adapt(source, folder, base=base, settings=SETTINGS)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """What must be the same however often it was killed: questions, lists, weights, verdict."""
+    names = ["questions/questions.jsonl", "filter/questions.jsonl", "score/lists/lists.parquet"]
+    names += ["check/verdict.json"]
+    found = {name: (folder / name).read_bytes() for name in names}
+    for model in ("adapt/start", "adapt/training/last"):
+        found |= {f"{model}/{name}": value for name, value in weights(folder / model).items()}
+    return found
+
+
+def test_every_stage_is_in_its_folder_and_the_model_can_be_indexed_with(done, source, tmp_path):
+    folder, found = done
+    assert [stage for stage in STAGES if not (folder / stage / "stage.json").is_file()] == []
+    assert found.model == folder / "model"
+    assert found.sentence.startswith("Use it: " if found.use else "Keep what you have: ")
+    assert found.verdict == read_verdict(folder / "check")
+    assert {row.split for row in found.verdict.rows} == {"held-out", LABELLED}
+    assert {row.name for row in found.verdict.rows} == {"weights", "0.5", "adapted"}
+    origin = json.loads((found.model / "adapt.json").read_text())
+    assert origin["sentence"] == found.sentence
+    ernie_search.build_index(source, found.model, tmp_path / "index").close()
+    assert Searcher.open(tmp_path / "index").search("rain in assam", 3)
+
+
+def test_lists_have_the_labelled_questions_and_all_made_ones_that_passed(done):
+    folder, _ = done
+    kept = [json.loads(line) for line in (folder / "filter" / "questions.jsonl").read_text().splitlines()]
+    lists = {one.query: one for one in Lists.open(folder / "score" / "lists")}
+    learnt = {row["id"] for row in kept if row["split"] == "train"}
+    assert learnt <= set(lists)
+    labelled = set(lists) - learnt
+    assert labelled
+    assert labelled < {f"q{row}" for row in range(30)}
+    assert all(row["passage"] == lists[row["id"]].positives[0] for row in kept if row["split"] == "train")
+
+
+def test_the_same_call_again_does_nothing_and_says_the_same(done, base, source):
+    folder, found = done
+    events: list[str] = []
+    again = adapt(
+        source, folder, base=base, settings=SETTINGS, observer=lambda name, values: events.append(name)
+    )
+    assert again == found
+    assert events == []
+
+
+KILLS = [("stage", stage) for stage in STAGES] + [("log", 1), ("log", 3), ("measure", 2)]
+
+
+def test_killed_anywhere_it_resumes_to_the_same_bytes(done, base, source, tmp_path):
+    _, whole = done
+    left: list[Any] = list(KILLS)
+    measured = 0
+
+    def observer(name: str, values: dict[str, Any]) -> None:
+        nonlocal measured
+        measured += name == "progress" and str(values["what"]).startswith("measuring")
+        now = [
+            ("stage", values.get("name")) if name == "stage" else None,
+            ("log", values.get("step")) if name == "log" else None,
+            ("measure", measured) if name == "progress" else None,
+        ]
+        for one in now:
+            if one in left:
+                left.remove(one)
+                raise Killed
+
+    kills = 0
+    for _ in range(len(KILLS) + 1):
+        try:
+            found = adapt(source, tmp_path / "run", base=base, settings=SETTINGS, observer=observer)
+            break
+        except Killed:
+            kills += 1
+    assert kills >= len(STAGES) + 1  # training may log less often than every step
+    assert bytes_of(tmp_path / "run") == bytes_of(done[0])
+    assert found.sentence == whole.sentence
+
+
+def test_a_folder_of_something_else_or_an_altered_stage_is_refused(done, base, source, tmp_path):
+    folder, _ = done
+    with pytest.raises(TrainingError, match=r"train\.steps 4, now 5"):
+        adapt(source, folder, base=base, settings=SETTINGS | {"train.steps": 5})
+    with pytest.raises(TrainingError, match="was begun for something else"):
+        adapt(beir(tmp_path / "others", 30), folder, base=base, settings=SETTINGS)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    with pytest.raises(StorageError, match="holds something else"):
+        adapt(source, tmp_path / "full", base=base, settings=SETTINGS)
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    path = copied / "filter" / "questions.jsonl"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(StorageError, match=r"filter.questions\.jsonl was altered"):
+        adapt(source, copied, base=base, settings=SETTINGS)
+
+
+def test_between_two_models_every_weight_is_between(done):
+    folder, _ = done
+    start, last = folder / "adapt" / "start", folder / "adapt" / "training" / "last"
+    first, second = (load_joint(one, device="cpu").state_dict() for one in (start, last))
+    half = blend(start, last, 0.5).state_dict()
+    changed = [
+        name for name in first if first[name].is_floating_point() and not first[name].equal(second[name])
+    ]
+    assert any("emb_layer" in name for name in changed)
+    for name in changed:
+        torch.testing.assert_close(half[name], (first[name] + second[name]) / 2)
+    whole = blend(start, last, 1.0).state_dict()
+    assert all(torch.allclose(whole[name], second[name]) for name in second)
+    with pytest.raises(ModelError, match="other weights"):
+        mixed(first, dict(list(second.items())[1:]), 0.5)
+
+
+def test_the_start_is_the_base_with_weighted_tokens(done, base):
+    folder, _ = done
+    start = load_joint(folder / "adapt" / "start", device="cpu")
+    weigher = word_weights(start)
+    assert weigher is not None
+    assert float(weigher.emb_layer.weight.detach().std()) > 0
+    before = load(base, device="cpu").encode_joint(["tea and rice"], "passage").tokens[0]
+    after = start.encode_joint(["tea and rice"], "passage").tokens[0]
+    products = [matrix @ matrix.T for matrix in (before, after)]
+    np.testing.assert_allclose(*products, atol=0.05)  # the same states, in the head's fewer dimensions
+
+
+def test_a_person_s_questions_are_learnt_from_beside_the_made_ones(base, tmp_path):
+    source = beir(tmp_path / "docs")
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"text": "where do they sell tea?", "passage": "p3"}\n')
+    begun = begin(source, tmp_path / "run", base=base, settings=SETTINGS, own=own)
+    assert begun.steps()[1].settings.own
+    with pytest.raises(DataError, match="no such file of questions"):
+        begin(source, tmp_path / "other", base=base, settings=SETTINGS, questions="nowhere.jsonl")
+    with pytest.raises(SettingsError, match="are all already"):
+        begin(source, tmp_path / "other", base=base, settings=SETTINGS, questions=own, own=own)
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["Tea is grown in the hills of Assam by many people."], "1 passages are too few to learn from"),
+        (
+            [f"{one} grows in the hills near the river." for one in ("tea", "rice")] * 5,
+            "10 passages are too few",
+        ),
+        (["Tea is grown in the hills of Assam by many people."] * 120, "usable questions could be made"),
+        (["tea"] * 120, "usable questions could be made"),
+    ],
+)
+def test_too_little_keeps_the_base_and_says_why(base, tmp_path, texts, why):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    rows = [json.dumps({"_id": f"p{row}", "text": text}) for row, text in enumerate(texts)]
+    (docs / "corpus.jsonl").write_text("\n".join(rows))
+    found = adapt(docs, tmp_path / "run", base=base)
+    assert not found.use
+    assert found.sentence.startswith("Keep what you have: ")
+    assert why in found.sentence
+    assert (found.model / "model.safetensors").read_bytes() == (Path(base) / "model.safetensors").read_bytes()
+
+
+def test_a_folder_of_documents_with_broken_files_is_adapted_to(base, tmp_path):
+    docs = documents(tmp_path / "docs")
+    said: list[str] = []
+    found = adapt(
+        docs,
+        tmp_path / "run",
+        base=base,
+        settings=SETTINGS,
+        observer=lambda name, values: said.append(str(values.get("text", ""))),
+    )
+    counts = json.loads((tmp_path / "run" / "documents" / "stage.json").read_text())["counts"]
+    assert counts["passages"] == 60
+    assert counts["skipped"] == 6
+    assert any("left out 6" in text for text in said)
+    assert not found.changed
+    (docs / "000.md").write_text("# Other\n\nSomething else altogether is said here now.\n")
+    assert adapt(docs, tmp_path / "run", base=base, settings=SETTINGS).changed
+
+
+def test_the_package_can_be_called(done, base, source):
+    import ernie_search.adapt.questions
+
+    folder, found = done
+    assert ernie_search.adapt(source, folder, base=base, settings=SETTINGS) == found
+    assert ernie_search.adapt.questions.Question
+
+
+def test_nothing_to_read_is_one_line(base, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no file that can be read"):
+        adapt(tmp_path / "empty", tmp_path / "run", base=base)

@@ -1,0 +1,50 @@
+"""``adapt``: the plan, the verdict, and what to type next."""
+
+import json
+
+from tiny_adapt import SETTINGS, beir
+from tiny_model import sentence_base
+
+
+def changes(**more):
+    values = SETTINGS | {"check.shares": None} | more
+    return [
+        part for key, value in values.items() if value is not None for part in ("--set", f"{key}={value}")
+    ]
+
+
+def test_a_plan_a_verdict_and_the_next_command(run_cli, tmp_path):
+    base, source = sentence_base(tmp_path / "base", layers=2), beir(tmp_path / "docs")
+    output = tmp_path / "run"
+    command = ("adapt", source, "--output", output, "--base", base, *changes())
+    planned = run_cli(*command, "--dry-run", "--json")
+    assert planned.exit_code == 0, planned.output
+    plan = json.loads(planned.stdout)
+    assert (plan["passages"], plan["steps"]) == (60, 4)
+    assert plan["total"] > 0
+    assert set(plan["states"].values()) == {"to do"}
+    assert not output.exists()
+    done = run_cli(*command)
+    assert done.exit_code == 0, done.output
+    *_, model, following = done.stdout.splitlines()
+    assert model.startswith(f"model: {output / 'model'} (")
+    assert following == f"Next: ernie-search index {source} --model {output / 'model'}"
+    assert "Keep what you have: " in done.stdout or "Use it: " in done.stdout
+    assert "What made questions cannot tell" in done.stdout
+    again = run_cli(*command, "--json")
+    found = json.loads(again.stdout)
+    assert found["model"] == str(output / "model")
+    assert found["sentence"] in done.stdout
+
+
+def test_mistakes_are_one_line(run_cli, tmp_path):
+    source = beir(tmp_path / "docs", 30)
+    for more, message in (
+        (("--set", "train.stepz=3"), "unknown setting 'stepz'"),
+        (("--questions", "nowhere.jsonl"), "no such file of questions"),
+        (("--base", str(tmp_path / "none")), "none"),
+    ):
+        result = run_cli("adapt", source, "--output", tmp_path / "run", *more)
+        assert result.exit_code == 2, result.output
+        assert message in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
