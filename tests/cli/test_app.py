@@ -25,6 +25,8 @@ COMMANDS = [
     ["score-import"],
     ["denoise"],
     ["judge"],
+    ["questions"],
+    ["adapt"],
     ["ablate"],
     ["index"],
     ["search"],
