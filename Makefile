@@ -32,10 +32,10 @@ demo: setup  ## train, index, search and measure on this machine's own API docum
 	$(BIN)/ernie-search demo
 
 test: setup  ## run all tests, in two processes: make test WORKERS=4
-	ERNIE_SEARCH_TESTS=all $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	ERNIE_SEARCH_TESTS=all $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-core: $(CORE)/.stamp  ## run the tests of search without torch, in an environment that has none
-	ERNIE_SEARCH_TESTS=core $(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	ERNIE_SEARCH_TESTS=core $(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 $(CORE)/.stamp: pyproject.toml constraints.txt
 	@if [ -d $(CORE) ] && [ ! -e $@ ]; then rm -rf $(CORE); fi
