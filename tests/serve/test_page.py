@@ -538,6 +538,18 @@ def test_a_passage_in_its_document(page, shelf):
     expect(page.locator(".open").first).to_be_focused()
 
 
+def test_an_answer_that_is_cut_off_is_said(page, shelf):
+    search(page, shelf, "leaf152", "mode=words&k=3")
+    cut = {"status": 200, "content_type": "application/json", "body": '{"passages": [{"id": "b'}
+    page.route("**/v1/documents*", lambda route: route.fulfill(**cut))
+    page.locator(".open").first.click()
+    expect(page.locator("#documentStatus")).to_have_text("The service's answer was cut off.")
+    page.unroute("**/v1/documents*")
+    page.keyboard.press("Escape")
+    page.locator(".open").first.click()
+    expect(page.locator(".part.here")).to_be_visible()
+
+
 def test_a_file_is_named_and_never_linked(page, shelf):
     search(page, shelf, "step pruning", "mode=words&k=5")
     page.locator('.hit[data-id="my%20guide.md#1"] .open').click()

@@ -44,7 +44,7 @@ async function get(values) {
   tell("");
   try {
     const part = await call(`/v1/documents?${new URLSearchParams(values)}`, undefined, mine.signal);
-    return running === mine ? part : null;
+    return running === mine && view ? part : null; // closed meanwhile, or another one is in view
   } catch (error) {
     if (error.name !== "AbortError" && running === mine) tell(error.message);
     return null;

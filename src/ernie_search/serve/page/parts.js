@@ -25,7 +25,11 @@ export async function call(path, body, signal) {
     if (error.name === "AbortError") throw error;
     throw new Error("The service does not answer.");
   }
-  const answer = await response.json().catch(() => ({}));
+  const answer = await response.json().catch((error) => {
+    if (error.name === "AbortError") throw error; // given up while the answer was read: there is none
+    if (response.ok) throw new Error("The service's answer was cut off.");
+    return {};
+  });
   if (response.ok) return answer;
   if (response.status === 401) document.dispatchEvent(new Event("locked"));
   const said = response.status === 401 && !key ? "" : answer.error?.message ?? `The service answered ${response.status}.`;
