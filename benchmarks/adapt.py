@@ -69,7 +69,7 @@ def measured(name: str, source: Any, model: str, queries: Any, qrels: Any, work:
 def adapted(source: Any, folder: Path, base: str, minutes: float | None, settings: Mapping[str, Any]) -> Any:
     """One adaptation: its verdict, its seconds, and the model that is measured."""
     import ernie_search
-    from ernie_search.adapt.blend import blend
+    from ernie_search.adaptation.blend import blend
     from ernie_search.model import load_joint
     from ernie_search.model.onnx import add_onnx
 
@@ -90,8 +90,8 @@ def adapted(source: Any, folder: Path, base: str, minutes: float | None, setting
 
 def contrastive(folder: Path, output: Path, base: str) -> str:
     """The same made questions with contrastive loss alone, in the batch, for as many steps."""
-    from ernie_search.adapt.questioned import QuestionedCollection
-    from ernie_search.adapt.questions import read_questions
+    from ernie_search.adaptation.questioned import QuestionedCollection
+    from ernie_search.adaptation.questions import read_questions
     from ernie_search.data import BeirCollection
     from ernie_search.training import TrainSettings, train
 
@@ -126,7 +126,7 @@ def peer(folder: Path, output: Path, base: str, seconds: float) -> str:
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers import TrainerCallback
 
-    from ernie_search.adapt.questions import read_questions
+    from ernie_search.adaptation.questions import read_questions
     from ernie_search.data import BeirCollection
     from ernie_search.runtime import resolve
 

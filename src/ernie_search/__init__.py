@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ernie_search.adapt.run import adapt
+    from ernie_search.adaptation.run import adapt
     from ernie_search.api import build_index, train
     from ernie_search.data import open_collection
     from ernie_search.evaluation import evaluate_run
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Searcher": "ernie_search.search",
+    "adapt": "ernie_search.adaptation.run",
     "evaluate_run": "ernie_search.evaluation",
     "build_index": "ernie_search.api",
     "load": "ernie_search.model",
@@ -38,8 +39,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "adapt":  # a room that can be called
-        return import_module("ernie_search.adapt")
     if name not in _HOMES:
         raise AttributeError(f"module 'ernie_search' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapt_crops import crops
-from ernie_search.adapt import read_questions
+from ernie_search.adaptation import read_questions
 from ernie_search.data import write_beir
 
 

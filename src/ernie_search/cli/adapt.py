@@ -8,7 +8,7 @@ import typer
 from ernie_search.cli.output import AsJson, console, loading, print_json, print_line
 
 if TYPE_CHECKING:
-    from ernie_search.adapt.run import Adapted, Begun
+    from ernie_search.adaptation.run import Adapted, Begun
 
 EXAMPLE = "Example: ernie-search adapt ./docs --output runs/adapted --minutes 30"
 
@@ -60,8 +60,8 @@ def adapt(
     from ernie_search.cli.train import PipelineProgress, parse_changes
 
     with loading("the libraries"):
-        from ernie_search.adapt.run import adapt as run
-        from ernie_search.adapt.run import begin
+        from ernie_search.adaptation.run import adapt as run
+        from ernie_search.adaptation.run import begin
 
     settings = parse_changes(changes or []) | ({} if labels else {"labels": False})
     given = {"base_url": base_url, "limit_tokens": limit_tokens}
@@ -82,7 +82,7 @@ def show_plan(begun: "Begun", as_json: bool) -> None:
     """Print what will be done, and about how long each stage takes."""
     from dataclasses import asdict
 
-    from ernie_search.adapt.plan import plan_table
+    from ernie_search.adaptation.plan import plan_table
 
     if as_json:
         print_json(asdict(begun.plan) | {"states": begun.states(), "total": begun.plan.total})
@@ -93,7 +93,7 @@ def show_plan(begun: "Begun", as_json: bool) -> None:
 
 def show(found: "Adapted", source: str) -> None:
     """Print the table, the verdict, what it cannot tell, and what to type next."""
-    from ernie_search.adapt.verdict import verdict_table
+    from ernie_search.adaptation.verdict import verdict_table
 
     if found.verdict.rows:
         console().print(verdict_table(found.verdict))

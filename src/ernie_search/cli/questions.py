@@ -12,11 +12,11 @@ from ernie_search.cli.output import AsJson, console, loading, print_json, print_
 from ernie_search.errors import IndexStateError, SettingsError
 
 if TYPE_CHECKING:
-    from ernie_search.adapt.answers import Estimate, Generator
-    from ernie_search.adapt.filter import Search
-    from ernie_search.adapt.make import Made
-    from ernie_search.adapt.sample import Sample
-    from ernie_search.adapt.settings import QuestionSettings
+    from ernie_search.adaptation.answers import Estimate, Generator
+    from ernie_search.adaptation.filter import Search
+    from ernie_search.adaptation.make import Made
+    from ernie_search.adaptation.sample import Sample
+    from ernie_search.adaptation.settings import QuestionSettings
     from ernie_search.data import Collection
 
 EXAMPLE = "Example: ernie-search questions ./docs --output questions.jsonl"
@@ -90,10 +90,10 @@ def questions(
     The same command resumes after an interruption. The file can be read, edited and added to.
     """
     from ernie_search._util.settings import parse_typed
-    from ernie_search.adapt.generators import open_generator
-    from ernie_search.adapt.make import answers_of, make_questions, place_of
-    from ernie_search.adapt.questions import read_questions
-    from ernie_search.adapt.settings import QuestionSettings
+    from ernie_search.adaptation.generators import open_generator
+    from ernie_search.adaptation.make import answers_of, make_questions, place_of
+    from ernie_search.adaptation.questions import read_questions
+    from ernie_search.adaptation.settings import QuestionSettings
     from ernie_search.data import open_collection, validate
     from ernie_search.data.collection import hold
 
@@ -159,8 +159,8 @@ def _planned(
     collection: "Collection", settings: "QuestionSettings", writer: "Generator | None", name: str | None
 ) -> "tuple[Sample, Estimate | None]":
     """The plan, with what the generator would take: said, and refused beyond its limits."""
-    from ernie_search.adapt.endpoint import Endpoint
-    from ernie_search.adapt.make import plan_questions
+    from ernie_search.adaptation.endpoint import Endpoint
+    from ernie_search.adaptation.make import plan_questions
 
     sample, estimate = plan_questions(collection, settings, writer)
     if estimate is not None:
@@ -182,7 +182,7 @@ def _opener(
 
     @contextmanager
     def opened(parts: Path) -> "Iterator[Search]":
-        from ernie_search.adapt.filter import hybrid
+        from ernie_search.adaptation.filter import hybrid
         from ernie_search.api import build_index
         from ernie_search.search import Searcher
 
@@ -205,7 +205,7 @@ def _opener(
 
 def _check_is_of(searcher: Any, source: str, index: str, settings: "QuestionSettings") -> None:
     """Refuse an index that does not hold the passages, of which no question would be found."""
-    from ernie_search.adapt.sample import draw
+    from ernie_search.adaptation.sample import draw
     from ernie_search.data import open_collection
 
     if searcher.index.has_parents:  # of cut documents, whose pieces have other ids
@@ -234,7 +234,7 @@ def _show_plan(
 ) -> None:
     from dataclasses import asdict
 
-    from ernie_search.adapt.make import too_few
+    from ernie_search.adaptation.make import too_few
 
     most = len(sample.passages) * settings.per_passage
     if as_json:

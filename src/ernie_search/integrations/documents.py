@@ -4,18 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from ernie_search._util.files import JSON
 from ernie_search.data.files import State, read_state
 from ernie_search.data.files.reading import id_path, readable_path
 from ernie_search.errors import DataError
 from ernie_search.index import Index
-from ernie_search.index.filters import Eq, Filter, In
+from ernie_search.search.documents import outline
 from ernie_search.types import Passage
 
 TOGETHER = 64
 """Pieces that are asked for at once."""
-
-COLUMNS = ("id", "text", "title", "fields", "parent", "start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +55,8 @@ class Page:
 class Documents:
     """The documents of an index as it is now.
 
-    A folder's index notes the order of each file's passages. A document that was cut into pieces has them
-    under its id and their numbers. Every other passage is a document of its own.
+    What belongs to a document is found as elsewhere; a folder's index also notes the order of each file's
+    passages, which page and line tell only roughly.
     """
 
     def __init__(self, index: Index) -> None:
@@ -80,15 +77,12 @@ class Documents:
             name: a passage's id, a file's path, or the id of a document that was cut.
 
         Raises:
-            DataError: there is neither.
+            UnknownPassageError: there is neither.
         """
-        passage = self._passage(name)
-        if passage is not None:
-            return self._around(passage), passage
-        for document in (self._file(name), self._cut(name)):
-            if document is not None:
-                return document, None
-        raise DataError(f"no passage or document {name!r:.120} here; take an id from a search")
+        whole = outline(self._index, name)
+        passage = None if whole.place is None else self._index.get([name])[0]
+        ids = self._in_order(whole.path) if whole.path is not None else []
+        return Document(whole.id, ids if set(ids) == set(whole.ids) else list(whole.ids)), passage
 
     def neighbours(self, document: Document, passage: Passage, around: int, most: int) -> Page:
         """A passage with up to ``around`` on either side; the farthest are left out if they are too long.
@@ -151,47 +145,12 @@ class Documents:
                 for start in range(0, max(1, len(text)), most):
                     yield Part(passage, text[start : start + most], place)
 
-    def _around(self, passage: Passage) -> Document:
-        if passage.parent is not None:
-            found = self._cut(passage.parent)
-            return (
-                found if found is not None and passage.id in found.ids else Document(passage.id, [passage.id])
-            )
-        path = passage.fields.get("path")
-        if isinstance(path, str) and passage.id.startswith(f"{id_path(path)}#"):
-            found = self._file(path)
-            if found is not None and passage.id in found.ids:
-                return found
-        return Document(passage.id, [passage.id])
-
-    def _passage(self, name: str) -> Passage | None:
-        return next(iter(self._found(Eq("id", name))), None)
-
-    def _cut(self, parent: str) -> Document | None:
-        """A document that was cut into pieces: ``ID#0``, ``ID#1``, ...; a short one is its own only piece."""
-        ids: list[str] = []
-        while True:
-            wanted = [f"{parent}#{number}" for number in range(len(ids), len(ids) + TOGETHER)]
-            held = {one.id for one in self._found(In("id", tuple(wanted))) if one.parent == parent}
-            for one in wanted:
-                if one not in held:
-                    break
-                ids.append(one)
-            if len(held) < TOGETHER:
-                break
-        if not ids and any(one.parent == parent for one in self._found(Eq("id", parent))):
-            ids = [parent]
-        return Document(parent, ids) if ids else None
-
-    def _file(self, path: str) -> Document | None:
+    def _in_order(self, path: str) -> Sequence[str]:
+        """Ids of a file's passages as the list of files has them; none where there is no such list."""
         known = self._files()
-        if path in known and self._state is not None:
-            return Document(path, self._state.files[known[path]].ids(known[path]))
-        if known or "path" not in self._index.spec.fields:
-            return None
-        found = [one for one in self._found(Eq("path", path)) if one.id.startswith(f"{id_path(path)}#")]
-        found.sort(key=lambda one: (_number(one.fields.get("page")), _number(one.fields.get("line"))))
-        return Document(path, [one.id for one in found]) if found else None
+        if path not in known or self._state is None:
+            return []
+        return self._state.files[known[path]].ids(known[path])
 
     def _files(self) -> dict[str, str]:
         """Each file's path as shown, and as it is; of those that gave passages."""
@@ -202,14 +161,6 @@ class Documents:
             files = {} if self._state is None else self._state.files
             self._paths = {readable_path(path): path for path, one in sorted(files.items()) if one.passages}
         return self._paths
-
-    def _found(self, where: Filter) -> list[Passage]:
-        found = []
-        for batch in self._index.scan(COLUMNS, where):
-            columns = [column.to_pylist() for column in batch.select(list(COLUMNS)).columns]
-            for one, text, title, fields, parent, start in zip(*columns, strict=True):
-                found.append(Passage(one, text, title, JSON.decode(fields), parent, start))
-        return found
 
 
 def document_of(passage: str, fields: object, parent: str | None) -> str:
@@ -223,7 +174,3 @@ def document_of(passage: str, fields: object, parent: str | None) -> str:
 def uri_of(collection: str, document: str) -> str:
     """The address of a document: ``ernie://COLLECTION/DOCUMENT``."""
     return f"ernie://{collection}/{quote(document, safe='/', errors='replace')}"
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0

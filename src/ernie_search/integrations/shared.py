@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ernie_search.encoding.projected import ProjectedEncoder
 from ernie_search.errors import ErnieSearchError, IndexStateError, SettingsError
 from ernie_search.index import Index, as_filter
 from ernie_search.integrations.asked import Asked, Source
@@ -133,6 +134,8 @@ class Stores:
         self._check(len(stores), mode)
         first = _Opened(stores[0], model, mode)
         shared = first.searcher.model if len(stores) > 1 else None
+        if isinstance(shared, ProjectedEncoder):  # each index has a projection of its own
+            shared = shared.encoder
         self._opened = [first, *(_Opened(one, shared, mode) for one in stores[1:])]
 
     @staticmethod

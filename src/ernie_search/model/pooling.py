@@ -7,7 +7,8 @@ modules of sentence-transformers: any SentenceTransformer reads them, and nothin
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,12 +19,14 @@ from sentence_transformers.sentence_transformer.modules import Pooling, WordWeig
 from torch import Tensor
 
 from ernie_search.errors import ModelError, SettingsError
+from ernie_search.model.encode import TextReader, tokenize
 
 PoolingName = Literal["base", "mean", "cls", "weighted"]
 """``base``: as the base model has it."""
 LEAST_WEIGHT = 0.01
 """Weights stay above this share of their usual size, 1. A negative one would turn a token's state round."""
-STATES = "token_embeddings"
+TOGETHER = 1_000
+"""Texts that are tokenized together."""
 
 
 def word_weights(model: SentenceTransformer) -> WordWeights | None:
@@ -48,6 +51,17 @@ def inverse_document_frequency(ids: Iterable[Sequence[int]], vocabulary: int) ->
         texts += 1
     inverse: NDArray[np.float32] = np.log1p((texts - holders + 0.5) / (holders + 0.5)).astype(np.float32)
     return inverse
+
+
+def token_idf(model: TextReader, texts: Iterable[str], vocabulary: int) -> NDArray[np.float32]:
+    """``(V,)``: :func:`inverse_document_frequency` of the tokens that a model reads of passages."""
+
+    def ids() -> Iterator[Sequence[int]]:
+        waiting = iter(texts)
+        while block := list(islice(waiting, TOGETHER)):
+            yield from tokenize(model, block, "passage").ids
+
+    return inverse_document_frequency(ids(), vocabulary)
 
 
 def starting_weights(idf: NDArray[np.float32], power: float = 1.0) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -10,10 +11,12 @@ import pyarrow.compute as pc
 from ernie_search._util.files import JSON
 from ernie_search._util.words import brief
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index import Eq, Index
+from ernie_search.index import Eq, In, Index
 from ernie_search.index.filters import is_unicode
 from ernie_search.types import Passage
 
+TOGETHER = 64
+"""Pieces that are asked for at once."""
 AROUND = 2
 """Passages before and after one that are read with it, if nothing else is asked for."""
 
@@ -65,7 +68,7 @@ def outline(index: Index, wanted: str) -> Outline:
 
     Pieces of one text (``Passage.parent``) are in the order of their ``start``; passages of a file by page
     and line, those of one page as they are stored. One column of the whole index is read for that, unless the
-    passage stands alone.
+    passage stands alone, or is a piece as indexing numbers them.
 
     Args:
         index: any.
@@ -84,7 +87,7 @@ def outline(index: Index, wanted: str) -> Outline:
             raise UnknownPassageError(f"no passage or document {brief(wanted)!r} in this index")
         return found
     if passage.parent is not None:
-        ids = _pieces(index, passage.parent)
+        ids = _pieces(index, passage.parent, wanted)
         return Outline(passage.parent, None, ids, ids.index(wanted))
     path = path_of(passage)
     if path is None:
@@ -153,16 +156,40 @@ def _passage(index: Index, wanted: str) -> Passage | None:
         return None
 
 
-def _pieces(index: Index, document: str) -> tuple[str, ...]:
+def _pieces(index: Index, document: str, one_of_them: str | None = None) -> tuple[str, ...]:
     """The ids of the passages with this ``parent``, in order."""
     if not index.has_parents:
         return ()
+    numbered = _numbered(index, document)
+    if numbered and one_of_them in (None, *numbered):
+        return numbered
     found: list[tuple[int, str]] = []
     for batch in index.scan(["id", "parent", "start"]):
         met = batch.filter(pc.equal(batch.column("parent"), document))
         starts = met.column("start").to_pylist()
         found += zip((start or 0 for start in starts), met.column("id").to_pylist(), strict=True)
     return tuple(one for _, one in sorted(found, key=lambda pair: pair[0]))
+
+
+def _numbered(index: Index, document: str) -> tuple[str, ...]:
+    """The ids of a document's pieces as indexing numbers them, ``ID#0``, ``ID#1``, ..., found by these ids.
+
+    None where its pieces have other ids: a column of the whole index then has to be read.
+    """
+    if "filters" not in index.capabilities:
+        return ()
+    ids: list[str] = []
+    while True:
+        wanted = [f"{document}#{number}" for number in range(len(ids), len(ids) + TOGETHER)]
+        batches = index.scan(["id", "parent"], In("id", tuple(wanted)))
+        columns = [(batch.column("id").to_pylist(), batch.column("parent").to_pylist()) for batch in batches]
+        held = {
+            one for found, of in columns for one, parent in zip(found, of, strict=True) if parent == document
+        }
+        met = list(takewhile(held.__contains__, wanted))
+        ids += met
+        if len(met) < TOGETHER:
+            return tuple(ids)
 
 
 def _file(index: Index, path: str, start: str = "") -> Outline:

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from ernie_search._util.files import did_you_mean
 from ernie_search.data import Collection
 from ernie_search.errors import SettingsError
-from ernie_search.index.bm25 import K1, B, inverse_frequency
+from ernie_search.index.bm25 import K1, B
 from ernie_search.mining import BM25
-from ernie_search.model.encode import tokenize
 from ernie_search.model.loading import AnyEncoder, load
+from ernie_search.model.pooling import token_idf
 
 TOGETHER = 128
 """Passages whose token matrices are held at once: 70 MB at 180 tokens of 768 numbers."""
-COUNTED = 1024
-"""Passages that are tokenized together to count their tokens."""
 
 QuestionWeights = Literal["even", "root", "idf"]
 """Weights of a question's tokens in late interaction: all alike, the root of their idf, or their idf."""
@@ -135,15 +133,10 @@ class LateScores:
         return share
 
     @cached_property
-    def _token_weights(self) -> NDArray[np.float64]:
+    def _token_weights(self) -> NDArray[np.float32]:
         """``(V,)`` weight of every token of the vocabulary, all above 0."""
-        holders = np.zeros(len(self.model.tokenizer), np.int64)
-        passages, number = self._collection.passages(), 0
-        while group := [one.full_text for one in islice(passages, COUNTED)]:
-            number += len(group)
-            for ids in tokenize(self.model, group, "passage").ids:
-                holders[np.unique(ids)] += 1
-        inverse = inverse_frequency(holders, number)
+        texts = (one.full_text for one in self._collection.passages())
+        inverse = token_idf(self.model, texts, len(self.model.tokenizer))
         return inverse**0.5 if self.question_weights == "root" else inverse
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from ernie_search.data import Collection
-from ernie_search.model import JointEncoder
+from ernie_search.model import JointEncoder, pooling
 from ernie_search.model.encode import padded, tokenize
-from ernie_search.model.pooling import inverse_document_frequency, set_pooling, starting_weights
+from ernie_search.model.pooling import set_pooling, starting_weights
 from ernie_search.runtime.batches import micro_batches
 from ernie_search.training.settings import TrainSettings
 
@@ -23,7 +23,6 @@ COUNTED = 50_000
 """Passages whose tokens are counted: a token that none of them has is rare."""
 HEAD_TEXTS = 400
 """Passages whose token states the head's projection is fitted to: some 50,000 states."""
-BLOCK = 1_000
 BUDGET = 4_096
 
 
@@ -54,18 +53,8 @@ def begin(model: JointEncoder, collection: Collection, settings: TrainSettings, 
 
 def token_idf(model: JointEncoder, collection: Collection) -> NDArray[np.float32]:
     """``(V,)`` inverse document frequency of the model's vocabulary in the collection, or a sample of it."""
-
-    def ids() -> Iterator[list[int]]:
-        block: list[str] = []
-        for text in _sampled(collection, COUNTED):
-            block.append(text)
-            if len(block) == BLOCK:
-                yield from tokenize(model, block, "passage").ids
-                block.clear()
-        if block:
-            yield from tokenize(model, block, "passage").ids
-
-    return inverse_document_frequency(ids(), max(len(model.tokenizer), int(model.backbone.config.vocab_size)))
+    vocabulary = max(len(model.tokenizer), int(model.backbone.config.vocab_size))
+    return pooling.token_idf(model, _sampled(collection, COUNTED), vocabulary)
 
 
 def _sampled(collection: Collection, number: int) -> Iterator[str]:

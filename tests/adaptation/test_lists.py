@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ernie_search.adapt.lists import ListSettings, make_lists, one_list
-from ernie_search.adapt.questioned import QuestionedCollection
-from ernie_search.adapt.questions import Question
-from ernie_search.adapt.searching import Found, SavedSearch, parts_of, read_found
+from ernie_search.adaptation.lists import ListSettings, make_lists, one_list
+from ernie_search.adaptation.questioned import QuestionedCollection
+from ernie_search.adaptation.questions import Question
+from ernie_search.adaptation.searching import Found, SavedSearch, parts_of, read_found
 from ernie_search.encoding.build import make_index
 from ernie_search.errors import DataError
 from ernie_search.search import Searcher

@@ -19,8 +19,8 @@ from ernie_search._util.files import (
     storage_errors,
     write_json,
 )
-from ernie_search.adapt.answers import Estimate, Generator
-from ernie_search.adapt.filter import (
+from ernie_search.adaptation.answers import Estimate, Generator
+from ernie_search.adaptation.filter import (
     BLOCK,
     REASONS,
     Filtered,
@@ -30,10 +30,10 @@ from ernie_search.adapt.filter import (
     keep,
     without_repeats,
 )
-from ernie_search.adapt.questions import Question, known, read_questions, write_questions
-from ernie_search.adapt.rules import Rules
-from ernie_search.adapt.sample import Sample, draw
-from ernie_search.adapt.settings import QuestionSettings
+from ernie_search.adaptation.questions import Question, known, read_questions, write_questions
+from ernie_search.adaptation.rules import Rules
+from ernie_search.adaptation.sample import Sample, draw
+from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.data import Collection
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.types import Passage

@@ -14,13 +14,13 @@ from rich.text import Text
 
 from ernie_search._util.files import read_json, write_json
 from ernie_search._util.settings import TypedSettings, parse_typed, read_record
-from ernie_search.adapt.blend import TokenWeights
-from ernie_search.adapt.lists import ListSettings
-from ernie_search.adapt.make import FEWEST_PASSAGES
-from ernie_search.adapt.rules import Rules
-from ernie_search.adapt.sample import draw
-from ernie_search.adapt.settings import QuestionSettings
-from ernie_search.adapt.verdict import CheckSettings
+from ernie_search.adaptation.blend import TokenWeights
+from ernie_search.adaptation.lists import ListSettings
+from ernie_search.adaptation.make import FEWEST_PASSAGES
+from ernie_search.adaptation.rules import Rules
+from ernie_search.adaptation.sample import draw
+from ernie_search.adaptation.settings import QuestionSettings
+from ernie_search.adaptation.verdict import CheckSettings
 from ernie_search.data import Collection, MemoryCollection
 from ernie_search.errors import DataError, SettingsError, StorageError
 from ernie_search.model import ScoreSettings, from_base

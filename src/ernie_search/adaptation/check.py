@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import BaseModel
 
 from ernie_search._util.files import atomic_directory, read_json, write_json
-from ernie_search.adapt.blend import blend
-from ernie_search.adapt.questioned import HELD_OUT, LABELLED, QuestionedCollection
-from ernie_search.adapt.reading import MEASURE, General, Sample, pool, runs
-from ernie_search.adapt.searching import read_found
-from ernie_search.adapt.stages import LABELS, SEARCHED, START, TRAINING, Step, never_learnt
-from ernie_search.adapt.verdict import BASE, Candidate, CheckSettings, Verdict, decide
+from ernie_search.adaptation.blend import blend
+from ernie_search.adaptation.questioned import HELD_OUT, LABELLED, QuestionedCollection
+from ernie_search.adaptation.reading import MEASURE, General, Sample, pool, runs
+from ernie_search.adaptation.searching import read_found
+from ernie_search.adaptation.stages import LABELS, SEARCHED, START, TRAINING, Step, never_learnt
+from ernie_search.adaptation.verdict import BASE, Candidate, CheckSettings, Verdict, decide
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import evaluate_run, question_clusters
 from ernie_search.model import load, load_joint

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from adapt_crops import crops
-from ernie_search.adapt import Question, filter_questions, hybrid
-from ernie_search.adapt.filter import without_repeats
+from ernie_search.adaptation import Question, filter_questions, hybrid
+from ernie_search.adaptation.filter import without_repeats
 from ernie_search.encoding.build import make_index
 from ernie_search.search import Searcher
 from ernie_search.types import Hit

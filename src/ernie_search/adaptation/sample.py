@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ernie_search._util.words import words
-from ernie_search.adapt.sentences import normal, parts
+from ernie_search.adaptation.sentences import normal, parts
 from ernie_search.types import Passage
 
 COUNTED = 20_000

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ernie_search.adapt.answers import Estimate, Generator, check_prompt, read_text, valid
-from ernie_search.adapt.endpoint import Endpoint
-from ernie_search.adapt.sample import place
+from ernie_search.adaptation.answers import Estimate, Generator, check_prompt, read_text, valid
+from ernie_search.adaptation.endpoint import Endpoint
+from ernie_search.adaptation.sample import place
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.types import Passage
 

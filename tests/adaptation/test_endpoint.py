@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from adapt_crops import crops
-from ernie_search.adapt import QuestionSettings, make_questions
-from ernie_search.adapt.answers import lines_of, valid
-from ernie_search.adapt.endpoint import NONSENSE, PATIENCE, Endpoint
-from ernie_search.adapt.generators import open_generator
+from ernie_search.adaptation import QuestionSettings, make_questions
+from ernie_search.adaptation.answers import lines_of, valid
+from ernie_search.adaptation.endpoint import NONSENSE, PATIENCE, Endpoint
+from ernie_search.adaptation.generators import open_generator
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 

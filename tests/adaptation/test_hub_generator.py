@@ -14,8 +14,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from adapt_crops import crops
-from ernie_search.adapt import QuestionSettings, make_questions
-from ernie_search.adapt.generators import open_generator
+from ernie_search.adaptation import QuestionSettings, make_questions
+from ernie_search.adaptation.generators import open_generator
 from ernie_search.errors import ModelError
 
 WORDS = ["where", "who", "what", "grows", "tea", "rice", "wheat", "of", "the", "in", "Assam", "Bengal"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_search.adapt import Question, known, read_questions, write_questions
+from ernie_search.adaptation import Question, known, read_questions, write_questions
 from ernie_search.errors import DataError
 
 

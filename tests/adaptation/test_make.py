@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 
 from adapt_crops import crops
-from ernie_search.adapt import Question, QuestionSettings, make_questions, read_questions, write_questions
-from ernie_search.adapt.make import manifest_of, parts_of, place_of
+from ernie_search.adaptation import (
+    Question,
+    QuestionSettings,
+    make_questions,
+    read_questions,
+    write_questions,
+)
+from ernie_search.adaptation.make import manifest_of, parts_of, place_of
 from ernie_search.data import MemoryCollection
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.types import Hit, Passage
@@ -101,7 +107,7 @@ def test_a_kill_between_the_file_and_its_manifest_is_made_good(tmp_path: Path, m
     collection, path = crops(120), tmp_path / "q.jsonl"
     with monkeypatch.context() as patch:
         patch.setattr(
-            "ernie_search.adapt.make.sha256_file", lambda path: (_ for _ in ()).throw(KilledError())
+            "ernie_search.adaptation.make.sha256_file", lambda path: (_ for _ in ()).throw(KilledError())
         )
         with pytest.raises(KilledError):
             make_questions(collection, path, SETTINGS)
@@ -191,7 +197,7 @@ import sys
 from pathlib import Path
 sys.path.append(sys.argv[2])
 from adapt_crops import crops
-from ernie_search.adapt import QuestionSettings, make_questions
+from ernie_search.adaptation import QuestionSettings, make_questions
 def making(done):
     print("part", flush=True)
 make_questions(crops(1500), Path(sys.argv[1]), QuestionSettings(number=6000, held_out=0.2), making=making)

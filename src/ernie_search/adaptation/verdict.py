@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ernie_search._util.files import write_json
 from ernie_search._util.settings import TypedSettings
-from ernie_search.adapt.questioned import HELD_OUT, LABELLED
+from ernie_search.adaptation.questioned import HELD_OUT, LABELLED
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import bootstrap_interval, holm, randomisation_test
 

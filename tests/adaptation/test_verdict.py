@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ernie_search.adapt.questioned import HELD_OUT, LABELLED
-from ernie_search.adapt.verdict import Candidate, CheckSettings, Verdict, decide, said, verdict_table
+from ernie_search.adaptation.questioned import HELD_OUT, LABELLED
+from ernie_search.adaptation.verdict import Candidate, CheckSettings, Verdict, decide, said, verdict_table
 
 NUMBER = 60
 SETTINGS = CheckSettings()

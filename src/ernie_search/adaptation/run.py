@@ -8,10 +8,10 @@ from typing import Any
 
 from ernie_search._util.files import atomic_directory, read_json, write_json
 from ernie_search._util.hardware import default_device
-from ernie_search.adapt.answers import Generator
-from ernie_search.adapt.check import VERDICT, Check, Checked, read_verdict
-from ernie_search.adapt.generators import SCHEMES, open_generator
-from ernie_search.adapt.plan import (
+from ernie_search.adaptation.answers import Generator
+from ernie_search.adaptation.check import VERDICT, Check, Checked, read_verdict
+from ernie_search.adaptation.generators import SCHEMES, open_generator
+from ernie_search.adaptation.plan import (
     AdaptPlan,
     AdaptSettings,
     estimated,
@@ -19,8 +19,8 @@ from ernie_search.adapt.plan import (
     measure_rates,
     parse_adapt,
 )
-from ernie_search.adapt.settings import QuestionSettings
-from ernie_search.adapt.stages import (
+from ernie_search.adaptation.settings import QuestionSettings
+from ernie_search.adaptation.stages import (
     Ask,
     AskSettings,
     Documents,
@@ -34,7 +34,7 @@ from ernie_search.adapt.stages import (
     Step,
     own_questions,
 )
-from ernie_search.adapt.verdict import Verdict
+from ernie_search.adaptation.verdict import Verdict
 from ernie_search.data import Collection, open_collection
 from ernie_search.data.collection import hold
 from ernie_search.errors import DataError, SettingsError, StorageError, TrainingError
@@ -104,7 +104,7 @@ def adapt(
         questions: who makes them: rules (None), ``hub:MODEL``, ``openai:MODEL``, or a file of questions,
             which are then all.
         own: a file of a person's own questions, to which others are made.
-        endpoint: options of ``openai:``; see :class:`~ernie_search.adapt.endpoint.Endpoint`.
+        endpoint: options of ``openai:``; see :class:`~ernie_search.adaptation.endpoint.Endpoint`.
         observer: told of every event.
 
     Raises:

@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ernie_search._util.settings import TypedSettings
-from ernie_search.adapt.questioned import TRAIN, QuestionedCollection
-from ernie_search.adapt.searching import READINGS, Found
+from ernie_search.adaptation.questioned import TRAIN, QuestionedCollection
+from ernie_search.adaptation.searching import READINGS, Found
 from ernie_search.errors import SettingsError
 from ernie_search.mining import Lists
 from ernie_search.mining.lists import TrainingList, write_lists

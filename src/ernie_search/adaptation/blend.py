@@ -4,17 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from ernie_search._util.files import atomic_directory
 from ernie_search.data import Collection
 from ernie_search.errors import ModelError
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load, load_joint
-from ernie_search.model.pooling import LEAST_WEIGHT, set_pooling, starting_weights, word_weights
+from ernie_search.model.pooling import keep_positive, word_weights
 from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.training import TrainSettings
-from ernie_search.training.beginning import begin, token_idf
+from ernie_search.training.beginning import begin
 
 TokenWeights = Literal["root", "idf"]
 """What a token weighs in the single vector before any training: the root of its idf, or its idf."""
@@ -43,10 +42,7 @@ def save_start(
     passage_length = load(base, device="cpu").length_of("passage")
     lengths = {"query_length": settings.query_length, "passage_length": passage_length}
     model = from_base(base, settings=before.model_copy(update=lengths), seed=settings.seed, device="cpu")
-    if settings.pooling == "weighted" and word_weights(model) is None:
-        idf = token_idf(model, collection)
-        set_pooling(model, "weighted", starting_weights(np.sqrt(idf) if weights == "root" else idf))
-    begin(model, collection, settings, fresh=not joint)
+    begin(model, collection, settings.model_copy(update={"pooling_start": weights}), fresh=not joint)
     with atomic_directory(folder) as temporary:
         model.save(str(temporary), create_model_card=False)
 
@@ -64,8 +60,7 @@ def blend(start: Path, adapted: Path, share: float) -> JointEncoder:
         )
     weigher = word_weights(model)
     if weigher is not None:
-        with torch.no_grad():
-            weigher.emb_layer.weight.clamp_(min=LEAST_WEIGHT)
+        keep_positive(weigher.emb_layer.weight)
     return model.eval()
 
 

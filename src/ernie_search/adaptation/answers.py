@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ernie_search._util.files import JSON
-from ernie_search.adapt.sentences import normal, sentences
+from ernie_search.adaptation.sentences import normal, sentences
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 

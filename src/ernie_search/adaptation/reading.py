@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_search.adapt.general import PAIRS
-from ernie_search.adapt.sample import place
-from ernie_search.adapt.searching import Found
+from ernie_search.adaptation.general import PAIRS
+from ernie_search.adaptation.sample import place
+from ernie_search.adaptation.searching import Found
 from ernie_search.data import Collection
 from ernie_search.search.fusion import DEFAULTS
 from ernie_search.types import Qrels, Query, Run

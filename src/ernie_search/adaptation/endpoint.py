@@ -15,7 +15,7 @@ from typing import Any
 
 from ernie_search._util.files import JSON, storage_errors
 from ernie_search._util.words import brief
-from ernie_search.adapt.answers import Estimate, check_prompt, lines_of, read_text, valid
+from ernie_search.adaptation.answers import Estimate, check_prompt, lines_of, read_text, valid
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 

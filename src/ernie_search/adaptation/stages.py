@@ -18,16 +18,16 @@ from pydantic import BaseModel, Field
 
 from ernie_search._util.files import fingerprint, write_json
 from ernie_search._util.settings import TypedSettings
-from ernie_search.adapt.answers import Estimate, Generator
-from ernie_search.adapt.blend import TokenWeights, save_start
-from ernie_search.adapt.filter import REASONS, Filtered, filter_questions
-from ernie_search.adapt.lists import ListSettings, make_lists
-from ernie_search.adapt.make import FEWEST_PASSAGES, make_questions, plan_questions
-from ernie_search.adapt.questioned import LABELLED, TRAIN, QuestionedCollection
-from ernie_search.adapt.questions import Question, read_questions, write_questions
-from ernie_search.adapt.sample import draw
-from ernie_search.adapt.searching import SavedSearch, parts_of, read_found
-from ernie_search.adapt.settings import QuestionSettings
+from ernie_search.adaptation.answers import Estimate, Generator
+from ernie_search.adaptation.blend import TokenWeights, save_start
+from ernie_search.adaptation.filter import REASONS, Filtered, filter_questions
+from ernie_search.adaptation.lists import ListSettings, make_lists
+from ernie_search.adaptation.make import FEWEST_PASSAGES, make_questions, plan_questions
+from ernie_search.adaptation.questioned import LABELLED, TRAIN, QuestionedCollection
+from ernie_search.adaptation.questions import Question, read_questions, write_questions
+from ernie_search.adaptation.sample import draw
+from ernie_search.adaptation.searching import SavedSearch, parts_of, read_found
+from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.data import BeirCollection, Collection, convert
 from ernie_search.data.collection import hold
 from ernie_search.encoding.build import make_index

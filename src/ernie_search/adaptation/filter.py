@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ernie_search._util.words import words
-from ernie_search.adapt.questions import Question, known
+from ernie_search.adaptation.questions import Question, known
 from ernie_search.data.near_duplicates import near_duplicate_pairs
 from ernie_search.search import Searcher
 from ernie_search.types import Hit

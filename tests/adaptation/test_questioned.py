@@ -2,8 +2,8 @@
 
 import pytest
 
-from ernie_search.adapt.questioned import HELD_OUT, LABELLED, QuestionedCollection
-from ernie_search.adapt.questions import Question
+from ernie_search.adaptation.questioned import HELD_OUT, LABELLED, QuestionedCollection
+from ernie_search.adaptation.questions import Question
 from ernie_search.data import MemoryCollection
 from ernie_search.errors import DataError
 from ernie_search.types import Query

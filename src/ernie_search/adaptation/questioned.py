@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from ernie_search._util.files import fingerprint
 from ernie_search._util.lines import Placed, Report, stop
-from ernie_search.adapt.questions import Question
-from ernie_search.adapt.sample import share
+from ernie_search.adaptation.questions import Question
+from ernie_search.adaptation.sample import share
 from ernie_search.data import Collection
 from ernie_search.data.collection import WrappedCollection, order_splits
 from ernie_search.errors import DataError
