@@ -78,7 +78,7 @@ def outline(index: Index, wanted: str) -> Outline:
         UnknownPassageError: there is neither.
     """
     if not is_unicode(wanted):
-        raise UnknownPassageError("half a surrogate pair is in no passage's id")
+        raise UnknownPassageError("no passage or document has half a surrogate pair in its id")
     passage = _passage(index, wanted)
     if passage is None:
         ids = _pieces(index, wanted)
