@@ -113,6 +113,7 @@ def theirs(
                 learning_rate=1e-4,
                 optim="adamw_torch_fused",
                 bf16=precision == "bf16",
+                use_cpu=not torch.cuda.is_available(),  # without it, bf16 is refused where there is no GPU
                 batch_sampler=in_order,
                 save_strategy="no",
                 report_to="none",
