@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # The tests' models are tiny: threads of one worker would only wait for those of the other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import socket
 import sys
 from importlib.util import find_spec
@@ -86,6 +87,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("needs_torch"):
                 item.add_marker(pytest.mark.skip(reason="needs torch: pip install 'ernie-search[train]'"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_modules() -> None:
+    """Keep what is there by now out of every collection of garbage.
+
+    A training of two steps collects garbage several times, and torch, transformers and the rest are millions
+    of objects that are none: a tenth of such a test's time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -348,7 +349,7 @@ def test_seeds_have_warm_ups_of_their_own_and_share_the_lists(tiny_base: Path, t
 def test_a_row_may_set_anything_in_both_trainings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    written = rows_file()
+    written = deepcopy(rows_file())
     wide = {
         "what": "x",
         "throughout": {"late_temperature": 0.5, "pooling": "base"},

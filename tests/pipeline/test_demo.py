@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -42,18 +43,60 @@ def made_up(folder: Path) -> Path:
     return folder
 
 
-def test_demo_measures_all_rows_and_is_quick_the_second_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Demo(NamedTuple):
+    """What ``ernie-search demo`` left, once for both tests that look at it.
+
+    Attributes:
+        source: of its collection.
+        folder: of its runs.
+        printed: what it said.
+        written: its table.
+    """
+
+    source: str
+    folder: Path
+    printed: str
+    written: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The command, over a small collection and in few steps."""
+    from ernie_search.cli import app
+    from ernie_search.pipeline import demo as room
+
+    folder = tmp_path_factory.mktemp("demo")
+    source = str(made_up(folder / "collection"))
+    whole = room.run_demo
+
+    def smaller(output: Path, **kwargs: Any) -> object:
+        return whole(output, **{**kwargs, "source": source})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ernie_search.pipeline.demo.MOST_STEPS", 10)
+        patch.setattr("ernie_search.pipeline.run_demo", smaller)
+        command = ["demo", "--output", str(folder / "runs"), "--minutes", "10"]
+        result = CliRunner().invoke(app, [*command, "--json", str(folder / "table.json")])
+    assert result.exit_code == 0, result.output
+    return Demo(source, folder / "runs", result.output, json.loads((folder / "table.json").read_text()))
+
+
+def test_the_command_writes_the_table_and_says_what_comes_next(shown: Demo) -> None:
+    assert "Next:" in shown.printed
+    assert len(shown.written["systems"]) == 6
+    assert all(line in " ".join(shown.printed.split()) for line in shown.written["words"])
+    assert shown.written["plan"]["steps"] >= 10
+
+
+def test_the_demo_measures_all_rows_and_is_quick_the_second_time(shown: Demo) -> None:
     from ernie_search.pipeline import run_demo
     from ernie_search.pipeline.demo import ROWS, example_search
 
-    source = made_up(tmp_path / "collection")
-    monkeypatch.setattr("ernie_search.pipeline.demo.MOST_STEPS", 10)
     said: list[str] = []
-    result = run_demo(tmp_path / "demo", minutes=10, source=str(source), say=said.append)
-    names = [row.name for row in result.rows]
-    assert names == list(ROWS)
+    result = run_demo(shown.folder, minutes=10, source=shown.source, say=said.append)
+    assert said == []
+    assert [row.name for row in result.rows] == list(ROWS)
+    assert list(result.words) == shown.written["words"]
     assert len(result.words) == 3
     assert all(len(row.measured.query_ids) == 21 for row in result.rows)
     assert all(0.3 < row.measured.mean("MRR@10") <= 1.0 for row in result.rows)
@@ -66,40 +109,13 @@ def test_demo_measures_all_rows_and_is_quick_the_second_time(
     found = Searcher.open(result.index).search("Where was the heron?", 3, mode="hybrid")  # no model named
     assert all("heron" in hit.text for hit in found)
     shutil.rmtree(result.index)  # as in a folder that an older version left
-    said.clear()
-    again = run_demo(tmp_path / "demo", minutes=10, source=str(source), say=said.append)
+    again = run_demo(shown.folder, minutes=10, source=shown.source, say=said.append)
     assert said == []
     assert [row.measured.mean("MRR@10") for row in again.rows] == [
         row.measured.mean("MRR@10") for row in result.rows
     ]
     with open_index(again.index) as index:
         assert len(index) == 64
-
-
-def test_the_command_writes_the_table_and_says_what_comes_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ernie_search.cli import app
-    from ernie_search.pipeline import demo as room
-
-    source = made_up(tmp_path / "collection")
-    monkeypatch.setattr("ernie_search.pipeline.demo.MOST_STEPS", 10)
-    whole = room.run_demo
-
-    def smaller(output: Path, **kwargs: object) -> object:
-        return whole(output, **{**kwargs, "source": str(source)})  # type: ignore[arg-type]
-
-    monkeypatch.setattr("ernie_search.pipeline.run_demo", smaller)
-    table = tmp_path / "table.json"
-    result = CliRunner().invoke(
-        app, ["demo", "--output", str(tmp_path / "demo"), "--minutes", "10", "--json", str(table)]
-    )
-    assert result.exit_code == 0, result.output
-    assert "Next:" in result.output
-    written = json.loads(table.read_text())
-    assert len(written["systems"]) == 6
-    assert all(line in " ".join(result.output.split()) for line in written["words"])
-    assert written["plan"]["steps"] >= 10
 
 
 def measured(values: list[float]) -> SystemResult:

@@ -68,14 +68,14 @@ def test_a_stage_that_refuses_ends_both_with_its_reason(
     tiny_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    changes = WITHOUT_DEV | {"teacher.use": str(tmp_path / "no-such-teacher")}
-    done = launch(2, RUN, str(output), str(tiny_recipe()), json.dumps(changes))
+    changes = {"warm-up.evaluations": 0, "mine.leave_out": "no-such-split"}
+    done = launch(2, RUN, str(output), str(tiny_recipe(2)), json.dumps(changes))
     assert done.returncode != 0
     first, second = said(output)
-    assert "no-such-teacher" in first["error"]
+    assert "no-such-split" in first["error"]
     assert "rank 0 ended the training" in second["error"]
-    assert "no-such-teacher" in second["error"]
-    assert (output / "mine" / "stage.json").is_file()
+    assert "no-such-split" in second["error"]
+    assert (output / "warm-up" / "stage.json").is_file()
 
 
 class Dies(Mine):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -149,8 +150,17 @@ def read_recipe(name: str) -> Any:
 
 
 def rows_file() -> Any:
-    """The contents of ``rows.yaml``: the weights that rows of an ablation set, and the rows by name."""
-    return parse_yaml("rows.yaml", _packaged("rows.yaml"))
+    """The contents of ``rows.yaml``: the weights that rows of an ablation set, and the rows by name.
+
+    Every call gives the same object: to be read, not changed.
+    """
+    return _rows(_packaged("rows.yaml"))
+
+
+@cache
+def _rows(text: str) -> Any:
+    """Parsed once: an ablation asks for it several times a row."""
+    return parse_yaml("rows.yaml", text)
 
 
 def _packaged(*path: str) -> str:

@@ -17,6 +17,7 @@ from sentence_transformers.base.trainer import BaseTrainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_callback import ProgressCallback
 
 from ernie_search._util.files import (
@@ -254,6 +255,17 @@ class StepTrainer(BaseTrainer):
         finally:
             self.args.output_dir = str(folder)
             self._clear(staging)  # what a full disk left is of no use
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The model as sentence-transformers' trainer saves it, but for the card, which no checkpoint needs.
+
+        The card's template takes longer than the weights of a small model.
+        """
+        folder = Path(output_dir or str(self.args.output_dir))
+        cast(Any, self.model).save_pretrained(str(folder), create_model_card=False)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(str(folder))
+        torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _clear(self, staging: Path) -> None:
         if self.world.is_main:
