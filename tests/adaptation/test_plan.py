@@ -2,7 +2,7 @@
 
 import pytest
 
-from ernie_search.adaptation.plan import AdaptPlan, AdaptSettings, Rates, make_plan, parse_adapt
+from ernie_search.adaptation.plan import AdaptPlan, AdaptSettings, Rates, fitted, make_plan, parse_adapt
 from ernie_search.errors import SettingsError, StorageError
 
 LAPTOP = Rates(passages=40.0, step=2.5)
@@ -54,9 +54,20 @@ def test_less_time_is_fewer_steps_and_too_little_is_refused():
     whole, short = (make_plan(2640, LAPTOP, settings, minutes) for minutes in (None, 16))
     assert (whole.steps, whole.questions) == (300, 10_000)
     assert short.steps < whole.steps
-    assert short.total <= 960
+    assert 0.9 * 960 < short.total <= 960
     with pytest.raises(SettingsError, match="--minutes 1: 2,640 passages take at least"):
         make_plan(2640, LAPTOP, settings, 1)
+
+
+@pytest.mark.parametrize(("steps", "checkpoints", "refresh"), [(300, 3, 100), (250, 3, 84), (90, 1, 90)])
+def test_a_shorter_training_fills_its_cache_no_more_often_than_it_must(steps, checkpoints, refresh):
+    train = fitted(AdaptSettings().train, steps)
+    assert (train.steps, train.checkpoints, train.refresh_steps) == (steps, checkpoints, refresh)
+
+
+def test_checkpoints_and_fills_of_ones_own_stay():
+    own = parse_adapt({"train.checkpoints": 1, "train.refresh_steps": 20}).train
+    assert fitted(own, 100).model_dump() == own.model_copy(update={"steps": 100}).model_dump()
 
 
 def test_no_more_questions_are_planned_than_passages_give():

@@ -1,5 +1,6 @@
 """How much an adaptation asks, learns and measures, and how long that takes on this machine."""
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ from ernie_search.errors import DataError, SettingsError, StorageError
 from ernie_search.model import ScoreSettings, from_base
 from ernie_search.pipeline.plan import duration, passages_per_second, seconds_per_step
 from ernie_search.training import TrainSettings, prepare
+from ernie_search.training.trainer import steps_between_checkpoints
 from ernie_search.types import Query
 
 PILOT_PASSAGES = 200
@@ -201,7 +203,7 @@ def make_plan(
     whole = _seconds(passages, asked, settings.train.steps, rates, settings)
     if minutes is None or sum(whole.values()) <= minutes * 60:
         return AdaptPlan(passages, asked, settings.train.steps, whole)
-    for share in (0.75, 0.5, 0.35, 0.25, 0.15, 0.0):
+    for share in [number / 20 for number in range(19, -1, -1)]:
         steps = max(min(FEWEST_STEPS, settings.train.steps), round(settings.train.steps * share))
         questions = max(min(FEWEST_QUESTIONS, asked), round(asked * max(share, 0.1)))
         seconds = _seconds(passages, questions, steps, rates, settings)
@@ -218,16 +220,30 @@ def estimated(plan: AdaptPlan, rates: Rates, settings: AdaptSettings) -> AdaptPl
     return replace(plan, seconds=_seconds(plan.passages, plan.questions, plan.steps, rates, settings))
 
 
+def fitted(train: TrainSettings, steps: int) -> TrainSettings:
+    """A training of so many steps, whose checkpoints fall where its cache of list passages is made anew.
+
+    It is made anew at each checkpoint, so that a resumed training goes on bit for bit. In a shorter training
+    than was set, as many checkpoints would encode the corpus once more each.
+    """
+    changes: dict[str, int] = {"steps": steps}
+    if train.refresh_steps and train.list_passages:
+        fills = math.ceil(steps / train.refresh_steps)
+        if fills <= train.checkpoints:
+            changes |= {"checkpoints": fills, "refresh_steps": math.ceil(steps / fills)}
+    return train.model_copy(update=changes)
+
+
 def _seconds(
     passages: int, questions: int, steps: int, rates: Rates, settings: AdaptSettings
 ) -> dict[str, float]:
     """Estimates by stage."""
-    train, check = settings.train, settings.checked
+    train, check = fitted(settings.train, steps), settings.checked
     index = passages / rates.passages
     search = questions / (rates.passages * SEARCHES)
     points = {0}
     if train.refresh_steps:  # as the training's cache of list passages has them
-        for every in (train.refresh_steps, max(1, steps // train.checkpoints)):
+        for every in (train.refresh_steps, steps_between_checkpoints(train)):
             points.update(range(0, steps, every))
     fills = len(points)
     cached = min(passages, steps * train.questions_per_batch * train.listed // max(1, fills))

@@ -15,6 +15,7 @@ from ernie_search.adaptation.plan import (
     AdaptPlan,
     AdaptSettings,
     estimated,
+    fitted,
     make_plan,
     measure_rates,
     parse_adapt,
@@ -165,7 +166,7 @@ class Begun:
         own, digest = own_questions(self.own[0])
         number = {"number": self.plan.questions, "held_out": held_out(self.plan.passages, settings.questions)}
         brought = {"own": digest, "alone": self.own[1], "generator": self.generator}
-        train = settings.train.model_copy(update={"steps": self.plan.steps})
+        train = fitted(settings.train, self.plan.steps)
         learn = LearnSettings(
             base=base,
             train=train,
