@@ -109,10 +109,11 @@ def contrastive(folder: Path, output: Path, base: str) -> str:
     settings = TrainSettings(
         **{name: given[name] for name in names},
         passage_length=stage["counts"]["passage_length"],
+        negatives=0,
         late_weight=0.0,
         interaction_weight=0.0,
         evaluations=0,
-        precision="fp32",
+        onnx=False,
     )
     return str(train(collection, output, settings, base=base).last)
 
@@ -128,6 +129,7 @@ def peer(folder: Path, output: Path, base: str, seconds: float) -> str:
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers import TrainerCallback
 
+    from ernie_search._util.hardware import prefers_bf16
     from ernie_search.adaptation.questions import read_questions
     from ernie_search.data import BeirCollection
     from ernie_search.runtime import resolve
@@ -152,6 +154,7 @@ def peer(folder: Path, output: Path, base: str, seconds: float) -> str:
         save_strategy="no",
         report_to=[],
         use_cpu=True,
+        bf16=prefers_bf16(),  # as ours
         seed=0,
         disable_tqdm=True,
     )

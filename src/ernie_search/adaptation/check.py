@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from ernie_search._util.files import atomic_directory, read_json, write_json
+from ernie_search._util.hardware import prefers_bf16
 from ernie_search.adaptation.blend import blend
 from ernie_search.adaptation.questioned import HELD_OUT, LABELLED, QuestionedCollection
 from ernie_search.adaptation.reading import MEASURE, General, Sample, pool, runs
@@ -26,7 +27,7 @@ from ernie_search.runtime import resolve
 from ernie_search.training.beginning import token_idf
 from ernie_search.training.prepare import sample as sampled
 
-VERDICT, MODEL, MEASURED = "verdict.json", "model", "measured"
+VERDICT, MODEL, MEASURED, PRECISION = "verdict.json", "model", "measured", "precision.json"
 WEIGHTS, ADAPTED = "weights", "adapted"
 PATH = "path"
 """The field of a folder's passages that says whose pieces they are."""
@@ -108,7 +109,7 @@ class Check(Step):
             general = General(float(known["general"]), np.array(known["near"], np.int64))
             return Candidate(name, share, known["values"], general.mrr, 1.0), general
         task.observer("progress", {"what": f"measuring '{name}'", "done": 0, "total": None})
-        found, general = runs(open_model(), sample)
+        found, general = runs(open_model(), sample, bf16=self._reads_bf16(task))
         values = {
             split: {
                 mode: evaluate_run(sample.qrels[split], run, [MEASURE]).of(MEASURE).tolist()
@@ -119,6 +120,14 @@ class Check(Step):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"values": values, "general": general.mrr, "near": general.near.tolist()})
         return Candidate(name, share, values, general.mrr, 1.0), general
+
+    def _reads_bf16(self, task: Task) -> bool:
+        """Whether candidates are read in bf16: measured once, as it may come out differently another time."""
+        path = task.folder / MEASURED / PRECISION
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"bf16": prefers_bf16("cpu")})
+        return bool(read_json(path)["bf16"])
 
     def _clusters(self, collection: QuestionedCollection, sample: Sample) -> dict[str, list[str]]:
         """By split the file of each question's passage, or that passage, in the order of the ids."""

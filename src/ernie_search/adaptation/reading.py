@@ -83,20 +83,21 @@ def pool(
     return {one.id: one.full_text for one in collection.passages() if one.id in chosen}
 
 
-def runs(model: Any, sample: Sample) -> tuple[dict[str, dict[str, Run]], General]:
+def runs(model: Any, sample: Sample, *, bf16: bool = False) -> tuple[dict[str, dict[str, Run]], General]:
     """The runs of a model by split and mode, and what it makes of general text.
 
     Args:
         model: an encoder in torch.
         sample: what to read.
+        bf16: in which precision; all candidates in the same.
     """
-    read = model.encode_joint(list(sample.passages.values()), "passage", bf16=False)
+    read = model.encode_joint(list(sample.passages.values()), "passage", bf16=bf16)
     dense = _unit(read.dense)
     tokens = [matrix.astype(np.float16) for matrix in read.tokens]
     names = list(sample.passages)
     found: dict[str, dict[str, Run]] = {}
     for split, asked in sample.questions.items():
-        encoded = model.encode_joint([one.text for one in asked], "query", bf16=False)
+        encoded = model.encode_joint([one.text for one in asked], "query", bf16=bf16)
         cosines = _unit(encoded.dense) @ dense.T
         weights = [_weights(ids, sample.token_share) for ids in encoded.token_ids]
         one_by_one: Run = {}
@@ -106,12 +107,12 @@ def runs(model: Any, sample: Sample) -> tuple[dict[str, dict[str, Run]], General
             matrix = encoded.tokens[row] * weights[row][:, None]
             hybrid[query.id] = _hybrid(query, cosines[row], matrix, tokens, names, sample.found)
         found[split] = {"dense": one_by_one, "hybrid": hybrid}
-    return found, general(model, dense)
+    return found, general(model, dense, bf16=bf16)
 
 
-def general(model: Any, distractors: NDArray[np.float32]) -> General:
+def general(model: Any, distractors: NDArray[np.float32], *, bf16: bool = False) -> General:
     """What a model makes of :data:`PAIRS`, among the corpus's passages ``(N, D)``."""
-    options: dict[str, Any] = {"tokens": False, "bf16": False}
+    options: dict[str, Any] = {"tokens": False, "bf16": bf16}
     asked = _unit(model.encode_joint([one for one, _ in PAIRS], "query", **options).dense)
     answers = _unit(model.encode_joint([one for _, one in PAIRS], "passage", **options).dense)
     scores = asked @ np.concatenate([answers, distractors]).T

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import atomic_directory, read_json, write_json
-from ernie_search._util.hardware import default_device
 from ernie_search.adaptation.answers import Generator
 from ernie_search.adaptation.check import VERDICT, Check, Checked, read_verdict
 from ernie_search.adaptation.generators import SCHEMES, open_generator
@@ -313,10 +312,8 @@ def held_out(passages: int, settings: QuestionSettings) -> float:
 
 
 def _settled(settings: AdaptSettings) -> AdaptSettings:
-    """The training's settings checked, and its precision fixed where there is no GPU."""
+    """The training's settings checked."""
     train = settings.train.check()
-    if train.precision == "auto" and default_device() == "cpu":
-        train = train.model_copy(update={"precision": "fp32"})
     longest = settings.lists.length - 1 - train.negatives
     if train.list_passages > longest:
         raise SettingsError(
