@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.training import prepare
 from ernie_search.training.teachers import StepTeachers
+from ernie_search.training.trainer import StepTrainer
 from ernie_search.training.world import World
 from rank_starter import Starter
 from ranks import ACCELERATE, OneTeacher, launch, loss_and_gradients, tiny_student
@@ -272,6 +274,13 @@ def test_shares_are_even_and_cover_everything():
         parts = [World(rank, 3).share(total) for rank in range(3)]
         assert [place for part in parts for place in range(total)[part]] == list(range(total))
         assert max(World(0, 3).counts(total)) - min(World(0, 3).counts(total)) <= 1
+
+
+def test_one_rank_alone_writes_the_model_of_a_checkpoint(tmp_path):
+    """Two that write one folder at a time list files that the other has just emptied."""
+    other = SimpleNamespace(world=World(1, 2), args=SimpleNamespace(output_dir=str(tmp_path)))
+    StepTrainer._save(other, str(tmp_path / "checkpoint"))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_fewer_questions_than_ranks_are_refused():

@@ -259,8 +259,11 @@ class StepTrainer(BaseTrainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The model as sentence-transformers' trainer saves it, but for the card, which no checkpoint needs.
 
-        The card's template takes longer than the weights of a small model.
+        The card's template takes longer than the weights of a small model. Every rank is asked to
+        save; two that write one folder at a time leave a manifest of half-written files, so one does.
         """
+        if not self.world.is_main:
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         cast(Any, self.model).save_pretrained(str(folder), create_model_card=False)
         if self.processing_class is not None:
