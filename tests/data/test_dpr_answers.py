@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ernie_search._util import lines
 from ernie_search.data import open_collection
 from ernie_search.data.dpr import answer_list, is_qas, read_qas
 from ernie_search.errors import DataError
@@ -72,3 +73,14 @@ def test_what_is_wrong_has_its_line(tmp_path, content, place, words):
     with pytest.raises(DataError, match=re.escape(words)) as caught:
         list(read_qas(path))
     assert str(caught.value).startswith(f"{tmp_path / place}: ")
+
+
+def test_a_fault_leaves_no_file_open(tmp_path, monkeypatch):
+    path = tmp_path / "q.csv"
+    path.write_text("who\t[]\nwho\t['x']\n")
+    opened = []
+    original = lines.open_bytes
+    monkeypatch.setattr(lines, "open_bytes", lambda one: opened.append(original(one)) or opened[-1])
+    with pytest.raises(DataError, match="no list of answers"):
+        list(read_qas(path))
+    assert [handle.closed for handle in opened] == [True]

@@ -1,10 +1,11 @@
 """Text files line by line, plain or gzip; faults have places, and the caller decides whether to continue."""
 
+import contextlib
 import gzip
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from ernie_search.errors import DataError
 
@@ -101,10 +102,24 @@ def parsed(
         parse: raises ValueError with what is wrong, which is reported with the place.
         report: see :data:`Report`.
     """
-    for where, raw in items:
-        try:
-            item = parse(raw)
-        except ValueError as error:
-            report(DataError(f"{where}: {error}"))
-            continue
-        yield where, item
+    with closed_at_end(items):
+        for where, raw in items:
+            try:
+                item = parse(raw)
+            except ValueError as error:
+                report(DataError(f"{where}: {error}"))
+                continue
+            yield where, item
+
+
+@contextlib.contextmanager
+def closed_at_end(items: Iterable[Any]) -> Iterator[None]:
+    """Close a generator, and with it the file that it reads, however the block ends.
+
+    An error keeps the generators of its traceback alive, and their files open, for as long as it is kept.
+    """
+    try:
+        yield
+    finally:
+        if isinstance(items, Generator):
+            items.close()

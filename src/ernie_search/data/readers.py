@@ -16,6 +16,7 @@ from ernie_search._util.lines import (
     BrokenOffError,
     Placed,
     Report,
+    closed_at_end,
     damaged,
     open_bytes,
     parsed,
@@ -224,31 +225,34 @@ def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report
         DataError: what reading the lines raises; a quote that is never closed.
     """
     lines = read_all_lines(path, report)
-    if not quoted:
-        for number, line in lines:
-            if line.strip():
-                yield f"{path}:{number}", line.split(delimiter)
-        return
-    # The limit is the csv module's own and global; its 128 KB are too few for long documents.
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
-    feed = Feed(lines)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)
-    while True:
-        feed.start = 0
-        try:
-            cells = next(reader)
-        except StopIteration:
+    with closed_at_end(lines):
+        if not quoted:
+            for number, line in lines:
+                if line.strip():
+                    yield f"{path}:{number}", line.split(delimiter)
             return
-        except csv.Error as error:
-            what = str(error)
-            if "limit" in what or "unexpected end" in what:
-                what = "a quote that is never closed"
-            report(
-                DataError(f"{path}:{feed.start}: {what}; close it, or double a quote that is meant as one")
-            )
-            continue
-        if any(cell.strip() for cell in cells):
-            yield f"{path}:{feed.start}", cells
+        # The limit is the csv module's own and global; its 128 KB are too few for long documents.
+        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+        feed = Feed(lines)
+        reader = csv.reader(feed, delimiter=delimiter, strict=True)
+        while True:
+            feed.start = 0
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                what = str(error)
+                if "limit" in what or "unexpected end" in what:
+                    what = "a quote that is never closed"
+                report(
+                    DataError(
+                        f"{path}:{feed.start}: {what}; close it, or double a quote that is meant as one"
+                    )
+                )
+                continue
+            if any(cell.strip() for cell in cells):
+                yield f"{path}:{feed.start}", cells
 
 
 def delimiter_of(path: Path) -> str:
