@@ -263,12 +263,17 @@ def test_between_the_steps_of_a_merge_requests_have_their_turn():
                 order.append(f"step {number}")
                 yield
 
+        upsert = store.upsert
+
+        def written(*given, **named):
+            order.append("write")  # on the index's thread, as the steps, so that this is their order
+            return upsert(*given, **named)
+
         store.optimizing = steps
         await worker.upsert([Passage("first", "text")])
         await asyncio.to_thread(begun.wait, 10)
+        store.upsert = written
         waiting = [asyncio.create_task(worker.upsert([Passage(str(number), "text")])) for number in range(3)]
-        for one in waiting:
-            one.add_done_callback(lambda _: order.append("write"))
         while worker._rank.waiting < 3:
             await asyncio.sleep(0.001)
         gate.set()
