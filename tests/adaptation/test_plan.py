@@ -36,8 +36,10 @@ def test_the_defaults_are_a_training_that_can_be():
     assert train.check() == train
     assert train.pooling == "weighted"
     assert train.head == "pca"
-    assert train.distillation_candidates == "list"
     assert train.list_passages < AdaptSettings().lists.length
+    assert not train.listed  # until a term is given a weight that reads them
+    listed = parse_adapt({"train.direct_weight": 1}).train
+    assert listed.check().listed == train.list_passages
     pure = parse_adapt({"train.dense_weight": 0, "train.late_weight": 0}).train
     assert not pure.check().contrastive
 
@@ -61,13 +63,17 @@ def test_less_time_is_fewer_steps_and_too_little_is_refused():
 
 @pytest.mark.parametrize(("steps", "checkpoints", "refresh"), [(300, 3, 100), (250, 3, 84), (90, 1, 90)])
 def test_a_shorter_training_fills_its_cache_no_more_often_than_it_must(steps, checkpoints, refresh):
-    train = fitted(AdaptSettings().train, steps)
+    train = fitted(parse_adapt({"train.direct_weight": 1}).train, steps)
     assert (train.steps, train.checkpoints, train.refresh_steps) == (steps, checkpoints, refresh)
 
 
 def test_checkpoints_and_fills_of_ones_own_stay():
-    own = parse_adapt({"train.checkpoints": 1, "train.refresh_steps": 20}).train
+    own = parse_adapt({"train.direct_weight": 1, "train.checkpoints": 1, "train.refresh_steps": 20}).train
     assert fitted(own, 100).model_dump() == own.model_copy(update={"steps": 100}).model_dump()
+
+
+def test_without_a_cache_the_checkpoints_stay():
+    assert fitted(AdaptSettings().train, 90).checkpoints == AdaptSettings().train.checkpoints
 
 
 def test_no_more_questions_are_planned_than_passages_give():

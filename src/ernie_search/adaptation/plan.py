@@ -46,8 +46,10 @@ PARTS = {"questions": "questions", "lists": "lists", "train": "train", "check": 
 def default_training() -> TrainSettings:
     """The settings of an adaptation's training.
 
-    The teacher's sum teaches the single vector over each question's list, the model's own late interaction
-    too, and the labels hardly count: a made question's other passages may answer it as well.
+    The model's own late interaction teaches its single vector over all passages of the batch, beside the
+    labels. The teacher's sum over each question's list has no weight: its passages' cached vectors fall behind
+    the encoder, and it costs as much again as the rest of a step, for nothing that shows in the single vector
+    (benchmarks/NOTES.md).
     """
     return TrainSettings(
         steps=300,
@@ -59,11 +61,11 @@ def default_training() -> TrainSettings:
         question_weights="root",
         negatives=0,
         list_passages=31,
-        distillation_candidates="list",
-        dense_weight=0.1,
-        late_weight=0.1,
-        interaction_weight=1.0,
-        direct_weight=3.0,
+        distillation_candidates="batch",
+        dense_weight=1.0,
+        late_weight=1.0,
+        interaction_weight=3.0,
+        direct_weight=0.0,
         late_temperature=0.04,
         teacher_temperature=0.05,
         cross_temperature=0.1,  # of the sum: about one nat over a list of 32 of PubMedQA; at 0.05 a tenth
@@ -227,7 +229,7 @@ def fitted(train: TrainSettings, steps: int) -> TrainSettings:
     than was set, as many checkpoints would encode the corpus once more each.
     """
     changes: dict[str, int] = {"steps": steps}
-    if train.refresh_steps and train.list_passages:
+    if train.refresh_steps and train.listed:
         fills = math.ceil(steps / train.refresh_steps)
         if fills <= train.checkpoints:
             changes |= {"checkpoints": fills, "refresh_steps": math.ceil(steps / fills)}
