@@ -64,6 +64,7 @@ def demo(
         f"ernie-search evaluate {result.collection} --index {result.index}",
         f"ernie-search serve {result.index}",
         "ernie-search index YOUR-FOLDER",
+        "ernie-search adapt YOUR-FOLDER --output runs/adapted",
         "ernie-search train YOUR-BEIR-FOLDER --output runs/mine",
         "ernie-search --help",
     ):
