@@ -47,9 +47,9 @@ def default_training() -> TrainSettings:
     """The settings of an adaptation's training.
 
     The model's own late interaction teaches its single vector over all passages of the batch, beside the
-    labels. The teacher's sum over each question's list has no weight: its passages' cached vectors fall behind
-    the encoder, and it costs as much again as the rest of a step, for nothing that shows in the single vector
-    (benchmarks/NOTES.md).
+    labels. The teacher's sum over each question's list has no weight: its passages' cached vectors fall
+    behind the encoder, and it costs as much again as the rest of a step, for nothing that shows in the
+    single vector (benchmarks/NOTES.md).
     """
     return TrainSettings(
         steps=300,
