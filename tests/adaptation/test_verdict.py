@@ -91,7 +91,7 @@ def test_harm_elsewhere_refuses_a_candidate(changes, why):
     assert decide(base, [mild, harmful], clusters(HELD_OUT), SETTINGS).kept == "weights"
 
 
-def test_a_loss_on_general_text_within_the_noise_of_its_sixty_questions_refuses_nothing():
+def test_a_small_loss_on_general_text_refuses_nothing():
     base, better = candidate("base", None, 0.4), candidate("adapted", 1.0, 0.6, general=0.85)
     assert decide(base, [better], clusters(HELD_OUT), SETTINGS).kept == "adapted"
 

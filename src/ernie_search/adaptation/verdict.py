@@ -37,8 +37,8 @@ class CheckSettings(TypedSettings):
         questions: of a split, at most.
         passages: that the questions are searched among.
         fewest: questions, and passages that they are of, below which a split decides nothing.
-        general_loss: of MRR@10 on general text, from which a candidate is refused. It is asked 60 questions,
-            whose mean is known to about 0.05.
+        general_loss: of MRR@10 on general text, from which a candidate is refused. Of its 60 questions a
+            difference is known to 0.02 to 0.04 (standard error), so less than 0.1 may well be real.
         agreement: share of a general text's nearest that must stay.
     """
 
