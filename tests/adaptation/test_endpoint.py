@@ -1,10 +1,7 @@
 """An endpoint on this machine that answers, fails, lies and runs out of money."""
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,72 +14,9 @@ from ernie_search.adaptation.endpoint import NONSENSE, PATIENCE, Endpoint
 from ernie_search.adaptation.generators import open_generator
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
+from fake_endpoint import Answer, FakeEndpoint, completion, good
 
-Answer = tuple[int, Any]
 SETTINGS = QuestionSettings(number=400, per_passage=2, held_out=0.2)
-
-
-def completion(text: Any, usage: Any = None) -> Answer:
-    return 200, {"choices": [{"message": {"content": text}}], "usage": usage}
-
-
-def good(number: int, body: dict[str, Any]) -> Answer:
-    """Two questions that name the passage's own number."""
-    words = body["messages"][0]["content"].rsplit("Passage:\n", 1)[-1].split()
-    text = f"1. where was harvest {words[-20:]}?\n2. who grew it near {' '.join(words[:6])}\n"
-    return completion(text, {"prompt_tokens": 100, "completion_tokens": 20})
-
-
-class FakeEndpoint:
-    """Answers request number n with ``answer(n, body)``."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[int, dict[str, Any]], Answer] = good
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.headers: dict[str, str] = {}
-        lock, outer = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    number = len(outer.bodies)
-                    outer.bodies.append(body)
-                    outer.keys.append(self.headers["Authorization"])
-                status, value = outer.answer(number, body)
-                sent = value if isinstance(value, bytes) else json.dumps(value).encode()
-                try:
-                    self.send_response(status)
-                    self.send_header("Content-Length", str(len(sent)))
-                    for name, text in outer.headers.items():
-                        self.send_header(name, text)
-                    self.end_headers()
-                    self.wfile.write(sent)
-                except OSError:  # the client has gone
-                    pass
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    endpoint = FakeEndpoint()
-    yield endpoint
-    endpoint.close()
 
 
 def asker(fake: FakeEndpoint, folder: Path, notes: list[str] | None = None, **options: Any) -> Endpoint:

@@ -101,6 +101,13 @@ def test_a_block_is_searched_once_and_a_torn_one_again(searcher, tmp_path, monke
     assert len(calls) == 2  # another block
 
 
+def test_equal_questions_of_a_block_are_read_back_for_each(searcher, tmp_path):
+    texts = [passages()[row].text for row in (3, 1, 3)]
+    first = SavedSearch(searcher, tmp_path / "found", length=8, shown=3)(texts)
+    assert SavedSearch(searcher, tmp_path / "found", length=8, shown=3)(texts) == first
+    assert [one[0].id for one in first] == ["p3", "p1", "p3"]
+
+
 def test_given_passages_score_as_a_search_does(searcher, tmp_path):
     text = passages()[7].text[:40]
     SavedSearch(searcher, tmp_path / "one", length=8, shown=1)([text])

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ import ernie_search
 from ernie_search.adaptation.blend import blend, mixed
 from ernie_search.adaptation.check import read_verdict
 from ernie_search.adaptation.questioned import LABELLED
+from ernie_search.adaptation.questions import Question
 from ernie_search.adaptation.run import Adapted, adapt, begin
+from ernie_search.adaptation.settings import QuestionSettings
+from ernie_search.adaptation.stages import with_held_out
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.mining import Lists
 from ernie_search.model import load, load_joint
 from ernie_search.model.pooling import word_weights
 from ernie_search.search import Searcher
-from tiny_adapt import SETTINGS, beir, documents
+from fake_endpoint import completion, good
+from tiny_adapt import SETTINGS, beir, documents, passages
 from tiny_model import sentence_base
 from tiny_training import weights
 
@@ -143,6 +149,23 @@ def test_a_folder_of_something_else_or_an_altered_stage_is_refused(done, base, s
         adapt(source, copied, base=base, settings=SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "left", [("adapt.json",), ("adapt.json", ".plan.json.4711.tmp"), (".adapt.json.1.tmp",)]
+)
+def test_killed_while_it_begins_it_begins_again(done, base, source, tmp_path, left):
+    folder, _ = done
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in left:
+        (run / name).write_bytes((folder / "adapt.json").read_bytes() if name == "adapt.json" else b'{"half')
+    begin(source, run, base=base, settings=SETTINGS)
+    assert {one.name for one in run.iterdir()} == {"adapt.json", "plan.json"}
+    assert (run / "plan.json").read_bytes() == (folder / "plan.json").read_bytes()
+    (run / "plan.json").unlink()
+    with pytest.raises(TrainingError, match=r"train\.steps 4, now 5"):
+        begin(source, run, base=base, settings=SETTINGS | {"train.steps": 5})
+
+
 def test_between_two_models_every_weight_is_between(done):
     folder, _ = done
     start, last = folder / "adapt" / "start", folder / "adapt" / "training" / "last"
@@ -182,6 +205,87 @@ def test_a_person_s_questions_are_learnt_from_beside_the_made_ones(base, tmp_pat
         begin(source, tmp_path / "other", base=base, settings=SETTINGS, questions="nowhere.jsonl")
     with pytest.raises(SettingsError, match="are all already"):
         begin(source, tmp_path / "other", base=base, settings=SETTINGS, questions=own, own=own)
+
+
+def test_of_a_person_s_questions_alone_some_are_held_out():
+    mine = [Question(f"which {row}?", f"p{row % 50}") for row in range(100)]
+    found = with_held_out(mine, QuestionSettings(held_out=0.1))
+    held = {one.passage for one in found if one.split == "held-out"}
+    assert 5 <= len(held) <= 25  # of 50 passages 0.3
+    assert not held & {one.passage for one in found if one.split == "train"}
+    assert [one.text for one in found] == [one.text for one in mine]
+    marked = [*mine[:-1], replace(mine[-1], split="held-out")]
+    assert with_held_out(marked, QuestionSettings(held_out=0.1)) == marked
+    assert with_held_out(mine, QuestionSettings(held_out=0)) == mine
+
+
+def test_a_person_s_questions_alone_reach_a_verdict(base, tmp_path):
+    source = beir(tmp_path / "docs")
+    own = tmp_path / "own.jsonl"
+    rows = [{"text": " ".join(one.text.split()[2:9]), "passage": one.id} for one in passages()]
+    own.write_text("\n".join(map(json.dumps, [*rows, rows[0] | {"passage": "p1"}])))
+    found = adapt(source, tmp_path / "run", base=base, settings=SETTINGS, questions=own)
+    assert {row.split for row in found.verdict.rows} == {"held-out"}
+    assert found.verdict.decided_by == "held-out"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "written"),
+    [
+        (good, "", 42),
+        (lambda number, body: good(number, body) if number < 6 else (402, {"error": "no money"}), "money", 6),
+        (lambda number, body: good(number, body) if number < 6 else completion("!!!"), "held no question", 6),
+    ],
+)
+def test_an_endpoint_writes_what_it_can_and_rules_write_the_others(
+    base, fake, tmp_path, answer, said, written
+):
+    source = beir(tmp_path / "docs")
+    fake.answer = answer
+    given = {"base_url": fake.url, "pause": 0.0, "workers": 1, "prompt": "ask {number} of {passage}"}
+    told: list[str] = []
+    found = adapt(
+        source,
+        tmp_path / "run",
+        base=base,
+        settings=SETTINGS,
+        questions="openai:any",
+        endpoint=given,
+        observer=lambda name, values: told.append(str(values.get("text", ""))),
+    )
+    assert found.sentence
+    assert any("requests with the passages' texts, sent to http://127.0.0.1" in text for text in told)
+    rows = [
+        json.loads(line) for line in (tmp_path / "run/questions/questions.jsonl").read_text().splitlines()
+    ]
+    kinds = Counter(row["kind"] for row in rows if row["split"] == "train")
+    assert kinds["generated"] >= written
+    counts = json.loads((tmp_path / "run" / "questions" / "stage.json").read_text())["counts"]
+    assert said in counts["generator_gave_up"]
+    assert bool(said) == (len(kinds) > 1)
+    asked = len(fake.bodies)
+    again = {"settings": SETTINGS, "questions": "openai:any"}
+    assert adapt(source, tmp_path / "run", base=base, endpoint=given, **again) == found
+    assert len(fake.bodies) == asked
+    with pytest.raises(TrainingError, match="prompt"):
+        adapt(source, tmp_path / "run", base=base, endpoint=given | {"prompt": "{passage}"}, **again)
+
+
+def test_what_an_endpoint_would_take_is_refused_before_it_is_asked(base, fake, tmp_path):
+    source = beir(tmp_path / "docs")
+    given = {"questions": "openai:any", "settings": SETTINGS, "base": base}
+    limits = {"base_url": fake.url, "limit_tokens": 100}
+    with pytest.raises(SettingsError, match="more than --limit-tokens 100"):
+        adapt(source, tmp_path / "run", endpoint=limits, **given)
+    with pytest.raises(SettingsError, match="more than --limit-cost"):
+        costs = {"base_url": fake.url, "price_in": 5.0, "price_out": 5.0, "limit_cost": 1e-6}
+        begin(source, tmp_path / "dry", endpoint=costs, write=False, **given).asked_of_generator()
+    assert fake.bodies == []
+    said = begin(source, tmp_path / "dry", endpoint={"base_url": fake.url}, write=False, **given)
+    assert "requests with the passages' texts, sent to" in said.asked_of_generator()
+    assert not (tmp_path / "dry").exists()
+    with pytest.raises(SettingsError, match="--base-url: of a model that writes questions"):
+        begin(source, tmp_path / "dry", base=base, endpoint={"base_url": fake.url}, write=False)
 
 
 @pytest.mark.parametrize(

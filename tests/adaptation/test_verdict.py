@@ -73,6 +73,18 @@ def test_labels_decide_where_there_are_enough():
     assert "60 labelled questions" in found.sentence
 
 
+def test_labels_too_few_to_decide_refuse_nothing():
+    def with_three(name, share, dense, labelled):
+        one = candidate(name, share, dense)
+        values = dict(one.values) | {LABELLED: {"dense": [labelled] * 3, "hybrid": [labelled] * 3}}
+        return Candidate(name, share, values, 0.9, 0.9)
+
+    groups = clusters(HELD_OUT) | {LABELLED: ["p0", "p1", "p2"]}
+    base, worse_there = with_three("base", None, 0.4, 0.5), with_three("adapted", 1.0, 0.5, 0.4)
+    found = decide(base, [worse_there], groups, SETTINGS)
+    assert (found.use, found.decided_by, found.refused) == (True, HELD_OUT, {})
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -218,6 +218,11 @@ def remove_unfinished(path: Path) -> None:
         remove(left)
 
 
+def is_unfinished(name: str, *paths: str) -> bool:
+    """Whether a file of this name is what a killed :func:`atomic_write` of one of these left beside it."""
+    return name.endswith(".tmp") and name.startswith(tuple(f".{path}." for path in paths))
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link (not what it leads to) or a folder with all that it holds, if it is there."""
     if path.is_dir() and not path.is_symlink():

@@ -80,7 +80,9 @@ class Endpoint:
         prompt: with ``{passage}`` and ``{number}``.
         price_in, price_out: of a million tokens read and written.
         limit_cost: what all requests may cost, earlier ones in the cache too; needs prices.
-        limit_tokens: read and written, likewise.
+        limit_tokens: read and written, likewise. Requests under way count by an estimate, those without an
+            answer in time as answered; an answer may be longer than estimated, so the last ones may pass a
+            limit by what they have more.
         timeout: seconds for a whole answer.
         workers: requests at a time.
         pause: seconds before the second attempt; twice as many before each further one.
@@ -128,6 +130,7 @@ class Endpoint:
         self._say = say or (lambda text: None)
         self._lock = threading.Lock()
         self._failed = self._nonsense = 0
+        self._under_way = [0, 0]  # tokens of requests that are not answered, so that workers share the limit
         self._left_out: set[str] = set()
         self._opener = urllib.request.build_opener(_NoRedirects)
         self._answers = _Answers(cache)
@@ -160,7 +163,7 @@ class Endpoint:
         """
         before_in, before_out = self.spent
         tokens = estimate.tokens_in + estimate.tokens_out + before_in + before_out
-        fewer = "ask fewer (--number), or raise it"
+        fewer = "ask fewer questions, or raise it"
         if tokens > self.limit_tokens:
             raise SettingsError(
                 f"{self.name}: about {tokens:,} tokens, more than --limit-tokens {self.limit_tokens:,}; "
@@ -202,24 +205,28 @@ class Endpoint:
             _Stopped: there is none, for this passage or for all that follow.
             SettingsError: the first request of all is refused.
         """
-        why, unreachable = "", False
+        why, unreachable, wait = "", False, 0.0
         for attempt in range(ATTEMPTS):
             if self.gave_up or not self._within_limits(body):
                 raise _Stopped
+            billed = False
             try:
                 text, usage = self._request(body)
             except _Refused as error:
                 self._refused(str(error))
             except _Retry as error:
-                why, unreachable = str(error), error.unreachable
-                if attempt + 1 < ATTEMPTS:
-                    time.sleep(min(max(self.pause * 2**attempt, error.after), LONGEST_WAIT))
+                why, unreachable, wait, billed = str(error), error.unreachable, error.after, error.billed
             else:
                 with self._lock:
                     self._failed = 0
                     self.asked += 1
                     self._answers.add(key, self._mark(body), text, usage)
                 return text
+            finally:
+                if not billed:
+                    self._settle(body)
+            if attempt + 1 < ATTEMPTS:
+                time.sleep(min(max(self.pause * 2**attempt, wait), LONGEST_WAIT))
         with self._lock:
             self._failed += 1
             if unreachable and not self._answers and not self.gave_up:
@@ -244,15 +251,26 @@ class Endpoint:
             self._say(f"{self.name}: {why}; its answers so far are kept, and rules make the other questions")
 
     def _within_limits(self, body: dict[str, Any]) -> bool:
+        """Whether the request may be made beside those under way; it is then one of them."""
         with self._lock:
-            read, written = self.spent
-            read, written = read + tokens_of(body), written + body["max_tokens"] // ROOM
+            taken = _taken(body)
+            read, written = (sum(some) for some in zip(self.spent, self._under_way, taken, strict=True))
             cost = self.cost(read, written)
             if read + written > self.limit_tokens:
                 self._stop(f"the limit of {self.limit_tokens:,} tokens is reached")
             elif self.limit_cost is not None and cost is not None and cost > self.limit_cost:
                 self._stop(f"the limit of {self.limit_cost:.2f} is reached")
-            return not self.gave_up
+            if self.gave_up:
+                return False
+            self._under_way = [before + more for before, more in zip(self._under_way, taken, strict=True)]
+            return True
+
+    def _settle(self, body: dict[str, Any]) -> None:
+        """The request is answered, and counts by what it took; or it was never read."""
+        with self._lock:
+            self._under_way = [
+                before - less for before, less in zip(self._under_way, _taken(body), strict=True)
+            ]
 
     def _body(self, passage: Passage, number: int, seed: int) -> dict[str, Any]:
         text = self.prompt.replace("{number}", str(number)).replace("{passage}", read_text(passage))
@@ -296,7 +314,7 @@ class Endpoint:
         except (TimeoutError, urllib.error.URLError, http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
-                raise _Retry(f"no answer within {self.timeout:g} seconds") from None
+                raise _Retry(f"no answer within {self.timeout:g} seconds", billed=True) from None
             raise _Retry(f"cannot be reached ({brief(str(reason))})", unreachable=True) from None
         return _content(raw, body)
 
@@ -324,11 +342,16 @@ class Endpoint:
 
 
 class _Retry(Exception):  # noqa: N818 - not an error of ours: the request is made again
-    """A request that may be answered if it is made again, ``after`` so many seconds at least."""
+    """A request that may be answered if it is made again, ``after`` so many seconds at least.
 
-    def __init__(self, why: str, after: float = 0.0, *, unreachable: bool = False) -> None:
+    One that was cut off may be ``billed`` all the same, so it counts as if it had been answered.
+    """
+
+    def __init__(
+        self, why: str, after: float = 0.0, *, unreachable: bool = False, billed: bool = False
+    ) -> None:
         super().__init__(why)
-        self.after, self.unreachable = after, unreachable
+        self.after, self.unreachable, self.billed = after, unreachable, billed
 
 
 class _Answers:
@@ -397,6 +420,11 @@ def tokens_of(body: dict[str, Any]) -> int:
     text = body["messages"][0]["content"]
     plain = len(text.encode("ascii", "ignore"))
     return plain // 4 + len(text) - plain + 8
+
+
+def _taken(body: dict[str, Any]) -> tuple[int, int]:
+    """About how many tokens a request reads and writes."""
+    return tokens_of(body), body["max_tokens"] // ROOM
 
 
 def _content(raw: bytes, body: dict[str, Any]) -> tuple[str, tuple[int, int]]:

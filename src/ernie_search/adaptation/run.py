@@ -6,11 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ernie_search._util.files import atomic_directory, read_json, write_json
+from ernie_search._util.files import (
+    atomic_directory,
+    is_unfinished,
+    read_json,
+    remove_unfinished,
+    write_json,
+)
 from ernie_search.adaptation.answers import Generator
 from ernie_search.adaptation.check import VERDICT, Check, Checked, read_verdict
-from ernie_search.adaptation.generators import SCHEMES, open_generator
+from ernie_search.adaptation.generators import SCHEMES, open_generator, said_estimate
+from ernie_search.adaptation.make import plan_questions
 from ernie_search.adaptation.plan import (
+    PLAN_FILE,
     AdaptPlan,
     AdaptSettings,
     estimated,
@@ -19,8 +27,8 @@ from ernie_search.adaptation.plan import (
     measure_rates,
     parse_adapt,
 )
-from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.adaptation.stages import (
+    ANSWERS,
     Ask,
     AskSettings,
     Documents,
@@ -102,7 +110,7 @@ def adapt(
         minutes: that it may take; it chooses the number of questions and steps by this machine's speed.
         settings: such as ``{"train.steps": 200, "labels": False}``.
         questions: who makes them: rules (None), ``hub:MODEL``, ``openai:MODEL``, or a file of questions,
-            which are then all.
+            which are then all; where none of these is held out, those of some passages are.
         own: a file of a person's own questions, to which others are made.
         endpoint: options of ``openai:``; see :class:`~ernie_search.adaptation.endpoint.Endpoint`.
         observer: told of every event.
@@ -163,7 +171,8 @@ class Begun:
         """The stages in their order."""
         settings, base = self.settings, self.base
         own, digest = own_questions(self.own[0])
-        number = {"number": self.plan.questions, "held_out": held_out(self.plan.passages, settings.questions)}
+        drawn = min(self.plan.passages, settings.questions.passages)
+        number = {"number": self.plan.questions, "held_out": settings.questions.held_out_of(drawn)}
         brought = {"own": digest, "alone": self.own[1], "generator": self.generator}
         train = fitted(settings.train, self.plan.steps)
         learn = LearnSettings(
@@ -188,6 +197,20 @@ class Begun:
             Learn("adapt", learn, self.folder),
             Check("check", checked, self.folder),
         ]
+
+    def asked_of_generator(self) -> str:
+        """What a generator would take, in words; "" without one.
+
+        Raises:
+            SettingsError: it has no such name, no key, or would break its limit.
+        """
+        if self.generator.startswith("hub:"):  # it would have to be loaded to say no more
+            return f"{self.generator} writes the questions on this machine"
+        if not self.generator:
+            return ""
+        own = open_generator(self.generator, cache=self.folder / "questions" / ANSWERS, **self.endpoint)
+        settings = self.steps()[1].settings
+        return said_estimate(own, plan_questions(self.collection, settings, own)[1])
 
     def _generator(self) -> Callable[[Path], Generator] | None:
         if not self.generator:
@@ -234,6 +257,10 @@ def begin(
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder}: is a file; choose a folder")
     file, alone, generator = brought(questions, own)
+    given = [name for name, value in (endpoint or {}).items() if value is not None]
+    if given and not generator:
+        option = given[0].replace("_", "-")
+        raise SettingsError(f"--{option}: of a model that writes questions; name one with --questions")
     chosen = settings if isinstance(settings, AdaptSettings) else parse_adapt(settings or {})
     name = base or default_model()
     resolve(name, weights=True)  # refused here, not after the documents were read
@@ -248,6 +275,7 @@ def begin(
         "minutes": minutes,
         "own": own_questions(file)[1],
         "generator": generator,
+        "prompt": (endpoint or {}).get("prompt"),
     }
     plan = AdaptPlan.read(folder) if folder.is_dir() else None
     if plan is not None:
@@ -255,8 +283,7 @@ def begin(
         if not write:
             plan = estimated(plan, measure_rates(name, collection, chosen), chosen)
     else:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise StorageError(f"{folder}: holds something else; choose an empty folder, or another name")
+        _check_empty(folder, asked)
         passages = sum(1 for _ in collection.passages())
         if not passages:
             raise DataError(f"{place}: holds no passage to learn from")
@@ -265,6 +292,8 @@ def begin(
             passages, measure_rates(name, collection, chosen) if needed else None, chosen, minutes
         )
         if write:
+            for one in (BEGUN, PLAN_FILE):
+                remove_unfinished(folder / one)
             write_json(folder / BEGUN, asked)
             plan.write(folder)
     return Begun(
@@ -300,17 +329,6 @@ def brought(questions: str | Path | None, own: str | Path | None) -> tuple[Path 
     return (files[0] if files else None), bool(named and not generator), generator
 
 
-HELD_PASSAGES, MOST_HELD = 40, 0.3
-
-
-def held_out(passages: int, settings: QuestionSettings) -> float:
-    """Share of the passages that only measure: of few passages more, so that something can be told."""
-    if not settings.held_out:
-        return 0.0
-    drawn = max(1, min(passages, settings.passages))
-    return max(settings.held_out, min(MOST_HELD, HELD_PASSAGES / drawn))
-
-
 def _settled(settings: AdaptSettings) -> AdaptSettings:
     """The training's settings checked."""
     train = settings.train.check()
@@ -321,6 +339,15 @@ def _settled(settings: AdaptSettings) -> AdaptSettings:
             f"{longest} are left beside a question's own passage; lower it, or make the lists longer"
         )
     return settings.model_copy(update={"train": train})
+
+
+def _check_empty(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds more than the beginning of the same adaptation, which a kill may leave."""
+    found = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+    if {name for name in found if not is_unfinished(name, BEGUN, PLAN_FILE)} - {BEGUN}:
+        raise StorageError(f"{folder}: holds something else; choose an empty folder, or another name")
+    if BEGUN in found:
+        _check_same(folder, asked)
 
 
 def _check_same(folder: Path, asked: Mapping[str, Any]) -> None:

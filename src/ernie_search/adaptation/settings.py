@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from ernie_search._util.settings import TypedSettings
 from ernie_search.adaptation.questions import RULE_KINDS, Kind
 
+HELD_PASSAGES, MOST_HELD = 40, 0.3
+"""Passages that measure at least, if they are no larger a share of all."""
+
 
 class QuestionSettings(TypedSettings):
     """Which questions are made.
@@ -47,6 +50,12 @@ class QuestionSettings(TypedSettings):
         """The kinds that are learnt from."""
         held = self.held_out_kind if self.held_out else None
         return tuple(kind for kind in dict.fromkeys(self.kinds) if kind != held)
+
+    def held_out_of(self, passages: int) -> float:
+        """Share of so many passages that only measures: of few more, so that something can be told."""
+        if not self.held_out:
+            return 0.0
+        return max(self.held_out, min(MOST_HELD, HELD_PASSAGES / max(1, passages)))
 
     @property
     def passages(self) -> int:

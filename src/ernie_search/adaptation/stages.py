@@ -8,7 +8,7 @@ and here each changes what the next one reads: files become passages, passages q
 import json
 from abc import ABC
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,14 +18,15 @@ from pydantic import BaseModel, Field
 
 from ernie_search._util.files import fingerprint, write_json
 from ernie_search._util.settings import TypedSettings
-from ernie_search.adaptation.answers import Estimate, Generator
+from ernie_search.adaptation.answers import Generator
 from ernie_search.adaptation.blend import TokenWeights, save_start
 from ernie_search.adaptation.filter import REASONS, Filtered, filter_questions
+from ernie_search.adaptation.generators import said_estimate
 from ernie_search.adaptation.lists import ListSettings, make_lists
 from ernie_search.adaptation.make import FEWEST_PASSAGES, make_questions, plan_questions
 from ernie_search.adaptation.questioned import LABELLED, TRAIN, QuestionedCollection
 from ernie_search.adaptation.questions import Question, read_questions, write_questions
-from ernie_search.adaptation.sample import draw
+from ernie_search.adaptation.sample import draw, share
 from ernie_search.adaptation.searching import SavedSearch, parts_of, read_found
 from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.data import BeirCollection, Collection, convert
@@ -183,7 +184,8 @@ class Ask(Step):
     settings_type: ClassVar[type[BaseModel]] = AskSettings
     reported: ClassVar[tuple[tuple[str, str], ...]] = (
         ("questions", "questions"),
-        ("asked", "passages asked about"),
+        ("drawn", "passages drawn"),
+        *((reason, f"dropped: {reason}") for reason in REASONS),
     )
     what = "make questions"
 
@@ -193,12 +195,13 @@ class Ask(Step):
         path = task.folder / QUESTIONS
         task.folder.mkdir(parents=True, exist_ok=True)
         if self.settings.alone:
-            write_questions(path, self.own)
-            return Done(QUESTIONS, (QUESTIONS,), {"questions": len(self.own)})
+            own = with_held_out(self.own, settings)
+            write_questions(path, own)
+            return Done(QUESTIONS, (QUESTIONS,), {"questions": len(own)})
         generator = None if self.generator is None else self.generator(task.folder / ANSWERS)
-        estimate = plan_questions(self.documents(), settings, generator)[1]
-        if estimate is not None:
-            task.observer("advice", {"text": said_estimate(estimate)})
+        if generator is not None:
+            estimate = plan_questions(self.documents(), settings, generator)[1]
+            task.observer("advice", {"text": said_estimate(generator, estimate)})
         try:
             made = make_questions(
                 self.documents(),
@@ -212,16 +215,21 @@ class Ask(Step):
         except DataError as error:  # of passages that were checked: too short to ask about, all of them
             write_questions(path, [])
             return Done(QUESTIONS, (QUESTIONS,), {"questions": 0, "why": str(error)})
-        return Done(QUESTIONS, (QUESTIONS,), {"questions": len(made.questions)} | made.counts)
+        dropped = made.counts["dropped"]
+        reasons = {reason: sum(dropped.get(reason, {}).values()) for reason in REASONS}
+        return Done(QUESTIONS, (QUESTIONS,), {"questions": len(made.questions)} | made.counts | reasons)
 
 
-def said_estimate(estimate: Estimate) -> str:
-    """What asking a generator takes, in words."""
-    cost = "" if estimate.cost is None else f", about {estimate.cost:.2f} in the unit of the prices"
-    return (
-        f"{estimate.requests:,} requests to the generator, about {estimate.tokens_in:,} tokens read and "
-        f"{estimate.tokens_out:,} written{cost}"
-    )
+def with_held_out(questions: Sequence[Question], settings: QuestionSettings) -> list[Question]:
+    """A person's questions; where none of them is held out, those of some passages, drawn by a hash, are."""
+    passages = {one.passage for one in questions}
+    held = settings.held_out_of(len(passages))
+    if any(one.split == "held-out" for one in questions):
+        return list(questions)
+    return [
+        replace(one, split="held-out") if share(settings.seed, "held-out", one.passage) < held else one
+        for one in questions
+    ]
 
 
 class FilterSettings(TypedSettings):

@@ -150,9 +150,9 @@ def decide(
     """Choose among candidates.
 
     Labelled questions decide where there are enough, otherwise held-out ones. A candidate is refused that
-    harms general text, or is significantly worse than the base on any split in any mode. The best of the
-    others is used if it is better than the base in the single vector: its interval above 0, its p below 0.05
-    after Holm's correction, since the best of several was chosen.
+    harms general text, or is significantly worse than the base in any mode on a split with enough questions.
+    The best of the others is used if it is better than the base in the single vector: its interval above 0,
+    its p below 0.05 after Holm's correction, since the best of several was chosen.
 
     Args:
         base: what users have.
@@ -174,7 +174,8 @@ def decide(
         why = f"{most} questions to measure by are too few to tell (at least {settings.fewest} are needed)"
         return replace(Verdict.keep(why), rows=rows, general=general)
     by = enough[0]
-    refused = {one.name: why for one in others if (why := _refusal(one, base, rows, settings))}
+    known = [row for row in rows if row.split in enough]
+    refused = {one.name: why for one in others if (why := _refusal(one, base, known, settings))}
     deciding = {row.name: row for row in rows if row.split == by and row.mode == "dense"}
     left = [one for one in others if one.name not in refused]
     if not left:

@@ -39,9 +39,17 @@ def adapt(
     base_url: Annotated[
         str | None, typer.Option(help="Address of an endpoint for openai:MODEL, up to /v1.")
     ] = None,
-    limit_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens that an endpoint may read and write.")
+    prompt: Annotated[
+        str | None, typer.Option(help="What it reads; {passage} stands for the text, {number} for how many.")
     ] = None,
+    price_in: Annotated[float | None, typer.Option(help="Of a million tokens that it reads.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Of a million tokens that it writes.")] = None,
+    limit_cost: Annotated[float | None, typer.Option(help="What it may cost; needs both prices.")] = None,
+    limit_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens, read and written, that it may take.", show_default="2000000"),
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for an answer.", show_default="60")] = None,
     labels: Annotated[bool, typer.Option(help="Use the labelled questions of SOURCE.")] = True,
     changes: Annotated[
         list[str] | None,
@@ -64,7 +72,8 @@ def adapt(
         from ernie_search.adaptation.run import begin
 
     settings = parse_changes(changes or []) | ({} if labels else {"labels": False})
-    given = {"base_url": base_url, "limit_tokens": limit_tokens}
+    given: dict[str, Any] = {"base_url": base_url, "limit_tokens": limit_tokens, "limit_cost": limit_cost}
+    given |= {"price_in": price_in, "price_out": price_out, "prompt": prompt, "timeout": timeout}
     endpoint = {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {"base": base, "minutes": minutes, "settings": settings, "questions": questions}
     asked |= {"own": own, "endpoint": endpoint}
@@ -84,11 +93,15 @@ def show_plan(begun: "Begun", as_json: bool) -> None:
 
     from ernie_search.adaptation.plan import plan_table
 
+    asked = begun.asked_of_generator()
     if as_json:
-        print_json(asdict(begun.plan) | {"states": begun.states(), "total": begun.plan.total})
+        plan = asdict(begun.plan) | {"states": begun.states(), "total": begun.plan.total}
+        print_json(plan | {"generator": asked or None})
         return
     title = f"{begun.source}: {begun.plan.passages:,} passages"
     console().print(plan_table(begun.plan, begun.states(), title))
+    if asked:
+        print_line(f"{asked}; the time for that is not in the plan.")
 
 
 def show(found: "Adapted", source: str) -> None:

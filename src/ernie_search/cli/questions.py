@@ -128,7 +128,7 @@ def questions(
         with loading("the generator"):
             writer = open_generator(generator, cache=answers_of(path), prompt=prompt, say=_note, **endpoint)
     if dry_run or (writer is not None and not path.exists()):
-        sample, estimate = _planned(collection, settings, writer, generator)
+        sample, estimate = _planned(collection, settings, writer)
         if dry_run:
             _show_plan(path, sample, settings, estimate, filtered and index is None, as_json)
             return
@@ -156,22 +156,15 @@ def _refuse_alone(options: dict[str, Any]) -> None:
 
 
 def _planned(
-    collection: "Collection", settings: "QuestionSettings", writer: "Generator | None", name: str | None
+    collection: "Collection", settings: "QuestionSettings", writer: "Generator | None"
 ) -> "tuple[Sample, Estimate | None]":
     """The plan, with what the generator would take: said, and refused beyond its limits."""
-    from ernie_search.adaptation.endpoint import Endpoint
+    from ernie_search.adaptation.generators import said_estimate
     from ernie_search.adaptation.make import plan_questions
 
     sample, estimate = plan_questions(collection, settings, writer)
-    if estimate is not None:
-        cost = "" if estimate.cost is None else f", about {estimate.cost:.2f} at these prices"
-        where = f", sent to {writer.address}" if isinstance(writer, Endpoint) else ""
-        _note(
-            f"{name}: {estimate.requests:,} requests with the passages' texts{where}; about "
-            f"{estimate.tokens_in:,} tokens to read and {estimate.tokens_out:,} to write{cost}"
-        )
-        if isinstance(writer, Endpoint):
-            writer.check_limits(estimate)
+    if estimate is not None and writer is not None:
+        _note(said_estimate(writer, estimate))
     return sample, estimate
 
 

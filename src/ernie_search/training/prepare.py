@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sentence_transformers.base.evaluation import BaseEvaluator
 
 from ernie_search.data import Collection
+from ernie_search.encoder import Encoding
 from ernie_search.errors import DataError
 from ernie_search.evaluation import drop_self_hits, evaluate_run
 from ernie_search.mining import BM25, mine_negatives
@@ -62,8 +64,8 @@ class DevEvaluator(BaseEvaluator):
             flat = np.concatenate(passages.tokens)
             starts = np.cumsum([0, *(len(matrix) for matrix in passages.tokens[:-1])])
             late = [
-                np.maximum.reduceat(matrix @ flat.T, starts, axis=1).mean(axis=0)
-                for matrix in questions.tokens
+                shares @ np.maximum.reduceat(matrix @ flat.T, starts, axis=1)
+                for matrix, shares in zip(questions.tokens, _token_shares(model, questions), strict=True)
             ]
             scores["late_mrr"] = self._mrr(np.stack(late))
         return scores
@@ -76,6 +78,17 @@ class DevEvaluator(BaseEvaluator):
             run[question] = {names[place]: float(row[place]) for place in top}
         run, _ = drop_self_hits(run, self.sample.qrels)
         return float(evaluate_run(self.sample.qrels, run, [MEASURE]).mean(MEASURE))
+
+
+def _token_shares(model: JointEncoder, questions: Encoding) -> Iterator[NDArray[np.float32]]:
+    """What each token of a question counts, ``(n,)`` with sum 1, as in the training."""
+    if model.question_weights is None:
+        for matrix in questions.tokens:
+            yield np.full(len(matrix), 1 / max(1, len(matrix)), np.float32)
+        return
+    weights = model.question_weights.cpu().numpy()
+    for ids in questions.token_ids:
+        yield weights[ids] / max(float(weights[ids].sum()), 1e-9)
 
 
 DISTINCT_NEGATIVES = 8
