@@ -17,7 +17,7 @@ from sentence_transformers import (
 )
 
 from ernie_search.losses import ErnieSearchLoss
-from ernie_search.model import bundled_base
+from ernie_search.model import adopt, bundled_base, fit_start
 
 ROWS = {
     "anchor": ["Where does tea come from?", "Which crop stands in water?", "What cannot stand the cold?"],
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
 
     model = SentenceTransformer(given.model or str(bundled_base()))
-    loss = ErnieSearchLoss(model)  # adds the token head, which is trained and saved with the model
+    fit_start(adopt(model), [*ROWS["positive"], *ROWS["negative"]])  # the head begins at the raw states
+    loss = ErnieSearchLoss(model)  # trains it with the model, which saves it
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(

@@ -25,7 +25,8 @@ from ernie_search.errors import ModelError, SettingsError, TrainingError
 from ernie_search.losses import ErnieSearchLoss, LossSettings
 from ernie_search.losses.ernie_search_loss import _candidates
 from ernie_search.losses.lead import LEAD_FILE
-from ernie_search.model import JointEncoder, ScoreSettings, adopt, from_base
+from ernie_search.model import JointEncoder, ScoreSettings, adopt, fit_start, from_base
+from ernie_search.model.pooling import word_weights
 from ernie_search.training.batches import Collator, StepBatch
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
@@ -66,12 +67,22 @@ def undropped(model: JointEncoder) -> JointEncoder:
 
 @pytest.mark.parametrize(
     ("negatives", "changes"),
-    [(0, {}), (2, {}), (3, TERMS), (2, {"interaction_teacher": "ensemble", "follow_lead": False})],
-    ids=["pairs", "negatives", "scores", "ensemble"],
+    [
+        (0, {}),
+        (2, {}),
+        (3, TERMS),
+        (2, {"interaction_teacher": "ensemble", "follow_lead": False}),
+        (2, {"late_temperature": 0.04}),
+    ],
+    ids=["pairs", "negatives", "scores", "ensemble", "fitted"],
 )
-def test_it_is_the_loss_of_our_trainer_step_by_step(base, negatives, changes):
+def test_it_is_the_loss_of_our_trainer_step_by_step(base, negatives, changes, request):
     lengths = ScoreSettings(token_dim=16, query_length=60, passage_length=60)
-    model = undropped(from_base(base, settings=lengths, device="cpu"))
+    model = from_base(base, settings=lengths, device="cpu")
+    if request.node.callspec.id == "fitted":
+        fit_start(model, list(PASSAGES.values()), pooling="weighted")
+        assert word_weights(model) is not None
+    model = undropped(model)
     batch = rows(8, negatives)
     chosen = TrainSettings(negatives=negatives, **changes)
     ours, theirs = JointLoss(model, chosen), ErnieSearchLoss(model, LossSettings(**changes))

@@ -9,11 +9,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import WordWeights
 
+from ernie_search.errors import DataError, SettingsError
 from ernie_search.losses import maxsim
-from ernie_search.model import ScoreSettings, from_base, load_joint
+from ernie_search.model import ScoreSettings, fit_start, from_base, load_joint
+from ernie_search.model.beginning import fit_head
 from ernie_search.model.pooling import word_weights
 from ernie_search.training import train
-from ernie_search.training.beginning import begin, fit_head, token_idf
+from ernie_search.training.beginning import begin, token_idf
 from tiny_model import sentence_base
 from tiny_training import collection, settings
 
@@ -77,6 +79,23 @@ def test_the_head_keeps_products_of_states_better_than_a_rotation(base: Path):
 def test_the_head_begins_alike_each_time(base: Path):
     first, second = (begun(base, **WEIGHTED).token_head.linear.weight for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_texts_fit_a_model_as_their_collection_does(base: Path):
+    expected = begun(base, **WEIGHTED)
+    model = from_base(str(base), settings=SCORED, device="cpu")
+    fit_start(model, [passage.full_text for passage in collection().passages()], pooling="weighted")
+    assert model.fingerprint == expected.fingerprint
+    assert torch.equal(model.question_weights, expected.question_weights)
+    kept = from_base(str(base), settings=SCORED, device="cpu")
+    before = kept.fingerprint
+    fit_start(kept, ["tea and rice"], pooling="base", question_weights="even", head=False)
+    assert kept.fingerprint == before
+    assert kept.question_weights is None
+    with pytest.raises(DataError, match="no text"):
+        fit_start(kept, [])
+    with pytest.raises(SettingsError, match="question_weights='square': choose one of even, root, idf"):
+        fit_start(kept, ["tea"], question_weights="square")
 
 
 def test_question_weights_make_a_weighted_mean_of_maxima():

@@ -79,6 +79,9 @@ class ErnieSearchLoss(nn.Module):
 
     Recommendations:
         - The token head is fresh: give it a higher rate, ``learning_rate_mapping={"token_head": 1e-3}``.
+        - Before the loss is made, ``fit_start(adopt(model), passages)`` of ``ernie_search.model`` lets the
+          head begin where the untrained token states' own late interaction is, weighs question tokens, and
+          can pool by trained weights of tokens.
         - Without negatives set ``dataloader_drop_last=True``: a last batch of one pair has no negative.
         - Pass ``callbacks=[loss.callback]``: leads are then logged, and resumed with a checkpoint.
 

@@ -1,6 +1,7 @@
 """Encoders in torch: one pass gives the single vector and the token matrix."""
 
 from ernie_search.model.adopt import adopt
+from ernie_search.model.beginning import fit_start
 from ernie_search.model.export import export_multi_vector
 from ernie_search.model.joint import JointEncoder, from_base, load_joint
 from ernie_search.model.late import LateEncoder
@@ -25,6 +26,7 @@ __all__ = [
     "bundled_base",
     "export_multi_vector",
     "export_onnx",
+    "fit_start",
     "from_base",
     "load",
     "load_joint",

@@ -88,7 +88,8 @@ def _token_shares(model: JointEncoder, questions: Encoding) -> Iterator[NDArray[
         return
     weights = model.question_weights.cpu().numpy()
     for ids in questions.token_ids:
-        yield weights[ids] / max(float(weights[ids].sum()), 1e-9)
+        own: NDArray[np.float32] = weights[ids]
+        yield own / np.float32(max(float(own.sum()), 1e-9))
 
 
 DISTINCT_NEGATIVES = 8
