@@ -88,3 +88,11 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
     (tmp_path / "plan.json").write_text('{"passages": "many"}')
     with pytest.raises(StorageError, match="not readable"):
         AdaptPlan.read(tmp_path)
+
+
+def test_lists_are_read_from_text_as_command_lines_have_them():
+    found = parse_adapt({"check.shares": "0.3, 1", "questions.kinds": "span,title"})
+    assert found.checked.shares == (0.3, 1.0)
+    assert found.questions.kinds == ("span", "title")
+    with pytest.raises(SettingsError, match=r"setting shares\.0='half'"):
+        parse_adapt({"check.shares": "half,1"})

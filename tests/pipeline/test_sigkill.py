@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+import tiny_adapt
 from ernie_search.data import write_beir
 from ernie_search.pipeline.manifest import StageManifest
 from killed_command import Commands, Round, commands
+from tiny_adapt import documents
+from tiny_model import sentence_base
 from tiny_training import collection, weights
 
 LONGEST_DELAY = 0.1
@@ -36,12 +39,13 @@ def killed_everywhere(
     command: Callable[[Path], Sequence[str]],
     folder: Path,
     places: Sequence[tuple[str, ...]],
+    longest_delay: float = LONGEST_DELAY,
 ) -> tuple[Path, Path, str]:
     """Run a command whole, and again killed at each of the places; both folders, and the delays' seed."""
     whole, killed = folder / "whole", folder / "killed"
     seed = int.from_bytes(os.urandom(4), "big")
     draw = random.Random(seed)
-    again = [Round(tuple(command(killed)), place, draw.uniform(0, LONGEST_DELAY)) for place in places]
+    again = [Round(tuple(command(killed)), place, draw.uniform(0, longest_delay)) for place in places]
     for one in (Round(tuple(command(whole))), *again, Round(tuple(command(killed)))):
         code, lines = starter.run(one)
         assert code == (-signal.SIGKILL if one.kill_after else 0), f"seed {seed}, {one}: {lines}"
@@ -123,3 +127,30 @@ def timeless(output: Path) -> dict[str, Any]:
     table = json.loads((output / "table.json").read_text(encoding="utf-8"))
     found: dict[str, Any] = without(table)
     return found
+
+
+@pytest.mark.slow  # eight processes, as above
+def test_an_adaptation_killed_in_every_stage_ends_like_one_that_nobody_killed(
+    starter: Commands, tmp_path: Path
+) -> None:
+    base, docs = sentence_base(tmp_path / "base", layers=2), documents(tmp_path / "docs")
+    changes = {name: value for name, value in tiny_adapt.SETTINGS.items() if name != "check.shares"}
+    given = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
+    whole, killed, seed = killed_everywhere(
+        starter,
+        lambda output: ("adapt", str(docs), "--output", str(output), "--base", str(base), *given),
+        tmp_path,
+        [
+            ("stage documents",),
+            ("stage questions",),
+            ("stage filter",),
+            ("stage score",),
+            ("stage adapt", "step 3 of 4"),
+            ("stage check",),
+        ],
+        longest_delay=0.5,
+    )
+    files = ("questions/questions.jsonl", "score/lists/lists.parquet", "check/verdict.json")
+    for name in (*files, "model/model.safetensors"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), (name, seed)
+    assert weights(killed / "adapt/training/last") == weights(whole / "adapt/training/last"), seed

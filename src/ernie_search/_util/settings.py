@@ -33,6 +33,11 @@ SHOWN = 80
 """Characters of a wrong value that a message shows."""
 
 
+def between_commas(value: Any) -> Any:
+    """The parts of a text with commas, as command lines have lists; anything else as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def parse_typed(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Settings of this kind from plain values (YAML, command line); strings are read as what the setting is.
 

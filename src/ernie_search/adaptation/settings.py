@@ -2,9 +2,9 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ernie_search._util.settings import TypedSettings
+from ernie_search._util.settings import TypedSettings, between_commas
 from ernie_search.adaptation.questions import RULE_KINDS, Kind
 
 HELD_PASSAGES, MOST_HELD = 40, 0.3
@@ -32,6 +32,8 @@ class QuestionSettings(TypedSettings):
     held_out_kind: Kind = "keywords"
     seed: int = Field(0, ge=0)
     depth: int = Field(20, ge=1)
+
+    _between_commas = field_validator("kinds", mode="before")(between_commas)
 
     @model_validator(mode="after")
     def _kinds_are_made_by_rules(self) -> Self:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from ernie_search._util.files import write_json
-from ernie_search._util.settings import TypedSettings
+from ernie_search._util.settings import TypedSettings, between_commas
 from ernie_search.adaptation.questioned import HELD_OUT, LABELLED
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import bootstrap_interval, holm, randomisation_test
@@ -48,6 +48,8 @@ class CheckSettings(TypedSettings):
     fewest: int = Field(20, ge=2)
     general_loss: float = Field(0.1, ge=0, le=1)
     agreement: float = Field(0.5, ge=0, le=1)
+
+    _between_commas = field_validator("shares", mode="before")(between_commas)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ernie_search._util.settings import TypedSettings
+from ernie_search._util.settings import TypedSettings, between_commas
 from ernie_search._util.trec import stream_run
 from ernie_search.data import Collection
 from ernie_search.data.near_duplicates import jaccard
 from ernie_search.errors import DataError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
-from ernie_search.mining.negatives import best_first, generator_of, relevant_elsewhere, split_names
+from ernie_search.mining.negatives import best_first, generator_of, relevant_elsewhere
 from ernie_search.mining.passage_table import Known, PassageTable, temporary_file_errors
 
 FILL_DRAWS = 1000
@@ -68,7 +68,7 @@ class MineSettings(TypedSettings):
     seed: int = Field(0, ge=0)
     leave_out: list[str] = Field(default_factory=list)
 
-    _split_names = field_validator("leave_out", mode="before")(split_names)
+    _between_commas = field_validator("leave_out", mode="before")(between_commas)
 
     @model_validator(mode="after")
     def _window_has_ranks(self) -> Self:

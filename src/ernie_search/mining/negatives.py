@@ -6,7 +6,6 @@ import random
 from collections.abc import Collection as Known
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ernie_search.data import Collection
 from ernie_search.errors import DataError, SettingsError
@@ -169,11 +168,6 @@ def relevant_elsewhere(collection: Collection, splits: Sequence[str], mined: str
         for passage, grade in grades.items()
         if grade > 0
     }
-
-
-def split_names(value: Any) -> Any:
-    """Names of splits from a list, or from text with commas, as command lines have it."""
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 def best_first(scores: Mapping[str, float], where: str) -> list[str]:

@@ -5,10 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ernie_search._util.settings import TypedSettings, parse_typed
+from ernie_search._util.settings import TypedSettings, between_commas, parse_typed
 from ernie_search.errors import SettingsError
 from ernie_search.losses.settings import LossSettings
-from ernie_search.mining.negatives import split_names
 from ernie_search.training.tracker_names import TrackerNames
 
 UNRELATED = {"onnx", "report_to"}
@@ -78,7 +77,7 @@ class ExampleSettings(TrainerSettings):
     list_passages: int = Field(0, ge=0, le=LONGEST_LIST)
     refresh_steps: int = Field(100, ge=0)
 
-    _split_names = field_validator("leave_out_splits", mode="before")(split_names)
+    _between_commas = field_validator("leave_out_splits", mode="before")(between_commas)
 
 
 class TrainSettings(LossSettings, ExampleSettings):
