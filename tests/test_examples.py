@@ -129,11 +129,27 @@ def test_first_search_finds_the_file(
         assert said[0].endswith("logs.md: how do I rotate the logs")
 
 
+def front_page() -> list[str]:
+    """The pieces of Python in README.md."""
+    page = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+
+def test_the_lines_of_the_front_page_train(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _, lines = front_page()
+    assert len([line for line in lines.splitlines() if line.strip()]) <= 20
+    monkeypatch.chdir(tmp_path)
+    named = lines.replace('"sentence-transformers/all-MiniLM-L6-v2"', repr(base))
+    assert named != lines
+    exec(compile(named, "README.md", "exec"), {})
+    found = load(str(tmp_path / "joint")).encode_joint(["rice"], "query")
+    assert found.dense.shape[0] == len(found.tokens) == 1
+
+
 def test_the_lines_of_the_front_page_search(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    page = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    lines, _ = front_page()
     assert len([line for line in lines.splitlines() if line.strip()]) == 5
     monkeypatch.chdir(tmp_path)
     documents(tmp_path / "docs")
