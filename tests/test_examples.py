@@ -135,6 +135,7 @@ def front_page() -> list[str]:
     return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")  # the trainer's default, where there is no GPU
 def test_the_lines_of_the_front_page_train(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     _, lines = front_page()
     assert len([line for line in lines.splitlines() if line.strip()]) <= 20
