@@ -267,6 +267,7 @@ def test_an_endpoint_writes_what_it_can_and_rules_write_the_others(
     again = {"settings": SETTINGS, "questions": "openai:any"}
     assert adapt(source, tmp_path / "run", base=base, endpoint=given, **again) == found
     assert len(fake.bodies) == asked
+    assert begin(source, tmp_path / "run", base=base, endpoint=given, **again).asked_of_generator() == ""
     with pytest.raises(TrainingError, match="prompt"):
         adapt(source, tmp_path / "run", base=base, endpoint=given | {"prompt": "{passage}"}, **again)
 

@@ -199,15 +199,15 @@ class Begun:
         ]
 
     def asked_of_generator(self) -> str:
-        """What a generator would take, in words; "" without one.
+        """What a generator would take, in words; "" without one, or where the questions are made.
 
         Raises:
             SettingsError: it has no such name, no key, or would break its limit.
         """
+        if not self.generator or self.states()["questions"] == "done":
+            return ""
         if self.generator.startswith("hub:"):  # it would have to be loaded to say no more
             return f"{self.generator} writes the questions on this machine"
-        if not self.generator:
-            return ""
         own = open_generator(self.generator, cache=self.folder / "questions" / ANSWERS, **self.endpoint)
         settings = self.steps()[1].settings
         return said_estimate(own, plan_questions(self.collection, settings, own)[1])
