@@ -166,6 +166,17 @@ def test_killed_while_it_begins_it_begins_again(done, base, source, tmp_path, le
         begin(source, run, base=base, settings=SETTINGS | {"train.steps": 5})
 
 
+def test_the_untrained_weights_can_teach_as_a_frozen_teacher(done, base, source, tmp_path):
+    frozen = SETTINGS | {"train.interaction_teacher": "frozen"}
+    found = adapt(source, tmp_path / "run", base=base, settings=frozen)
+    assert found.sentence
+    rows = map(json.loads, (tmp_path / "run/adapt/training/log.jsonl").read_text().splitlines())
+    assert all(row["loss"] > 0 for row in rows if row["event"] == "log")
+    assert bytes_of(tmp_path / "run") != bytes_of(done[0])
+    with pytest.raises(SettingsError, match=r"train\.attention_weight is above 0"):
+        begin(source, tmp_path / "other", base=base, settings=SETTINGS | {"train.attention_weight": 1})
+
+
 def test_between_two_models_every_weight_is_between(done):
     folder, _ = done
     start, last = folder / "adapt" / "start", folder / "adapt" / "training" / "last"

@@ -332,6 +332,11 @@ def brought(questions: str | Path | None, own: str | Path | None) -> tuple[Path 
 def _settled(settings: AdaptSettings) -> AdaptSettings:
     """The training's settings checked."""
     train = settings.train.check()
+    if train.attention_weight > 0:
+        raise SettingsError(
+            "train.attention_weight is above 0, and an adaptation has no cross-encoder whose attention could "
+            "teach; set it to 0"
+        )
     longest = settings.lists.length - 1 - train.negatives
     if train.list_passages > longest:
         raise SettingsError(

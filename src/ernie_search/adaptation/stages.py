@@ -50,6 +50,7 @@ from ernie_search.pipeline.stage import (
 from ernie_search.search import Searcher
 from ernie_search.training import TrainSettings, train
 from ernie_search.training.folder import RESULT_FILE, TRAINING_FILE, checkpoint_steps
+from ernie_search.training.teachers import StepTeachers
 
 BEIR, QUESTIONS, LISTS, INDEX, SEARCHED, LABELS = (
     *("beir", "questions.jsonl", "lists", "index", "searched"),
@@ -415,7 +416,13 @@ class Learn(Step):
         if settings.fit_lengths:
             chosen = chosen.model_copy(update={"passage_length": length_of(start, collection, chosen)})
         result = train(
-            collection, task.folder / TRAINING, chosen, base=str(start), lists=lists, observer=task.observer
+            collection,
+            task.folder / TRAINING,
+            chosen,
+            base=str(start),
+            lists=lists,
+            teachers=StepTeachers(frozen=start),  # asked only with interaction_teacher=frozen
+            observer=task.observer,
         )
         last = f"{TRAINING}/{result.last.name}"
         counts = {"steps": result.steps, "questions": questions, "passage_length": chosen.passage_length}
