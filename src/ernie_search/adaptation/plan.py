@@ -82,7 +82,7 @@ class AdaptSettings(TypedSettings):
     Attributes:
         questions: which are made.
         lists: what is learnt from, for each.
-        train: of the training; ``passage_length`` 0 in ``lengths`` is not known there, see ``fit_lengths``.
+        train: of the training; its ``passage_length`` is the longest that ``fit_lengths`` may choose.
         checked: what is compared, and what the verdict asks for; ``check`` in plain values.
         labels: whether the source's own labelled questions count.
         token_weights: what a token weighs before the training: the root of its idf, or its idf.
