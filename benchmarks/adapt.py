@@ -4,7 +4,7 @@ For each set ``ernie_search.adapt`` gets the passages alone (``labels`` off), ha
 whole corpus is indexed and asked the set's own questions, by the base and by the adapted model: the single
 vector, and the default mode. Beside it stand the same made questions with contrastive loss alone, and with
 sentence-transformers' own MultipleNegativesRankingLoss for the same seconds. Where the verdict was to keep
-the base, the wholly adapted model is what is measured, so that the verdict can be compared with the truth.
+the base, the model halfway to the trained one is what is measured, to compare the verdict with the truth.
 
 Every part of a set is a file in ``--work``; the same command resumes. ``--beside 0`` leaves out what the
 other losses train, which takes as long again; ``--set`` changes settings of ``adapt``, with commas. p values
@@ -38,6 +38,7 @@ QUICK: dict[str, Any] = {
     "train.passage_length": 64,
 }
 MODES = {"dense": "dense", "default": "hybrid", "late": "late"}
+HALFWAY = 0.5
 GAP_LEAST = 0.05
 """Of a late interaction over its single vector, below which no gap is counted."""
 
@@ -83,7 +84,7 @@ def adapted(source: Any, folder: Path, base: str, minutes: float | None, setting
     if not found.use and last.is_dir():
         model = folder.with_name(f"{folder.name}-adapted")
         if not model.is_dir():
-            blend(folder / "adapt" / "start", last, 1.0).save(str(model), create_model_card=False)
+            blend(folder / "adapt" / "start", last, HALFWAY).save(str(model), create_model_card=False)
             add_onnx(load_joint(model, device="cpu"), model)
     plan = json.loads((folder / "plan.json").read_text())
     row = {"use": found.use, "kept": found.verdict.kept, "sentence": found.sentence, "model": str(model)}

@@ -70,7 +70,7 @@ def test_every_stage_is_in_its_folder_and_the_model_can_be_indexed_with(done, so
     assert found.sentence.startswith("Use it: " if found.use else "Keep what you have: ")
     assert found.verdict == read_verdict(folder / "check")
     assert {row.split for row in found.verdict.rows} == {"held-out", LABELLED}
-    assert {row.name for row in found.verdict.rows} == {"weights", "0.5", "adapted"}
+    assert {row.name for row in found.verdict.rows} == {"weights", "halfway", "adapted"}
     origin = json.loads((found.model / "adapt.json").read_text())
     assert origin["sentence"] == found.sentence
     ernie_search.build_index(source, found.model, tmp_path / "index").close()

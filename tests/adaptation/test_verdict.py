@@ -103,6 +103,19 @@ def test_harm_elsewhere_refuses_a_candidate(changes, why):
     assert decide(base, [mild, harmful], clusters(HELD_OUT), SETTINGS).kept == "weights"
 
 
+def test_any_loss_in_hybrid_search_refuses_where_made_questions_decide():
+    base, better = candidate("base", None, 0.4), candidate("adapted", 1.0, 0.6)
+    better.values[HELD_OUT]["hybrid"][0] -= 0.1  # far from sure
+    found = decide(base, [candidate("0.5", 0.5, 0.5), better], clusters(HELD_OUT), SETTINGS)
+    assert (found.use, found.kept) == (True, "0.5")
+    assert "worse in hybrid search on held-out made questions: 0.800 to 0.798" in found.refused["adapted"]
+    labelled, base = candidate("adapted", 1.0, 0.6, labelled=0.6), candidate("base", None, 0.4, labelled=0.4)
+    for split in (HELD_OUT, LABELLED):
+        labelled.values[split]["hybrid"][0] -= 0.1
+    found = decide(base, [labelled], clusters(HELD_OUT, LABELLED), SETTINGS)
+    assert (found.use, found.decided_by) == (True, LABELLED)
+
+
 def test_a_small_loss_on_general_text_refuses_nothing():
     base, better = candidate("base", None, 0.4), candidate("adapted", 1.0, 0.6, general=0.85)
     assert decide(base, [better], clusters(HELD_OUT), SETTINGS).kept == "adapted"

@@ -28,7 +28,7 @@ from ernie_search.training.beginning import token_idf
 from ernie_search.training.prepare import sample as sampled
 
 VERDICT, MODEL, MEASURED, PRECISION = "verdict.json", "model", "measured", "precision.json"
-WEIGHTS, ADAPTED = "weights", "adapted"
+WEIGHTS, HALFWAY, ADAPTED = "weights", "halfway", "adapted"
 PATH = "path"
 """The field of a folder's passages that says whose pieces they are."""
 LEAST_SHARE = 1e-3
@@ -164,7 +164,7 @@ def candidate_shares(shares: Sequence[float]) -> list[float]:
 
 def name_of(share: float) -> str:
     """What a candidate is called."""
-    return {0.0: WEIGHTS, 1.0: ADAPTED}.get(share, f"{share:g}")
+    return {0.0: WEIGHTS, 0.5: HALFWAY, 1.0: ADAPTED}.get(share, f"{share:g}")
 
 
 def read_verdict(folder: Path) -> Verdict:
