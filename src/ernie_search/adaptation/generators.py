@@ -85,22 +85,25 @@ class HubGenerator:
 
 
 def said_estimate(generator: Generator, estimate: Estimate | None) -> str:
-    """What asking a generator takes, in words.
-
-    Raises:
-        SettingsError: it would break a limit.
-    """
+    """What asking a generator takes, in words."""
     if estimate is None:
         return f"{generator.name} writes the questions on this machine"
-    where = ""
-    if isinstance(generator, Endpoint):
-        generator.check_limits(estimate)
-        where = f", sent to {generator.address}"
+    where = f", sent to {generator.address}" if isinstance(generator, Endpoint) else ""
     cost = "" if estimate.cost is None else f", about {estimate.cost:.2f} at these prices"
     return (
         f"{generator.name}: {estimate.requests:,} requests with the passages' texts{where}; about "
         f"{estimate.tokens_in:,} tokens to read and {estimate.tokens_out:,} to write{cost}"
     )
+
+
+def check_estimate(generator: Generator, estimate: Estimate | None) -> None:
+    """Refuse to begin what would not end within the generator's limits.
+
+    Raises:
+        SettingsError: says what is estimated, and which limit that breaks.
+    """
+    if estimate is not None and isinstance(generator, Endpoint):
+        generator.check_limits(estimate)
 
 
 def open_generator(

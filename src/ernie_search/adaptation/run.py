@@ -15,7 +15,7 @@ from ernie_search._util.files import (
 )
 from ernie_search.adaptation.answers import Generator
 from ernie_search.adaptation.check import VERDICT, Check, Checked, read_verdict
-from ernie_search.adaptation.generators import SCHEMES, open_generator, said_estimate
+from ernie_search.adaptation.generators import SCHEMES, check_estimate, open_generator, said_estimate
 from ernie_search.adaptation.make import plan_questions
 from ernie_search.adaptation.plan import (
     PLAN_FILE,
@@ -210,7 +210,9 @@ class Begun:
             return f"{self.generator} writes the questions on this machine"
         own = open_generator(self.generator, cache=self.folder / "questions" / ANSWERS, **self.endpoint)
         settings = self.steps()[1].settings
-        return said_estimate(own, plan_questions(self.collection, settings, own)[1])
+        estimate = plan_questions(self.collection, settings, own)[1]
+        check_estimate(own, estimate)
+        return said_estimate(own, estimate)
 
     def _generator(self) -> Callable[[Path], Generator] | None:
         if not self.generator:

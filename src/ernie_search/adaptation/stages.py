@@ -21,7 +21,7 @@ from ernie_search._util.settings import TypedSettings
 from ernie_search.adaptation.answers import Generator
 from ernie_search.adaptation.blend import TokenWeights, save_start
 from ernie_search.adaptation.filter import REASONS, Filtered, filter_questions
-from ernie_search.adaptation.generators import said_estimate
+from ernie_search.adaptation.generators import check_estimate, said_estimate
 from ernie_search.adaptation.lists import ListSettings, make_lists
 from ernie_search.adaptation.make import FEWEST_PASSAGES, make_questions, plan_questions
 from ernie_search.adaptation.questioned import LABELLED, TRAIN, QuestionedCollection
@@ -203,6 +203,7 @@ class Ask(Step):
         if generator is not None:
             estimate = plan_questions(self.documents(), settings, generator)[1]
             task.observer("advice", {"text": said_estimate(generator, estimate)})
+            check_estimate(generator, estimate)
         try:
             made = make_questions(
                 self.documents(),

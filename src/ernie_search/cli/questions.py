@@ -159,12 +159,13 @@ def _planned(
     collection: "Collection", settings: "QuestionSettings", writer: "Generator | None"
 ) -> "tuple[Sample, Estimate | None]":
     """The plan, with what the generator would take: said, and refused beyond its limits."""
-    from ernie_search.adaptation.generators import said_estimate
+    from ernie_search.adaptation.generators import check_estimate, said_estimate
     from ernie_search.adaptation.make import plan_questions
 
     sample, estimate = plan_questions(collection, settings, writer)
     if estimate is not None and writer is not None:
         _note(said_estimate(writer, estimate))
+        check_estimate(writer, estimate)
     return sample, estimate
 
 
