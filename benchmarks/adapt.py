@@ -38,7 +38,6 @@ QUICK: dict[str, Any] = {
     "train.passage_length": 64,
 }
 MODES = {"dense": "dense", "default": "hybrid", "late": "late"}
-HALFWAY = 0.5
 GAP_LEAST = 0.05
 """Of a late interaction over its single vector, below which no gap is counted."""
 
@@ -73,6 +72,7 @@ def adapted(source: Any, folder: Path, base: str, minutes: float | None, setting
     """One adaptation: its verdict, its seconds, and the model that is measured."""
     import ernie_search
     from ernie_search.adaptation.blend import blend
+    from ernie_search.adaptation.verdict import CheckSettings
     from ernie_search.model import load_joint
     from ernie_search.model.onnx import add_onnx
 
@@ -84,7 +84,8 @@ def adapted(source: Any, folder: Path, base: str, minutes: float | None, setting
     if not found.use and last.is_dir():
         model = folder.with_name(f"{folder.name}-adapted")
         if not model.is_dir():
-            blend(folder / "adapt" / "start", last, HALFWAY).save(str(model), create_model_card=False)
+            share = max(CheckSettings().shares)
+            blend(folder / "adapt" / "start", last, share).save(str(model), create_model_card=False)
             add_onnx(load_joint(model, device="cpu"), model)
     plan = json.loads((folder / "plan.json").read_text())
     row = {"use": found.use, "kept": found.verdict.kept, "sentence": found.sentence, "model": str(model)}

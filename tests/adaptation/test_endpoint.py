@@ -144,6 +144,29 @@ def test_an_answer_of_another_form_is_a_failure(fake, tmp_path, answer):
     assert "no answer to 3 passages in a row" in endpoint.gave_up
 
 
+def test_requests_under_way_and_those_without_an_answer_in_time_count(fake, tmp_path):
+    passages = [
+        Passage(f"p{row}", f"Rice grows in wet field number {row} of the valley.") for row in range(8)
+    ]
+    one = asker(fake, tmp_path).estimate(passages[:1], 2)
+    room = 2 * (one.tokens_in + one.tokens_out) + one.tokens_in
+
+    def slow(number: int, body: dict[str, Any]) -> Answer:
+        time.sleep(0.3)
+        return good(number, body)
+
+    fake.answer = slow
+    together = asker(fake, tmp_path, workers=4, limit_tokens=room)
+    together.ask(passages, 2, 0)
+    assert len(fake.bodies) == 2  # four at once would all have been below the limit
+    assert "the limit of" in together.gave_up
+    fake.bodies.clear()
+    late = asker(fake, tmp_path / "late", workers=1, limit_tokens=room, timeout=0.05)
+    late.ask(passages, 2, 0)
+    assert len(fake.bodies) == 2
+    assert "the limit of" in late.gave_up
+
+
 def test_limits_are_checked_before_and_kept_on_the_way(fake, tmp_path):
     endpoint = asker(fake, tmp_path, limit_tokens=1000)
     estimate = endpoint.estimate(some(50), 2)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,11 @@ def source(tmp_path_factory) -> Path:
 def done(tmp_path_factory, base, source) -> tuple[Path, Adapted]:
     folder = tmp_path_factory.mktemp("whole") / "run"
     return folder, adapt(source, folder, base=base, settings=SETTINGS)
+
+
+def listening(said: list[str]) -> Callable[[str, dict[str, Any]], None]:
+    """An observer that keeps the texts of all events."""
+    return lambda name, values: said.append(str(values.get("text", "")))
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -253,7 +259,7 @@ def test_an_endpoint_that_runs_out_of_money_writes_what_it_can_and_rules_the_oth
         settings=SETTINGS,
         questions="openai:any",
         endpoint=given,
-        observer=lambda name, values: told.append(str(values.get("text", ""))),
+        observer=listening(told),
     )
     assert found.sentence
     assert any("requests with the passages' texts, sent to http://127.0.0.1" in text for text in told)
@@ -322,7 +328,7 @@ def test_a_folder_of_documents_with_broken_files_is_adapted_to(base, tmp_path):
         tmp_path / "run",
         base=base,
         settings=SETTINGS,
-        observer=lambda name, values: said.append(str(values.get("text", ""))),
+        observer=listening(said),
     )
     counts = json.loads((tmp_path / "run" / "documents" / "stage.json").read_text())["counts"]
     assert counts["passages"] == 60

@@ -219,7 +219,7 @@ class Ask(Step):
             return Done(QUESTIONS, (QUESTIONS,), {"questions": 0, "why": str(error)})
         dropped = made.counts["dropped"]
         reasons = {reason: sum(dropped.get(reason, {}).values()) for reason in REASONS}
-        return Done(QUESTIONS, (QUESTIONS,), {"questions": len(made.questions)} | made.counts | reasons)
+        return Done(QUESTIONS, (QUESTIONS,), {"questions": len(made.questions)} | reasons | made.counts)
 
 
 def with_held_out(questions: Sequence[Question], settings: QuestionSettings) -> list[Question]:

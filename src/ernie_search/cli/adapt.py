@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ernie_search.cli.output import AsJson, console, loading, print_json, print_line
+from ernie_search.cli.questions import (
+    BaseUrl,
+    LimitCost,
+    LimitTokens,
+    PriceIn,
+    PriceOut,
+    Prompt,
+    Timeout,
+)
 
 if TYPE_CHECKING:
     from ernie_search.adaptation.run import Adapted, Begun
@@ -36,20 +45,13 @@ def adapt(
         ),
     ] = None,
     own: Annotated[Path | None, typer.Option(help="A file of your own questions; others are added.")] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Address of an endpoint for openai:MODEL, up to /v1.")
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="What it reads; {passage} stands for the text, {number} for how many.")
-    ] = None,
-    price_in: Annotated[float | None, typer.Option(help="Of a million tokens that it reads.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="Of a million tokens that it writes.")] = None,
-    limit_cost: Annotated[float | None, typer.Option(help="What it may cost; needs both prices.")] = None,
-    limit_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens, read and written, that it may take.", show_default="2000000"),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for an answer.", show_default="60")] = None,
+    base_url: BaseUrl = None,
+    prompt: Prompt = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    limit_cost: LimitCost = None,
+    limit_tokens: LimitTokens = None,
+    timeout: Timeout = None,
     labels: Annotated[bool, typer.Option(help="Use the labelled questions of SOURCE.")] = True,
     changes: Annotated[
         list[str] | None,

@@ -25,6 +25,22 @@ SHOWN = 8
 CHECKED = 20
 """Drawn passages that are looked for in an index that was named."""
 
+Prompt = Annotated[
+    str | None, typer.Option(help="What it reads; {passage} stands for the text, {number} for how many.")
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Of an OpenAI-compatible endpoint, up to /v1.", show_default="OPENAI_BASE_URL"),
+]
+PriceIn = Annotated[float | None, typer.Option(help="Of a million tokens that it reads.")]
+PriceOut = Annotated[float | None, typer.Option(help="Of a million tokens that it writes.")]
+LimitCost = Annotated[float | None, typer.Option(help="What it may cost; needs both prices.")]
+LimitTokens = Annotated[
+    int | None, typer.Option(help="Tokens, read and written, that it may take.", show_default="2000000")
+]
+Timeout = Annotated[float | None, typer.Option(help="Seconds for an answer.", show_default="60")]
+"""Options of a model that writes questions, for every command that has one make them."""
+
 
 def questions(
     source: Annotated[str, typer.Argument(help="A folder of documents, a BEIR folder, 'api:', ...")],
@@ -54,20 +70,13 @@ def questions(
             help="A model that writes those to train on: a seq2seq model, or an endpoint's chat model.",
         ),
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="What it reads; {passage} stands for the text, {number} for how many.")
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(help="Of an OpenAI-compatible endpoint, up to /v1.", show_default="OPENAI_BASE_URL"),
-    ] = None,
-    price_in: Annotated[float | None, typer.Option(help="Of a million tokens that it reads.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="Of a million tokens that it writes.")] = None,
-    limit_cost: Annotated[float | None, typer.Option(help="What it may cost; needs both prices.")] = None,
-    limit_tokens: Annotated[
-        int | None, typer.Option(help="Tokens, read and written, that it may take.", show_default="2000000")
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for an answer.", show_default="60")] = None,
+    prompt: Prompt = None,
+    base_url: BaseUrl = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    limit_cost: LimitCost = None,
+    limit_tokens: LimitTokens = None,
+    timeout: Timeout = None,
     filtered: Annotated[
         bool,
         typer.Option("--filter/--no-filter", help="Drop questions that search does not find the passage of."),
@@ -102,7 +111,7 @@ def questions(
         {
             "number": number,
             "per_passage": per_passage,
-            "kinds": tuple(one.strip() for one in kinds.split(",") if one.strip()),
+            "kinds": kinds,
             "held_out": held_out,
             "held_out_kind": held_out_kind,
             "seed": seed,

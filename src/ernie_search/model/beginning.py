@@ -14,8 +14,8 @@ from ernie_search.model.joint import JointEncoder
 from ernie_search.model.pooling import PoolingName, set_pooling, starting_weights, token_idf
 from ernie_search.runtime.batches import micro_batches
 
-TokenWeights = Literal["even", "root", "idf"]
-"""All alike, the root of the inverse document frequency, or that itself."""
+QuestionWeights = Literal["even", "root", "idf"]
+"""What tokens weigh: all alike, the root of their inverse document frequency, or that itself."""
 POWERS: dict[str, float] = {"even": 0.0, "root": 0.5, "idf": 1.0}
 HEAD_TEXTS = 400
 """Passages whose token states the head's projection is fitted to: some 50,000 states."""
@@ -27,8 +27,8 @@ def fit_start(
     texts: Sequence[str],
     *,
     pooling: PoolingName = "base",
-    pooling_start: TokenWeights = "idf",
-    question_weights: TokenWeights = "root",
+    pooling_start: QuestionWeights = "idf",
+    question_weights: QuestionWeights = "root",
     head: bool = True,
 ) -> None:
     """Fit a model with a fresh token head to passages, in place, before it is trained by a trainer of others.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,12 @@ from ernie_search.data import Collection
 from ernie_search.errors import SettingsError
 from ernie_search.index.bm25 import K1, B
 from ernie_search.mining import BM25
+from ernie_search.model.beginning import QuestionWeights
 from ernie_search.model.loading import AnyEncoder, load
 from ernie_search.model.pooling import token_idf
 
 TOGETHER = 128
 """Passages whose token matrices are held at once: 70 MB at 180 tokens of 768 numbers."""
-
-QuestionWeights = Literal["even", "root", "idf"]
-"""Weights of a question's tokens in late interaction: all alike, the root of their idf, or their idf."""
 
 
 @dataclass(frozen=True, slots=True)

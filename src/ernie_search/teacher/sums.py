@@ -14,7 +14,8 @@ from ernie_search._util.settings import read_record
 from ernie_search.data import Collection
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.mining.lists import Lists, TrainingList
-from ernie_search.teacher.components import BM25Scores, LateScores, QuestionWeights
+from ernie_search.model.beginning import QuestionWeights
+from ernie_search.teacher.components import BM25Scores, LateScores
 from ernie_search.teacher.teachers import Teachers
 
 CROSS, LATE, WORDS = "cross", "late", "bm25"

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from ernie_search._util.settings import between_commas
+
 
 def _split(value: Any) -> Any:
-    if value in (None, "", "none"):
-        return ()
-    return tuple(one.strip() for one in value.split(",") if one.strip()) if isinstance(value, str) else value
+    return () if value in (None, "", "none") else between_commas(value)
 
 
 TrackerNames = Annotated[tuple[str, ...], BeforeValidator(_split)]

@@ -10,6 +10,7 @@ from ernie_search._util.files import MANIFEST
 from ernie_search.errors import SettingsError
 from ernie_search.mining import DenoiseSettings, denoise
 from ernie_search.mining.lists import LISTS_FILE
+from ernie_search.model.beginning import QuestionWeights
 from ernie_search.pipeline.stage import (
     LISTS_FROM,
     QUESTION_SHARE,
@@ -32,7 +33,6 @@ from ernie_search.teacher import (
     score_lists,
     tune_sum,
 )
-from ernie_search.teacher.components import QuestionWeights
 from ernie_search.teacher.judging import accuracy_advice
 from ernie_search.teacher.score import entropy_warning
 from ernie_search.teacher.score_folder import SHARDS
