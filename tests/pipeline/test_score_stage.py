@@ -1,12 +1,13 @@
 """The stage ``score`` with a sum for a teacher: what it reads, and what it leaves."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from ernie_search._util.settings import parse_typed
-from ernie_search.errors import SettingsError
+from ernie_search.errors import DataError, SettingsError
 from ernie_search.mining import Lists
 from ernie_search.pipeline.stage import Available, Done, InputPaths, Task
 from ernie_search.pipeline.stages.score import Score, ScoreStageSettings
@@ -45,7 +46,7 @@ def test_a_sum_reads_what_its_components_need():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"llm": 1}, "'llm' is no component; choose among cross, late and bm25"),
+        ({"llm": 1}, "'llm' is no component; choose among cross, late and bm25, or import scores of that"),
         ("cross", "'cross' is not name=weight"),
         ({"cross": 0}, "a weight above 0 is needed"),
         ({"cross": -1}, "a weight is a number of at least 0"),
@@ -54,6 +55,48 @@ def test_a_sum_reads_what_its_components_need():
 def test_a_teacher_that_makes_no_sum_is_refused(value, message):
     with pytest.raises(SettingsError, match=message):
         stage(teacher=value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"imports": "llm=scores.jsonl"}, "'llm' has no weight in teacher"),
+        ({"teacher": "bm25=1", "imports": {"bm25": "scores.jsonl"}}, "'bm25' is computed; choose another"),
+        ({"teacher": "llm=1", "imports": "scores.jsonl"}, "'scores.jsonl' is not name=file"),
+        ({"teacher": "llm=1", "imports": "llm=s.jsonl", "tune_on": "dev"}, "tune_on=dev re-ranks passages"),
+    ],
+)
+def test_imports_that_make_no_sum_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        stage(**settings)
+
+
+def test_scores_of_others_are_a_component(tmp_path):
+    given, file = lists(tmp_path / "lists"), tmp_path / "scores.jsonl"
+    with pytest.raises(DataError, match=r"scores.jsonl: no such file of scores; correct score.imports"):
+        stage(teacher="llm=1", imports={"llm": str(file)}).check("base", None)
+    rows = [
+        {"query-id": one.query, "corpus-id": passage, "score": place}
+        for one in given
+        for place, passage in enumerate(one.passages)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))  # one pair has none
+    settings = {"teacher": "bm25=0.5,llm=2", "imports": f"llm={file}"}
+    before = stage(**settings).sources
+    done, seen = execute(tmp_path / "score", given, **settings)
+    first, *others = Lists.open(tmp_path / "score" / done.gives)
+    assert math.isnan((*first.positive_scores, *first.negative_scores)[0])
+    for one in others:
+        assert one.parts["llm"] == tuple(map(float, range(len(one.passages))))
+        total = [0.5 * x + 2 * y for x, y in zip(one.parts["bm25"], one.parts["llm"], strict=True)]
+        assert (*one.positive_scores, *one.negative_scores) == pytest.approx(total)
+    assert done.counts["imported"]["llm"]["scored"] == len(rows) - 1
+    assert any("passages of the lists have a score" in values.get("text", "") for _, values in seen)
+    # An interrupted stage imports again, and goes on; another file is another input.
+    again, _ = execute(tmp_path / "score", given, **settings)
+    assert again.counts == done.counts
+    file.write_text(json.dumps(rows[0]) + "\n")
+    assert stage(**settings).sources != before
 
 
 def test_lists_are_scored_by_the_sum_and_marked(tmp_path):

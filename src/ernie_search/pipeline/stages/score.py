@@ -2,14 +2,14 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from ernie_search._util.files import MANIFEST
-from ernie_search.errors import SettingsError
+from ernie_search._util.files import MANIFEST, fingerprint, remembered_sha256
+from ernie_search.errors import DataError, SettingsError
 from ernie_search.mining import DenoiseSettings, denoise
-from ernie_search.mining.lists import LISTS_FILE
+from ernie_search.mining.lists import LISTS_FILE, Lists
 from ernie_search.model.beginning import QuestionWeights
 from ernie_search.pipeline.stage import (
     LISTS_FROM,
@@ -23,12 +23,14 @@ from ernie_search.pipeline.stage import (
     Sizes,
     Stage,
     Task,
+    TeacherModel,
 )
 from ernie_search.teacher import (
     BM25Scores,
     LateScores,
     ListScoreSettings,
     TeacherSum,
+    import_scores,
     parse_weights,
     score_lists,
     tune_sum,
@@ -39,7 +41,7 @@ from ernie_search.teacher.score_folder import SHARDS
 from ernie_search.teacher.sums import CROSS, LATE, WORDS, SavedWeights, check_weights
 from ernie_search.training.folder import weights_identity
 
-SCORED, LISTS, WEIGHTS = "scored", "lists", "weights.json"
+SCORED, LISTS, IMPORTED, WEIGHTS = "scored", "lists", "imported", "weights.json"
 
 
 class ScoreStageSettings(DenoiseSettings):
@@ -51,7 +53,9 @@ class ScoreStageSettings(DenoiseSettings):
         precision: ``auto`` measures whether bf16 is faster on this machine.
         teacher: weights of the components of a sum, on their own scales: ``cross`` (the stage teacher's
             cross-encoders), ``late`` (late interaction), ``bm25``; also written ``cross=1,late=0.5``. One of
-            weight 0 is judged beside the others.
+            weight 0 is judged beside the others. Any other name is one of ``imports``.
+        imports: scores that somebody else made, by the name of their component: a file or a saved data set,
+            as for :func:`ernie_search.teacher.import_scores`.
         late: model of the component ``late``, a directory or hub name; by default the model trained last, as
             it is now.
         late_question_weights: weights of a question's tokens there: all alike, the root of their idf, or idf.
@@ -64,6 +68,7 @@ class ScoreStageSettings(DenoiseSettings):
     token_budget: int = Field(0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     teacher: dict[str, float] = Field(default_factory=lambda: {CROSS: 1.0})
+    imports: dict[str, str] = Field(default_factory=dict)
     late: str | None = Field(None, min_length=1)
     late_question_weights: QuestionWeights = "even"
     tune_on: str = ""
@@ -72,17 +77,47 @@ class ScoreStageSettings(DenoiseSettings):
     @field_validator("teacher", mode="before")
     @classmethod
     def _components(cls, value: Any) -> Any:
-        """Weights, also as one text; only of components that this stage computes."""
+        """Weights, also as one text."""
         try:
             weights = parse_weights(value) if isinstance(value, str) else value
             if isinstance(weights, dict):
-                unknown = [name for name in weights if name not in (CROSS, LATE, WORDS)]
-                if unknown:
-                    raise ValueError(f"{unknown[0]!r} is no component; choose among cross, late and bm25")
                 check_weights({name: float(weight) for name, weight in weights.items()})
             return weights
         except (SettingsError, TypeError) as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("imports", mode="before")
+    @classmethod
+    def _files(cls, value: Any) -> Any:
+        """Files by name, also as one text, such as ``llm=scores.jsonl``."""
+        if not isinstance(value, str):
+            return value
+        parts = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(name.strip() and path.strip() for name, _, path in parts):
+            raise ValueError(f"{value!r} is not NAME=FILE; write, say, llm=scores.jsonl")
+        return {name.strip(): path.strip() for name, _, path in parts}
+
+    @model_validator(mode="after")
+    def _components_are_there(self) -> Self:
+        computed = (CROSS, LATE, WORDS)
+        for name in self.imports:
+            if name in computed:
+                raise ValueError(f"imports: {name!r} is computed; choose another name, such as llm")
+        unknown = [name for name in self.teacher if name not in (*computed, *self.imports)]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} is no component; choose among cross, late and bm25, "
+                f"or import scores of that name: imports: {{{unknown[0]}: FILE}}"
+            )
+        unused = [name for name in self.imports if name not in self.teacher]
+        if unused:
+            raise ValueError(f"imports: {unused[0]!r} has no weight in teacher; give it one, or leave it out")
+        if self.tune_on and self.imports:
+            raise ValueError(
+                f"tune_on={self.tune_on} re-ranks passages that no imported score is known of; "
+                "give the weights, or leave imports out"
+            )
+        return self
 
 
 class Score(Stage[ScoreStageSettings]):
@@ -114,9 +149,19 @@ class Score(Stage[ScoreStageSettings]):
 
     @property
     def sources(self) -> dict[str, str]:
-        """Fingerprint of the weights of a late-interaction model that the settings name."""
+        """Fingerprints of a late-interaction model that the settings name, and of imported scores."""
+        found = {name: _identity(Path(path)) for name, path in self.settings.imports.items()}
         named = self.settings.late if LATE in self.settings.teacher else None
-        return {} if named is None else {"late": weights_identity(named)}
+        return found if named is None else found | {"late": weights_identity(named)}
+
+    def check(self, base: str, teacher: TeacherModel | None) -> None:
+        """Refuse scores to import that are not there.
+
+        Raises:
+            DataError: no such file.
+        """
+        for path in self.settings.imports.values():
+            _identity(Path(path))
 
     def leaves(self, before: Available) -> Available:
         """What later stages may read: lists with scores, which denoising may have shortened."""
@@ -154,6 +199,10 @@ class Score(Stage[ScoreStageSettings]):
         """Score every list, then denoise the negatives that the teacher scores like positives."""
         settings = self.settings
         lists = self.needs(task.inputs.open_lists(), "was given no lists")
+        imported: dict[str, Any] = {}
+        for name, path in settings.imports.items():
+            lists = self._with_imported(task, lists, name, path)
+            imported[name] = lists.manifest["imported"]
         scored = score_lists(
             self._teacher(task),
             task.collection,
@@ -174,7 +223,26 @@ class Score(Stage[ScoreStageSettings]):
         judged = scored.manifest["scores"]
         components = {"weights": judged["weights"], "components": judged["components"]}
         counts = {"lists": len(clean), **clean.manifest.get("counts", {}), **components}
+        if imported:
+            counts["imported"] = imported
         return Done(LISTS, outputs, counts, manifests)
+
+    def _with_imported(self, task: Task, lists: Lists, name: str, path: str) -> Lists:
+        """The lists with the scores of a file as a part; an interrupted stage does it again, alike."""
+        made = import_scores(
+            path,
+            task.collection,
+            task.folder / IMPORTED / name,
+            lists=lists,
+            name=name,
+            progress=Counter(task.observer, f"scores of {name} read"),
+        )
+        about = made.manifest["imported"]
+        if about["scored"] < about["passages"]:
+            said = f"{about['scored']:,} of {about['passages']:,} passages of the lists have a score"
+            text = f"{path}: {said}; the others are left out where scores are learned"
+            task.observer("advice", {"text": text})
+        return made
 
     def _teacher(self, task: Task) -> TeacherSum:
         """The sum that the settings name, with weights chosen on a split if they say so."""
@@ -205,3 +273,15 @@ class Score(Stage[ScoreStageSettings]):
                 SavedWeights(tuned.weights, about=asdict(tuned)).write(path)
             found.weights = SavedWeights.read(path).weights
         return found
+
+
+def _identity(path: Path) -> str:
+    """A fingerprint of a file, or of all files of a folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise DataError(f"{path}: no such file of scores; correct score.imports")
+    return fingerprint([remembered_sha256(one) for one in files])
