@@ -7,7 +7,9 @@ sentence-transformers' own MultipleNegativesRankingLoss for the same seconds. Wh
 the base, the model halfway to the trained one is what is measured, to compare the verdict with the truth.
 
 Every part of a set is a file in ``--work``; the same command resumes. ``--beside 0`` leaves out what the
-other losses train, which takes as long again; ``--set`` changes settings of ``adapt``, with commas. p values
+other losses train, which takes as long again; ``--set`` changes settings of ``adapt``, with commas.
+``--labelled 1`` asks instead what a set with a split ``train`` gains: its labels and the made questions,
+beside its labels alone in a training that is otherwise the same. p values
 and intervals are clustered by passage. Choices were made on covidqa and squad dev; the others were looked at
 once.
 """
@@ -68,28 +70,41 @@ def measured(name: str, source: Any, model: str, queries: Any, qrels: Any, work:
     return found | {"ids": list(one.query_ids)}
 
 
-def adapted(source: Any, folder: Path, base: str, minutes: float | None, settings: Mapping[str, Any]) -> Any:
+def adapted(
+    source: Any,
+    folder: Path,
+    base: str,
+    minutes: float | None,
+    settings: Mapping[str, Any],
+    *,
+    labels: bool = False,
+) -> Any:
     """One adaptation: its verdict, its seconds, and the model that is measured."""
     import ernie_search
-    from ernie_search.adaptation.blend import blend
     from ernie_search.adaptation.verdict import CheckSettings
-    from ernie_search.model import load_joint
-    from ernie_search.model.onnx import add_onnx
 
     found = ernie_search.adapt(
-        str(source), folder, base=base, minutes=minutes, settings={"labels": False, **settings}
+        str(source), folder, base=base, minutes=minutes, settings={"labels": labels, **settings}
     )
     model = found.model
     last = folder / "adapt" / "training" / "last"
     if not found.use and last.is_dir():
         model = folder.with_name(f"{folder.name}-adapted")
         if not model.is_dir():
-            share = max(CheckSettings().shares)
-            blend(folder / "adapt" / "start", last, share).save(str(model), create_model_card=False)
-            add_onnx(load_joint(model, device="cpu"), model)
+            blended(folder / "adapt" / "start", last, max(CheckSettings().shares), model)
     plan = json.loads((folder / "plan.json").read_text())
     row = {"use": found.use, "kept": found.verdict.kept, "sentence": found.sentence, "model": str(model)}
     return row | {"seconds": found.seconds, "passages": plan["passages"], "steps": plan["steps"]}
+
+
+def blended(start: Path, last: Path, share: float, output: Path) -> None:
+    """The model ``share`` of the way from untrained to trained weights, with its ONNX graph."""
+    from ernie_search.adaptation.blend import blend
+    from ernie_search.model import load_joint
+    from ernie_search.model.onnx import add_onnx
+
+    blend(start, last, share).save(str(output), create_model_card=False)
+    add_onnx(load_joint(output, device="cpu"), output)
 
 
 def contrastive(folder: Path, output: Path, base: str) -> str:
@@ -118,6 +133,73 @@ def contrastive(folder: Path, output: Path, base: str) -> str:
         onnx=False,
     )
     return str(train(collection, output, settings, base=base).last)
+
+
+def labels_alone(folder: Path, output: Path) -> str:
+    """The labels without the made questions, from the same start, for as many steps, with the same losses."""
+    from ernie_search.adaptation.questioned import QuestionedCollection
+    from ernie_search.data import BeirCollection
+    from ernie_search.mining.lists import Lists, write_lists
+    from ernie_search.training import TrainSettings, train
+
+    stage = json.loads((folder / "adapt" / "stage.json").read_text())
+    collection = QuestionedCollection(BeirCollection(folder / "documents" / "beir"), [])
+    labelled = {one.id for one in collection.queries("train")}
+    lists = write_lists(
+        output.with_name(f"{output.name}-lists"),
+        (one for one in Lists.open(folder / "score" / "lists") if one.query in labelled),
+        data_fingerprint=collection.fingerprint,
+        about={"made_by": "labels alone"},
+    )
+    settings = TrainSettings(**stage["settings"]["train"])
+    settings = settings.model_copy(
+        update={"passage_length": stage["counts"]["passage_length"], "evaluations": 0, "onnx": False}
+    )
+    return str(train(collection, output, settings, base=str(folder / "adapt" / "start"), lists=lists).last)
+
+
+def labelled_cells(
+    name: str, work: Path, base: str, limit: int, minutes: float | None, settings: Any
+) -> dict[str, Any]:
+    """Base, labels with made questions, and labels alone, of a set with a split ``train``."""
+    place = work / f"{name}-labelled"
+    place.mkdir(parents=True, exist_ok=True)
+    source, collection, queries, qrels = collection_of(name, work, limit)
+    if limit:
+        source = small(collection, queries, qrels, place / "small", keep=("train",))
+    cells = place / "cells"
+
+    def measure(label: str, model: str) -> Any:
+        return cell(
+            cells / f"{label}.json", lambda: measured(label, source, model, queries, qrels, place / "indexes")
+        )
+
+    run = cell(
+        cells / "run.json",
+        lambda: adapted(source, place / "run", base, minutes, settings, labels=True),
+    )
+    alone = cell(cells / "alone-model.json", lambda: labels_alone(place / "run", place / "alone"))
+    found = {"base": measure("base", base), "run": run, "adapted": measure("adapted", run["model"])}
+    halfway = place / "alone-halfway"
+    if not halfway.is_dir():
+        blended(place / "run" / "adapt" / "start", Path(alone), 0.5, halfway)
+    found |= {"labels alone": measure("labels-alone", alone)}
+    found |= {"labels alone, halfway": measure("labels-alone-halfway", str(halfway))}
+    found["clusters"] = [min(qrels[one]) for one in found["base"]["ids"]]
+    return found
+
+
+def labelled_figures(name: str, found: Mapping[str, Any]) -> Iterator[Figure]:
+    """What labels and made questions gain over the base and over the labels alone, by mode."""
+    run = found["run"]
+    about = {"kept": run["kept"], "steps": run["steps"], "verdict": run["sentence"]}
+    for mode in MODES:
+        for ours, theirs in LABELLED_ROWS:
+            row = difference(found, ours, theirs, mode, MEASURES[0])
+            means = {one: round(float(np.mean(found[one][mode][MEASURES[0]])), 4) for one in (ours, theirs)}
+            label = f"{ours}_over_{theirs}_{name}_{mode}".replace(",", "").replace(" ", "_")
+            settings = about | means | {one: row[one] for one in ("low", "high", "p")}
+            yield Figure(label, row["mean"], MEASURES[0], theirs, means[theirs], None, settings)
 
 
 def peer(folder: Path, output: Path, base: str, seconds: float) -> str:
@@ -172,8 +254,11 @@ def peer(folder: Path, output: Path, base: str, seconds: float) -> str:
     return str(output / "model")
 
 
-def small(collection: Any, queries: Any, qrels: Any, folder: Path) -> Path:
-    """A few hundred passages of a collection, with those that answer, as a BEIR folder."""
+def small(collection: Any, queries: Any, qrels: Any, folder: Path, *, keep: tuple[str, ...] = ()) -> Path:
+    """A few hundred passages of a collection, with those that answer, as a BEIR folder.
+
+    Of the splits ``keep`` the questions whose passages are among them stay.
+    """
     from ernie_search.data import MemoryCollection, write_beir
 
     if not folder.is_dir():
@@ -181,7 +266,13 @@ def small(collection: Any, queries: Any, qrels: Any, folder: Path) -> Path:
         passages = list(collection.passages())
         others = [one for one in passages if one.id not in wanted]
         kept = [one for one in passages if one.id in wanted] + others[: max(0, QUICK_PASSAGES - len(wanted))]
-        write_beir(MemoryCollection("small", "small", kept, queries, {"test": qrels}), folder)
+        there, asked, judged = {one.id for one in kept}, list(queries), {"test": qrels}
+        for split in keep:
+            rows = collection.qrels(split)
+            some = [one for one in collection.queries(split) if there & set(rows[one.id])]
+            asked += some
+            judged[split] = {one.id: {p: g for p, g in rows[one.id].items() if p in there} for one in some}
+        write_beir(MemoryCollection("small", "small", kept, asked, judged), folder)
     return folder
 
 
@@ -217,6 +308,14 @@ def cells_of(
         found["peer"] = measure("peer", other)
     found["clusters"] = [min(qrels[one]) for one in found["base"]["ids"]]
     return found
+
+
+LABELLED_ROWS = (
+    ("adapted", "base"),
+    ("adapted", "labels alone"),
+    ("adapted", "labels alone, halfway"),
+    ("labels alone", "base"),
+)
 
 
 def difference(found: Mapping[str, Any], ours: str, theirs: str, mode: str, measure: str) -> dict[str, float]:
@@ -280,7 +379,9 @@ def totals(found: Mapping[str, Mapping[str, Any]]) -> Iterator[Figure]:
 
 def main() -> None:
     """Adapt to each set, measure, compare; ``--quick`` takes one small set and a few steps."""
-    args = arguments(__doc__ or "", model=BASE, sets=",".join(SETS), work="", minutes=30.0, beside=1, set="")
+    args = arguments(
+        __doc__ or "", model=BASE, sets=",".join(SETS), work="", minutes=30.0, beside=1, labelled=0, set=""
+    )
     if not SHARED.is_dir():
         raise SystemExit(f"{SHARED}: the labelled collections are needed here")
     names = [QUICK_SET] if args.quick else args.sets.split(",")
@@ -290,12 +391,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work or temporary)
         found = {}
-        for name in names:
+        for name in names if args.labelled else ():
+            one = labelled_cells(name, work, args.model, limit, minutes, settings)
+            emit(list(labelled_figures(name, one)), args.json)
+        for name in () if args.labelled else names:
             started = time.monotonic()
             found[name] = cells_of(name, work, args.model, limit, minutes, settings, beside=bool(args.beside))
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
             emit(list(figures_of(name, found[name])), args.json)
-        emit(list(totals(found)), args.json)
+        if found:
+            emit(list(totals(found)), args.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from ernie_search.adaptation.questioned import HELD_OUT, LABELLED
-from ernie_search.adaptation.verdict import Candidate, CheckSettings, Verdict, decide, said, verdict_table
+from ernie_search.adaptation.verdict import (
+    Candidate,
+    CheckSettings,
+    Verdict,
+    candidate_shares,
+    decide,
+    said,
+    verdict_table,
+)
 
 NUMBER = 60
 SETTINGS = CheckSettings()
@@ -71,6 +79,13 @@ def test_labels_decide_where_there_are_enough():
     found = decide(base, [worse, better], clusters(HELD_OUT, LABELLED), SETTINGS)
     assert (found.use, found.kept) == (True, "adapted")
     assert "60 labelled questions" in found.sentence
+
+
+def test_the_trained_model_is_a_candidate_where_labels_decide():
+    assert candidate_shares(CheckSettings(), clusters(HELD_OUT)) == [0.0, 0.5]
+    assert candidate_shares(CheckSettings(), clusters(HELD_OUT, LABELLED)) == [0.0, 0.5, 1.0]
+    few = {LABELLED: ["a", "b", "c"], **clusters(HELD_OUT)}
+    assert candidate_shares(CheckSettings(), few) == [0.0, 0.5]
 
 
 def test_labels_too_few_to_decide_refuse_nothing():

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,14 @@ from ernie_search.adaptation.questioned import HELD_OUT, LABELLED, QuestionedCol
 from ernie_search.adaptation.reading import MEASURE, General, Sample, pool, runs
 from ernie_search.adaptation.searching import read_found
 from ernie_search.adaptation.stages import LABELS, SEARCHED, START, TRAINING, Step, never_learnt
-from ernie_search.adaptation.verdict import BASE, Candidate, CheckSettings, Verdict, decide
+from ernie_search.adaptation.verdict import (
+    BASE,
+    Candidate,
+    CheckSettings,
+    Verdict,
+    candidate_shares,
+    decide,
+)
 from ernie_search.errors import EvaluationError
 from ernie_search.evaluation import evaluate_run, question_clusters
 from ernie_search.model import load, load_joint
@@ -70,13 +77,13 @@ class Check(Step):
         if not sample.questions:
             return Verdict.keep("there are no held-out questions to measure by")
         base, before = self._measured(task, BASE, None, sample, lambda: load(settings.base, device="cpu"))
-        others = []
-        for share in candidate_shares(settings.shares):
+        clusters, others = self._clusters(collection, sample), []
+        for share in candidate_shares(settings, clusters):
             name = name_of(share)
             model = self._model_at(share)
             one, general = self._measured(task, name, share, sample, model)
             others.append(replace(one, agreement=general.agreement(before)))
-        return decide(base, others, self._clusters(collection, sample), settings)
+        return decide(base, others, clusters, settings)
 
     def _model_at(self, share: float) -> Callable[[], Any]:
         start, last = self.place("adapt", START), self.place("adapt", TRAINING, "last")
@@ -155,11 +162,6 @@ class Check(Step):
                 return
             self._model_at(verdict.share)().save(str(temporary), create_model_card=False)
             add_onnx(load_joint(temporary, device="cpu"), temporary)
-
-
-def candidate_shares(shares: Sequence[float]) -> list[float]:
-    """Untrained weights first, then each share, rising."""
-    return sorted({0.0, *shares})
 
 
 def name_of(share: float) -> str:

@@ -36,6 +36,7 @@ class CheckSettings(TypedSettings):
         shares: of the way from the untrained weights to the trained ones: a candidate for each. Halfway was
             as good as all the way, or better, in every mode on three collections, and harmed nothing where
             the whole way did (benchmarks/NOTES.md; Wortsman et al. 2022, arXiv 2109.01903).
+        labelled_shares: further ones where labelled questions decide: they tell whether more is better.
         questions: of a split, at most.
         passages: that the questions are searched among.
         fewest: questions, and passages that they are of, below which a split decides nothing.
@@ -45,13 +46,14 @@ class CheckSettings(TypedSettings):
     """
 
     shares: tuple[float, ...] = (0.5,)
+    labelled_shares: tuple[float, ...] = (1.0,)
     questions: int = Field(500, ge=1)
     passages: int = Field(3_000, ge=2)
     fewest: int = Field(20, ge=2)
     general_loss: float = Field(0.1, ge=0, le=1)
     agreement: float = Field(0.5, ge=0, le=1)
 
-    _between_commas = field_validator("shares", mode="before")(between_commas)
+    _between_commas = field_validator("shares", "labelled_shares", mode="before")(between_commas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +172,7 @@ def decide(
         row for split in base.values for mode in MODES for row in _rows(base, others, split, mode, clusters)
     ]
     general = {one.name: (one.general, one.agreement) for one in (base, *others)}
-    enough = [
-        split
-        for split in (LABELLED, HELD_OUT)
-        if len(clusters.get(split, ())) >= settings.fewest and len(set(clusters[split])) >= settings.fewest
-    ]
+    enough = deciding_splits(clusters, settings)
     if not enough:
         most = max((len(some) for some in clusters.values()), default=0)
         why = f"{most} questions to measure by are too few to tell (at least {settings.fewest} are needed)"
@@ -202,6 +200,21 @@ def decide(
         f"Keep what you have: of the candidates '{best.name}' was best, and no gain is sure: {figures}."
     )
     return Verdict(False, BASE, None, sentence, by, rows, general, refused)
+
+
+def candidate_shares(settings: CheckSettings, clusters: Mapping[str, Sequence[str]]) -> list[float]:
+    """Untrained weights first, then each share, rising; more of them where labelled questions decide."""
+    labelled = deciding_splits(clusters, settings)[:1] == [LABELLED]
+    return sorted({0.0, *settings.shares, *(settings.labelled_shares if labelled else ())})
+
+
+def deciding_splits(clusters: Mapping[str, Sequence[str]], settings: CheckSettings) -> list[str]:
+    """Splits with enough questions to tell by, of enough passages or documents; the first one decides."""
+    return [
+        split
+        for split in (LABELLED, HELD_OUT)
+        if len(clusters.get(split, ())) >= settings.fewest and len(set(clusters[split])) >= settings.fewest
+    ]
 
 
 def said(p: float) -> str:
