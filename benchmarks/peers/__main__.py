@@ -1,13 +1,17 @@
 """SQuAD test over the whole corpus: this project's recipe beside other libraries, from one start.
 
 All systems go on from the same warm-up, on the same questions, positives, hard negatives and teacher's
-scores, for the same steps and batch, in the same precision, each in a process of its own. The shared stages
-are read from an ablation's folder (``--ablation``; ``python -m benchmarks.ablation_squad`` makes it), as
-are this project's own trained rows; the first seed's is trained here again, beside the peers, for its
-seconds and memory. With the first seed all systems are trained, in all variants; the other seeds are for
-this project and, for each reading, the peer that is best on dev. Single vectors search exactly; late
-interaction re-ranks, for all alike, the passages that the start and BM25 find. Which settings each peer
-has, and why, is in ``systems.py`` and in every figure.
+scores, for the same steps and batch, in the same precision, each in a process of its own. The start's single
+vector is a mean under weights of tokens, which sentence-transformers trains on; M3, which has no such
+pooling, starts from a warm-up with the mean, of the same steps.
+
+The shared stages are read from an ablation's folder (``--ablation``, a part such as ``cut`` of what ``python
+-m benchmarks.ablation_squad`` makes; ``--make 1`` makes there what is missing), as are this project's own
+trained rows; the first seed's is trained here again, beside the peers, for its seconds and memory. With the
+first seed all systems are trained, in all variants; the other seeds are for this project and, for each
+reading, the peer that is best on dev. Single vectors search exactly; late interaction re-ranks, for all
+alike, the passages that the start and BM25 find. Which settings each peer has, and why, is in ``systems.py``
+and in every figure.
 """
 
 import gzip
@@ -16,9 +20,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation_squad import QUICK, RECIPE
+from benchmarks.ablation_figures import QUICK, RECIPE, TAUGHT
 from benchmarks.figures import ROOT, Figure, arguments, emit, squad_folder
-from benchmarks.peers.inputs import Inputs, prepare_inputs, shared_stages
+from benchmarks.peers.inputs import Inputs, mean_start, prepare_inputs, shared_stages
 from benchmarks.peers.result import Result, best_on_dev, first_seed, further_seeds
 from benchmarks.peers.rows import MEASURES, Bench
 from benchmarks.peers.systems import DOCUMENTED, System, chosen
@@ -44,12 +48,13 @@ def main() -> None:
         rows="",
         variants="",
         seeds=3,
+        make=0,
         dev_questions=1000,
         set="",
     )
     source, split, work, ablation = str(squad_folder()), "test", Path(args.work), Path(args.ablation)
     collection: Collection = open_collection(source)
-    changes, seeds, variants = dict(RECIPE), list(range(args.seeds)), args.variants
+    changes, seeds, variants = {**RECIPE, **TAUGHT}, list(range(args.seeds)), args.variants
     if args.quick:
         from benchmarks.small_squad import small_squad
 
@@ -62,8 +67,11 @@ def main() -> None:
         name, _, value = change.partition("=")
         changes[name] = value
     recipe = load_recipe("squad", changes)
-    given = shared_stages(recipe, collection, ablation, make=args.quick)
-    inputs = prepare_inputs(recipe, collection, work / "inputs", given, split, args.dev_questions, seeds)
+    given = shared_stages(recipe, collection, ablation, make=args.quick or bool(args.make))
+    mean = mean_start(recipe, collection, work / "mean-start", str(given.model))
+    inputs = prepare_inputs(
+        recipe, collection, work / "inputs", given, split, args.dev_questions, seeds, mean
+    )
     qrels = {name: _judged(collection, name, inputs) for name in (split, "dev")}
     ours = {"collection": source, "small": SMALL if args.quick else None, "lists": str(given.lists)}
     bench = Bench(work, Path(args.environments), inputs, qrels, ours)

@@ -24,7 +24,7 @@ from ernie_search.pipeline.manifest import StageManifest
 from ernie_search.pipeline.recipe import Recipe
 from ernie_search.pipeline.runner import FinishedStages, run_stages
 from ernie_search.pipeline.stage import InputPaths
-from ernie_search.training import TrainSettings, prepare
+from ernie_search.training import TrainSettings, prepare, train
 from ernie_search.training.batches import StepBatches
 from ernie_search.training.prepare import relevant, sample
 from ernie_search.types import Query, Run
@@ -40,6 +40,8 @@ class Inputs:
     Attributes:
         folder: of them all.
         given: the start and the lists.
+        mean_start: a start whose single vector is the mean, for a peer that pools in no other way; else the
+            same.
         settings: of the recipe's last training.
         questions: of the measured split, and of the dev sample, by split.
         passages: ids, in the order of ``passages.jsonl``.
@@ -50,6 +52,7 @@ class Inputs:
 
     folder: Path
     given: InputPaths
+    mean_start: str
     settings: TrainSettings
     questions: dict[str, list[Query]]
     passages: list[str]
@@ -60,6 +63,26 @@ class Inputs:
     def examples(self, seed: int) -> Path:
         """The file of a seed's examples."""
         return self.folder / f"examples-{seed}.jsonl"
+
+    def plain(self, *, mean: bool) -> Path:
+        """The transformer and the token head of the start, or of the one that takes the mean."""
+        return self.folder / ("plain-mean" if mean else "plain")
+
+
+def mean_start(recipe: Recipe, collection: Collection, folder: Path, start: str) -> str:
+    """The recipe's warm-up with the mean for its pooling, trained if it has another one; else ``start``.
+
+    Args:
+        recipe: whose first stage is the warm-up.
+        collection: of the recipe.
+        folder: of the training; a finished one is read.
+        start: the warm-up that is there.
+    """
+    settings = recipe.stages[0].training
+    if settings is None or settings.pooling != "weighted":
+        return start
+    settings = settings.model_copy(update={"pooling": "mean", "evaluations": 0})
+    return str(train(collection, folder, settings, base=recipe.base, layers=recipe.layers).last)
 
 
 def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bool) -> InputPaths:
@@ -103,6 +126,7 @@ def prepare_inputs(
     split: str,
     dev_questions: int,
     seeds: Iterable[int],
+    mean: str = "",
 ) -> Inputs:
     """Write the files that are not there yet.
 
@@ -114,16 +138,19 @@ def prepare_inputs(
         split: measured.
         dev_questions: so many of dev choose each peer's variant.
         seeds: one file of examples each.
+        mean: see :func:`mean_start`; the start itself by default.
     """
     settings = recipe.stages[-1].training
     if settings is None or given.lists is None:
         raise SystemExit(f"recipe {recipe.name}: its last stage is no training on lists")
     settings = settings.model_copy(update={"evaluations": 0})
     lists, start = Lists.open(given.lists), load(Path(given.model))
+    other = load(Path(mean or given.model))
     made_of = fingerprint(
         collection.fingerprint,
         lists.fingerprint,
         start.fingerprint,
+        other.fingerprint,
         settings.model_dump(),
         split,
         dev_questions,
@@ -142,7 +169,8 @@ def prepare_inputs(
         _lines(folder / "passages.jsonl", (passage.full_text for passage in collection.passages()))
         everything = [query for queries in questions.values() for query in queries]
         _lines(folder / "questions.jsonl", (query.text for query in everything))
-        _export(start, folder)
+        _export(start, folder / "plain")
+        _export(other, folder / "plain-mean")
         _first(start, collection, everything, folder)
         bf16 = settings.precision == "bf16" or (settings.precision == "auto" and prefers_bf16())
         write_json(told, {"made_of": made_of, "bf16": bf16})
@@ -154,7 +182,9 @@ def prepare_inputs(
     run = read_run(folder / "first.trec")
     first = {name: {q.id: run[q.id] for q in queries if q.id in run} for name, queries in questions.items()}
     bf16 = bool(read_json(told)["bf16"])
-    return Inputs(folder, given, settings, questions, passages, first, bf16, made_of)
+    return Inputs(
+        folder, given, mean or str(given.model), settings, questions, passages, first, bf16, made_of
+    )
 
 
 def _examples(examples: Any, texts: dict[str, str], settings: TrainSettings, seed: int) -> Iterable[Any]:
@@ -172,11 +202,10 @@ def _examples(examples: Any, texts: dict[str, str], settings: TrainSettings, see
             yield {"query": question, "passages": [texts[one] for one in group], "scores": scores}
 
 
-def _export(start: Any, folder: Path) -> None:
-    """The start's transformer alone, its token head beside it, and both as M3's own files."""
+def _export(start: Any, plain: Path) -> None:
+    """A start's transformer alone, its token head beside it, and both as M3's own files."""
     import torch
 
-    plain = folder / "plain"
     start.backbone.save_pretrained(plain)
     start.tokenizer.save_pretrained(plain)
     path = plain / "tokenizer_config.json"
@@ -186,7 +215,7 @@ def _export(start: Any, folder: Path) -> None:
     config.pop("backend", None)
     write_json(path, config)
     weight = start.token_head.linear.weight.detach().clone()
-    np.save(folder / "head.npy", weight.numpy())
+    np.save(plain / "head.npy", weight.numpy())
     torch.save({"weight": weight, "bias": torch.zeros(len(weight))}, plain / "colbert_linear.pt")
     torch.manual_seed(0)
     torch.save(torch.nn.Linear(weight.shape[1], 1).state_dict(), plain / "sparse_linear.pt")

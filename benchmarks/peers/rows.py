@@ -67,8 +67,8 @@ class Bench:
         return {
             "folder": str(self.work / "rows" / system.name / variant.name / f"seed-{seed}"),
             "start": str(inputs.given.model),
-            "plain": str(inputs.folder / "plain"),
-            "head": str(inputs.folder / "head.npy"),
+            "plain": str(inputs.plain(mean=system.mean_only)),
+            "head": str(inputs.plain(mean=system.mean_only) / "head.npy"),
             "examples": str(inputs.examples(seed)),
             "passages": str(inputs.folder / "passages.jsonl"),
             "questions": str(inputs.folder / "questions.jsonl"),

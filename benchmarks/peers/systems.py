@@ -43,6 +43,8 @@ class System:
         script: of the runner that trains it, in ``runners``.
         readings: ``dense``, ``late`` or both: what its model is searched with.
         distils: whether it learns from the teacher's scores.
+        mean_only: whether its single vector can only be a mean (or the first token): it starts from a
+            warm-up of that kind.
         environment: of ``requirements``; ``None`` for this project's own.
         variants: the settings to choose from.
     """
@@ -54,6 +56,7 @@ class System:
     distils: bool
     variants: tuple[Variant, ...]
     environment: str | None = None
+    mean_only: bool = False
 
 
 def _sbert(name: str, what: str, distils: bool, documented: Variant, fitted: dict[str, Any]) -> System:
@@ -185,6 +188,7 @@ SYSTEMS: tuple[System, ...] = (
             ),
         ),
         "flagembedding",
+        mean_only=True,
     ),
 )
 
