@@ -1,4 +1,4 @@
-"""SQuAD test over the whole corpus: this project's recipe beside other libraries, from one start.
+"""SQuAD test over the whole corpus: this project's recipe beside other libraries, from one warm-up.
 
 All systems go on from the same warm-up, on the same questions, positives, hard negatives and teacher's
 scores, for the same steps and batch, in the same precision, each in a process of its own. The start's single
@@ -43,7 +43,7 @@ def main() -> None:
     args = arguments(
         __doc__ or "",
         work=str(ROOT / "runs" / "peers_squad"),
-        ablation=str(ROOT / "runs" / "ablation_squad"),
+        ablation=str(ROOT / "runs" / "ablation_squad" / "cut"),
         environments=str(ROOT / "runs" / "peer_environments"),
         rows="",
         variants="",
@@ -68,7 +68,9 @@ def main() -> None:
         changes[name] = value
     recipe = load_recipe("squad", changes)
     given = shared_stages(recipe, collection, ablation, make=args.quick or bool(args.make))
-    mean = mean_start(recipe, collection, work / "mean-start", str(given.model))
+    systems, mean = chosen(args.rows, variants), str(given.model)
+    if any(system.mean_only for system in systems):
+        mean = mean_start(recipe, collection, work / "mean-start", mean)
     inputs = prepare_inputs(
         recipe, collection, work / "inputs", given, split, args.dev_questions, seeds, mean
     )
@@ -76,7 +78,7 @@ def main() -> None:
     ours = {"collection": source, "small": SMALL if args.quick else None, "lists": str(given.lists)}
     bench = Bench(work, Path(args.environments), inputs, qrels, ours)
     results: dict[str, tuple[System, Result]] = {}
-    for system in chosen(args.rows, variants):
+    for system in systems:
         results[system.name] = system, first_seed(bench, system, seeds[0])
     trained = _trained(recipe, ablation, seeds[1:])
     for name in sorted(best_on_dev(results, seeds[0]) if seeds[1:] else ()):

@@ -1,7 +1,8 @@
 """What all systems are given: one start, one list of examples a seed, one set of texts, one first stage.
 
-The start is the recipe's warm-up, the examples are the steps that this project's own trainer would see, with
-the teacher's scores. Each peer may put its examples in its own order, as its sampler does.
+The start is the recipe's warm-up, and for a peer that can only take the mean a warm-up with the mean. The
+examples are the steps that this project's own trainer would see, with the teacher's scores. Each peer may put
+its examples in its own order, as its sampler does.
 """
 
 import json
@@ -101,8 +102,8 @@ def shared_stages(recipe: Recipe, collection: Collection, folder: Path, make: bo
         manifest = StageManifest.read(folders[stage.name])
         if manifest is None and not make:
             raise SystemExit(
-                f"{folders[stage.name]}: not finished; run: "
-                f"python -m benchmarks.ablation_squad --work {folder}"
+                f"{folders[stage.name]}: not finished; give --make 1, or run: "
+                f"python -m benchmarks.ablation_squad --work {folder.parent} --parts {folder.name}"
             )
         if manifest is not None:
             plain = stage.settings.model_dump(mode="json")

@@ -170,7 +170,8 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System(
         "flagembedding-m3",
-        "FlagEmbedding, M3 unified fine-tuning with self-distillation and the teacher's scores",
+        "FlagEmbedding, M3 unified fine-tuning with self-distillation and the teacher's scores; "
+        "from a warm-up with the mean",
         "flag_m3.py",
         (DENSE, LATE),
         True,

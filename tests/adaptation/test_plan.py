@@ -94,5 +94,9 @@ def test_lists_are_read_from_text_as_command_lines_have_them():
     found = parse_adapt({"check.shares": "0.3, 1", "questions.kinds": "span,title"})
     assert found.checked.shares == (0.3, 1.0)
     assert found.questions.kinds == ("span", "title")
+    assert parse_adapt({"check.labelled_shares": None}).checked.labelled_shares == ()
+    assert parse_adapt({"check.shares": 1.0}).checked.shares == (1.0,)
+    with pytest.raises(SettingsError, match=r"setting shares\.0"):
+        parse_adapt({"check.shares": "1.5"})
     with pytest.raises(SettingsError, match=r"setting shares\.0='half'"):
         parse_adapt({"check.shares": "half,1"})

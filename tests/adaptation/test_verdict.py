@@ -88,6 +88,19 @@ def test_the_trained_model_is_a_candidate_where_labels_decide():
     assert candidate_shares(CheckSettings(), few) == [0.0, 0.5]
 
 
+def test_where_labels_decide_the_trained_model_has_to_be_surely_better_than_halfway():
+    base, half = candidate("base", None, 0.4, labelled=0.4), candidate("halfway", 0.5, 0.4, labelled=0.5)
+    noise = np.where(np.arange(NUMBER) % 2, 0.1, -0.095)  # better in the mean, by nothing that is sure
+    unsure = candidate("adapted", 1.0, 0.4, labelled=0.5)
+    unsure.values[LABELLED]["dense"] = (np.array(unsure.values[LABELLED]["dense"]) + noise).tolist()
+    sure = candidate("adapted", 1.0, 0.4, labelled=0.55)
+    for last, kept in ((unsure, "halfway"), (sure, "adapted")):
+        found = decide(base, [half, last], clusters(HELD_OUT, LABELLED), SETTINGS)
+        assert (found.use, found.kept) == (True, kept)
+    usual = CheckSettings(shares=(0.5, 1.0))
+    assert decide(base, [half, unsure], clusters(HELD_OUT, LABELLED), usual).kept == "adapted"
+
+
 def test_labels_too_few_to_decide_refuse_nothing():
     def with_three(name, share, dense, labelled):
         one = candidate(name, share, dense)

@@ -61,8 +61,11 @@ def test_a_teacher_that_makes_no_sum_is_refused(value, message):
     ("settings", "message"),
     [
         ({"imports": "llm=scores.jsonl"}, "'llm' has no weight in teacher"),
-        ({"teacher": "bm25=1", "imports": {"bm25": "scores.jsonl"}}, "'bm25' is computed; choose another"),
+        ({"teacher": "bm25=1", "imports": {"bm25": "scores.jsonl"}}, "name 'bm25': choose another one"),
         ({"teacher": "llm=1", "imports": "scores.jsonl"}, "'scores.jsonl' is not name=file"),
+        ({"teacher": "llm=1", "imports": "llm=a,llm=b"}, "each name once"),
+        ({"teacher": "a b=1", "imports": {"a b": "s.jsonl"}}, "name 'a b': choose another one"),
+        ({"teacher": "llm=1", "imports": {"llm": ""}}, "'llm' has no file"),
         ({"teacher": "llm=1", "imports": "llm=s.jsonl", "tune_on": "dev"}, "tune_on=dev re-ranks passages"),
     ],
 )
@@ -74,6 +77,9 @@ def test_imports_that_make_no_sum_are_refused(settings, message):
 def test_scores_of_others_are_a_component(tmp_path):
     given, file = lists(tmp_path / "lists"), tmp_path / "scores.jsonl"
     with pytest.raises(DataError, match=r"scores.jsonl: no such file of scores; correct score.imports"):
+        stage(teacher="llm=1", imports={"llm": str(file)}).check("base", None)
+    file.write_text("{}")
+    with pytest.raises(DataError, match=r"scores.jsonl:1: 0 columns of the question"):
         stage(teacher="llm=1", imports={"llm": str(file)}).check("base", None)
     rows = [
         {"query-id": one.query, "corpus-id": passage, "score": place}
@@ -97,6 +103,7 @@ def test_scores_of_others_are_a_component(tmp_path):
     assert again.counts == done.counts
     file.write_text(json.dumps(rows[0]) + "\n")
     assert stage(**settings).sources != before
+    assert list(before) == ["imports.llm"]  # a stage's own inputs have names, too
 
 
 def test_lists_are_scored_by_the_sum_and_marked(tmp_path):

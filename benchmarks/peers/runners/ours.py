@@ -53,6 +53,7 @@ def run(job: dict[str, Any]) -> Trained:
         return found.dense, [matrix * weights[ids][:, None] for matrix, ids in pairs]
 
     told = {name: value for name, value in options["settings"].items() if name.endswith("_weight") and value}
+    told["question_weights"] = "root"
     return Trained(seconds, peak, ("ernie-search", "sentence-transformers"), told, joint=encode)
 
 

@@ -194,7 +194,7 @@ def make_plan(
     Args:
         passages: of the source.
         rates: of this machine; None, where the time is not limited, for no estimates.
-        settings: of the adaptation.
+        settings: of the adaptation; ``labels`` only where the source has some.
         minutes: that it may take.
 
     Raises:
@@ -250,7 +250,8 @@ def _seconds(
             points.update(range(0, steps, every))
     fills = len(points)
     cached = min(passages, steps * train.questions_per_batch * train.listed // max(1, fills))
-    candidates = 2 + len(check.shares)
+    shares = {0.0, *check.shares, *(check.labelled_shares if settings.labels else ())}
+    candidates = 1 + len(shares)
     pooled = min(passages, check.passages)
     seconds = {
         "documents": passages / 2000,

@@ -27,6 +27,7 @@ from ernie_search.adaptation.plan import (
     measure_rates,
     parse_adapt,
 )
+from ernie_search.adaptation.questioned import DEV, TRAIN
 from ernie_search.adaptation.stages import (
     ANSWERS,
     Ask,
@@ -280,19 +281,19 @@ def begin(
         "prompt": (endpoint or {}).get("prompt"),
     }
     plan = AdaptPlan.read(folder) if folder.is_dir() else None
+    labels = chosen.labels and not {TRAIN, DEV}.isdisjoint(collection.splits)
+    timed = chosen.model_copy(update={"labels": labels})
     if plan is not None:
         _check_same(folder, asked)
         if not write:
-            plan = estimated(plan, measure_rates(name, collection, chosen), chosen)
+            plan = estimated(plan, measure_rates(name, collection, timed), timed)
     else:
         _check_empty(folder, asked)
         passages = sum(1 for _ in collection.passages())
         if not passages:
             raise DataError(f"{place}: holds no passage to learn from")
         needed = minutes is not None or not write
-        plan = make_plan(
-            passages, measure_rates(name, collection, chosen) if needed else None, chosen, minutes
-        )
+        plan = make_plan(passages, measure_rates(name, collection, timed) if needed else None, timed, minutes)
         if write:
             for one in (BEGUN, PLAN_FILE):
                 remove_unfinished(folder / one)

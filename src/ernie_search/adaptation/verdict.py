@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -29,6 +29,10 @@ LIMITS = (
 )
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Of the way from the untrained weights to the trained ones."""
+
+
 class CheckSettings(TypedSettings):
     """What is compared, and what the verdict asks for.
 
@@ -36,7 +40,8 @@ class CheckSettings(TypedSettings):
         shares: of the way from the untrained weights to the trained ones: a candidate for each. Halfway was
             as good as all the way, or better, in every mode on three collections, and harmed nothing where
             the whole way did (benchmarks/NOTES.md; Wortsman et al. 2022, arXiv 2109.01903).
-        labelled_shares: further ones where labelled questions decide: they tell whether more is better.
+        labelled_shares: further ones where labelled questions decide. One is taken only if it is surely
+            better than the best of the others (its paired interval is above 0).
         questions: of a split, at most.
         passages: that the questions are searched among.
         fewest: questions, and passages that they are of, below which a split decides nothing.
@@ -45,15 +50,21 @@ class CheckSettings(TypedSettings):
         agreement: share of a general text's nearest that must stay.
     """
 
-    shares: tuple[float, ...] = (0.5,)
-    labelled_shares: tuple[float, ...] = (1.0,)
+    shares: tuple[Share, ...] = (0.5,)
+    labelled_shares: tuple[Share, ...] = (1.0,)
     questions: int = Field(500, ge=1)
     passages: int = Field(3_000, ge=2)
     fewest: int = Field(20, ge=2)
     general_loss: float = Field(0.1, ge=0, le=1)
     agreement: float = Field(0.5, ge=0, le=1)
 
-    _between_commas = field_validator("shares", "labelled_shares", mode="before")(between_commas)
+    @field_validator("shares", "labelled_shares", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Numbers between commas, a lone one, or none."""
+        if value in (None, "none"):
+            return ()
+        return (value,) if isinstance(value, float | int) else between_commas(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +196,7 @@ def decide(
     if not left:
         why = f"every candidate was refused ({next(iter(refused.values()))})"
         return replace(Verdict.keep(why), decided_by=by, rows=rows, general=general, refused=refused)
-    best = max(left, key=lambda one: deciding[one.name].after)
+    best = _best(left, by, clusters[by], settings)
     row = deciding[best.name]
     use = row.difference > 0 and row.low > 0 and row.p < LEVEL
     figures = (
@@ -202,10 +213,25 @@ def decide(
     return Verdict(False, BASE, None, sentence, by, rows, general, refused)
 
 
+def _best(left: Sequence[Candidate], by: str, labels: Sequence[str], settings: CheckSettings) -> Candidate:
+    """The candidate with the highest mean; one of the further shares only where it is surely better."""
+    usual = [one for one in left if one.share not in _further(settings)] or list(left)
+    best = max(usual, key=lambda one: float(np.mean(one.values[by]["dense"])))
+    for one in left:
+        gain = np.asarray(one.values[by]["dense"]) - np.asarray(best.values[by]["dense"])
+        if one not in usual and bootstrap_interval(gain, clusters=list(labels))[0] > 0:
+            best = one
+    return best
+
+
+def _further(settings: CheckSettings) -> set[float]:
+    return set(settings.labelled_shares) - {0.0, *settings.shares}
+
+
 def candidate_shares(settings: CheckSettings, clusters: Mapping[str, Sequence[str]]) -> list[float]:
     """Untrained weights first, then each share, rising; more of them where labelled questions decide."""
     labelled = deciding_splits(clusters, settings)[:1] == [LABELLED]
-    return sorted({0.0, *settings.shares, *(settings.labelled_shares if labelled else ())})
+    return sorted({0.0, *settings.shares, *(_further(settings) if labelled else ())})
 
 
 def deciding_splits(clusters: Mapping[str, Sequence[str]], settings: CheckSettings) -> list[str]:

@@ -112,10 +112,7 @@ def import_scores(
         SettingsError: a name that a computed component has, or ``number`` below 1.
         StorageError: the disk is full or not writable; nothing is left behind.
     """
-    if name in (CROSS, LATE, WORDS) or not name.replace("-", "").replace("_", "").isalnum():
-        raise SettingsError(
-            f"name {name!r}: choose another one for imported scores, of letters and digits, such as llm"
-        )
+    check_import_name(name)
     if number < 1:
         raise SettingsError(f"number of negatives is {number}; ask for at least 1")
     if lists is not None:
@@ -142,6 +139,18 @@ def import_scores(
             about["imported"] = {"name": name, "coverage": counts.coverage, **asdict(counts)}
 
         return write_lists(Path(output), noted(), data_fingerprint=collection.fingerprint, about=about)
+
+
+def check_import_name(name: str) -> None:
+    """Refuse a name for imported scores that a computed component has, or of other signs.
+
+    Raises:
+        SettingsError: it is one.
+    """
+    if name in (CROSS, LATE, WORDS) or not name.replace("-", "").replace("_", "").isalnum():
+        raise SettingsError(
+            f"name {name!r}: choose another one for imported scores, of letters and digits, such as llm"
+        )
 
 
 def _nothing(counts: ImportCounts) -> str:

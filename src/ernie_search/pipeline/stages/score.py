@@ -35,6 +35,7 @@ from ernie_search.teacher import (
     score_lists,
     tune_sum,
 )
+from ernie_search.teacher.imported import check_import_name, read_scores
 from ernie_search.teacher.judging import accuracy_advice
 from ernie_search.teacher.score import entropy_warning
 from ernie_search.teacher.score_folder import SHARDS
@@ -93,16 +94,21 @@ class ScoreStageSettings(DenoiseSettings):
         if not isinstance(value, str):
             return value
         parts = [part.partition("=") for part in value.split(",") if part.strip()]
-        if not all(name.strip() and path.strip() for name, _, path in parts):
-            raise ValueError(f"{value!r} is not NAME=FILE; write, say, llm=scores.jsonl")
-        return {name.strip(): path.strip() for name, _, path in parts}
+        found = {name.strip(): path.strip() for name, _, path in parts}
+        if len(found) < len(parts) or not all((*found, *found.values())):
+            raise ValueError(f"{value!r} is not NAME=FILE, each name once; write, say, llm=scores.jsonl")
+        return found
 
     @model_validator(mode="after")
     def _components_are_there(self) -> Self:
         computed = (CROSS, LATE, WORDS)
-        for name in self.imports:
-            if name in computed:
-                raise ValueError(f"imports: {name!r} is computed; choose another name, such as llm")
+        for name, path in self.imports.items():
+            try:
+                check_import_name(name)
+            except SettingsError as error:
+                raise ValueError(str(error)) from error
+            if not path.strip():
+                raise ValueError(f"imports: {name!r} has no file; name one")
         unknown = [name for name in self.teacher if name not in (*computed, *self.imports)]
         if unknown:
             raise ValueError(
@@ -150,18 +156,21 @@ class Score(Stage[ScoreStageSettings]):
     @property
     def sources(self) -> dict[str, str]:
         """Fingerprints of a late-interaction model that the settings name, and of imported scores."""
-        found = {name: _identity(Path(path)) for name, path in self.settings.imports.items()}
+        files = self.settings.imports.items()
+        found = {f"imports.{name}": _identity(Path(path)) for name, path in files}
         named = self.settings.late if LATE in self.settings.teacher else None
         return found if named is None else found | {"late": weights_identity(named)}
 
     def check(self, base: str, teacher: TeacherModel | None) -> None:
-        """Refuse scores to import that are not there.
+        """Refuse scores to import that are not there, or whose first row is none.
 
         Raises:
-            DataError: no such file.
+            DataError: no such file, no columns of ids and scores, or no score in the first row.
         """
         for path in self.settings.imports.values():
             _identity(Path(path))
+            if next(read_scores(Path(path)), None) is None:
+                raise DataError(f"{path}: no score in it; correct score.imports")
 
     def leaves(self, before: Available) -> Available:
         """What later stages may read: lists with scores, which denoising may have shortened."""
