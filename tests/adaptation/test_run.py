@@ -20,12 +20,13 @@ from ernie_search.adaptation.questioned import LABELLED
 from ernie_search.adaptation.questions import Question, read_questions
 from ernie_search.adaptation.run import Adapted, adapt, begin
 from ernie_search.adaptation.settings import QuestionSettings
-from ernie_search.adaptation.stages import with_held_out
+from ernie_search.adaptation.stages import Learn, LearnSettings, with_held_out
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.mining import Lists
 from ernie_search.model import load, load_joint
 from ernie_search.model.pooling import word_weights
 from ernie_search.search import Searcher
+from ernie_search.training import TrainSettings
 from fake_endpoint import good
 from tiny_adapt import SETTINGS, beir, documents, passages
 from tiny_model import sentence_base
@@ -93,6 +94,21 @@ def test_lists_have_the_labelled_questions_and_all_made_ones_that_passed(done):
     assert labelled
     assert labelled < {f"q{row}" for row in range(30)}
     assert all(row["passage"] == lists[row["id"]].positives[0] for row in kept if row["split"] == "train")
+
+
+def test_enough_labels_are_learnt_from_without_the_made_questions(done, base, tmp_path):
+    folder, _ = done
+
+    def learnt(labels_alone: int) -> set[str]:
+        settings = LearnSettings(base=str(base), train=TrainSettings(), labels_alone=labels_alone)
+        step = Learn("adapt", settings, folder)
+        return {one.query for one in step.lists(step.questioned(True), tmp_path / f"lists-{labels_alone}")}
+
+    every = learnt(0)
+    labelled = {one for one in every if one in {f"q{row}" for row in range(30)}}
+    assert learnt(300) == every > labelled
+    assert learnt(len(labelled)) == labelled == learnt(1)
+    assert learnt(len(labelled) + 1) == every
 
 
 def test_the_same_call_again_does_nothing_and_says_the_same(done, base, source):

@@ -88,6 +88,9 @@ class AdaptSettings(TypedSettings):
         labels: whether the source's own labelled questions count.
         token_weights: what a token weighs before the training: the root of its idf, or its idf.
         fit_lengths: let the training read passages as long as nearly all are, up to its ``passage_length``.
+        labels_alone: so many labelled training questions are learnt from without the made ones, which then
+            only measure: of the same steps, made ones beside them take their place, and teach less
+            (benchmarks/NOTES.md). 0: never.
         fewest_passages, fewest_questions: below which nothing is trained: what is left is too little to learn
             from.
     """
@@ -99,6 +102,7 @@ class AdaptSettings(TypedSettings):
     labels: bool = True
     token_weights: TokenWeights = "root"
     fit_lengths: bool = True
+    labels_alone: int = Field(300, ge=0)
     fewest_passages: int = Field(FEWEST_PASSAGES, ge=2)
     fewest_questions: int = Field(32, ge=2)
 

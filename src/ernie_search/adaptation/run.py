@@ -182,6 +182,7 @@ class Begun:
             token_weights=settings.token_weights,
             fit_lengths=settings.fit_lengths,
             labels=settings.labels,
+            labels_alone=settings.labels_alone,
             fewest_passages=settings.fewest_passages,
             fewest_questions=settings.fewest_questions,
         )

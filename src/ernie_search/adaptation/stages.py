@@ -34,6 +34,7 @@ from ernie_search.data.collection import hold
 from ernie_search.encoding.build import make_index
 from ernie_search.errors import DataError
 from ernie_search.mining import Lists
+from ernie_search.mining.lists import write_lists
 from ernie_search.model.encode import tokenize
 from ernie_search.model.joint import load_joint
 from ernie_search.pipeline.stage import (
@@ -382,6 +383,7 @@ class LearnSettings(TypedSettings):
     token_weights: TokenWeights = "root"
     fit_lengths: bool = True
     labels: bool = True
+    labels_alone: int = 300
     fewest_passages: int = FEWEST_PASSAGES
     fewest_questions: int = 32
 
@@ -403,7 +405,7 @@ class Learn(Step):
         settings: LearnSettings = self.settings
         collection = self.questioned(settings.labels)
         passages = sum(1 for _ in collection.passages())
-        lists = self._lists()
+        lists = self.lists(collection, task.folder / LISTS)
         questions = 0 if lists is None else len(lists)
         why = too_little(passages, questions, settings)
         task.folder.mkdir(parents=True, exist_ok=True)
@@ -434,9 +436,22 @@ class Learn(Step):
         """By the latest checkpoint."""
         return float(max(checkpoint_steps(folder / TRAINING), default=0) / self.settings.train.steps)
 
-    def _lists(self) -> Lists | None:
-        folder = self.place("score", LISTS)
-        return Lists.open(folder) if folder.is_dir() else None
+    def lists(self, collection: QuestionedCollection, folder: Path) -> Lists | None:
+        """What is learnt from: all lists, or those of labelled questions where there are enough of them."""
+        settings: LearnSettings = self.settings
+        given = self.place("score", LISTS)
+        if not given.is_dir():
+            return None
+        lists = Lists.open(given)
+        if not 0 < settings.labels_alone <= collection.labels:
+            return lists
+        labelled = {one.id for one in collection.queries(TRAIN)[: collection.labels]}
+        return write_lists(
+            folder,
+            (one for one in lists if one.query in labelled),
+            data_fingerprint=lists.data_fingerprint,
+            about={"split": TRAIN},
+        )
 
 
 def too_little(passages: int, questions: int, settings: LearnSettings) -> str:
