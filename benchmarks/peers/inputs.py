@@ -6,7 +6,8 @@ its examples in its own order, as its sampler does.
 """
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,16 @@ def _examples(examples: Any, texts: dict[str, str], settings: TrainSettings, see
     for number in range(len(batches)):
         step = batches[number]
         for question, group, scores in zip(step.questions, step.groups, step.scores, strict=True):
-            yield {"query": question, "passages": [texts[one] for one in group], "scores": scores}
+            yield {"query": question, "passages": [texts[one] for one in group], "scores": known(scores)}
+
+
+def known(scores: Sequence[float]) -> list[float]:
+    """Scores without NaN, which no peer takes: a passage drawn from other questions has the lowest one.
+
+    This project's own trainer leaves such a passage out of the terms with a teacher.
+    """
+    lowest = min((score for score in scores if not math.isnan(score)), default=0.0)
+    return [lowest if math.isnan(score) else score for score in scores]
 
 
 def _export(start: Any, plain: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from benchmarks.peers import environments
 from benchmarks.peers.environments import PeerError, python_of
+from benchmarks.peers.inputs import known
 from benchmarks.peers.measure import bytes_a_passage, dense_search, late_rerank, remove_vectors
 from benchmarks.peers.result import Result
 from benchmarks.peers.rows import MEASURES, Row
@@ -104,3 +105,8 @@ def test_a_peer_that_cannot_be_installed_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(environments.subprocess, "run", run)
     with pytest.raises(PeerError, match=r"installing pylate\.txt: ERROR: no such version"):
         python_of("pylate", tmp_path)
+
+
+def test_a_passage_without_a_score_gets_the_lowest():
+    assert known([2.0, float("nan"), -1.0]) == [2.0, -1.0, -1.0]
+    assert known([float("nan")]) == [0.0]

@@ -157,6 +157,7 @@ def trainer_arguments(job: dict[str, Any]) -> dict[str, Any]:
         "learning_rate": job["learning_rate"],
         "warmup_steps": round(job["warmup"] * job["steps"]),
         "bf16": job["bf16"],
+        "use_cpu": True,  # else bf16 is refused where there is no GPU
         "seed": job["seed"],
         "logging_strategy": "no",
         "save_strategy": "no",
