@@ -8,10 +8,10 @@ the base, the model halfway to the trained one is what is measured, to compare t
 
 Every part of a set is a file in ``--work``; the same command resumes. ``--beside 0`` leaves out what the
 other losses train, which takes as long again; ``--set`` changes settings of ``adapt``, with commas.
-``--labelled 1`` asks instead what a set with a split ``train`` gains: its labels and the made questions,
-beside its labels alone in a training that is otherwise the same. p values
-and intervals are clustered by passage. What teaches was chosen on covidqa; what was looked at more than once
-is in RESULTS.md.
+``--labelled 1`` asks instead what a set with a split ``train`` gains, beside its labels alone in a training
+that is otherwise the same; ``--set labels_alone=0`` mixes the made questions in, however many labels there
+are. p values and intervals are clustered by passage. What teaches was chosen on covidqa; what was looked at
+more than once is in RESULTS.md.
 """
 
 import json
