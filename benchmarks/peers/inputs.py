@@ -42,8 +42,6 @@ class Inputs:
     Attributes:
         folder: of them all.
         given: the start and the lists.
-        mean_start: a start whose single vector is the mean, for a peer that pools in no other way; else the
-            same.
         settings: of the recipe's last training.
         questions: of the measured split, and of the dev sample, by split.
         passages: ids, in the order of ``passages.jsonl``.
@@ -54,7 +52,6 @@ class Inputs:
 
     folder: Path
     given: InputPaths
-    mean_start: str
     settings: TrainSettings
     questions: dict[str, list[Query]]
     passages: list[str]
@@ -184,9 +181,7 @@ def prepare_inputs(
     run = read_run(folder / "first.trec")
     first = {name: {q.id: run[q.id] for q in queries if q.id in run} for name, queries in questions.items()}
     bf16 = bool(read_json(told)["bf16"])
-    return Inputs(
-        folder, given, mean or str(given.model), settings, questions, passages, first, bf16, made_of
-    )
+    return Inputs(folder, given, settings, questions, passages, first, bf16, made_of)
 
 
 def _examples(examples: Any, texts: dict[str, str], settings: TrainSettings, seed: int) -> Iterable[Any]:
