@@ -20,7 +20,7 @@ from ernie_search.adaptation.questioned import LABELLED
 from ernie_search.adaptation.questions import Question, read_questions
 from ernie_search.adaptation.run import Adapted, adapt, begin
 from ernie_search.adaptation.settings import QuestionSettings
-from ernie_search.adaptation.stages import Learn, LearnSettings, with_held_out
+from ernie_search.adaptation.stages import SMALL, fitted, with_held_out
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.mining import Lists
 from ernie_search.model import load, load_joint
@@ -28,7 +28,7 @@ from ernie_search.model.pooling import word_weights
 from ernie_search.search import Searcher
 from ernie_search.training import TrainSettings
 from fake_endpoint import good
-from tiny_adapt import SETTINGS, beir, documents, passages
+from tiny_adapt import NUMBER, SETTINGS, beir, documents, passages
 from tiny_model import sentence_base
 from tiny_training import weights
 
@@ -96,19 +96,68 @@ def test_lists_have_the_labelled_questions_and_all_made_ones_that_passed(done):
     assert all(row["passage"] == lists[row["id"]].positives[0] for row in kept if row["split"] == "train")
 
 
-def test_enough_labels_are_learnt_from_without_the_made_questions(done, base, tmp_path):
+def kinds_learnt_from(folder: Path) -> Counter[str]:
+    """Questions of a run's lists by kind; ``label`` for the source's own."""
+    made = {one.id: one.kind for one in read_questions(folder / "filter" / "questions.jsonl")}
+    return Counter(made.get(one.query, "label") for one in Lists.open(folder / "score" / "lists"))
+
+
+def test_of_enough_labels_rules_make_only_what_measures_and_a_person_s_own_are_learnt_from(base, tmp_path):
+    source = beir(tmp_path / "docs", labels=30)
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"text": "where do they sell old tea?", "passage": "p3"}\n')
+    given = SETTINGS | {"labels_alone": 20}
+    found = adapt(source, tmp_path / "run", base=base, settings=given, own=own)
+    learnt = kinds_learnt_from(tmp_path / "run")
+    assert learnt["own"] == 1
+    assert learnt.keys() == {"own", "label"}
+    assert learnt["label"] >= 20
+    made = read_questions(tmp_path / "run" / "questions" / "questions.jsonl")
+    assert {one.split for one in made if one.kind != "own"} == {"held-out"}
+    assert {row.split for row in found.verdict.rows} >= {"held-out", "labelled"}
+    counts = json.loads((tmp_path / "run" / "questions" / "stage.json").read_text())["counts"]
+    assert counts["without_questions"] < NUMBER / 2  # of the passages that were asked about
+
+
+def test_what_a_model_writes_is_learnt_from_beside_enough_labels(base, fake, tmp_path):
+    source = beir(tmp_path / "docs", labels=30)
+    fake.answer = lambda number, body: good(number, body) if number < 6 else (402, {"error": "no money"})
+    given = {"base_url": fake.url, "pause": 0.0, "workers": 1}
+    settings = SETTINGS | {"labels_alone": 20}
+    adapt(source, tmp_path / "run", base=base, settings=settings, questions="openai:any", endpoint=given)
+    learnt = kinds_learnt_from(tmp_path / "run")
+    assert learnt.keys() == {"generated", "label"}  # rules write nothing in the generator's place
+
+
+def test_from_200_passages_on_labels_and_late_interaction_teach_over_the_batch(base, tmp_path):
+    source = beir(tmp_path / "docs", number=SMALL + 20)
+    shipped = {"train.follow_lead": True, "train.list_passages": 11}
+    settings = SETTINGS | shipped | {"train.steps": 2, "questions.number": 200}
+    adapt(source, tmp_path / "run", base=base, settings=settings)
+    training = tmp_path / "run" / "adapt" / "training"
+    used = json.loads((training / "training.json").read_text())["settings"]
+    assert (used["dense_weight"], used["late_weight"], used["interaction_weight"]) == (1.0, 1.0, 3.0)
+    assert (used["negatives"], used["direct_weight"]) == (0, 0.0)
+    rows = [json.loads(line) for line in (training / "log.jsonl").read_text().splitlines()]
+    logged = [row for row in rows if row["event"] == "log"]
+    assert logged
+    said = {"loss_dense", "loss_late", "raw_interaction", "lead_interaction"}
+    assert all(said <= row.keys() for row in logged)
+
+
+def test_a_batch_of_few_passages_has_no_labels_and_a_negative_of_its_list():
+    train = TrainSettings(questions_per_batch=32, negatives=0, list_passages=31)
+    few = fitted(train, 60, 20)
+    assert (few.questions_per_batch, few.negatives, few.dense_weight, few.late_weight) == (20, 1, 0.0, 0.0)
+    assert fitted(train, 10, 20).list_passages == 8  # all but the question's own and its negative
+    assert fitted(train, SMALL, 400) == train
+
+
+def test_of_few_labels_the_made_questions_are_learnt_from_too(done):
     folder, _ = done
-
-    def learnt(labels_alone: int) -> set[str]:
-        settings = LearnSettings(base=str(base), train=TrainSettings(), labels_alone=labels_alone)
-        step = Learn("adapt", settings, folder)
-        return {one.query for one in step.lists(step.questioned(True), tmp_path / f"lists-{labels_alone}")}
-
-    every = learnt(0)
-    labelled = {one for one in every if one in {f"q{row}" for row in range(30)}}
-    assert learnt(300) == every > labelled
-    assert learnt(len(labelled)) == labelled == learnt(1)
-    assert learnt(len(labelled) + 1) == every
+    learnt = kinds_learnt_from(folder)
+    assert learnt["label"]
+    assert learnt["span"] > 6
 
 
 def test_the_same_call_again_does_nothing_and_says_the_same(done, base, source):

@@ -118,6 +118,7 @@ def make_questions(
     generator: Generator | None = None,
     search: OpenSearch | None = None,
     own: Sequence[Question] = (),
+    learnt: bool = True,
     say: Say | None = None,
     making: Callable[[int], None] | None = None,
     filtering: Callable[[int], None] | None = None,
@@ -133,6 +134,7 @@ def make_questions(
         generator: writes the questions for training; rules write where it does not, and the held-out ones.
         search: for the filter; None keeps all but repetitions.
         own: a person's questions, which come first and stay.
+        learnt: whether rules make questions for training, too; else held-out ones alone.
         say: told what a user should know.
         making: called with the number of passages asked about since its last call.
         filtering: called with the number of questions searched since its last call.
@@ -149,7 +151,7 @@ def make_questions(
         "generator": None if generator is None else [generator.name, generator.prompt],
         "filtered": search is not None,
         "own": fingerprint([one.as_json() for one in own]),
-    }
+    } | ({} if learnt else {"learnt": False})
     finished = _finished(path, asked)
     if finished is not None:
         return finished
@@ -159,12 +161,13 @@ def make_questions(
     if few:
         say(few)
     counts: dict[str, Any] = {"passages": sample.total, "drawn": len(sample.passages)}
-    stage = _Stage(parts, settings, sample, say)
+    stage = _Stage(parts, settings, sample, say, learnt)
     made = stage.make(generator, making)
     if generator is not None:
         counts["generator_gave_up"] = generator.gave_up
-    counts["without_questions"] = len(sample.passages) - len({one.passage for one in made})
-    _check_any(made, own, sample, collection)
+    counts["without_questions"] = stage.asked_about(generator) - len({one.passage for one in made})
+    if stage.asked_about(generator):
+        _check_any(made, own, sample, collection)
     there = _there(own, collection, say)
     counts["dangling"] = len(own) - len(there)
     found = Filtered()
@@ -200,6 +203,14 @@ class _Stage:
     settings: QuestionSettings
     sample: Sample
     say: Say
+    learnt: bool
+
+    def asked_about(self, generator: Generator | None) -> int:
+        """Passages that something is asked to make questions of."""
+        if self.learnt or generator is not None:
+            return len(self.sample.passages)
+        rules = Rules(self.settings, self.sample.frequencies)
+        return sum(rules.split_of(one) != "train" for one in self.sample.passages)
 
     def make(self, generator: Generator | None, progress: Callable[[int], None] | None) -> list[Question]:
         """The questions of all drawn passages, part by part."""
@@ -210,7 +221,7 @@ class _Stage:
             if part.exists():
                 made += _read_part(part)
             else:
-                questions = _asked(rules, some, generator)
+                questions = _asked(rules, some, generator, self.learnt)
                 with atomic_write(part) as handle:
                     for one in questions:
                         handle.write(f"{json.dumps(asdict(one))}\n")
@@ -259,8 +270,13 @@ class _Stage:
         return [(rank, bad) for rank, bad in row["verdicts"]] if row["of"] == _mark(block) else None
 
 
-def _asked(rules: Rules, passages: Sequence[Passage], generator: Generator | None) -> list[Question]:
-    """Questions of some passages: a generator's for training where it gives any, else by rules."""
+def _asked(
+    rules: Rules, passages: Sequence[Passage], generator: Generator | None, learnt: bool
+) -> list[Question]:
+    """Questions of some passages: a generator's for training where it gives any, else by rules.
+
+    Rules make none for training unless they are to be learnt from.
+    """
     written: dict[str, list[str]] = {}
     settings = rules.settings
     if generator is not None:
@@ -272,7 +288,7 @@ def _asked(rules: Rules, passages: Sequence[Passage], generator: Generator | Non
         texts = written.get(passage.id)
         if texts:
             found += [Question(text, passage.id, "generated", settings.seed) for text in texts]
-        else:
+        elif learnt or rules.split_of(passage) != "train":
             found += rules.ask(passage)
     return found
 

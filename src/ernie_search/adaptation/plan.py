@@ -18,6 +18,7 @@ from ernie_search._util.settings import TypedSettings, parse_typed, read_record
 from ernie_search.adaptation.blend import TokenWeights
 from ernie_search.adaptation.lists import ListSettings
 from ernie_search.adaptation.make import FEWEST_PASSAGES
+from ernie_search.adaptation.questioned import suffices
 from ernie_search.adaptation.rules import Rules
 from ernie_search.adaptation.sample import draw
 from ernie_search.adaptation.settings import QuestionSettings
@@ -49,7 +50,7 @@ def default_training() -> TrainSettings:
 
     The model's own late interaction teaches its single vector over all passages of the batch, beside the
     labels. The teacher's sum over each question's list has no weight: its passages' cached vectors fall
-    behind the encoder, and it costs as much again as the rest of a step, for nothing that shows in the
+    behind the encoder, and it makes the training 1.1 to 1.8 times as long, for nothing that shows in the
     single vector (benchmarks/NOTES.md).
     """
     return TrainSettings(
@@ -88,9 +89,10 @@ class AdaptSettings(TypedSettings):
         labels: whether the source's own labelled questions count.
         token_weights: what a token weighs before the training: the root of its idf, or its idf.
         fit_lengths: let the training read passages as long as nearly all are, up to its ``passage_length``.
-        labels_alone: so many labelled training questions are learnt from without the made ones, which then
-            only measure: of the same steps, made ones beside them take their place, and teach less
-            (benchmarks/NOTES.md). 0: never.
+        labels_alone: so many labelled training questions are learnt from without rules' questions, of which
+            then only the held-out ones are made: of the same steps, made ones take the labels' place, and
+            teach less (benchmarks/NOTES.md). 0: never. What a person brings, or has a model write, is
+            learnt from in any case.
         fewest_passages, fewest_questions: below which nothing is trained: what is left is too little to learn
             from.
     """
@@ -191,7 +193,12 @@ class AdaptPlan:
 
 
 def make_plan(
-    passages: int, rates: Rates | None, settings: AdaptSettings, minutes: float | None = None
+    passages: int,
+    rates: Rates | None,
+    settings: AdaptSettings,
+    minutes: float | None = None,
+    *,
+    labels: int = 0,
 ) -> AdaptPlan:
     """As many questions and steps as fit into the time; all that the settings say, where none is given.
 
@@ -200,6 +207,7 @@ def make_plan(
         rates: of this machine; None, where the time is not limited, for no estimates.
         settings: of the adaptation; ``labels`` only where the source has some.
         minutes: that it may take.
+        labels: labelled training questions of the source.
 
     Raises:
         SettingsError: the time is too short for the least; it says how long that takes.
@@ -207,13 +215,13 @@ def make_plan(
     asked = min(settings.questions.number, passages * settings.questions.per_passage)
     if rates is None:
         return AdaptPlan(passages, asked, settings.train.steps, {})
-    whole = _seconds(passages, asked, settings.train.steps, rates, settings)
+    whole = _seconds(passages, asked, settings.train.steps, rates, settings, labels)
     if minutes is None or sum(whole.values()) <= minutes * 60:
         return AdaptPlan(passages, asked, settings.train.steps, whole)
     for share in [number / 20 for number in range(19, -1, -1)]:
         steps = max(min(FEWEST_STEPS, settings.train.steps), round(settings.train.steps * share))
         questions = max(min(FEWEST_QUESTIONS, asked), round(asked * max(share, 0.1)))
-        seconds = _seconds(passages, questions, steps, rates, settings)
+        seconds = _seconds(passages, questions, steps, rates, settings, labels)
         if sum(seconds.values()) <= minutes * 60:
             return AdaptPlan(passages, questions, steps, seconds)
     raise SettingsError(
@@ -222,9 +230,9 @@ def make_plan(
     )
 
 
-def estimated(plan: AdaptPlan, rates: Rates, settings: AdaptSettings) -> AdaptPlan:
+def estimated(plan: AdaptPlan, rates: Rates, settings: AdaptSettings, labels: int = 0) -> AdaptPlan:
     """The same plan with estimates."""
-    return replace(plan, seconds=_seconds(plan.passages, plan.questions, plan.steps, rates, settings))
+    return replace(plan, seconds=_seconds(plan.passages, plan.questions, plan.steps, rates, settings, labels))
 
 
 def fitted(train: TrainSettings, steps: int) -> TrainSettings:
@@ -242,12 +250,14 @@ def fitted(train: TrainSettings, steps: int) -> TrainSettings:
 
 
 def _seconds(
-    passages: int, questions: int, steps: int, rates: Rates, settings: AdaptSettings
+    passages: int, questions: int, steps: int, rates: Rates, settings: AdaptSettings, labels: int
 ) -> dict[str, float]:
     """Estimates by stage."""
     train, check = fitted(settings.train, steps), settings.checked
     index = passages / rates.passages
-    search = questions / (rates.passages * SEARCHES)
+    learnt = not suffices(labels, settings.labels_alone)
+    made = questions if learnt else round(questions * settings.questions.held_out_of(passages))
+    search = made / (rates.passages * SEARCHES)
     points = {0}
     if train.refresh_steps:  # as the training's cache of list passages has them
         for every in (train.refresh_steps, steps_between_checkpoints(train)):
@@ -261,7 +271,7 @@ def _seconds(
         "documents": passages / 2000,
         "questions": questions / 1000 + passages / 1000,
         "filter": index + search,
-        "score": questions / 500,
+        "score": (made + labels) / 500 + labels / (rates.passages * SEARCHES),
         "adapt": steps * rates.step + fills * cached / rates.passages + 10,
         "check": candidates * pooled / rates.passages + 20,
     }

@@ -17,6 +17,11 @@ HELD_LABELS = 0.2
 """Share of the labelled training questions that only measure, where there is no split ``dev``."""
 
 
+def suffices(labels: int, labels_alone: int) -> bool:
+    """Whether so many labelled training questions are learnt from without made ones; 0: never."""
+    return 0 < labels_alone <= labels
+
+
 class QuestionedCollection(WrappedCollection):
     """Another collection's passages, with made questions in place of its splits.
 

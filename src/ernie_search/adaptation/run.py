@@ -27,7 +27,7 @@ from ernie_search.adaptation.plan import (
     measure_rates,
     parse_adapt,
 )
-from ernie_search.adaptation.questioned import DEV, TRAIN
+from ernie_search.adaptation.questioned import DEV, TRAIN, QuestionedCollection
 from ernie_search.adaptation.stages import (
     ANSWERS,
     Ask,
@@ -182,7 +182,6 @@ class Begun:
             token_weights=settings.token_weights,
             fit_lengths=settings.fit_lengths,
             labels=settings.labels,
-            labels_alone=settings.labels_alone,
             fewest_passages=settings.fewest_passages,
             fewest_questions=settings.fewest_questions,
         )
@@ -190,7 +189,8 @@ class Begun:
         filtering = FilterSettings(base=base, depth=settings.questions.depth, length=length)
         checked = Checked(base=base, labels=settings.labels, **settings.checked.model_dump())
         score = ScoreSettings(labels=settings.labels, **settings.lists.model_dump())
-        asked = AskSettings(**settings.questions.model_dump() | number | brought)
+        labels = {"labels": settings.labels, "labels_alone": settings.labels_alone}
+        asked = AskSettings(**settings.questions.model_dump() | number | brought | labels)
         return [
             Documents("documents", DocumentSettings(source=self.source), self.folder),
             Ask("questions", asked, self.folder, own, self._generator()),
@@ -282,19 +282,22 @@ def begin(
         "prompt": (endpoint or {}).get("prompt"),
     }
     plan = AdaptPlan.read(folder) if folder.is_dir() else None
-    labels = chosen.labels and not {TRAIN, DEV}.isdisjoint(collection.splits)
-    timed = chosen.model_copy(update={"labels": labels})
+    labelled = chosen.labels and not {TRAIN, DEV}.isdisjoint(collection.splits)
+    labels = _labels(collection) if labelled else 0
+    mixed = {"labels_alone": 0} if generator or alone else {}
+    timed = chosen.model_copy(update={"labels": labelled} | mixed)
     if plan is not None:
         _check_same(folder, asked)
         if not write:
-            plan = estimated(plan, measure_rates(name, collection, timed), timed)
+            plan = estimated(plan, measure_rates(name, collection, timed), timed, labels)
     else:
         _check_empty(folder, asked)
         passages = sum(1 for _ in collection.passages())
         if not passages:
             raise DataError(f"{place}: holds no passage to learn from")
         needed = minutes is not None or not write
-        plan = make_plan(passages, measure_rates(name, collection, timed) if needed else None, timed, minutes)
+        rates = measure_rates(name, collection, timed) if needed else None
+        plan = make_plan(passages, rates, timed, minutes, labels=labels)
         if write:
             for one in (BEGUN, PLAN_FILE):
                 remove_unfinished(folder / one)
@@ -311,6 +314,14 @@ def begin(
         endpoint=endpoint or {},
         collection=collection,
     )
+
+
+def _labels(collection: Collection) -> int:
+    """Labelled training questions of a source, for the plan; 0 where one is faulty and will be left out."""
+    try:
+        return QuestionedCollection(collection, ()).labels
+    except DataError:
+        return 0
 
 
 def brought(questions: str | Path | None, own: str | Path | None) -> tuple[Path | None, bool, str]:

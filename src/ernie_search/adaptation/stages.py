@@ -24,7 +24,7 @@ from ernie_search.adaptation.filter import REASONS, Filtered, filter_questions
 from ernie_search.adaptation.generators import check_estimate, said_estimate
 from ernie_search.adaptation.lists import ListSettings, make_lists
 from ernie_search.adaptation.make import FEWEST_PASSAGES, make_questions, plan_questions
-from ernie_search.adaptation.questioned import LABELLED, TRAIN, QuestionedCollection
+from ernie_search.adaptation.questioned import LABELLED, TRAIN, QuestionedCollection, suffices
 from ernie_search.adaptation.questions import Question, read_questions, write_questions
 from ernie_search.adaptation.sample import draw, share
 from ernie_search.adaptation.searching import SavedSearch, parts_of, read_found
@@ -34,7 +34,6 @@ from ernie_search.data.collection import hold
 from ernie_search.encoding.build import make_index
 from ernie_search.errors import DataError
 from ernie_search.mining import Lists
-from ernie_search.mining.lists import write_lists
 from ernie_search.model.encode import tokenize
 from ernie_search.model.joint import load_joint
 from ernie_search.pipeline.stage import (
@@ -163,11 +162,14 @@ class AskSettings(QuestionSettings):
         own: 16 hex digits of the file of a person's own questions; "" without one.
         alone: whether these are all, and none is made.
         generator: ``hub:MODEL`` or ``openai:MODEL``, which writes the questions for training; "" for rules.
+        labels, labels_alone: see ``AdaptSettings``.
     """
 
     own: str = ""
     alone: bool = False
     generator: str = ""
+    labels: bool = True
+    labels_alone: int = Field(300, ge=0)
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ class Ask(Step):
             own = with_held_out(self.own, settings)
             write_questions(path, own)
             return Done(QUESTIONS, (QUESTIONS,), {"questions": len(own)})
+        labels = QuestionedCollection(self.documents(), (), labels=self.settings.labels).labels
+        learnt = not suffices(labels, self.settings.labels_alone)
         generator = None if self.generator is None else self.generator(task.folder / ANSWERS)
         if generator is not None:
             estimate = plan_questions(self.documents(), settings, generator)[1]
@@ -212,6 +216,7 @@ class Ask(Step):
                 settings,
                 generator=generator,
                 own=self.own,
+                learnt=learnt,
                 say=lambda text: task.observer("advice", {"text": text}),
                 making=Counter(task.observer, "passages asked about"),
             )
@@ -383,7 +388,6 @@ class LearnSettings(TypedSettings):
     token_weights: TokenWeights = "root"
     fit_lengths: bool = True
     labels: bool = True
-    labels_alone: int = 300
     fewest_passages: int = FEWEST_PASSAGES
     fewest_questions: int = 32
 
@@ -405,7 +409,8 @@ class Learn(Step):
         settings: LearnSettings = self.settings
         collection = self.questioned(settings.labels)
         passages = sum(1 for _ in collection.passages())
-        lists = self.lists(collection, task.folder / LISTS)
+        given = self.place("score", LISTS)
+        lists = Lists.open(given) if given.is_dir() else None
         questions = 0 if lists is None else len(lists)
         why = too_little(passages, questions, settings)
         task.folder.mkdir(parents=True, exist_ok=True)
@@ -435,23 +440,6 @@ class Learn(Step):
     def share_done(self, folder: Path, sizes: Sizes) -> float:
         """By the latest checkpoint."""
         return float(max(checkpoint_steps(folder / TRAINING), default=0) / self.settings.train.steps)
-
-    def lists(self, collection: QuestionedCollection, folder: Path) -> Lists | None:
-        """What is learnt from: all lists, or those of labelled questions where there are enough of them."""
-        settings: LearnSettings = self.settings
-        given = self.place("score", LISTS)
-        if not given.is_dir():
-            return None
-        lists = Lists.open(given)
-        if not 0 < settings.labels_alone <= collection.labels:
-            return lists
-        labelled = {one.id for one in collection.queries(TRAIN)[: collection.labels]}
-        return write_lists(
-            folder,
-            (one for one in lists if one.query in labelled),
-            data_fingerprint=lists.data_fingerprint,
-            about={"split": TRAIN},
-        )
 
 
 def too_little(passages: int, questions: int, settings: LearnSettings) -> str:
