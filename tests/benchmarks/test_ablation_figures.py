@@ -2,10 +2,19 @@
 
 from typing import Any
 
-from benchmarks.ablation_figures import CUT_PAIRS, ROWS, _pairs, gain_of
+from benchmarks.ablation_figures import (
+    CUT_PAIRS,
+    LEAK_FREE,
+    ROWS,
+    THROUGHOUT,
+    _pairs,
+    gain_of,
+    once_trained,
+)
 from benchmarks.never_harms import SPAN, pseudo_questions
 
 from ernie_search.evaluation import holm
+from ernie_search.pipeline import load_recipe
 from ernie_search.pipeline.recipe import rows_file
 from ernie_search.types import Passage
 
@@ -42,6 +51,14 @@ def test_figures_have_tests_by_cluster_with_holm_over_the_figures_alone() -> Non
 def test_pairs_are_of_rows_that_there_are() -> None:
     known = {*rows_file()["rows"], *ROWS}
     assert {name for pair in CUT_PAIRS.values() for name in pair} <= known
+
+
+def test_a_leak_free_run_leaves_out_dev_and_test_wherever_negatives_are_drawn() -> None:
+    mined = {one.name: one.settings for one in load_recipe("squad", LEAK_FREE).stages}
+    assert mined["mine"].leave_out == ["dev", "test"]
+    assert mined["warm-up"].leave_out_splits == ["dev", "test"]
+    once = load_recipe(THROUGHOUT, once_trained(LEAK_FREE, {}, whole=False))
+    assert once.train.leave_out_splits == ["dev", "test"]
 
 
 def test_pseudo_questions_are_spans_of_passages_drawn_from_the_whole_corpus() -> None:
