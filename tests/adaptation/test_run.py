@@ -404,6 +404,24 @@ def test_a_folder_of_documents_with_broken_files_is_adapted_to(base, tmp_path):
     assert adapt(docs, tmp_path / "run", base=base, settings=SETTINGS).changed
 
 
+def test_code_tables_and_texts_without_spaces_are_adapted_to(base, tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for row, one in enumerate(passages(40)):
+        name = one.text.split()[1]
+        code = f"def {name}_{row}(tea):\n    total = tea * {row}\n    return total, '{name}'\n"
+        table = f"| {name} | tons |\n|---|---|\n| tea | {row} |\n| old rice | {row * 7} |\n"
+        kana = "".join(chr(0x3042 + (row * step * 7 + step) % 80) for step in range(1, 60))
+        (docs / f"code{row:02}.md").write_text(f"```python\n{code}```\n", encoding="utf-8")
+        (docs / f"table{row:02}.md").write_text(table, encoding="utf-8")
+        (docs / f"kana{row:02}.md").write_text(f"{kana}。\n", encoding="utf-8")
+    found = adapt(docs, tmp_path / "run", base=base, settings=SETTINGS)
+    assert found.sentence.startswith(("Use it: ", "Keep what you have: "))
+    rows = read_questions(tmp_path / "run" / "questions" / "questions.jsonl")
+    assert {one.passage[:4] for one in rows} == {"code", "tabl", "kana"}
+    assert json.loads((tmp_path / "run" / "adapt" / "stage.json").read_text())["counts"]["steps"] == 4
+
+
 def test_the_package_can_be_called(done, base, source):
     import ernie_search.adaptation.questions
 
