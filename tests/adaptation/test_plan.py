@@ -1,9 +1,23 @@
 """Settings by name, and as much work as fits into the time."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from ernie_search.adaptation.plan import AdaptPlan, AdaptSettings, Rates, fitted, make_plan, parse_adapt
+from ernie_search.adaptation.plan import (
+    AdaptPlan,
+    AdaptSettings,
+    Rates,
+    default_training,
+    fitted,
+    make_plan,
+    parse_adapt,
+)
+from ernie_search.adaptation.recipe import read_adapt_recipe
 from ernie_search.errors import SettingsError, StorageError
+from ernie_search.runtime import default_model
+from ernie_search.training import TrainSettings
 
 LAPTOP = Rates(passages=40.0, step=2.5)
 
@@ -49,6 +63,14 @@ def test_a_laptop_adapts_to_2640_passages_in_half_an_hour():
     assert plan.total <= 1800
     assert plan.steps >= 100
     assert plan.questions >= 2500
+
+
+def test_of_enough_labels_only_the_held_out_questions_are_searched_and_time_is_left_for_steps():
+    settings = AdaptSettings()
+    without, few, many = (make_plan(2640, LAPTOP, settings, 20, labels=n) for n in (0, 299, 1000))
+    assert many.steps > without.steps >= few.steps
+    mixed = settings.model_copy(update={"labels_alone": 0})
+    assert make_plan(2640, LAPTOP, mixed, 20, labels=1000).steps <= few.steps
 
 
 def test_less_time_is_fewer_steps_and_too_little_is_refused():
@@ -100,3 +122,41 @@ def test_lists_are_read_from_text_as_command_lines_have_them():
         parse_adapt({"check.shares": "1.5"})
     with pytest.raises(SettingsError, match=r"setting shares\.0='half'"):
         parse_adapt({"check.shares": "half,1"})
+
+
+def test_the_shipped_recipe_says_what_the_defaults_are():
+    base, values = read_adapt_recipe("adapt")
+    assert base == default_model()
+    assert parse_adapt(values) == AdaptSettings()
+    groups = {"questions": AdaptSettings().questions, "lists": AdaptSettings().lists}
+    for group, settings in (groups | {"check": AdaptSettings().checked}).items():
+        named = {name.partition(".")[2] for name in values if name.startswith(f"{group}.")}
+        assert named == set(type(settings).model_fields)  # a new setting is in the recipe, too
+    usual, own = TrainSettings().model_dump(), default_training().model_dump()
+    changed = {f"train.{name}" for name, value in own.items() if value != usual[name]}
+    assert changed - values.keys() == {"train.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trian: {steps: 3}", "mine.yaml: unknown key 'trian'; did you mean 'train'"),
+        ("train: 3", "mine.yaml: train: 3 is no group of settings; write train: {NAME: VALUE}"),
+        ("base: 3", "mine.yaml: base: 3 is not a model name"),
+        ("- train", "mine.yaml: a recipe of an adaptation is a mapping"),
+        ("stages: [{warm-up: {}}]", "mine.yaml: is a recipe of a training"),
+        ("train: {steps: [}", "mine.yaml:1: not readable as YAML"),
+    ],
+)
+def test_a_faulty_recipe_is_refused_by_its_name(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        read_adapt_recipe("mine.yaml")
+
+
+def test_a_recipe_that_is_none_or_not_there_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="no such recipe file; the shipped one is 'adapt'"):
+        read_adapt_recipe(tmp_path / "mine.yaml")
+    with pytest.raises(SettingsError, match="--recipe default: is no YAML file"):
+        read_adapt_recipe("default")

@@ -290,6 +290,23 @@ def test_a_person_s_questions_are_learnt_from_beside_the_made_ones(base, tmp_pat
         begin(source, tmp_path / "other", base=base, settings=SETTINGS, questions=own, own=own)
 
 
+def test_a_recipe_s_settings_are_taken_and_changed(base, tmp_path):
+    source = beir(tmp_path / "docs")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"base: {base}\nlabels: false\ntrain: {{steps: 7, learning_rate: 1.0e-4}}\n")
+    begun = begin(source, tmp_path / "run", settings={"train.steps": 5}, recipe=mine)
+    assert (begun.base, begun.settings.labels) == (base, False)
+    assert (begun.settings.train.steps, begun.settings.train.learning_rate) == (5, 1e-4)
+    assert begun.settings.train.pooling == "weighted"
+    with pytest.raises(TrainingError, match=r"train\.steps 5, now 7"):
+        begin(source, tmp_path / "run", recipe=mine)
+    mine.write_text("train: {stepz: 7}")
+    with pytest.raises(SettingsError, match=r"mine\.yaml: unknown setting 'stepz'"):
+        begin(source, tmp_path / "other", base=base, recipe=mine)
+    with pytest.raises(SettingsError, match="a recipe and settings that are complete"):
+        begin(source, tmp_path / "other", base=base, recipe=mine, settings=begun.settings)
+
+
 def test_of_a_person_s_questions_alone_some_are_held_out():
     mine = [Question(f"which {row}?", f"p{row % 50}") for row in range(100)]
     found = with_held_out(mine, QuestionSettings(held_out=0.1))

@@ -43,6 +43,7 @@ def test_mistakes_are_one_line(run_cli, tmp_path):
         (("--set", "train.stepz=3"), "unknown setting 'stepz'"),
         (("--questions", "nowhere.jsonl"), "no such file of questions"),
         (("--base", str(tmp_path / "none")), "none"),
+        (("--recipe", "nowhere.yaml"), "nowhere.yaml: no such recipe file"),
     ):
         result = run_cli("adapt", source, "--output", tmp_path / "run", *more)
         assert result.exit_code == 2, result.output

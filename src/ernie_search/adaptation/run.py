@@ -28,6 +28,7 @@ from ernie_search.adaptation.plan import (
     parse_adapt,
 )
 from ernie_search.adaptation.questioned import DEV, TRAIN, QuestionedCollection
+from ernie_search.adaptation.recipe import read_adapt_recipe
 from ernie_search.adaptation.stages import (
     ANSWERS,
     Ask,
@@ -99,6 +100,7 @@ def adapt(
     questions: str | Path | None = None,
     own: str | Path | None = None,
     endpoint: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
     observer: Observer | None = None,
 ) -> Adapted:
     """Adapt a model to documents without labels, and say whether that helped; the same call resumes.
@@ -114,6 +116,7 @@ def adapt(
             which are then all; where none of these is held out, those of some passages are.
         own: a file of a person's own questions, to which others are made.
         endpoint: options of ``openai:``; see :class:`~ernie_search.adaptation.endpoint.Endpoint`.
+        recipe: a YAML file of settings, as the shipped ``adapt.yaml``; ``base`` and ``settings`` change it.
         observer: told of every event.
 
     Raises:
@@ -128,7 +131,7 @@ def adapt(
         >>> print(found.sentence, found.model)
     """
     folder = Path(output)
-    asked: dict[str, Any] = {"questions": questions, "own": own, "endpoint": endpoint}
+    asked: dict[str, Any] = {"questions": questions, "own": own, "endpoint": endpoint, "recipe": recipe}
     begun = begin(source, folder, base=base, minutes=minutes, settings=settings, **asked)
     steps = begun.steps()
     manifests: dict[str, StageManifest] = {}
@@ -245,12 +248,13 @@ def begin(
     questions: str | Path | None = None,
     own: str | Path | None = None,
     endpoint: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
     write: bool = True,
 ) -> Begun:
     """Open the source and make the plan, or read the one that the folder was begun with.
 
     Args:
-        source, folder, base, minutes, settings, questions, own, endpoint: see :func:`adapt`.
+        source, folder, base, minutes, settings, questions, own, endpoint, recipe: see :func:`adapt`.
         write: note the plan in the folder; otherwise nothing is written.
 
     Raises:
@@ -265,8 +269,13 @@ def begin(
     if given and not generator:
         option = given[0].replace("_", "-")
         raise SettingsError(f"--{option}: of a model that writes questions; name one with --questions")
-    chosen = settings if isinstance(settings, AdaptSettings) else parse_adapt(settings or {})
-    name = base or default_model()
+    named, written = read_adapt_recipe(recipe) if recipe is not None else (None, {})
+    if isinstance(settings, AdaptSettings) and recipe is not None:
+        raise SettingsError(
+            "a recipe and settings that are complete: give the recipe, or plain values to change"
+        )
+    chosen = settings if isinstance(settings, AdaptSettings) else _parsed(recipe, written, settings or {})
+    name = base or named or default_model()
     resolve(name, weights=True)  # refused here, not after the documents were read
     chosen = _settled(chosen)
     place = str(source)
@@ -314,6 +323,20 @@ def begin(
         endpoint=endpoint or {},
         collection=collection,
     )
+
+
+def _parsed(
+    recipe: str | Path | None, written: Mapping[str, Any], changes: Mapping[str, Any]
+) -> AdaptSettings:
+    """Settings of a recipe with changes; what is wrong in the recipe itself names it."""
+    try:
+        return parse_adapt({**written, **changes})
+    except SettingsError:
+        try:
+            parse_adapt(written)
+        except SettingsError as error:
+            raise SettingsError(f"{recipe}: {error}") from error
+        raise
 
 
 def _labels(collection: Collection) -> int:

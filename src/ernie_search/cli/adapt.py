@@ -52,7 +52,13 @@ def adapt(
     limit_cost: LimitCost = None,
     limit_tokens: LimitTokens = None,
     timeout: Timeout = None,
-    labels: Annotated[bool, typer.Option(help="Use the labelled questions of SOURCE.")] = True,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file of settings, as the shipped adapt.yaml; --set changes it."),
+    ] = None,
+    labels: Annotated[
+        bool | None, typer.Option(help="Use the source's labelled questions (default).")
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,12 +79,12 @@ def adapt(
         from ernie_search.adaptation.run import adapt as run
         from ernie_search.adaptation.run import begin
 
-    settings = parse_changes(changes or []) | ({} if labels else {"labels": False})
+    settings = parse_changes(changes or []) | ({} if labels is None else {"labels": labels})
     given: dict[str, Any] = {"base_url": base_url, "limit_tokens": limit_tokens, "limit_cost": limit_cost}
     given |= {"price_in": price_in, "price_out": price_out, "prompt": prompt, "timeout": timeout}
     endpoint = {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {"base": base, "minutes": minutes, "settings": settings, "questions": questions}
-    asked |= {"own": own, "endpoint": endpoint}
+    asked |= {"own": own, "endpoint": endpoint, "recipe": recipe}
     if dry_run:
         show_plan(begin(source, output, **asked, write=False), as_json)
         return
