@@ -1,9 +1,9 @@
 """The stages of an adaptation, each in its folder: documents, questions, filter, score, adapt, check.
 
 They are stages as a recipe's are: finished ones are skipped, interrupted ones resumed, altered ones refused,
-by the same manifests. They are no kinds of a training's recipe, since the stages of a recipe all read one collection,
-and here each changes what the next one reads: files become passages, passages questions, questions a split. Their
-settings are a recipe of their own, ``adapt.yaml``.
+by the same manifests. They are no kinds of a training's recipe, since the stages of that all read one
+collection, and here each changes what the next one reads: files become passages, passages questions,
+questions a split. Their settings are a recipe of their own, ``adapt.yaml``.
 """
 
 import json
