@@ -8,6 +8,7 @@ import pytest
 from ernie_search.adaptation.plan import (
     AdaptPlan,
     AdaptSettings,
+    Labels,
     Rates,
     default_training,
     fitted,
@@ -16,7 +17,6 @@ from ernie_search.adaptation.plan import (
 )
 from ernie_search.adaptation.recipe import read_adapt_recipe
 from ernie_search.errors import SettingsError, StorageError
-from ernie_search.runtime import default_model
 from ernie_search.training import TrainSettings
 
 LAPTOP = Rates(passages=40.0, step=2.5)
@@ -67,10 +67,19 @@ def test_a_laptop_adapts_to_2640_passages_in_half_an_hour():
 
 def test_of_enough_labels_only_the_held_out_questions_are_searched_and_time_is_left_for_steps():
     settings = AdaptSettings()
-    without, few, many = (make_plan(2640, LAPTOP, settings, 20, labels=n) for n in (0, 299, 1000))
+    without, few, many = (make_plan(2640, LAPTOP, settings, 20, labels=Labels(n)) for n in (0, 299, 1000))
     assert many.steps > without.steps >= few.steps
+    assert (many.questions, many.made) == (10_000, 1000)  # of which a tenth of the passages measure
+    assert few.made == few.questions < 10_000
     mixed = settings.model_copy(update={"labels_alone": 0})
-    assert make_plan(2640, LAPTOP, mixed, 20, labels=1000).steps <= few.steps
+    assert make_plan(2640, LAPTOP, mixed, 20, labels=Labels(1000)).steps <= few.steps
+    measured = make_plan(2640, LAPTOP, settings, labels=Labels(1000, 5000)).seconds["score"]
+    assert measured > 3 * make_plan(2640, LAPTOP, settings, labels=Labels(1000)).seconds["score"]
+
+
+def test_labels_that_take_too_long_are_named():
+    with pytest.raises(SettingsError, match=r"and 87,000 labelled questions take at least .* --no-labels"):
+        make_plan(2640, LAPTOP, AdaptSettings(), 30, labels=Labels(80_000, 7_000))
 
 
 def test_less_time_is_fewer_steps_and_too_little_is_refused():
@@ -126,7 +135,7 @@ def test_lists_are_read_from_text_as_command_lines_have_them():
 
 def test_the_shipped_recipe_says_what_the_defaults_are():
     base, values = read_adapt_recipe("adapt")
-    assert base == default_model()
+    assert base is None
     assert parse_adapt(values) == AdaptSettings()
     groups = {"questions": AdaptSettings().questions, "lists": AdaptSettings().lists}
     for group, settings in (groups | {"check": AdaptSettings().checked}).items():
@@ -153,6 +162,12 @@ def test_a_faulty_recipe_is_refused_by_its_name(tmp_path, monkeypatch, text, mes
     Path("mine.yaml").write_text(text)
     with pytest.raises(SettingsError, match=re.escape(message)):
         read_adapt_recipe("mine.yaml")
+
+
+def test_a_recipe_may_be_empty_and_have_empty_groups(tmp_path):
+    for text in ("", "# train: {steps: 3}\n", "train:\n  # steps: 3\n"):
+        (tmp_path / "mine.yaml").write_text(text)
+        assert read_adapt_recipe(tmp_path / "mine.yaml") == (None, {})
 
 
 def test_a_recipe_that_is_none_or_not_there_is_refused(tmp_path):

@@ -15,12 +15,13 @@ import torch
 import ernie_search
 from ernie_search.adaptation.blend import blend, mixed
 from ernie_search.adaptation.check import read_verdict
-from ernie_search.adaptation.plan import Rates
-from ernie_search.adaptation.questioned import LABELLED
+from ernie_search.adaptation.plan import AdaptPlan, Rates
+from ernie_search.adaptation.questioned import LABELLED, QuestionedCollection
 from ernie_search.adaptation.questions import Question, read_questions
 from ernie_search.adaptation.run import Adapted, adapt, begin
 from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.adaptation.stages import SMALL, fitted, with_held_out
+from ernie_search.data import open_collection
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.mining import Lists
 from ernie_search.model import load, load_joint
@@ -117,6 +118,50 @@ def test_of_enough_labels_rules_make_only_what_measures_and_a_person_s_own_are_l
     assert {row.split for row in found.verdict.rows} >= {"held-out", "labelled"}
     counts = json.loads((tmp_path / "run" / "questions" / "stage.json").read_text())["counts"]
     assert counts["without_questions"] < NUMBER / 2  # of the passages that were asked about
+
+
+def test_a_plan_counts_what_is_made_beside_the_labels(base, monkeypatch, tmp_path):
+    monkeypatch.setattr("ernie_search.adaptation.run.measure_rates", lambda *given: Rates(100.0, 1.0))
+    source = beir(tmp_path / "docs", labels=30)
+    given = {"base": base, "minutes": 60, "write": False}
+    held = len(QuestionedCollection(open_collection(str(source)), ()).queries(LABELLED))
+
+    def made(enough: int, **more: Any) -> AdaptPlan:
+        settings = SETTINGS | {"labels_alone": enough}
+        return begin(source, tmp_path / "run", settings=settings, **given, **more).plan
+
+    alone, mixed = made(30 - held), made(31 - held)
+    assert mixed.made == mixed.questions > alone.made
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"text": "where do they sell old tea?", "passage": "p3"}\n')
+    assert made(30 - held, questions="openai:any").made == mixed.made  # what a model writes is searched
+    assert made(30 - held, questions=own).made == mixed.made
+    labels_off = begin(source, tmp_path / "run", settings=SETTINGS | {"labels": False}, **given).plan
+    assert labels_off.seconds["score"] < alone.seconds["score"]
+
+
+def test_labels_alone_without_held_out_questions_resume(base, tmp_path):
+    source = beir(tmp_path / "docs", labels=30)
+    given = {"base": base, "settings": SETTINGS | {"labels_alone": 20, "questions.held_out": 0}}
+    found = adapt(source, tmp_path / "run", **given)
+    assert not (tmp_path / "run" / "questions" / "questions.jsonl").read_text()
+    shutil.rmtree(tmp_path / "run" / "check")
+    (tmp_path / "run" / "questions" / "stage.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "model")
+    again = adapt(source, tmp_path / "run", **given)
+    assert again.sentence == found.sentence
+    counts = json.loads((tmp_path / "run" / "questions" / "stage.json").read_text())["counts"]
+    assert "why" not in counts
+
+
+def test_a_folder_of_another_version_is_refused(base, tmp_path):
+    source = beir(tmp_path / "docs")
+    begin(source, tmp_path / "run", base=base, settings=SETTINGS)
+    begun = json.loads((tmp_path / "run" / "adapt.json").read_text())
+    (tmp_path / "run" / "adapt.json").write_text(json.dumps(begun | {"format": 1}))
+    (tmp_path / "run" / "plan.json").write_text('{"of another form": 1}')
+    with pytest.raises(TrainingError, match="was begun by another version"):
+        begin(source, tmp_path / "run", base=base, settings=SETTINGS)
 
 
 def test_what_a_model_writes_is_learnt_from_beside_enough_labels(base, fake, tmp_path):
@@ -301,7 +346,7 @@ def test_a_recipe_s_settings_are_taken_and_changed(base, tmp_path):
     with pytest.raises(TrainingError, match=r"train\.steps 5, now 7"):
         begin(source, tmp_path / "run", recipe=mine)
     mine.write_text("train: {stepz: 7}")
-    with pytest.raises(SettingsError, match=r"mine\.yaml: unknown setting 'stepz'"):
+    with pytest.raises(SettingsError, match=r"mine\.yaml: train: unknown setting 'stepz'"):
         begin(source, tmp_path / "other", base=base, recipe=mine)
     with pytest.raises(SettingsError, match="a recipe and settings that are complete"):
         begin(source, tmp_path / "other", base=base, recipe=mine, settings=begun.settings)
@@ -433,7 +478,7 @@ def test_code_tables_and_texts_without_spaces_are_adapted_to(base, tmp_path):
         (docs / f"table{row:02}.md").write_text(table, encoding="utf-8")
         (docs / f"kana{row:02}.md").write_text(f"{kana}。\n", encoding="utf-8")
     found = adapt(docs, tmp_path / "run", base=base, settings=SETTINGS)
-    assert found.sentence.startswith(("Use it: ", "Keep what you have: "))
+    assert found.verdict.rows
     rows = read_questions(tmp_path / "run" / "questions" / "questions.jsonl")
     assert {one.passage[:4] for one in rows} == {"code", "tabl", "kana"}
     assert json.loads((tmp_path / "run" / "adapt" / "stage.json").read_text())["counts"]["steps"] == 4

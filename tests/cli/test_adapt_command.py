@@ -2,6 +2,9 @@
 
 import json
 
+from ernie_search.adaptation.plan import Rates
+from ernie_search.adaptation.run import begin
+from ernie_search.errors import SettingsError
 from tiny_adapt import SETTINGS, beir
 from tiny_model import sentence_base
 
@@ -35,6 +38,25 @@ def test_a_plan_a_verdict_and_the_next_command(run_cli, tmp_path):
     found = json.loads(again.stdout)
     assert found["model"] == str(output / "model")
     assert found["sentence"] in done.stdout
+
+
+def test_a_recipe_s_labels_are_left_out_unless_the_command_takes_them(run_cli, monkeypatch, tmp_path):
+    taken: list[bool] = []
+
+    def only_begun(source, output, *, observer, **asked):
+        taken.append(begin(source, output, **asked, write=False).settings.labels)
+        raise SettingsError("that was all")
+
+    monkeypatch.setattr("ernie_search.adaptation.run.adapt", only_begun)
+    monkeypatch.setattr("ernie_search.adaptation.run.measure_rates", lambda *given: Rates(100.0, 1.0))
+    base, source = sentence_base(tmp_path / "base", layers=1), beir(tmp_path / "docs", 30)
+    (tmp_path / "mine.yaml").write_text("labels: false\n")
+    recipe = ("--recipe", tmp_path / "mine.yaml")
+    for more in (recipe, (*recipe, "--labels"), (), ("--no-labels",)):
+        result = run_cli("adapt", source, "--output", tmp_path / "run", "--base", base, *more)
+        assert result.exit_code == 2, result.output
+        assert "that was all" in result.stderr
+    assert taken == [False, True, True, False]
 
 
 def test_mistakes_are_one_line(run_cli, tmp_path):

@@ -248,7 +248,7 @@ class Endpoint:
         """Ask nothing more; the lock is held."""
         if not self.gave_up:
             self.gave_up = why
-            self._say(f"{self.name}: {why}; its answers so far are kept, and rules make the other questions")
+            self._say(f"{self.name}: {why}; its answers so far are kept, and it is asked nothing more")
 
     def _within_limits(self, body: dict[str, Any]) -> bool:
         """Whether the request may be made beside those under way; it is then one of them."""

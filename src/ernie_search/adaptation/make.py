@@ -131,7 +131,8 @@ def make_questions(
         collection: whose passages are asked about.
         path: the file.
         settings: which questions.
-        generator: writes the questions for training; rules write where it does not, and the held-out ones.
+        generator: writes the questions for training; rules write where it does not (unless ``learnt`` is
+            false), and the held-out ones.
         search: for the filter; None keeps all but repetitions.
         own: a person's questions, which come first and stay.
         learnt: whether rules make questions for training, too; else held-out ones alone.
@@ -165,6 +166,8 @@ def make_questions(
     made = stage.make(generator, making)
     if generator is not None:
         counts["generator_gave_up"] = generator.gave_up
+        if generator.gave_up and learnt:
+            say("rules make the questions that it did not write")
     counts["without_questions"] = stage.asked_about(generator) - len({one.passage for one in made})
     if stage.asked_about(generator):
         _check_any(made, own, sample, collection)
@@ -304,13 +307,14 @@ def _finished(path: Path, asked: dict[str, Any]) -> Made | None:
             return None
         raise SettingsError(f"{path}: is there already, and was not made by this command; {other}")
     noted = read_json(manifest)
-    differing = [key for key in asked if noted.get("asked", {}).get(key) != asked[key]]
+    before = noted.get("asked", {})
+    differing = [key for key in {**asked, **before} if before.get(key) != asked.get(key)]
     if differing:
         names = ", ".join(differing)
         raise SettingsError(f"{path}: was made otherwise (other: {names}); {other}")
     remove(parts_of(path))
     edited = noted["sha256"] != sha256_file(path)
-    return Made(path, read_questions(path), noted["counts"], edited)
+    return Made(path, read_questions(path) if path.stat().st_size else [], noted["counts"], edited)
 
 
 def _begun(path: Path, asked: dict[str, Any]) -> Path:

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,10 @@ def parse_adapt(values: Mapping[str, Any]) -> AdaptSettings:
     found: dict[str, Any] = {attribute: getattr(chosen, attribute) for attribute in PARTS.values()}
     for part, changes in inner.items():
         before = found[PARTS[part]]
-        found[PARTS[part]] = parse_typed(type(before), {**before.model_dump(), **changes})
+        try:
+            found[PARTS[part]] = parse_typed(type(before), {**before.model_dump(), **changes})
+        except SettingsError as error:
+            raise SettingsError(f"{part}: {error}") from error
     if "checked" in own:
         raise SettingsError("unknown setting 'checked'; name one of its settings, as in check.NAME=...")
     parsed = parse_typed(AdaptSettings, {**chosen.model_dump(exclude=set(PARTS.values())), **own})
@@ -157,13 +160,15 @@ class AdaptPlan:
 
     Attributes:
         passages: of the source.
-        questions: to be made at most.
+        questions: of the passages that are drawn, at most.
+        made: of these, how many are made at most: where labels are learnt from alone, the held-out ones.
         steps: of the training.
         seconds: estimates by stage, where they were made.
     """
 
     passages: int
     questions: int
+    made: int
     steps: int
     seconds: dict[str, float]
 
@@ -192,13 +197,26 @@ class AdaptPlan:
             raise StorageError(f"{path}: not readable ({error}); delete {folder} and begin again") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labelled questions of a source, as they count.
+
+    Attributes:
+        learnt: that can be learnt from.
+        measured: that only measure.
+    """
+
+    learnt: int = 0
+    measured: int = 0
+
+
 def make_plan(
     passages: int,
     rates: Rates | None,
     settings: AdaptSettings,
     minutes: float | None = None,
     *,
-    labels: int = 0,
+    labels: Labels = Labels(),
 ) -> AdaptPlan:
     """As many questions and steps as fit into the time; all that the settings say, where none is given.
 
@@ -207,32 +225,34 @@ def make_plan(
         rates: of this machine; None, where the time is not limited, for no estimates.
         settings: of the adaptation; ``labels`` only where the source has some.
         minutes: that it may take.
-        labels: labelled training questions of the source.
+        labels: of the source.
 
     Raises:
         SettingsError: the time is too short for the least; it says how long that takes.
     """
     asked = min(settings.questions.number, passages * settings.questions.per_passage)
-    if rates is None:
-        return AdaptPlan(passages, asked, settings.train.steps, {})
-    whole = _seconds(passages, asked, settings.train.steps, rates, settings, labels)
-    if minutes is None or sum(whole.values()) <= minutes * 60:
-        return AdaptPlan(passages, asked, settings.train.steps, whole)
+    whole = _planned(passages, asked, settings.train.steps, rates, settings, labels)
+    if rates is None or minutes is None or whole.total <= minutes * 60:
+        return whole
+    alone = suffices(labels.learnt, settings.labels_alone)
     for share in [number / 20 for number in range(19, -1, -1)]:
         steps = max(min(FEWEST_STEPS, settings.train.steps), round(settings.train.steps * share))
-        questions = max(min(FEWEST_QUESTIONS, asked), round(asked * max(share, 0.1)))
-        seconds = _seconds(passages, questions, steps, rates, settings, labels)
-        if sum(seconds.values()) <= minutes * 60:
-            return AdaptPlan(passages, questions, steps, seconds)
+        fewer = max(min(FEWEST_QUESTIONS, asked), round(asked * max(share, 0.1)))
+        plan = _planned(passages, asked if alone else fewer, steps, rates, settings, labels)
+        if plan.total <= minutes * 60:
+            return plan
+    searched = labels.learnt + labels.measured
+    also = f" and {searched:,} labelled questions" if searched > plan.made else ""
+    smaller = "a smaller source, or --no-labels" if also else "or a smaller source"
     raise SettingsError(
-        f"--minutes {minutes:g}: {passages:,} passages take at least {duration(sum(seconds.values()))} on "
-        "this machine; give more time, or a smaller source"
+        f"--minutes {minutes:g}: {passages:,} passages{also} take at least {duration(plan.total)} on this "
+        f"machine; give more time, {smaller}"
     )
 
 
-def estimated(plan: AdaptPlan, rates: Rates, settings: AdaptSettings, labels: int = 0) -> AdaptPlan:
+def estimated(plan: AdaptPlan, rates: Rates, settings: AdaptSettings, labels: Labels = Labels()) -> AdaptPlan:
     """The same plan with estimates."""
-    return replace(plan, seconds=_seconds(plan.passages, plan.questions, plan.steps, rates, settings, labels))
+    return _planned(plan.passages, plan.questions, plan.steps, rates, settings, labels)
 
 
 def fitted(train: TrainSettings, steps: int) -> TrainSettings:
@@ -249,15 +269,25 @@ def fitted(train: TrainSettings, steps: int) -> TrainSettings:
     return train.model_copy(update=changes)
 
 
+def _planned(
+    passages: int, questions: int, steps: int, rates: Rates | None, settings: AdaptSettings, labels: Labels
+) -> AdaptPlan:
+    """A plan with its estimates, where there are rates."""
+    made = questions
+    if suffices(labels.learnt, settings.labels_alone):
+        drawn = min(passages, settings.questions.passages_of(questions))
+        made = round(questions * settings.questions.held_out_of(drawn))
+    seconds = {} if rates is None else _seconds(passages, made, steps, rates, settings, labels)
+    return AdaptPlan(passages, questions, made, steps, seconds)
+
+
 def _seconds(
-    passages: int, questions: int, steps: int, rates: Rates, settings: AdaptSettings, labels: int
+    passages: int, made: int, steps: int, rates: Rates, settings: AdaptSettings, labels: Labels
 ) -> dict[str, float]:
     """Estimates by stage."""
     train, check = fitted(settings.train, steps), settings.checked
     index = passages / rates.passages
-    learnt = not suffices(labels, settings.labels_alone)
-    made = questions if learnt else round(questions * settings.questions.held_out_of(passages))
-    search = made / (rates.passages * SEARCHES)
+    labelled = labels.learnt + labels.measured
     points = {0}
     if train.refresh_steps:  # as the training's cache of list passages has them
         for every in (train.refresh_steps, steps_between_checkpoints(train)):
@@ -269,9 +299,9 @@ def _seconds(
     pooled = min(passages, check.passages)
     seconds = {
         "documents": passages / 2000,
-        "questions": questions / 1000 + passages / 1000,
-        "filter": index + search,
-        "score": (made + labels) / 500 + labels / (rates.passages * SEARCHES),
+        "questions": made / 1000 + passages / 1000,
+        "filter": index + made / (rates.passages * SEARCHES),
+        "score": (made + labels.learnt) / 500 + labelled / (rates.passages * SEARCHES),
         "adapt": steps * rates.step + fills * cached / rates.passages + 10,
         "check": candidates * pooled / rates.passages + 20,
     }
@@ -335,7 +365,8 @@ def plan_table(plan: AdaptPlan, states: Mapping[str, str], title: str) -> Table:
     table.add_column("about", justify="right")
     words = {
         "documents": f"read and cut the source: {plan.passages:,} passages",
-        "questions": f"make up to {plan.questions:,} questions of them",
+        "questions": f"make up to {plan.made:,} questions of them"
+        + (", which only measure" if plan.made < plan.questions else ""),
         "filter": "index the passages with the base; keep questions that find their own",
         "score": "score each question's list with the teacher",
         "adapt": f"train: {plan.steps:,} steps",

@@ -48,8 +48,8 @@ def read_adapt_recipe(recipe: str | Path) -> tuple[str | None, dict[str, Any]]:
             raise SettingsError(f"{name}: unknown key {key!r}{did_you_mean(str(key), known)}")
         if key not in PARTS:
             found[key] = value
-        elif isinstance(value, dict):
-            found |= {f"{key}.{one}": setting for one, setting in value.items()}
+        elif isinstance(value or {}, dict):
+            found |= {f"{key}.{one}": setting for one, setting in (value or {}).items()}
         else:
             raise SettingsError(
                 f"{name}: {key}: {value!r} is no group of settings; write {key}: {{NAME: VALUE}}"

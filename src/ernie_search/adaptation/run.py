@@ -21,13 +21,14 @@ from ernie_search.adaptation.plan import (
     PLAN_FILE,
     AdaptPlan,
     AdaptSettings,
+    Labels,
     estimated,
     fitted,
     make_plan,
     measure_rates,
     parse_adapt,
 )
-from ernie_search.adaptation.questioned import DEV, TRAIN, QuestionedCollection
+from ernie_search.adaptation.questioned import DEV, LABELLED, TRAIN, QuestionedCollection
 from ernie_search.adaptation.recipe import read_adapt_recipe
 from ernie_search.adaptation.stages import (
     ANSWERS,
@@ -61,7 +62,7 @@ ORIGIN = "adapt.json"
 """In the model's folder: what it came from, and the verdict."""
 BEGUN = "adapt.json"
 """In the output folder: what was asked for."""
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class Begun:
         """The stages in their order."""
         settings, base = self.settings, self.base
         own, digest = own_questions(self.own[0])
-        drawn = min(self.plan.passages, settings.questions.passages)
+        drawn = min(self.plan.passages, settings.questions.passages_of(self.plan.questions))
         number = {"number": self.plan.questions, "held_out": settings.questions.held_out_of(drawn)}
         brought = {"own": digest, "alone": self.own[1], "generator": self.generator}
         train = fitted(settings.train, self.plan.steps)
@@ -290,14 +291,19 @@ def begin(
         "generator": generator,
         "prompt": (endpoint or {}).get("prompt"),
     }
+    if (folder / BEGUN).is_file() and read_json(folder / BEGUN).get("format") != FORMAT:
+        raise TrainingError(
+            f"{folder}: was begun by another version of ernie-search; choose another output folder, or "
+            "delete it"
+        )
     plan = AdaptPlan.read(folder) if folder.is_dir() else None
     labelled = chosen.labels and not {TRAIN, DEV}.isdisjoint(collection.splits)
-    labels = _labels(collection) if labelled else 0
     mixed = {"labels_alone": 0} if generator or alone else {}
     timed = chosen.model_copy(update={"labels": labelled} | mixed)
     if plan is not None:
         _check_same(folder, asked)
         if not write:
+            labels = _labels(collection) if labelled else Labels()
             plan = estimated(plan, measure_rates(name, collection, timed), timed, labels)
     else:
         _check_empty(folder, asked)
@@ -306,6 +312,7 @@ def begin(
             raise DataError(f"{place}: holds no passage to learn from")
         needed = minutes is not None or not write
         rates = measure_rates(name, collection, timed) if needed else None
+        labels = _labels(collection) if labelled else Labels()
         plan = make_plan(passages, rates, timed, minutes, labels=labels)
         if write:
             for one in (BEGUN, PLAN_FILE):
@@ -339,12 +346,14 @@ def _parsed(
         raise
 
 
-def _labels(collection: Collection) -> int:
-    """Labelled training questions of a source, for the plan; 0 where one is faulty and will be left out."""
+def _labels(collection: Collection) -> Labels:
+    """Labelled questions of a source, for the plan; none where one is faulty, which will be left out."""
     try:
-        return QuestionedCollection(collection, ()).labels
+        labelled = QuestionedCollection(collection, ())
     except DataError:
-        return 0
+        return Labels()
+    measured = len(labelled.queries(LABELLED)) if LABELLED in labelled.splits else 0
+    return Labels(labelled.labels, measured)
 
 
 def brought(questions: str | Path | None, own: str | Path | None) -> tuple[Path | None, bool, str]:

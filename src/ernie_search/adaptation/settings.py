@@ -62,4 +62,8 @@ class QuestionSettings(TypedSettings):
     @property
     def passages(self) -> int:
         """Passages to draw."""
-        return -(-self.number // self.per_passage)
+        return self.passages_of(self.number)
+
+    def passages_of(self, questions: int) -> int:
+        """Passages that so many questions are made of."""
+        return -(-questions // self.per_passage)
