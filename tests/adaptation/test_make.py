@@ -103,6 +103,15 @@ def test_a_finished_file_is_only_read_and_an_edited_one_left_alone(tmp_path: Pat
         make_questions(collection, path, SETTINGS)
 
 
+def test_held_out_questions_alone_are_another_file(tmp_path: Path):
+    path = tmp_path / "q.jsonl"
+    made = make_questions(crops(120), path, SETTINGS, learnt=False)
+    assert {one.split for one in made.questions} == {"held-out"}
+    assert make_questions(crops(120), path, SETTINGS, learnt=False).questions == made.questions
+    with pytest.raises(SettingsError, match=r"made otherwise \(other: learnt\)"):
+        make_questions(crops(120), path, SETTINGS)
+
+
 def test_a_kill_between_the_file_and_its_manifest_is_made_good(tmp_path: Path, monkeypatch):
     collection, path = crops(120), tmp_path / "q.jsonl"
     with monkeypatch.context() as patch:
