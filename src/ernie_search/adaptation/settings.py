@@ -25,7 +25,7 @@ class QuestionSettings(TypedSettings):
         depth: a question is kept if its passage is among so many first hits.
     """
 
-    number: int = Field(10_000, ge=1)
+    number: int = Field(5_000, ge=1)
     per_passage: int = Field(4, ge=1, le=100)
     kinds: tuple[Kind, ...] = RULE_KINDS
     held_out: float = Field(0.1, ge=0, lt=1)
