@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 from transformers import AttentionInterface, modeling_flash_attention_utils
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ernie_search.model import JointEncoder, ScoreSettings, from_base
+from ernie_search.model.pooling import set_pooling
 from ernie_search.types import Task
 from tiny_model import TEXTS
 
@@ -66,6 +68,24 @@ def test_both_readings_of_one_row_are_those_of_a_padded_batch(
     ours = model.encode_query(TEXTS) if task == "query" else model.encode_document(TEXTS)
     theirs = padded.encode_query(TEXTS) if task == "query" else padded.encode_document(TEXTS)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.usefixtures("flash")
+def test_weighted_pooling_reads_padded_batches(sentence: Path, settings: ScoreSettings, tmp_path: Path):
+    """sentence-transformers' WordWeights sums over the rows of a batch, so there must be one a text."""
+    padded = from_base(str(sentence), settings=settings, seed=3, device="cpu")
+    weights = np.random.default_rng(5).uniform(0.1, 3, len(padded.tokenizer))
+    set_pooling(padded, "weighted", weights)
+    expected = padded.encode_joint(TEXTS, "passage").dense
+    model = asked_for_flash(sentence, settings)
+    assert model.preprocess(TEXTS)["input_ids"].shape[0] == 1
+    set_pooling(model, "weighted", weights)
+    assert model.preprocess(TEXTS)["input_ids"].shape[0] == len(TEXTS)
+    model.backbone.config._attn_implementation = "sdpa"
+    np.testing.assert_allclose(model.encode_document(TEXTS), expected, atol=1e-5)
+    model.save(str(tmp_path / "model"))
+    plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert plain[0].unpad_inputs is False  # and not None, which would be found out anew
 
 
 def test_without_flash_attention_batches_are_padded(model: JointEncoder):

@@ -168,8 +168,9 @@ def make_questions(
         counts["generator_gave_up"] = generator.gave_up
         if generator.gave_up and learnt:
             say("rules make the questions that it did not write")
-    counts["without_questions"] = stage.asked_about(generator) - len({one.passage for one in made})
-    if stage.asked_about(generator):
+    about = stage.asked_about(generator)
+    counts["without_questions"] = about - len({one.passage for one in made})
+    if about:
         _check_any(made, own, sample, collection)
     there = _there(own, collection, say)
     counts["dangling"] = len(own) - len(there)

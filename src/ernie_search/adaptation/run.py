@@ -300,10 +300,10 @@ def begin(
     labelled = chosen.labels and not {TRAIN, DEV}.isdisjoint(collection.splits)
     mixed = {"labels_alone": 0} if generator or alone else {}
     timed = chosen.model_copy(update={"labels": labelled} | mixed)
+    labels = _labels(collection) if labelled and (plan is None or not write) else Labels()
     if plan is not None:
         _check_same(folder, asked)
         if not write:
-            labels = _labels(collection) if labelled else Labels()
             plan = estimated(plan, measure_rates(name, collection, timed), timed, labels)
     else:
         _check_empty(folder, asked)
@@ -312,7 +312,6 @@ def begin(
             raise DataError(f"{place}: holds no passage to learn from")
         needed = minutes is not None or not write
         rates = measure_rates(name, collection, timed) if needed else None
-        labels = _labels(collection) if labelled else Labels()
         plan = make_plan(passages, rates, timed, minutes, labels=labels)
         if write:
             for one in (BEGUN, PLAN_FILE):
