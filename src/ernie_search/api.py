@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    source: str,
+    source: str | Path,
     output: str | Path,
     recipe: str = "default",
     *,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ernie_search.data import open_collection
-from ernie_search.data.sources import FORMATS
+from ernie_search.data.sources import FORMATS, open_documents
 from ernie_search.errors import DataError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "data.md"
@@ -33,6 +33,13 @@ def test_a_file_without_a_format_gets_a_hint(tmp_path, name, scheme):
     (tmp_path / name).write_text("")
     with pytest.raises(DataError, match=re.escape(f"did you mean '{scheme}:{tmp_path / name}'?")):
         open_collection(str(tmp_path / name))
+
+
+def test_a_path_is_as_good_as_its_text(tmp_path):
+    (tmp_path / "a.md").write_text("Rice stands in water.")
+    for place in (tmp_path, tmp_path / "a.md"):
+        assert [one.text for one in open_collection(place).passages()] == ["Rice stands in water."]
+        assert open_documents(place).source == f"files:{place}"
 
 
 def test_the_heavy_packages_are_imported_when_they_are_needed():

@@ -11,6 +11,8 @@ from ernie_search.cli.output import console, loading
 from ernie_search.cli.search import show_hits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ernie_search.pipeline import DemoResult
 
 EXAMPLE = "Example: ernie-search demo --minutes 5 --json demo.json"
@@ -26,6 +28,12 @@ def demo(
             min=0.5, help="Time that it may take; it chooses steps and corpus by this machine's speed."
         ),
     ] = 8.0,
+    adapt: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Further minutes, for 'adapt' without labels on the same passages; 0: none."
+        ),
+    ] = 0.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the table as JSON.")] = None,
 ) -> None:
     """Search the documentation of installed Python packages, untrained and trained, and measure it."""
@@ -43,6 +51,8 @@ def demo(
         out.print(f"[{time.monotonic() - started:5.0f} s] {text}", soft_wrap=True)
 
     result = run_demo(output, minutes=minutes, say=say, observer=TrainProgress(console(stderr=True)))
+    if adapt > 0:
+        _add_adapted(result, adapt, say)
     say("measured: every figure below comes from the runs in this folder")
     out.print()
     title = (
@@ -69,6 +79,16 @@ def demo(
         "ernie-search --help",
     ):
         out.print(f"  {line}", soft_wrap=True)
+
+
+def _add_adapted(result: "DemoResult", minutes: float, say: "Callable[[str], None]") -> None:
+    """Adapt to the demo's passages, and add the rows and words of what came out."""
+    from ernie_search.adaptation.demo import adapt_demo
+    from ernie_search.cli.train import PipelineProgress
+
+    found = adapt_demo(result, minutes, say=say, observer=PipelineProgress(console(stderr=True)))
+    result.rows += found.rows
+    result.words += found.words
 
 
 def as_json(result: "DemoResult") -> dict[str, Any]:

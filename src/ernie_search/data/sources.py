@@ -51,7 +51,7 @@ WITHOUT_TITLES = "titles=none"
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.*)", re.DOTALL)
 
 
-def open_collection(source: str) -> Collection:
+def open_collection(source: str | Path) -> Collection:
     """Open a collection by name.
 
     Args:
@@ -65,6 +65,7 @@ def open_collection(source: str) -> Collection:
     Raises:
         DataError: unknown format, missing folder or file, unknown package.
     """
+    source = str(source)
     match = SCHEME.fullmatch(source)
     if match is None or Path(source).exists():
         if not source.strip():
@@ -86,12 +87,13 @@ def open_collection(source: str) -> Collection:
     return WithoutTitles(found, source) if off else found
 
 
-def open_documents(source: str) -> FilesCollection | None:
+def open_documents(source: str | Path) -> FilesCollection | None:
     """The folder of documents, or the document, that a source names; None where it names something else.
 
     Raises:
         DataError: see ``open_files``.
     """
+    source = str(source)
     if source.startswith("files:") and not Path(source).exists():
         rest, off = take_titles_off(source.removeprefix("files:"))
         return None if off else open_files(rest)

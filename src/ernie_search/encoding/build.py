@@ -393,7 +393,7 @@ class _Making:
 
 
 def add_to_index(
-    source: str,
+    source: str | Path,
     output: str | Path,
     model: str | Path,
     *,

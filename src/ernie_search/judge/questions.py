@@ -10,7 +10,7 @@ from ernie_search.errors import DataError
 from ernie_search.types import Query, checked_query
 
 
-def read_questions(source: str, split: str = "test") -> list[Query]:
+def read_questions(source: str | Path, split: str = "test") -> list[Query]:
     """The questions of a file, or of a collection's split where ``source`` is no file.
 
     Args:

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -271,26 +271,25 @@ class _Demo:
 
 def in_words(rows: dict[str, SystemResult], steps: int) -> list[str]:
     """What the rows say, a sentence each: what was gained, over what, and why not where nothing was."""
-    first = _gain(rows, FIRST, BM25)
+    first = gain_over(rows, FIRST, BM25)
     found = [
-        f"First search, with nothing trained, {first} over BM25, and {_gain(rows, FIRST, SINGLE)} over its "
-        "own single vector."
+        f"First search, with nothing trained, {first} over BM25, and {gain_over(rows, FIRST, SINGLE)} over "
+        "its own single vector."
     ]
     if not steps:
         return [*found, f"Nothing was trained: {TOO_BUSY}."]
     own = f"{steps} steps of training"
     gain = compare(rows[BEST].measured, rows[FIRST].measured, "MRR@10")
     if gain.p < NOISE and gain.difference > 0:
-        found.append(f"After {own} the same search {_gain(rows, BEST, FIRST)} over the untrained one.")
+        found.append(f"After {own} the same search {gain_over(rows, BEST, FIRST)} over the untrained one.")
     else:
         found.append(
-            f"After {own} the same search {_gain(rows, BEST, FIRST)} over the untrained one: so few steps "
-            "do not pay here; use the base as it comes, or train for longer (--minutes)."
+            f"After {own} the same search {gain_over(rows, BEST, FIRST)} over the untrained one: so few "
+            "steps do not pay here; use the base as it comes, or train for longer (--minutes)."
         )
     taught = compare(rows[TAUGHT].measured, rows[ALONE].measured, "MRR@10")
-    line = (
-        f"Interaction distillation {_gain(rows, TAUGHT, ALONE)} for the single vector over training it alone"
-    )
+    gained = gain_over(rows, TAUGHT, ALONE)
+    line = f"Interaction distillation {gained} for the single vector over training it alone"
     if taught.p >= NOISE or taught.difference <= 0:
         teacher, pupil = rows[LATE].measured.mean("MRR@10"), rows[ALONE].measured.mean("MRR@10")
         why = (
@@ -302,7 +301,7 @@ def in_words(rows: dict[str, SystemResult], steps: int) -> list[str]:
     return [*found, f"{line}."]
 
 
-def _gain(rows: dict[str, SystemResult], name: str, over: str) -> str:
+def gain_over(rows: Mapping[str, SystemResult], name: str, over: str) -> str:
     """``gains 0.051 (p < 0.001)``, ``loses ...``, or that there is no difference to be told from chance."""
     found = compare(rows[name].measured, rows[over].measured, "MRR@10")
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
