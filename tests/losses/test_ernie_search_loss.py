@@ -26,7 +26,7 @@ from ernie_search.losses import ErnieSearchLoss, LossSettings
 from ernie_search.losses.ernie_search_loss import _candidates
 from ernie_search.losses.lead import LEAD_FILE
 from ernie_search.model import JointEncoder, ScoreSettings, adopt, fit_start, from_base
-from ernie_search.model.pooling import word_weights
+from ernie_search.model.pooling import LEAST_WEIGHT, word_weights
 from ernie_search.training.batches import Collator, StepBatch
 from ernie_search.training.settings import TrainSettings
 from ernie_search.training.step import JointLoss
@@ -273,3 +273,51 @@ def test_what_cannot_have_a_token_head_is_one_clear_error(base):
     with pytest.raises(SettingsError, match="need a model as teacher"):
         ErnieSearchLoss(long, LossSettings(attention_weight=1))
     assert type(long) is SentenceTransformer
+
+
+def test_settings_for_an_adopted_model_are_not_dropped(base):
+    model = adopt(SentenceTransformer(base, device="cpu"))
+    with pytest.raises(SettingsError, match="has a token head already"):
+        ErnieSearchLoss(model, score_settings=ScoreSettings(query_prompt="ask: "))
+    same = ScoreSettings(token_dim=model.token_dim)
+    assert ErnieSearchLoss(model, score_settings=same).student is model
+
+
+def test_what_is_not_given_stays_the_model_s_own(base):
+    own = SentenceTransformer(base, device="cpu")
+    own.max_seq_length = 40
+    model = adopt(own, ScoreSettings(query_prompt="ask: ", query_length=12))
+    assert (model.score_settings.passage_length, model.max_seq_length) == (40, 40)
+    assert (model.score_settings.query_length, model.prompts["query"]) == (12, "ask: ")
+    assert model.score_settings.base == base
+
+
+def test_a_wrapped_model_is_asked_itself(base):
+    first, other = (SentenceTransformer(base, device="cpu") for _ in range(2))
+    loss = ErnieSearchLoss(first)
+    loss.model = nn.DataParallel(adopt(other))
+    assert loss.student is other
+    loss.model = nn.DataParallel(SentenceTransformer(base, device="cpu"))
+    with pytest.raises(ModelError, match="has no token head"):
+        _ = loss.student
+
+
+def test_ways_of_teaching_that_a_dataset_cannot_have_are_refused(base):
+    model = SentenceTransformer(base, device="cpu")
+    with pytest.raises(SettingsError, match="distillation_candidates=list"):
+        ErnieSearchLoss(model, LossSettings(distillation_candidates="list"))
+    with pytest.raises(SettingsError, match="still_teacher"):
+        ErnieSearchLoss(model, LossSettings(still_teacher=True))
+    assert type(model) is SentenceTransformer
+    own = LossSettings(distillation_candidates="own")
+    assert "have nothing to rank" in refused(base, dataset(4, 0), own)
+
+
+def test_the_callback_puts_token_weights_back(base):
+    model = adopt(SentenceTransformer(base, device="cpu"))
+    fit_start(model, list(PASSAGES.values()), pooling="weighted")
+    weights = word_weights(model).emb_layer.weight
+    with torch.no_grad():
+        weights[3] = -1.0
+    ErnieSearchLoss(model).callback.on_step_end(None, None, None)
+    assert weights.min().item() == pytest.approx(LEAST_WEIGHT)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from ernie_search.losses import LossSettings, candidates
-from ernie_search.losses.lead import FULL_LEAD, MEMORY, Compared, Lead, contested
+from ernie_search.losses.lead import COMPARED, FULL_LEAD, MEMORY, Compared, Lead, contested
 from ernie_search.losses.parts import LossParts
 from ernie_search.losses.terms import StepReadings
 from ernie_search.model import EncoderOutput
@@ -153,3 +154,39 @@ def test_the_share_of_the_gradient_at_the_token_vectors_is_the_lead_s():
     ):
         assert parts.token_gradient(LossSettings(**changes), training=True) is None
     assert parts.token_gradient(distilled, training=False) is None
+
+
+def test_ranks_add_their_labels_together_once_a_step(monkeypatch: pytest.MonkeyPatch):
+    """Whatever terms their batches have: one exchange of one shape, outside the forward pass."""
+    other = torch.zeros(len(COMPARED), 3)
+    place = list(COMPARED).index("cascade")
+    other[place] = torch.tensor([2.0, 4.0, 1.0])  # the other rank's batch had scores
+    shapes = []
+
+    def all_reduce(found: Tensor) -> None:
+        shapes.append(tuple(found.shape))
+        found += other
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    parts = LossParts()
+    parts.lead.wait_for_all()
+    settings = LossSettings(late_weight=1e-9)
+    parts.weighted(readings(settings, late_is_right=True)[0], training=True)
+    parts.weighted(readings(settings, late_is_right=True)[0], training=True)  # two micro-batches
+    assert shapes == []
+    assert parts.lead.mean("interaction") == 0  # not yet
+    alone = LossParts()
+    alone.weighted(readings(settings, late_is_right=True)[0], training=True)
+    mine = alone.lead.sums("interaction")
+    parts.lead.settle()
+    assert shapes == [(len(COMPARED), 3)]
+    assert parts.lead.mean("interaction") == alone.lead.mean("interaction")
+    assert parts.lead.sums("interaction")[1] == 2 * mine[1]
+    assert parts.lead.mean("cascade") == 0.5
+    assert parts.lead.sums("direct").tolist() == [0, 0, 0]
+    before = parts.lead.sums("interaction").clone()
+    other.zero_()
+    parts.lead.settle()  # nothing new: nothing fades
+    assert torch.equal(parts.lead.sums("interaction"), before)

@@ -1,7 +1,9 @@
 """One pass, two readings; a saved model scores as it did, with and without this package."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +11,29 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from transformers import AutoModel, AutoTokenizer
+from torch import nn
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    GPT2Config,
+    GPT2Model,
+    MPNetConfig,
+    MPNetModel,
+)
 
 from ernie_search.errors import ModelError, SettingsError
-from ernie_search.model import JointEncoder, ScoreSettings, bundled_base, from_base, load
+from ernie_search.model import JointEncoder, ScoreSettings, adopt, bundled_base, from_base, load
 from ernie_search.model import base as base_module
 from ernie_search.model.base import attention_dropouts
 from ernie_search.model.joint import HEAD_FILE
 from ernie_search.runtime import places
+from ernie_search.runtime.places import joint_folder
 from ernie_search.runtime.saved_files import FILES_FILE
 from ernie_search.runtime.settings import SETTINGS_FILE
 from tiny_model import HIDDEN, POSITIONS, TEXTS, bare_base, sentence_base
@@ -472,3 +489,71 @@ def test_a_share_of_the_gradient_reaches_the_encoder_and_all_of_it_the_head(sent
     assert torch.equal(tokens, same)
     torch.testing.assert_close(head, whole)
     torch.testing.assert_close(part, share * inner, rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_not_saved_goes_where_the_model_goes(model: JointEncoder):
+    model.question_weights = torch.ones(len(model.tokenizer))
+    assert not any("question_weights" in name or "special_ids" in name for name in model.state_dict())
+    model.to("meta")
+    assert {model.question_weights.device.type, model.special_ids.device.type} == {"meta"}
+
+
+def test_a_joint_model_of_the_hub_keeps_its_head(
+    model: JointEncoder, settings: ScoreSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from huggingface_hub import constants
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    home = tmp_path / "hub" / "models--org--joint"
+    model.save(str(home / "snapshots" / commit))
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert joint_folder("org/joint") == home / "snapshots" / commit
+    assert joint_folder("org/other") is None
+    again = from_base("org/joint", settings=settings, seed=99, device="cpu")
+    assert torch.equal(again.token_head.linear.weight, model.token_head.linear.weight)
+    plain = SentenceTransformer(str(home / "snapshots" / commit), device="cpu")
+    plain[0].auto_model.config._name_or_path = "org/joint"  # as one that was opened by its name
+    assert torch.equal(adopt(plain).token_head.linear.weight, model.token_head.linear.weight)
+
+
+SMALL: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 30}
+WIDTH: dict[str, Any] = SMALL | {"hidden_size": 8, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "names"),
+    [
+        (lambda: BertModel(BertConfig(**WIDTH)), {"attention.self.dropout"}),
+        (lambda: MPNetModel(MPNetConfig(**WIDTH)), {"attention.attn.dropout"}),
+        (
+            lambda: DistilBertModel(
+                DistilBertConfig(dim=8, hidden_dim=8, n_layers=2, n_heads=2, vocab_size=30)
+            ),
+            {"attention.dropout"},
+        ),
+        (
+            lambda: AlbertModel(AlbertConfig(embedding_size=8, **WIDTH)),
+            {"attention.attention_dropout"},
+        ),
+        (
+            lambda: GPT2Model(
+                GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=30, bos_token_id=1, eos_token_id=1)
+            ),
+            {"attn.attn_dropout"},
+        ),
+    ],
+    ids=["bert", "mpnet", "distilbert", "albert", "gpt2"],
+)
+def test_dropout_of_attention_weights_is_known_in_every_architecture(
+    backbone: Callable[[], nn.Module], names: set[str]
+):
+    model = backbone()
+    found = {id(one) for one in attention_dropouts(model)}
+    dropouts = {name: id(one) for name, one in model.named_modules() if isinstance(one, nn.Dropout)}
+    known = {name for name, one in dropouts.items() if one in found}
+    assert known
+    assert all(name.endswith(tuple(names)) for name in known)
+    assert len(known) < len(dropouts)  # those of hidden states are others

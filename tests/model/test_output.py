@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ernie_search.errors import ModelError
-from ernie_search.model.output import EncoderOutput
+from ernie_search.model.output import EncoderOutput, late_mask
 
 
 def part(places, length):
@@ -54,3 +54,16 @@ def test_single_vectors_are_scaled_to_the_model_s_score():
     scaled = EncoderOutput.from_features(features, normalise=True)
     torch.testing.assert_close(scaled.cls, torch.tensor([[0.6, 0.8]]))
     assert scaled.tokens is None
+
+
+def test_prompts_are_left_out_whether_one_length_is_given_or_one_a_row():
+    ids = torch.tensor([[9, 5, 6, 7], [9, 5, 6, 0]])
+    attention = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    special = torch.tensor([9])
+    for prompt in (2, torch.tensor(2), torch.tensor([2, 2])):
+        found = late_mask({"input_ids": ids, "attention_mask": attention, "prompt_length": prompt}, special)
+        assert found.int().tolist() == [[0, 0, 1, 1], [0, 0, 1, 0]]
+    found = late_mask(
+        {"input_ids": ids, "attention_mask": attention, "prompt_length": torch.tensor([3, 1])}, special
+    )
+    assert found.int().tolist() == [[0, 0, 0, 1], [0, 1, 1, 0]]

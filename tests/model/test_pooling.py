@@ -174,3 +174,19 @@ def test_weights_may_begin_alike_or_at_the_root():
     assert starting_weights(idf, 0.0).tolist() == [1.0] * 5
     root = starting_weights(idf, 0.5)
     np.testing.assert_allclose(root[2] / root[1], np.sqrt(idf[2] / idf[1]), rtol=1e-5)
+
+
+def test_the_first_token_of_a_decoder_is_no_vector(tmp_path: Path):
+    model = from_base(str(decoder_base(tmp_path / "decoder")), settings=SETTINGS)
+    with pytest.raises(ModelError, match="the first token of a decoder is the same for every text"):
+        set_pooling(model, "cls")
+
+
+def test_a_saved_model_has_no_weight_below_the_least(weights: np.ndarray, tmp_path: Path):
+    model = from_base(str(sentence_base(tmp_path / "base")), settings=SETTINGS)
+    set_pooling(model, "weighted", weights)
+    with torch.no_grad():
+        word_weights(model).emb_layer.weight[5] = -0.5  # as the last step of a training may leave it
+    model.save(str(tmp_path / "model"))
+    saved = word_weights(load_joint(tmp_path / "model")).emb_layer.weight
+    assert saved.min().item() == pytest.approx(LEAST_WEIGHT)

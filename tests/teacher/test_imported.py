@@ -108,6 +108,7 @@ def test_what_does_not_fit_is_counted_and_named(tmp_path):
         ("a.csv", "qid,pid,score\nq0,p0,high\n", "a.csv:2: the score 'high' is not a finite number"),
         ("a.csv", "qid,pid\nq0,p0\n", "a.csv:1: 0 columns of the score"),
         ("a.csv", "qid,pid,score\nq0,p0\n", "a.csv:2: 2 columns where the first line has 3"),
+        ("a.csv", f"qid,pid,score,text\nq0,p0,1,{'x' * 200_000}\n", "a.csv:2: field larger than field limit"),
         ("a.jsonl", '{"qid": "q0"\n', "a.jsonl:1: not JSON"),
         ("a.jsonl", '{"qid": null, "pid": "p0", "score": 1}\n', "a.jsonl:1: qid is None; an id is a text"),
         ("a.tsv", "x\tp0\t1\n", "none of the 1 scores is of a passage in the lists; 1 are of questions that"),

@@ -32,6 +32,7 @@ def test_nothing_given_is_the_defaults():
         ({"precision": "fp16"}, "setting precision='fp16': input should be 'auto', 'bf16', 'fp32' or 'tf32'"),
         ({"negative_first": 30}, "negative_last=30 is not above negative_first=30; widen the window"),
         ({"questions_per_batch": 1, "negatives": 0}, "leaves no negative"),
+        ({"distillation_candidates": "own", "negatives": 0}, "its positive alone, with nothing to rank"),
         ({"dense_weight": 0, "late_weight": 0, "interaction_weight": 0}, "no ranking is learned"),
     ],
 )

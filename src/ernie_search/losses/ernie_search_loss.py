@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import TrainerCallback
@@ -18,6 +19,7 @@ from ernie_search.losses.parts import LossParts
 from ernie_search.losses.settings import LossSettings
 from ernie_search.losses.terms import StepReadings, check_dropout
 from ernie_search.model import EncoderOutput, JointEncoder, ScoreSettings, adopt
+from ernie_search.model.pooling import keep_positive, word_weights
 
 Features = Mapping[str, Any]
 WITH_SCORES = {"cascade_weight": 1.0}
@@ -130,6 +132,16 @@ class ErnieSearchLoss(nn.Module):
                 "attention_weight and interaction_teacher=frozen need a model as teacher, which no dataset "
                 "holds; leave them out, or train with ernie-search train"
             )
+        if chosen.interaction_weight > 0 and chosen.distillation_candidates == "list":
+            raise SettingsError(
+                "distillation_candidates=list: a dataset's rows have no more of a list than their own "
+                "columns; set it to batch or own, or train with ernie-search train"
+            )
+        if chosen.still_teacher:
+            raise SettingsError(
+                "still_teacher needs a second pass, which this loss does not make; set it to false, or train "
+                "with ernie-search train"
+            )
         self.model = adopt(model, score_settings, seed=seed)
         check_dropout(self.model, chosen)
         self._student = (self.model,)  # stays unwrapped: a tuple is not a submodule
@@ -150,7 +162,7 @@ class ErnieSearchLoss(nn.Module):
             TrainingError: a batch that this loss can't be computed of.
         """
         columns = [dict(one) for one in sentence_features]
-        student = self._joint()
+        student = self.student
         settings = self._settings_of(columns, labels)
         # Before the passes are begun: on a GPU, reading ids after them would wait for them.
         who = _candidates(columns, set(student.special_ids.tolist())).to(student.device)
@@ -159,7 +171,7 @@ class ErnieSearchLoss(nn.Module):
         try:
             step = self._readings(settings, columns, who, labels)
             training = student.training  # while evaluated, nothing is added to what the training logs
-            return self.parts.weighted(step, training=training, all_ranks=True, noted=training)
+            return self.parts.weighted(step, training=training, noted=training)
         finally:
             student.attach_tokens = asks
 
@@ -184,15 +196,17 @@ class ErnieSearchLoss(nn.Module):
 }
 """  # noqa: E501 - BibTeX's own form
 
-    def _joint(self) -> JointEncoder:
+    @property
+    def student(self) -> JointEncoder:
         """The model itself, not the trainer's wrapper."""
-        if isinstance(self.model, SentenceTransformer):  # the trainer's model_init has made another one
-            if not isinstance(self.model, JointEncoder):
+        model = extract_model_from_parallel(self.model, keep_torch_compile=False)
+        if model is not self._student[0]:  # the trainer's model_init has made another one
+            if not isinstance(model, JointEncoder):
                 raise ModelError(
                     "the model in training has no token head: return adopt(SentenceTransformer(...)) of "
                     "ernie_search.model from model_init"
                 )
-            self._student = (self.model,)
+            self._student = (model,)
         return self._student[0]
 
     def _settings_of(self, columns: Sequence[Features], labels: Tensor | None) -> LossSettings:
@@ -203,6 +217,11 @@ class ErnieSearchLoss(nn.Module):
                 f"{len(columns)} columns of texts: choose them with dataset.select_columns"
             )
         settings, width = self.settings, len(columns) - 1
+        if width < 2 and settings.interaction_weight > 0 and settings.distillation_candidates == "own":
+            raise TrainingError(
+                "distillation_candidates=own: rows of an anchor and a positive have nothing to rank; add a "
+                "column of negatives, or set it to batch"
+            )
         if labels is None:
             if settings.cross_terms:
                 raise TrainingError(
@@ -274,9 +293,17 @@ class LeadCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Continue from the checkpoint of the step that the trainer resumed from."""
+        self.loss.parts.lead.wait_for_all()
         folder = _checkpoint(args, state)
         if state.global_step and (folder / LEAD_FILE).is_file():
             self.loss.parts.lead.read(folder)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put token weights back above their least, and add what the labels said, on all processes alike."""
+        weigher = word_weights(self.loss.student)
+        if weigher is not None:
+            keep_positive(weigher.emb_layer.weight)
+        self.loss.parts.lead.settle()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Add the leads to a checkpoint."""

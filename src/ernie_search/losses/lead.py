@@ -108,6 +108,7 @@ class Lead(nn.Module):
         super().__init__()
         for name in COMPARED:
             self.register_buffer(name, torch.zeros(3))
+        self._waiting: dict[str, Tensor] | None = None
 
     def sums(self, term: str) -> Tensor:
         """``(3,)``: the state of a term."""
@@ -133,12 +134,13 @@ class Lead(nn.Module):
         leads, count = found.detach().to(torch.float32)
         self.sums(term).copy_(self.sums(term) * decay + torch.stack([leads, count, count]))
 
-    def follow(self, step: StepReadings, *, all_ranks: bool = False) -> dict[str, Tensor]:
+    def follow(self, step: StepReadings) -> dict[str, Tensor]:
         """The share of each active term, after which the step's own labels are added to the mean.
+
+        With :meth:`wait_for_all`, they are added by the next :meth:`settle` instead.
 
         Args:
             step: its readings.
-            all_ranks: each rank has a batch of its own: add those of all of them.
         """
         shares = {}
         for term in step.settings.active_terms:
@@ -147,10 +149,33 @@ class Lead(nn.Module):
             found = contested(COMPARED[term](step)).to(torch.float32)
             self.to(found.device)  # the trainer has done it; a loop of one's own may not
             shares[term] = self.share(term)
-            if all_ranks and dist.is_available() and dist.is_initialized():
-                dist.all_reduce(found)
-            self.update(term, found)
+            if self._waiting is None:
+                self.update(term, found)
+            else:
+                steps = found.new_ones(1)
+                self._waiting[term] = self._waiting.get(term, 0) + torch.cat([found, steps])
         return shares
+
+    def wait_for_all(self) -> None:
+        """Let labels wait for :meth:`settle` from now on, where several ranks have batches of their own."""
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            self._waiting = {}
+
+    def settle(self) -> None:
+        """Add what has waited, of all ranks, which must call this together.
+
+        One exchange of a size that never changes: ranks may hold batches of other datasets at a time, whose
+        active terms differ, and an exchange a term within a forward pass would then meet another's.
+        """
+        if self._waiting is None:
+            return
+        nothing = torch.zeros(3, device=self.sums(next(iter(COMPARED))).device)
+        found = torch.stack([self._waiting.get(term, nothing) for term in COMPARED])
+        dist.all_reduce(found)
+        for term, row in zip(COMPARED, found, strict=True):
+            if row[2] > 0:
+                self.update(term, row[:2])
+        self._waiting = {}
 
     def write(self, folder: Path) -> None:
         """Write ``lead.json`` into a checkpoint."""

@@ -59,7 +59,6 @@ class LossParts(nn.Module):
         step: StepReadings,
         *,
         training: bool,
-        all_ranks: bool = False,
         noted: bool = True,
         use: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
@@ -69,13 +68,12 @@ class LossParts(nn.Module):
             step: its readings.
             training: whether the weights follow the lead. While a model is evaluated they do not, so that
                 losses of different steps can be compared.
-            all_ranks: see :meth:`Lead.follow`.
             noted: add to :attr:`means` what is logged of this step.
             use: called with each part as soon as it is there; what it returns takes the part's place.
         """
         settings = step.settings
         follows = training and settings.follow_lead
-        shares = self.lead.follow(step, all_ranks=all_ranks) if follows else {}
+        shares = self.lead.follow(step) if follows else {}
         parts = {}
         for name in settings.active_terms:
             value = TERMS[name](step)

@@ -1,19 +1,18 @@
 """Making a joint encoder of a SentenceTransformer that is already in use, as it is."""
 
-from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 
-from ernie_search.errors import ModelError
+from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model.base import longest_text
 from ernie_search.model.joint import HEAD_FILE, HEAD_NAME, JointEncoder, TokenHead
-from ernie_search.model.tokenizer import check_embedded, check_vocabulary, give_padding, special_ids
+from ernie_search.model.tokenizer import check_embedded, check_vocabulary, give_padding
+from ernie_search.runtime.places import joint_folder
 from ernie_search.runtime.saved_files import one_line
-from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
+from ernie_search.runtime.settings import ScoreSettings
 
 
 def adopt(
@@ -28,42 +27,54 @@ def adopt(
 
     Args:
         model: of sentence-transformers; a joint encoder is returned unchanged.
-        settings: lengths, prompts, token width. By default the model's own lengths and prompts, for questions
-            and passages alike; of a saved joint model opened as a SentenceTransformer, what was saved.
+        settings: lengths, prompts, token width; what is not given is the model's own, its lengths for
+            questions and passages alike; of a saved joint model opened as a SentenceTransformer, what was
+            saved.
         seed: of the fresh token head; a saved joint model keeps its own.
 
     Returns:
         The same object.
 
     Raises:
+        SettingsError: settings for a joint encoder that differ from its own.
         ModelError: a class of its own, a first module that is no Transformer (a StaticEmbedding, a Router),
             cut vectors, or a model that can't be read with.
     """
     if isinstance(model, JointEncoder):
+        if settings is not None and _filled(settings, model.score_settings) != model.score_settings:
+            raise SettingsError(
+                "this model has a token head already, which was made with other settings; give them to the "
+                "first adopt(model, settings), or to ErnieSearchLoss where nothing was adopted before"
+            )
         return model
     name = _check(model)
-    folder = Path(name)
-    saved = ScoreSettings.read(folder) if (folder / SETTINGS_FILE).is_file() else None
-    chosen = settings or saved or _own(model, name)
+    folder = joint_folder(name)
+    saved = None if folder is None else ScoreSettings.read(folder)
+    own = saved or _own(model, name)
+    chosen = own if settings is None else _filled(settings, own)
     transformer: Any = model[0]
     head = TokenHead(transformer.get_embedding_dimension(), chosen.token_dim, seed)
-    if saved is not None:
+    if folder is not None:
         with one_line(f"{folder / HEAD_FILE}: missing or not of this model", "save the model again"):
             head.load_state_dict(load_file(str(folder / HEAD_FILE)))
     before = type(model)
     model.__class__ = JointEncoder
     joint = cast(JointEncoder, model)
     joint.attach_tokens, joint._uncut = True, None
-    joint.question_weights = joint.token_gradient = None
+    joint.token_gradient = None
     try:
         joint.score_settings = joint._settings(chosen, saved)
     except ModelError:
         joint.__class__ = before  # type: ignore[assignment]
         raise
     joint[0].add_module(HEAD_NAME, head.to(joint.device))
-    special = torch.tensor(special_ids(joint.tokenizer), dtype=torch.long, device=joint.device)
-    joint.register_buffer("special_ids", special, persistent=False)
+    joint._add_buffers()
     return joint
+
+
+def _filled(settings: ScoreSettings, own: ScoreSettings) -> ScoreSettings:
+    """Settings, with the model's own where none was given."""
+    return own.model_copy(update={name: getattr(settings, name) for name in settings.model_fields_set})
 
 
 def _check(model: SentenceTransformer) -> str:

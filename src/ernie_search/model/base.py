@@ -38,11 +38,21 @@ def keep_layers(backbone: nn.Module, count: int) -> None:
         config.layer_types = config.layer_types[:count]
 
 
+QUERY_NAMES = {"query", "query_proj", "q", "q_lin", "q_proj", "c_attn", "qkv", "Wqkv", "in_proj"}
+"""Names of the layer that makes queries (alone, or with keys and values), by which attention is known."""
+WEIGHT_DROPOUTS = {"dropout", "attn_dropout", "attention_dropout"}
+"""Names of dropout on attention weights, beside such a layer; others there are on what attention gives."""
+
+
 def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
-    """The dropout modules that act on attention weights."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout) and name.rsplit(".", 2)[-2:-1] == ["self"]:
-            yield module
+    """The dropout modules that act on attention weights, whatever the architecture calls them."""
+    for module in model.modules():
+        children = dict(module.named_children())
+        if QUERY_NAMES.isdisjoint(children):
+            continue
+        for name in sorted(WEIGHT_DROPOUTS & set(children)):
+            if isinstance(found := children[name], nn.Dropout):
+                yield found
 
 
 def is_causal(backbone: nn.Module) -> bool:

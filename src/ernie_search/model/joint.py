@@ -32,7 +32,7 @@ from ernie_search.model.tokenizer import (
     special_ids,
 )
 from ernie_search.runtime.batches import Encoded
-from ernie_search.runtime.places import resolve_base
+from ernie_search.runtime.places import joint_folder, resolve_base
 from ernie_search.runtime.saved_files import FILES_FILE, check_saved_files, listing_saved_files, one_line
 from ernie_search.runtime.settings import SETTINGS_FILE, ScoreSettings
 from ernie_search.runtime.tokenizer import pieces_of, token_texts, uncut
@@ -99,7 +99,7 @@ class JointEncoder(SentenceTransformer):
         seed: int = kwargs.pop("seed", 0)
         layers: int | None = kwargs.pop("layers", None)
         self.attach_tokens = True
-        self.question_weights: Tensor | None = None
+        self.question_weights: Tensor | None
         self.token_gradient: Tensor | None = None
         self._uncut: tuple[int, Any] | None = None
         self.special_ids: Tensor
@@ -109,7 +109,8 @@ class JointEncoder(SentenceTransformer):
                 "open the directory as a SentenceTransformer"
             )
         if model_name_or_path is not None:
-            model_name_or_path = resolve_base(model_name_or_path)
+            saved_folder = joint_folder(model_name_or_path)
+            model_name_or_path = str(saved_folder or resolve_base(model_name_or_path))
         folder = Path(model_name_or_path or "")
         if model_name_or_path:
             check_saved_files(folder)
@@ -134,10 +135,7 @@ class JointEncoder(SentenceTransformer):
             with one_line(f"{folder / HEAD_FILE}: missing or not of this model", "save the model again"):
                 head.load_state_dict(load_file(str(folder / HEAD_FILE)))
         self[0].add_module(HEAD_NAME, head.to(self.device))
-        special = special_ids(self.tokenizer)
-        self.register_buffer(
-            "special_ids", torch.tensor(special, dtype=torch.long, device=self.device), persistent=False
-        )
+        self._add_buffers()
 
     def _settings(self, given: ScoreSettings | None, saved: ScoreSettings | None) -> ScoreSettings:
         if given is not None and saved is not None and given.token_dim != saved.token_dim:
@@ -166,6 +164,12 @@ class JointEncoder(SentenceTransformer):
         transformer.query_length, transformer.document_length = settings.query_length, settings.passage_length
         self.prompts.update(query=settings.query_prompt, document=settings.passage_prompt)
         return settings
+
+    def _add_buffers(self) -> None:
+        """What goes where the model goes, and is not saved: special tokens, weights of question tokens."""
+        special = torch.tensor(special_ids(self.tokenizer), dtype=torch.long, device=self.device)
+        self.register_buffer("special_ids", special, persistent=False)
+        self.register_buffer("question_weights", None, persistent=False)
 
     def _prompt(self, *names: str) -> str:
         return next((self.prompts[name] or "" for name in names if self.prompts.get(name)), "")
@@ -443,7 +447,7 @@ def from_base(
         ModelError: the base cannot be had, is damaged, or has no tokenizer.
     """
     settings = settings or ScoreSettings()
-    if not (Path(base) / SETTINGS_FILE).is_file():  # a joint model's own origin says more than its folder
+    if joint_folder(base) is None:  # a joint model's own origin says more than its folder
         settings = settings.model_copy(update={"base": base if layers is None else f"{base}:{layers}"})
     # Adam's small steps vanish in the rounding of 16-bit weights; autocast is for the passes.
     full = {"dtype": torch.float32}

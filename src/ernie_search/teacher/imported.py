@@ -314,7 +314,10 @@ def _table_rows(path: Path, separator: str) -> Iterator[Row]:
     names: list[str] = []
     for number, line in read_lines(path):
         where = f"{path}:{number}"
-        cells = next(csv.reader([line], delimiter=separator, quoting=csv.QUOTE_MINIMAL), [])
+        try:
+            cells = next(csv.reader([line], delimiter=separator, quoting=csv.QUOTE_MINIMAL), [])
+        except csv.Error as error:  # a field beyond the parser's limit
+            raise DataError(f"{where}: {error}; {NEEDED}") from error
         if columns is None:
             names = [cell.strip() for cell in cells]
             if len(names) == 3 and separator == "\t" and _is_number(names[2]):

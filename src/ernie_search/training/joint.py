@@ -27,8 +27,8 @@ from ernie_search.mining.lists import Lists
 from ernie_search.model import JointEncoder, ScoreSettings, from_base, load_joint
 from ernie_search.model.onnx import add_onnx
 from ernie_search.model.pooling import word_weights
+from ernie_search.runtime.places import joint_folder
 from ernie_search.runtime.saved_files import list_also
-from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.runtime.sidecar import ONNX_FOLDER
 from ernie_search.training import log
 from ernie_search.training.batches import Collator, StepBatches
@@ -417,7 +417,7 @@ def _train(
         world.check_equal({"training lists": fingerprint(shown)})
     set_seed(settings.seed)
     model = from_base(base, settings=_score_settings(settings, base), layers=layers, seed=settings.seed)
-    begin(model, collection, settings, fresh=not (Path(base) / SETTINGS_FILE).is_file())
+    begin(model, collection, settings, fresh=joint_folder(base) is None)
     settings = settings.model_copy(update={"precision": precision})
     teachers.fit(model, settings)
     if settings.attention_weight > 0 and world.is_main:
@@ -440,8 +440,8 @@ def ignore_event(event: str, values: dict[str, Any]) -> None:
 
 def _score_settings(settings: TrainSettings, base: str) -> ScoreSettings:
     """How the trained model will be scored; a joint model keeps its prompts, width and origin."""
-    folder = Path(base)
-    before = ScoreSettings.read(folder) if (folder / SETTINGS_FILE).is_file() else ScoreSettings()
+    saved = joint_folder(base)
+    before = ScoreSettings() if saved is None else ScoreSettings.read(saved)
     return before.model_copy(
         update={
             "query_length": settings.query_length,

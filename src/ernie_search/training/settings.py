@@ -144,6 +144,11 @@ class TrainSettings(LossSettings, ExampleSettings):
                 "distillation_candidates=list with list_passages=0: there is no more of a list than the "
                 "question's own group; set list_passages to 1 or more, or distillation_candidates to own"
             )
+        if self.distillation_candidates == "own" and self.interaction_weight > 0 and not self.negatives:
+            raise SettingsError(
+                "distillation_candidates=own with negatives=0: a question's own group is its positive alone, "
+                "with nothing to rank; set negatives to 1 or more, or distillation_candidates to batch"
+            )
         if self.cross_terms and self.negatives + self.list_passages == 0:
             raise SettingsError(
                 f"{self.cross_terms[0]}_weight is above 0, and negatives=0 leaves the cross-encoder nothing "
