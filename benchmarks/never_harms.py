@@ -122,7 +122,9 @@ class Cells:
         changes = {**SETTINGS, **self.set.changes, "steps": steps, "seed": seed}
         if self.quick:
             changes |= {"questions_per_batch": 8, "passage_length": 64}
-        about = fingerprint(changes, self.layers, self.split, self.quick)
+        recipe = load_recipe("squad-small", changes)
+        made_by = [recipe.train.model_dump(mode="json"), recipe.base, self.collection.fingerprint]
+        about = fingerprint(made_by, changes, self.layers, self.split, self.quick)
         if path.is_file() and (known := read_json(path))["about"] == about:
             return dict(known["cell"])
         runs = {}

@@ -106,6 +106,49 @@ def test_different_questions_are_refused_unless_asked(run_cli, collection, files
     assert "few: 1 judged questions are not in the run and count 0" in zero.stdout
 
 
+def test_bm25_s_run_takes_no_compared_run_s_place(run_cli, collection, files):
+    (files / "BM25.trec").write_text(BEFORE)
+    (files / "other.trec").write_text(AFTER)
+    names = ["compare", files / "BM25.trec", files / "after.trec", "--corpus", collection, "-m", "MRR@10"]
+    plain = json.loads(run_cli(*names, "--json").stdout)
+    for bm25 in ("other.trec", "BM25.trec"):
+        found = json.loads(run_cli(*names, "--bm25", files / bm25, "--json").stdout)
+        assert found["systems"] == plain["systems"]
+        assert "by BM25's rank" in run_cli(*names, "--bm25", files / bm25).stdout
+
+
+def test_answers_of_other_splits_do_not_count(run_cli, collection, files):
+    with open(collection / "queries.jsonl", "a", encoding="utf-8") as handle:
+        handle.write('{"_id": "d1", "text": "of dev"}\n')
+    (collection / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nd1\ttea\t1\n")
+    rows = [("q1", "Assam"), ("q2", "paddy"), ("q3", "Assam"), ("d1", "Assam")]
+    answers = files / "answers.jsonl"
+    answers.write_text("".join(f'{{"_id": "{one}", "answers": ["{text}"]}}\n' for one, text in rows))
+    measure = ["--answers", answers, "-m", "answer_recall@2", "--json"]
+    names = ["compare", files / "before.trec", files / "after.trec", "--corpus", collection]
+    assert json.loads(run_cli(*names, *measure).stdout)["questions"]["judged"] == 3
+    (files / "short.trec").write_text(AFTER.split("q3")[0])
+    found = json.loads(run_cli("evaluate", collection, "--run", files / "short.trec", *measure).stdout)
+    assert found["answers"][0]["queries"] == 3
+    assert "short.trec: questions with answers that are not in the run and count 0: 1" in found["notes"]
+
+
+def test_the_gap_closed_is_of_the_questions_that_the_teacher_has(run_cli, collection, files):
+    """Before has 1/2 and 1, after 1 and 1/2, a perfect teacher 1 and 1: of the third it says nothing."""
+    (files / "teacher.trec").write_text("q1 Q0 tea 1 1.0 t\nq2 Q0 rice 1 1.0 t\n")
+    page = files / "report.html"
+    options = ["--corpus", collection, "--teacher", files / "teacher.trec", "--output", page]
+    result = run_cli("report", files / "before.trec", files / "after.trec", "-m", "MRR@10", *options)
+    assert result.exit_code == 0, result.stderr
+    text = page.read_text(encoding="utf-8")
+    assert "From before (0.750) to teacher (1.000)" in text
+    assert "Over the 2 of 3 questions that teacher has." in text
+    assert "0 %" in text
+    (files / "teacher.trec").write_text("")
+    refused = run_cli("report", files / "before.trec", *options)
+    assert refused.exit_code == 2
+
+
 def test_answers_decide_where_there_are_some(run_cli, collection, files):
     (files / "answers.jsonl").write_text(
         '{"_id": "q1", "answers": ["Assam"]}\n{"_id": "q2", "answers": ["paddy"]}\n'

@@ -56,6 +56,20 @@ def test_two_files_of_one_name_stay_apart(run_cli, collection, runs):
     assert [one["system"] for one in report["systems"]] == ["perfect.run", str(runs / "perfect.run")]
 
 
+def test_a_baseline_is_read_whatever_folder_the_run_is_named_from(run_cli, collection, runs, monkeypatch):
+    other = runs / "other"
+    other.mkdir()
+    (other / "perfect.run").write_text(SECOND, encoding="utf-8")
+    monkeypatch.chdir(runs)
+    options = ["--run", "perfect.run", "--baseline", "other/perfect.run", "--json"]
+    report = json.loads(run_cli("evaluate", collection, *options).stdout)
+    assert [one["system"] for one in report["systems"]] == ["perfect.run", "./perfect.run"]
+    assert report["systems"][1]["versus"]["MRR@10"]["difference"] == pytest.approx(0.5)
+    same = run_cli("evaluate", collection, "--run", "perfect.run", "--baseline", runs / "perfect.run")
+    assert same.exit_code == 2
+    assert "is the run itself" in same.stderr
+
+
 @pytest.mark.parametrize("how", ["run", "index"])
 def test_judgements_of_a_file_take_the_split_s_place(run_cli, collection, runs, index_folder, how):
     (runs / "own.qrels").write_text("q1 0 rice 1\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from ernie_search.evaluation.effects import (
     pair_findings,
     won,
 )
-from ernie_search.evaluation.measures import Measured, evaluate_run
+from ernie_search.evaluation.measures import Measured, evaluate_run, relevant_from
 from ernie_search.evaluation.significance import holm
 from ernie_search.evaluation.table import comparison_json
 from ernie_search.types import Passage, Qrels, Run
@@ -110,6 +110,21 @@ def test_first_ranks() -> None:
     run: Run = {"q": {"a": 2.0, "b": 1.0}, "r": {"x": 1.0}}
     qrels: Qrels = {"q": {"a": 0, "b": 1}, "r": {"y": 1}, "s": {"z": 1}}
     assert first_ranks(run, qrels) == {"q": 2, "r": None, "s": None}
+    assert first_ranks(run, {"q": {"a": 1, "b": 2}}, 2) == {"q": 2}
+    assert [relevant_from(name) for name in ("MRR(rel=2)@10", "MRR@10", "answer_recall@5", "P@5")] == [
+        2,
+        1,
+        1,
+        1,
+    ]
+
+
+def test_shown_ranks_are_of_passages_that_the_measure_finds_relevant() -> None:
+    qrels: Qrels = {"q": {"a": 1, "b": 2}}
+    runs: dict[str, Run] = {"old": {"q": {"a": 2.0, "b": 1.0}}, "new": {"q": {"b": 2.0, "a": 1.0}}}
+    found = compare_runs(runs, ["MRR(rel=2)@10"], qrels=qrels)
+    (pair,) = pair_findings(found, runs, qrels=qrels)
+    assert (pair.effects[0].other_rank, pair.effects[0].rank) == (2, 1)
 
 
 def test_breakdown_sums_up_to_all() -> None:

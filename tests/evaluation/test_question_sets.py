@@ -4,7 +4,7 @@ import pytest
 
 from ernie_search.cli.evidence import self_hits_note
 from ernie_search.errors import EvaluationError
-from ernie_search.evaluation.comparison import question_set
+from ernie_search.evaluation.comparison import Missing, question_set
 from ernie_search.evaluation.measures import drop_self_hits
 from ernie_search.types import Run
 
@@ -55,3 +55,13 @@ def test_self_hits_are_dropped_but_for_judged_ones() -> None:
     assert run["q1"] == {"q1": 9.0, "a": 1.0}
     assert "dropped for 1 questions" in self_hits_note("x", dropped)[0]
     assert self_hits_note("x", 0) == []
+
+
+@pytest.mark.parametrize("missing", ["refuse", "intersect", "zero"])
+def test_runs_of_another_split_are_refused(missing: Missing) -> None:
+    with pytest.raises(
+        EvaluationError, match=r"none of the runs' questions is judged \(their first is 'extra'"
+    ):
+        question_set({"a": A, "b": A}, {"dev1", "dev2"}, missing)
+    empty: dict[str, Run] = {"a": {"q1": {}}, "b": {}}
+    assert question_set(empty, {"q1"}, "zero").ids == ("q1",)  # nothing found is not another split

@@ -174,7 +174,7 @@ def whole(run_folder, ablation_folder, examples_file, runs) -> Report:
     pairs = pair_findings(
         result, found, qrels=qrels, texts=texts, bm25=found[before], answers={"q00": ["Ada"]}
     )
-    ceiling = ("the teacher", result.measured(after))
+    ceiling = compare_runs({**found, "the teacher": found[after]}, ["MRR@10"], qrels=qrels)
     stages = read_folder(run_folder)
     more, tiles = ablation_sections(ablation_folder)
     return Report(

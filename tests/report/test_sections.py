@@ -86,6 +86,11 @@ def test_an_ablation(ablation_folder: Path, run_folder: Path) -> None:
     for words in ("0.5200", "0.510 to 0.530", "+0.030", "p &lt;0.001", "12 %", "cross-encoder 0.7500"):
         assert words in section.body
     assert tiles[0].value == "0.520"
+    table = json.loads((ablation_folder / "table.json").read_text())
+    table["ceiling"] |= {"cross": None, "cross_over_late": None}  # of a recipe without a teacher
+    (ablation_folder / "table.json").write_text(json.dumps(table))
+    ((section,), _) = ablation_sections(ablation_folder)
+    assert "late interaction 0.7000, alone there 0.4900" in section.body
     (ablation_folder / "table.json").write_text('{"rows": [{"row": "x"}]}')
     with pytest.raises(DataError, match=r"table\.json: a row lacks"):
         ablation_sections(ablation_folder)

@@ -137,11 +137,14 @@ def chosen_rows(recipe: Recipe, names: Sequence[str] | None) -> list[Row]:
     """The rows of these names, or all, with the rows that they are made from, in the order of the table.
 
     Raises:
-        SettingsError: an unknown row (with the nearest known one), or one that the recipe does not allow.
+        SettingsError: no row at all, an unknown one (with the nearest known), or one that the recipe does not
+            allow.
     """
     rows = declared_rows(recipe)
     if names is None:
         return list(rows.values())
+    if not names:
+        raise SettingsError(f"no row is named; choose some of {', '.join(rows)}, or leave --rows out")
     written = rows_file()["rows"]
     for name in names:
         if name not in written and name not in UNTRAINED:

@@ -105,7 +105,10 @@ Known = dict[tuple[str, str], tuple[list[Measured], dict[str, Any] | None]]
 
 
 class Gains:
-    """Gains of rows over others, each tested once; Holm's correction is over all that were asked for.
+    """Gains of rows over others; Holm's correction is over all pairs of trainings that were asked for.
+
+    A pair is one question, whichever of the two is asked over the other, and under whatever names of one
+    training. Two names of one training are no question: their p stays.
 
     Attributes:
         found: by row and peer, those that can be compared.
@@ -135,13 +138,33 @@ class Gains:
 
     def correct(self) -> None:
         """Add ``p_holm`` to the paired tests, and to each kind of test by cluster."""
-        gains = list(self.found.values())
-        for gain, p in zip(gains, holm([gain["p"] for gain in gains]), strict=True):
-            gain["p_holm"] = p
+        paired: dict[frozenset[str], list[dict[str, Any]]] = {}
+        for pair, gain in self.found.items():
+            paired.setdefault(self._trainings(pair), []).append(gain)
+        _correct(paired)
         for by in (one.by for one in self._clusters):
-            tests = [test for gain in gains for test in gain["clustered"] if test["by"] == by]
-            for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
-                test["p_holm"] = p
+            tests = {
+                pair: [test for gain in gains for test in gain["clustered"] if test["by"] == by]
+                for pair, gains in paired.items()
+            }
+            _correct({pair: some for pair, some in tests.items() if some})
+
+    @property
+    def tests(self) -> int:
+        """How many pairs of trainings Holm's correction is over."""
+        return len({pair for pair in map(self._trainings, self.found) if len(pair) > 1})
+
+    def _trainings(self, pair: tuple[str, str]) -> frozenset[str]:
+        return frozenset(self._rows[name].trained_as or name for name in pair)
+
+
+def _correct(tests: Mapping[frozenset[str], Sequence[dict[str, Any]]]) -> None:
+    """Add ``p_holm`` to tests by the trainings that they compare, those of one pair alike."""
+    family = {pair: some[0]["p"] for pair, some in tests.items() if len(pair) > 1}
+    corrected = dict(zip(family, holm(list(family.values())), strict=True))
+    for pair, some in tests.items():
+        for test in some:
+            test["p_holm"] = corrected.get(pair, test["p"])
 
 
 def ceiling(rows: Mapping[str, RowResult], start: str = ALONE, gains: Gains | None = None) -> dict[str, Any]:
@@ -247,7 +270,7 @@ def figures(
     gains.correct()
     said = {key: value for key, value in top.items() if key != "questions"}
     said |= {"questions": len(top.get("questions", []))}
-    return {**about, "tests": len(gains.found), "ceiling": said, "rows": entries}
+    return {**about, "tests": gains.tests, "ceiling": said, "rows": entries}
 
 
 def markdown(table: Mapping[str, Any]) -> str:

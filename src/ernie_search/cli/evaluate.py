@@ -108,6 +108,9 @@ def evaluate(
     _check_choice(index, run, save_run, mode, cross)
     if cluster and baseline is None:
         raise SettingsError("--cluster is for the test against another run; name it with --baseline FILE")
+    itself = run is not None and baseline is not None and run.resolve() == baseline.resolve()
+    if itself and cross is None:  # re-ranked, it may stand beside what it was
+        raise SettingsError(f"--baseline {baseline}: is the run itself; name another one")
     check_clusters(cluster, qrels=True, corpus=True)
     if index is None and (fusion is not None or token_weights is not None):
         raise SettingsError("--fusion and --token-weights are for a search; name an index with --index")
@@ -156,6 +159,11 @@ def evaluate(
     notes += [
         f"{one.name}: judged questions that are not in the run and count 0: {one.measured.missing:,}"
         for one in systems
+        if one.measured.missing
+    ]
+    notes += [
+        f"{one.name}: questions with answers that are not in the run and count 0: {one.measured.missing:,}"
+        for one in answered
         if one.measured.missing
     ]
     against = baseline.name if baseline is not None else None
@@ -279,12 +287,16 @@ def _asked(
     else:
         place = f"{collection.source}, {answers}: {len(queries):,} questions"
     found = answers_of(queries) if given is None else given
+    if qrels:  # a file of answers may be of more questions than are asked
+        found = {query: one for query, one in found.items() if query in qrels}
     return _Asked(plain, of_answers, queries, qrels, found, place)
 
 
 def _label(run: Path, baseline: Path | None) -> str:
     """A run's file name, or its whole path where the baseline has the same name."""
-    return str(run) if baseline is not None and run.name == baseline.name else run.name
+    if baseline is None or run.name != baseline.name:
+        return run.name
+    return str(run) if str(run) != baseline.name else f"./{run}"
 
 
 def _check_choice(

@@ -207,17 +207,19 @@ def load_evidence(
         asked = [*with_answers, *(query for query in asked if query.id not in known)]
     found.texts = {query.id: query.text for query in asked}
     found.answers = answers_of(asked) if given is None else given
+    if found.qrels is not None and with_answers is None:  # those of other splits were not asked for
+        found.answers = {query: one for query, one in found.answers.items() if query in found.qrels}
     found.notes += pattern_notes(found.answers, answer_match)
-    everything = {**dict(zip(names, paths, strict=True)), **({} if bm25 is None else {"BM25": bm25})}
-    for name, path in everything.items():
+
+    def read(name: str, path: Path) -> "Run":
         run = checked_run(path, found.texts if asked else None, collection)
         if self_hits == "drop":
             run, dropped = drop_self_hits(run, found.qrels)
             found.notes += self_hits_note(name, dropped)
-        if path is bm25 and name not in names:
-            found.bm25 = run
-        else:
-            found.runs[name] = run
+        return run
+
+    found.runs = {name: read(name, path) for name, path in zip(names, paths, strict=True)}
+    found.bm25 = None if bm25 is None else read("BM25", bm25)
     return found
 
 

@@ -26,7 +26,7 @@ from ernie_search.cli.evidence import (
     run_names,
 )
 from ernie_search.cli.output import print_line, working
-from ernie_search.errors import SettingsError
+from ernie_search.errors import EvaluationError, SettingsError
 
 if TYPE_CHECKING:
     from ernie_search.evaluation.comparison import Missing
@@ -128,17 +128,19 @@ def _runs(
     result, pairs = found.compare(names, rule, teacher=teacher, cluster=cluster)
     ceiling = None
     if teacher is not None:
-        kept = {query: found.runs[teacher].get(query, {}) for query in result.questions.ids}
-        judged = {query: grades for query, grades in (found.qrels or {}).items() if query in kept}
-        top = compare_runs(
-            {teacher: kept},
+        # Often of a sample; a question that it lacks says nothing of how far there is to go.
+        kept = {query for query in result.questions.ids if found.runs[teacher].get(query)}
+        if not kept:
+            raise EvaluationError(f"{teacher}: none of the compared questions is in this teacher's run")
+        ceiling = compare_runs(
+            {**runs, teacher: found.runs[teacher]},
             names[:1],
-            qrels=judged or None,
+            qrels={query: grades for query, grades in (found.qrels or {}).items() if query in kept} or None,
             answers={query: one for query, one in found.answers.items() if query in kept} or None,
             passages=found.passages,
+            missing="zero",
             answer_match=found.answer_match,
         )
-        ceiling = (teacher, top.measured(teacher))
     page.tiles += comparison_tiles(result)
     page.notes += found.notes + result.questions.notes()
     page.sections += comparison_sections(

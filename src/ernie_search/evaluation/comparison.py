@@ -177,12 +177,18 @@ def question_set(
         missing: see :data:`Missing`.
 
     Raises:
-        EvaluationError: the runs have different questions and ``missing`` is ``refuse``, or no question
-            is left.
+        EvaluationError: no run has a question that is judged; the runs have different questions and
+            ``missing`` is ``refuse``; or no question is left.
     """
     known = set(judged)
     have = {name: {query for query in known if run.get(query)} for name, run in runs.items()}
     anywhere, everywhere = set().union(*have.values()), known.intersection(*have.values())
+    asked = sorted(query for run in runs.values() for query, found in run.items() if found)
+    if not anywhere and asked and known:
+        raise EvaluationError(
+            f"none of the runs' questions is judged (their first is {asked[0]!r}, the judgements' "
+            f"{min(known)!r}); give the judgements of the same collection and split"
+        )
     if missing == "zero" or (missing == "refuse" and anywhere == everywhere):
         filled = {name: len(known - own) for name, own in have.items()}
         return QuestionSet(tuple(sorted(known)), len(known), 0, filled)

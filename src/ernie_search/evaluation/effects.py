@@ -8,7 +8,7 @@ import numpy as np
 
 from ernie_search.evaluation.answers import Answers
 from ernie_search.evaluation.comparison import RunComparison
-from ernie_search.evaluation.measures import Measured, ranked
+from ernie_search.evaluation.measures import Measured, ranked, relevant_from
 from ernie_search.evaluation.significance import bootstrap_interval
 from ernie_search.types import Qrels, Run
 
@@ -94,12 +94,19 @@ class PairFindings:
     where: dict[str, list[Bucket]]
 
 
-def first_ranks(run: Run, qrels: Qrels) -> dict[str, int | None]:
-    """For each judged question the rank, from 1, of its first relevant passage; ``None``: not found."""
+def first_ranks(run: Run, qrels: Qrels, relevant: int = 1) -> dict[str, int | None]:
+    """For each judged question the rank, from 1, of its first relevant passage; ``None``: not found.
+
+    Args:
+        run: to look in.
+        qrels: by question.
+        relevant: the lowest grade that is relevant.
+    """
     found: dict[str, int | None] = {}
     for query, grades in qrels.items():
         order = ranked(run.get(query, {}), query)
-        found[query] = next((rank for rank, one in enumerate(order, 1) if grades.get(one, 0) > 0), None)
+        hits = (rank for rank, one in enumerate(order, 1) if grades.get(one, 0) >= relevant)
+        found[query] = next(hits, None)
     return found
 
 
@@ -230,14 +237,15 @@ def pair_findings(
     measure = comparison.measures[0]
     ids = comparison.questions.ids
     judged = {query: (qrels or {}).get(query, {}) for query in ids}
-    ranks = {name: first_ranks(run, judged) if qrels else {} for name, run in runs.items()}
+    relevant = relevant_from(measure)
+    ranks = {name: first_ranks(run, judged, relevant) if qrels else {} for name, run in runs.items()}
     kinds = {}
     if texts:
         kinds["by the question's length"] = by_length(
             {query: texts[query] for query in ids if query in texts}
         )
     if bm25 is not None and qrels:
-        kinds["by BM25's rank of the first relevant passage"] = by_rank(first_ranks(bm25, judged))
+        kinds["by BM25's rank of the first relevant passage"] = by_rank(first_ranks(bm25, judged, relevant))
     if answers:
         kinds["by the answer"] = by_answer_type({query: answers[query] for query in ids if query in answers})
     found = []

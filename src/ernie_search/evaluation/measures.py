@@ -279,6 +279,12 @@ def _own(
     return columns
 
 
+def relevant_from(name: str) -> int:
+    """The lowest grade that is relevant to a measure, by its name; 1 for those of ir_measures, too."""
+    match = NAME.fullmatch(name)
+    return int(match.group(2) or 1) if match is not None else 1
+
+
 def _theirs(
     measures: "Mapping[str, ir_measures.Measure]", qrels: Qrels, orders: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.float64]]:

@@ -111,10 +111,11 @@ def _ceiling(top: Mapping[str, Any] | None) -> Html:
         return Html("")
     if not top.get("valid"):
         return tag("p", f"No gap closed is given: {top.get('why', 'there is no ceiling')}.", class_="note")
+    cross = "" if top.get("cross") is None else f"cross-encoder {top['cross']:.4f}, "
     return tag(
         "p",
-        f"Ceilings on {top['questions']} fixed questions: late interaction {top['late']:.4f}, cross-encoder "
-        f"{top['cross']:.4f}, {top.get('from', 'alone')} there {top.get('start', top.get('alone')):.4f}. ",
+        f"Ceilings on {top['questions']} fixed questions: late interaction {top['late']:.4f}, {cross}"
+        f"{top.get('from', 'alone')} there {top.get('start', top.get('alone')):.4f}. ",
         *_better(top.get("cross_over_late")),
     )
 

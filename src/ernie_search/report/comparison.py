@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ernie_search.evaluation.comparison import RunComparison, gap_closed
 from ernie_search.evaluation.effects import Bucket, Effect, PairFindings, lost, won
-from ernie_search.evaluation.measures import Measured, evaluate_run
+from ernie_search.evaluation.measures import evaluate_run
 from ernie_search.evaluation.significance import bootstrap_interval
 from ernie_search.evaluation.table import shown_p, shown_rank
 from ernie_search.report.chart import Series, difference_chart, line_chart, scatter_chart
@@ -48,7 +48,7 @@ def comparison_sections(
     *,
     qrels: Qrels | None = None,
     texts: Mapping[str, str] | None = None,
-    ceiling: tuple[str, Measured] | None = None,
+    ceiling: RunComparison | None = None,
 ) -> list[Section]:
     """Sections of a comparison of runs.
 
@@ -58,7 +58,8 @@ def comparison_sections(
         runs: by name, for the recall curves.
         qrels: judgements; without them no recall curves.
         texts: of the questions.
-        ceiling: name and measures of a teacher, for the gap closed.
+        ceiling: the same runs and then a teacher, over the questions that the teacher has, for the gap
+            closed.
     """
     lead = f"{len(found.questions.ids):,} questions; small: 95 % bootstrap intervals; bold: the highest."
     sections = [Section("Summary", join([_summary(found), *_gap(found, ceiling)]), lead)]
@@ -98,19 +99,22 @@ def _summary(found: RunComparison) -> Html:
     return table(("run", *found.measures), rows)
 
 
-def _gap(found: RunComparison, ceiling: tuple[str, Measured] | None) -> list[Html]:
+def _gap(found: RunComparison, ceiling: RunComparison | None) -> list[Html]:
     if ceiling is None:
         return []
-    measure, alone = found.measures[0], found.systems[0]
-    name, top = ceiling
+    measure = found.measures[0]
+    alone, *others, teacher = ceiling.systems
     rows: list[tuple[Content, Content]] = []
-    for one in found.systems[1:]:
-        share = gap_closed(alone.measured, top, one.measured, measure)
+    for one in others:
+        share = gap_closed(alone.measured, teacher.measured, one.measured, measure)
         rows.append((one.name, "the gap is under 0.05" if share is None else f"{100 * share:.0f} %"))
     if not rows:
         return []
-    ends = f"{alone.name} ({alone.measured.mean(measure):.3f}) to {name} ({top.mean(measure):.3f})"
-    about = f"From {ends}, {measure}."
+    first, last = (f"{one.name} ({one.measured.mean(measure):.3f})" for one in (alone, teacher))
+    about = f"From {first} to {last}, {measure}."
+    own, of = len(ceiling.questions.ids), len(found.questions.ids)
+    if own < of:
+        about += f" Over the {own:,} of {of:,} questions that {teacher.name} has."
     return [tag("h3", "Gap closed"), tag("p", about, class_="lead"), pairs(rows)]
 
 
