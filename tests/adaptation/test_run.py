@@ -20,7 +20,7 @@ from ernie_search.adaptation.questioned import LABELLED, QuestionedCollection
 from ernie_search.adaptation.questions import Question, read_questions
 from ernie_search.adaptation.run import Adapted, adapt, begin
 from ernie_search.adaptation.settings import QuestionSettings
-from ernie_search.adaptation.stages import SMALL, fitted, with_held_out
+from ernie_search.adaptation.stages import SMALL, _without_advice, fitted, with_held_out
 from ernie_search.data import open_collection
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError, TrainingError
 from ernie_search.mining import Lists
@@ -495,3 +495,11 @@ def test_nothing_to_read_is_one_line(base, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no file that can be read"):
         adapt(tmp_path / "empty", tmp_path / "run", base=base)
+
+
+def test_a_training_gives_no_advice_on_temperatures_that_nobody_has_set() -> None:
+    told: list[str] = []
+    observe = _without_advice(lambda event, values: told.append(event))
+    observe("advice", {"text": "raise teacher_temperature"})
+    observe("step", {"step": 1})
+    assert told == ["step"]

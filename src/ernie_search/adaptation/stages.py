@@ -52,6 +52,7 @@ from ernie_search.search import Searcher
 from ernie_search.training import TrainSettings, train
 from ernie_search.training.folder import RESULT_FILE, TRAINING_FILE, checkpoint_steps
 from ernie_search.training.teachers import StepTeachers
+from ernie_search.training.trainer import Observer
 
 BEIR, QUESTIONS, LISTS, INDEX, SEARCHED, LABELS = (
     *("beir", "questions.jsonl", "lists", "index", "searched"),
@@ -431,7 +432,7 @@ class Learn(Step):
             base=str(start),
             lists=lists,
             teachers=StepTeachers(frozen=start),  # asked only with interaction_teacher=frozen
-            observer=task.observer,
+            observer=_without_advice(task.observer),
         )
         last = f"{TRAINING}/{result.last.name}"
         counts = {"steps": result.steps, "questions": questions, "passage_length": chosen.passage_length}
@@ -441,6 +442,20 @@ class Learn(Step):
     def share_done(self, folder: Path, sizes: Sizes) -> float:
         """By the latest checkpoint."""
         return float(max(checkpoint_steps(folder / TRAINING), default=0) / self.settings.train.steps)
+
+
+def _without_advice(observer: Observer) -> Observer:
+    """Without what a training advises its user: nobody has set the temperatures here.
+
+    Made questions are words of their passage, so late interaction is nearly sure of it, and a training would
+    ask for a softer teacher; one of 0.12 gained nothing (benchmarks/NOTES.md).
+    """
+
+    def observe(event: str, values: dict[str, Any]) -> None:
+        if event != "advice":
+            observer(event, values)
+
+    return observe
 
 
 def too_little(passages: int, questions: int, settings: LearnSettings) -> str:
