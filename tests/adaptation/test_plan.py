@@ -67,7 +67,7 @@ def test_a_laptop_adapts_to_2640_passages_in_half_an_hour():
 
 def test_of_enough_labels_only_the_held_out_questions_are_searched_and_time_is_left_for_steps():
     settings = AdaptSettings()
-    without, few, many = (make_plan(2640, LAPTOP, settings, 12, labels=Labels(n)) for n in (0, 299, 1000))
+    without, few, many = (make_plan(2640, LAPTOP, settings, 12, labels=Labels(n)) for n in (0, 99, 1000))
     assert many.steps > without.steps >= few.steps
     assert (many.questions, many.made) == (5_000, 500)  # of which a tenth of the passages measure
     assert few.made == few.questions < 5_000

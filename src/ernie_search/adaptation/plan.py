@@ -104,7 +104,7 @@ class AdaptSettings(TypedSettings):
     labels: bool = True
     token_weights: TokenWeights = "root"
     fit_lengths: bool = True
-    labels_alone: int = Field(300, ge=0)
+    labels_alone: int = Field(100, ge=0)
     fewest_passages: int = Field(FEWEST_PASSAGES, ge=2)
     fewest_questions: int = Field(32, ge=2)
 

@@ -171,7 +171,7 @@ class AskSettings(QuestionSettings):
     alone: bool = False
     generator: str = ""
     labels: bool = True
-    labels_alone: int = Field(300, ge=0)
+    labels_alone: int = Field(100, ge=0)
 
 
 @dataclass(frozen=True)
