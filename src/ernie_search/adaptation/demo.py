@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_search.adaptation.run import adapt
-from ernie_search.data import open_collection
+from ernie_search.data import Collection, open_collection
 from ernie_search.encoding.build import make_index
 from ernie_search.errors import SettingsError
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
@@ -64,7 +64,7 @@ def adapt_demo(
         return AdaptedDemo([], [verdict])
     say("adapted without labels: index and search")
     collection = open_collection(source)
-    _search(found.model, collection.source, output)
+    _search(found.model, collection, source, output)
     qrels = collection.qrels("test")
     rows = {
         name: SystemResult(name, evaluate_run(qrels, read_run(_run_file(output, mode))))
@@ -83,7 +83,7 @@ def _run_file(output: Path, mode: Mode) -> Path:
     return output / "runs" / f"adapted-{mode}.trec"
 
 
-def _search(model: Path, source: str, output: Path) -> None:
+def _search(model: Path, collection: Collection, source: str, output: Path) -> None:
     """Write the runs that are not there."""
     missing = [mode for mode, _ in ROWS.values() if not _run_file(output, mode).is_file()]
     if not missing:
@@ -92,8 +92,7 @@ def _search(model: Path, source: str, output: Path) -> None:
     make_index(source, model, folder).index.close()
     searcher = Searcher.open(folder)
     try:
-        questions = open_collection(source).queries("test")
         for mode in missing:
-            write_run(_run_file(output, mode), searcher.run(questions, DEPTH, mode=mode))
+            write_run(_run_file(output, mode), searcher.run(collection.queries("test"), DEPTH, mode=mode))
     finally:
         searcher.index.close()
