@@ -1,5 +1,6 @@
 """Scores of others: what is read, left out, counted, and refused with its place."""
 
+import csv
 import gzip
 import json
 import math
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ernie_search.data.readers import LONGEST_CELL
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.mining import Lists
 from ernie_search.teacher import ListScoreSettings, TeacherSum, import_scores, score_lists
@@ -108,7 +110,6 @@ def test_what_does_not_fit_is_counted_and_named(tmp_path):
         ("a.csv", "qid,pid,score\nq0,p0,high\n", "a.csv:2: the score 'high' is not a finite number"),
         ("a.csv", "qid,pid\nq0,p0\n", "a.csv:1: 0 columns of the score"),
         ("a.csv", "qid,pid,score\nq0,p0\n", "a.csv:2: 2 columns where the first line has 3"),
-        ("a.csv", f"qid,pid,score,text\nq0,p0,1,{'x' * 200_000}\n", "a.csv:2: field larger than field limit"),
         ("a.jsonl", '{"qid": "q0"\n', "a.jsonl:1: not JSON"),
         ("a.jsonl", '{"qid": null, "pid": "p0", "score": 1}\n', "a.jsonl:1: qid is None; an id is a text"),
         ("a.tsv", "x\tp0\t1\n", "none of the 1 scores is of a passage in the lists; 1 are of questions that"),
@@ -123,6 +124,21 @@ def test_broken_files_are_one_line_and_leave_nothing(tmp_path, name, text, messa
             import_scores(tmp_path / name, collection(), tmp_path / "made", lists=given)
         assert message in str(caught.value)
         assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("before", [131_072, LONGEST_CELL])
+def test_long_cells_do_not_depend_on_what_was_read_before(tmp_path, before):
+    for length, fits in ((200_000, True), (LONGEST_CELL + 1, False)):
+        csv.field_size_limit(before)  # the csv module's limit is global; the first is its own
+        path = tmp_path / "a.csv"
+        path.write_text(f"qid,pid,score,text\nq0,p0,1,{'x' * length}\n")
+        made = tmp_path / f"made{length}"
+        if fits:
+            assert import_scores(path, collection(), made)["scored"] == 1
+            continue
+        with pytest.raises(DataError, match="a.csv:2: field larger than field limit"):
+            import_scores(path, collection(), made)
+        assert not made.exists()
 
 
 def test_names_folders_and_lists_that_do_not_fit_are_refused(tmp_path):

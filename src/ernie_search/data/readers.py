@@ -212,6 +212,15 @@ class Feed:
         return f"{line}\n"
 
 
+def allow_long_cells() -> None:
+    """Let the csv module read cells up to :data:`LONGEST_CELL`.
+
+    Its limit is global, so each reader sets it for itself: what a file gives must not depend on which other
+    file was read before it.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+
+
 def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report = stop) -> Placed[list[str]]:
     """The cells of each row that is not blank, with its place (the line on which it begins).
 
@@ -231,8 +240,7 @@ def read_rows(path: Path, delimiter: str, *, quoted: bool = True, report: Report
                 if line.strip():
                     yield f"{path}:{number}", line.split(delimiter)
             return
-        # The limit is the csv module's own and global; its 128 KB are too few for long documents.
-        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+        allow_long_cells()
         feed = Feed(lines)
         reader = csv.reader(feed, delimiter=delimiter, strict=True)
         while True:

@@ -15,6 +15,7 @@ from ernie_search._util.lines import open_bytes, read_lines
 from ernie_search._util.trec import GRADE_NAMES, PASSAGE_NAMES, QUERY_NAMES, cut, read_run_lines
 from ernie_search.data import Collection
 from ernie_search.data.hf import SAVED, Hub
+from ernie_search.data.readers import allow_long_cells
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.mining.passage_table import temporary_file_errors
@@ -310,6 +311,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 def _table_rows(path: Path, separator: str) -> Iterator[Row]:
     open_bytes(path).close()  # a missing file is one line
+    allow_long_cells()
     columns: tuple[str, str, str] | None = None
     names: list[str] = []
     for number, line in read_lines(path):
