@@ -128,16 +128,17 @@ def test_broken_files_are_one_line_and_leave_nothing(tmp_path, name, text, messa
 
 @pytest.mark.parametrize("before", [131_072, LONGEST_CELL])
 def test_long_cells_do_not_depend_on_what_was_read_before(tmp_path, before):
+    mined = lists(tmp_path / "lists")
     for length, fits in ((200_000, True), (LONGEST_CELL + 1, False)):
         csv.field_size_limit(before)  # the csv module's limit is global; the first is its own
         path = tmp_path / "a.csv"
         path.write_text(f"qid,pid,score,text\nq0,p0,1,{'x' * length}\n")
         made = tmp_path / f"made{length}"
         if fits:
-            assert import_scores(path, collection(), made)["scored"] == 1
+            assert import_scores(path, collection(), made, lists=mined).manifest["imported"]["scored"] == 1
             continue
-        with pytest.raises(DataError, match="a.csv:2: field larger than field limit"):
-            import_scores(path, collection(), made)
+        with pytest.raises(DataError, match=r"a\.csv:2: field larger than field limit"):
+            import_scores(path, collection(), made, lists=mined)
         assert not made.exists()
 
 
