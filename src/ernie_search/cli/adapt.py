@@ -127,4 +127,5 @@ def show(found: "Adapted", source: str) -> None:
             f"{source} has changed since it was read here; adapt again into another folder to learn the rest"
         )
     print_line(f"model: {found.model} ({found.seconds:,.0f} seconds in all)")
-    print_line(f"Next: ernie-search index {source} --model {found.model}")
+    index = found.model.parent / "index"  # not the default place: the index of before may be there
+    print_line(f"Next: ernie-search index {source} --model {found.model} --output {index}")
