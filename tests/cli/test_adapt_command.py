@@ -31,7 +31,10 @@ def test_a_plan_a_verdict_and_the_next_command(run_cli, tmp_path):
     assert done.exit_code == 0, done.output
     *_, model, following = done.stdout.splitlines()
     assert model.startswith(f"model: {output / 'model'} (")
-    assert following == f"Next: ernie-search index {source} --model {output / 'model'} --output {output / 'index'}"
+    assert (
+        following
+        == f"Next: ernie-search index {source} --model {output / 'model'} --output {output / 'index'}"
+    )
     assert "Keep what you have: " in done.stdout or "Use it: " in done.stdout
     assert "What made questions cannot tell" in done.stdout
     again = run_cli(*command, "--json")
