@@ -94,7 +94,9 @@ def test_int8_vectors(run_cli, collection, stub_model, tmp_path):
     assert "int8, the best scored again with the full ones" in made.stdout
     best = json.loads(run_cli("search", "rice in water", "--index", tmp_path / "s", "--json").stdout)[0]
     assert best["id"] == "rice"
-    other = run_cli("index", collection, "--model", stub_model, "--output", tmp_path / "s")
+    again = ("index", collection, "--model", stub_model, "--output", tmp_path / "s")
+    assert run_cli(*again).exit_code == 0
+    other = run_cli(*again, "--dense", "fp32")
     assert other.exit_code == 2
     assert "made with dense='int8', not 'fp32'" in other.stderr
 

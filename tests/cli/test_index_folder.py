@@ -50,6 +50,19 @@ def test_again_without_naming_anything(run_cli, docs):
     assert again["skipped"] == [{"path": "empty.md", "reason": "empty"}]
 
 
+def test_what_was_asked_for_at_first_is_asked_for_no_more(run_cli, docs):
+    chosen = ["--dense", "int8", "--ann", "none", "--exact-below", "7", "--tokens", "int8"]
+    assert run_cli("index", "docs", *chosen).exit_code == 0
+    assert json.loads(run_cli("index", "--json").stdout)["up_to_date"]
+    (docs / "new.md").write_text("new words")
+    again = run_cli("index", "--json")
+    assert (again.exit_code, json.loads(again.stdout)["added"]) == (0, 1)
+    assert run_cli("index", *chosen, "--json").exit_code == 0
+    other = run_cli("index", "--dense", "fp32")
+    assert (other.exit_code, other.stderr.count("\n")) == (2, 1)
+    assert "made with dense='int8', not 'fp32'" in other.stderr
+
+
 def test_a_single_document_and_the_folder_itself(run_cli, docs, monkeypatch):
     found = run_cli("index", "docs/logs.md", "--output", "one", "--json")
     assert json.loads(found.stdout)["passages"] == 1

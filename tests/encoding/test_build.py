@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import ernie_search
+from ernie_search._util.settings import read_record
 from ernie_search.encoding import build
 from ernie_search.encoding.build import Built, add_to_index, make_index, noted_source
 from ernie_search.errors import DataError, IndexStateError, SettingsError
-from ernie_search.index import open_index, verify
+from ernie_search.index import Origin, open_index, verify
 from ernie_search.index.lance import LanceIndex
 from ernie_search.search import Searcher
 from stub_encoder import StubEncoder
@@ -359,3 +360,44 @@ def test_passages_of_an_8_bit_graph_are_kept_and_noted(tmp_path, model, monkeypa
     monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", lambda path, **options: encoder)
     with make_index(write(tmp_path / "a", corpus(3)), tmp_path / "model", tmp_path / "i").index as index:
         assert (len(index), index.spec.passages_in) == (3, "int8")
+
+
+def test_what_is_not_named_stays_as_the_index_was_made(tmp_path, model):
+    first = {"tokens": "int8", "dense": "int8", "ann": "none", "exact_below": 7}
+    source, place = write(tmp_path / "a", corpus(6)), tmp_path / "i"
+    with make_index(
+        source, tmp_path / "model", place, chunk_words=1, chunk_overlap=0, **first
+    ).index as index:
+        made = index.spec
+        assert len(index) > 6  # cut
+    write(tmp_path / "a", corpus(7))
+    with make_index(source, tmp_path / "model", place).index as index:
+        assert index.spec == made
+        assert len(index) > 7
+    with pytest.raises(IndexStateError, match="made with tokens='int8', not 'fp16'"):
+        make_index(source, tmp_path / "model", place, tokens="fp16")
+    with pytest.raises(IndexStateError, match="made with precision='fp32', not 'int8'"):
+        make_index(source, tmp_path / "model", place, precision="int8")
+
+
+def test_an_8_bit_index_is_kept_in_8_bits(tmp_path, model, monkeypatch):
+    asked = []
+
+    def opened(path, precision="fp32", **options):
+        asked.append(precision)
+        encoder = StubEncoder()
+        encoder.precision = precision
+        return encoder
+
+    monkeypatch.setattr("ernie_search.encoding.opening.open_encoder", opened)
+    source = write(tmp_path / "a", corpus(3))
+    make_index(source, tmp_path / "model", tmp_path / "i", precision="int8").index.close()
+    write(tmp_path / "a", corpus(4))
+    make_index(source, tmp_path / "model", tmp_path / "i").index.close()
+    add_to_index(write(tmp_path / "b", corpus(6, first=5)), tmp_path / "i", tmp_path / "model")
+    assert asked == ["int8"] * 3
+
+
+def test_an_index_of_before_knows_no_cut():
+    origin = read_record(Origin, {"source": "a", "data": "d", "state": "complete"})
+    assert origin == Origin("a", "d", "complete", "")

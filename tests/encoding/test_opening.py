@@ -164,3 +164,16 @@ def test_int8_is_of_graphs_and_auto_takes_only_what_was_measured(base):
     assert open_encoder(base, precision="auto").precision == "fp32"
     with pytest.raises(ModelError, match="int8 is a graph's precision"):
         open_encoder(base, precision="int8", runtime="torch")
+
+
+def test_a_speed_without_a_gpu_says_nothing_of_a_machine_with_one(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "_speed", lambda encoder: 1.0)
+    open_encoder(base, use="passages")
+    assert len(passage_speeds()) == 1
+    (tmp_path / "gpu").touch()
+    monkeypatch.setattr(opening, "GPU_FILES", (str(tmp_path / "gpu"),))
+    open_encoder(base, use="passages")
+    assert len(passage_speeds()) == 2  # measured anew; where torch finds a GPU, nothing is remembered
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    open_encoder(base, use="passages")
+    assert len(passage_speeds()) == 3

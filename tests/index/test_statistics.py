@@ -1,5 +1,6 @@
 """What an index knows of its words and tokens, against a count by hand, and when it counts again."""
 
+import errno
 import math
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from ernie_search._util.words import words
-from ernie_search.errors import IndexStateError
+from ernie_search.errors import IndexStateError, StorageError
 from ernie_search.index import In, Origin, open_index
 from ernie_search.index.statistics import count_statistics, read_statistics, word_hash
 from index_helpers import MODEL, batch, new_index, passage, spec, vectors
@@ -225,3 +226,23 @@ def test_a_filter_does_not_change_what_words_are_worth(index):
     (ranking,) = index.bm25(["common group3"], 5, where=In("id", ids))
     scores = dict(zip(ids, index.word_scores("common group3", ids).tolist(), strict=True))
     assert dict(zip(ranking.ids, ranking.scores.tolist(), strict=True)) == pytest.approx(scores)
+
+
+def test_a_merge_that_fails_at_its_end_leaves_every_passage_where_it_is_found(folder, monkeypatch):
+    with open_index(folder, mode="w") as writer:
+        for number in range(50, 56):  # small files, so that there is something to merge
+            writer.upsert(batch([passage(number)]))
+            writer.commit()
+        before = {one: writer.get([one])[0].text for one in ("p000", "p020", "p055")}
+        optimize = type(writer.table).optimize
+
+        def full(table, **options):
+            optimize(table, **options)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(type(writer.table), "optimize", full)
+        with pytest.raises(StorageError):
+            writer.optimize()
+        monkeypatch.undo()
+        assert {one: writer.get([one])[0].text for one in before} == before
+        assert writer.bm25(["word55"], 3)[0].ids == ["p055"]

@@ -159,6 +159,19 @@ def test_the_graph_is_built_once_and_again_for_other_weights(tmp_path, own_cache
     assert not np.array_equal(open_onnx(folder).encode_joint(TEXTS, "query").dense, first)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_cached_graph_that_lost_a_file_is_made_again(tmp_path, own_cache, precision):
+    folder = saved(tmp_path, "bert")
+    expected = open_onnx(folder, precision=precision).encode_joint(TEXTS, "query").dense
+    for made in (own_cache / "graphs").iterdir():
+        for one in made.glob("*.onnx"):
+            one.unlink()
+    for _ in range(2):
+        found = open_onnx(folder, precision=precision).encode_joint(TEXTS, "query").dense
+        np.testing.assert_array_equal(found, expected)
+    assert not [one for one in (own_cache / "graphs").iterdir() if one.name.startswith(".")]
+
+
 def test_graphs_that_nobody_opens_are_removed(tmp_path, own_cache):
     old, used = (own_cache / "graphs" / name for name in ("old", "used"))
     for folder in (old, used):

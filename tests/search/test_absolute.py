@@ -1,5 +1,6 @@
 """The sum of readings on absolute scales, against the sum spelled out in plain loops."""
 
+import copy
 import math
 from collections import Counter
 
@@ -212,3 +213,23 @@ def test_rare_tokens_count_more_in_a_plain_encoder(searcher, mode, given):
     assert [one.stages["late"] for one in even] != [one.stages["late"] for one in hits]
     options = {"mode": mode, "fusion": Fusion("absolute", DEFAULTS["plain"].weights)}
     assert even == searcher.search(question, 10, token_weights="even", **options)
+
+
+def test_what_cannot_be_read_is_not_ranked_by(searcher, tmp_path):
+    plain = searcher_over(tmp_path, StubEncoder(), with_tokens=False)
+    with pytest.raises(SettingsError, match=r"absolute:late=1\.0: nothing that counts can be read here"):
+        plain.search("w1", fusion=Fusion("absolute", {"late": 1.0}))
+    with pytest.raises(SettingsError, match="give a weight to bm25 or dense"):
+        searcher.search("w1", fusion=Fusion("absolute", {"late": 1.0}), rerank=False)
+    assert searcher.search("?!", fusion=Fusion("absolute", {"bm25": 1.0})) == []
+    assert searcher.search("w1", fusion=Fusion("absolute", {"bm25": 1.0}))
+
+
+def test_the_length_of_vectors_is_looked_at_once(searcher, monkeypatch):
+    looked = []
+    module = "ernie_search.search.searcher.has_unit_vectors"
+    monkeypatch.setattr(module, lambda index: bool(looked.append(index)) or has_unit_vectors(index))
+    one = Searcher(searcher.model, searcher.index)
+    for copied in (copy.copy(one), copy.copy(one), one):
+        copied.search("w1")
+    assert len(looked) == 1

@@ -98,3 +98,15 @@ def test_numbers_out_of_range_are_refused(make):
         read_document(index, "doc", -1, 2)
     with pytest.raises(SettingsError, match="before=0, after=-1"):
         read_around(index, "doc", 0, -1)
+
+
+def test_a_deleted_piece_takes_no_other_away(make):
+    cut = list(chunk_passages([Passage("doc", TEXT), Passage("short", "Six words.")], words=3))
+    index = make(cut)
+    index.delete(["doc#2", "doc#3"])
+    index.commit()
+    left = [f"doc#{number}" for number in range(14) if number not in (2, 3)]
+    assert [one.id for one in read_document(index, "doc", count=100).passages] == left
+    for one in left:
+        part = read_around(index, one, before=0, after=0)
+        assert (part.total, part.passages[0].id) == (12, one)

@@ -1,5 +1,7 @@
 """Fusion against sums written out, and tuning against every pair of weights."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,8 @@ def test_tuning_is_the_best_of_all_triples():
         (lambda: Fusion("rff"), SettingsError, "fusion 'rff': unknown; did you mean 'rrf'"),
         (lambda: Fusion("weighted", {"bm52": 1.0}), SettingsError, "did you mean 'bm25'"),
         (lambda: Fusion("weighted", {"dense": -1.0}), SettingsError, "dense is -1"),
+        (lambda: Fusion("absolute", {"dense": 1e308}), SettingsError, "at most 1,000,000"),
+        (lambda: Fusion("absolute", {"dense": math.nan}), SettingsError, "dense is nan"),
         (lambda: Fusion("weighted", {"late": 1.0}), SettingsError, "dense or bm25 must count"),
         (lambda: Fusion("absolute", {"late": 0.0}), SettingsError, "dense or bm25 or late must count"),
         (lambda: Fusion.parse("dense=x"), SettingsError, "'dense=x' is no weight"),

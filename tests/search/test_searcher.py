@@ -208,3 +208,15 @@ def test_the_model_of_a_linked_index_is_looked_for_beside_the_index_itself(tmp_p
     for index in (tmp_path / "link", tmp_path / "links" / "index"):
         assert Searcher.open(index).search("w1")
     assert asked == [model, model]
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_vectors_are_searched_as_their_questions(tmp_path, cut):
+    passages = pieces() if cut else numbered_passages(60)
+    searcher = searcher_over(tmp_path, passages)
+    vectors = StubEncoder().encode_joint(QUESTIONS, "query").dense
+    found = searcher.search_vectors(vectors, 7)
+    assert found == searcher.search_many(QUESTIONS, 7, mode="dense")
+    assert all(("#" in hit.id) is False for hits in found for hit in hits)
+    with pytest.raises(SettingsError, match="k=0"):
+        searcher.search_vectors(vectors, 0)

@@ -1,10 +1,16 @@
 """``POST /v1/search`` against the searcher itself."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
+from ernie_search.errors import SettingsError
+from ernie_search.index import MemoryIndex
 from ernie_search.search import Fusion, Searcher
-from tiny_service import PASSAGES, store_of, stub
+from ernie_search.serve.server import _config, _listen, _Server
+from ernie_search.types import Passage
+from tiny_service import PASSAGES, app_of, store_of, stub
 
 
 def test_it_answers_as_the_searcher_does(served):
@@ -180,3 +186,55 @@ def test_tokens_of_the_question_have_weights_of_one_on_average(served):
         weights = [one["weight"] for one in tokens]
         assert sum(weights) / len(weights) == pytest.approx(1.0, abs=0.01)
         assert (len(set(weights)) == 1) is even
+
+
+def test_what_is_not_named_is_no_more_than_is_allowed(serve):
+    served = serve(limits={"k": 2, "candidates": 3})
+    assert len(served.search(mode="dense")["hits"]) == 2
+    assert len(served.search(mode="dense", k=1)["hits"]) == 1
+    assert served.post("/v1/search", {"query": "tea", "k": 3}).status_code == 400
+    assert served.post("/v1/search", {"query": "tea", "candidates": 4}).status_code == 400
+
+
+def test_a_vector_finds_documents_as_its_question_does(serve):
+    model = stub()
+    passages = [Passage(f"doc#{n}", f"tea and rain {n}", parent="doc") for n in range(6)]
+    passages.append(Passage("b", "rice", parent=None))
+    served = serve(model=model, store=store_of(model, passages))
+    vector = model.encode_joint(["tea and rain"], "query").dense[0].tolist()
+    found = served.post("/v1/search", {"vector": vector, "k": 3}).json()["hits"]
+    asked = served.search("tea and rain", mode="dense", k=3)["hits"]
+    assert [hit["id"] for hit in found] == [hit["id"] for hit in asked] == ["doc", "b"]
+
+
+def test_two_services_of_one_port_are_one_line():
+    app, _ = app_of()
+    settings = app.state.context.settings.model_copy(update={"port": 0})
+    with _listen(settings) as first:
+        settings = settings.model_copy(update={"port": first.getsockname()[1]})
+        with _listen(settings) as second:  # both are bound, as neither listens yet
+            first.listen()
+            said: list[str] = []
+            with pytest.raises(SettingsError, match=r"--port \d+: Address already in use"):
+                _Server(_config(app, settings), lambda: said.append("")).run(sockets=[second])
+            assert not said
+
+
+def test_a_count_over_the_network_holds_nobody_up(serve, monkeypatch):
+    served, counted, before = serve(writable=True), [], MemoryIndex.__len__
+
+    def length(index: MemoryIndex) -> int:
+        try:
+            counted.append(asyncio.get_running_loop())
+        except RuntimeError:
+            counted.append(None)  # on another thread than the event loop's
+        return before(index)
+
+    monkeypatch.setattr(MemoryIndex, "__len__", length)
+    assert served.client.get("/v1/info").json()["passages"] == len(PASSAGES)
+    served.search()
+    served.post("/v1/search", {"vector": [1.0] * 128})
+    written = {"passages": [{"id": "new", "text": "Barley is sown in spring."}]}
+    assert served.post("/v1/passages", written).status_code == 200
+    assert counted
+    assert set(counted) == {None}

@@ -4,10 +4,13 @@ import asyncio
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ernie_search.errors import SettingsError
+from ernie_search.index import Eq
 from ernie_search.search import Searcher
-from ernie_search.serve.batches import IndexJob, Plan
+from ernie_search.serve.batches import EncodedText, IndexJob, Plan, RankJob
 from ernie_search.serve.settings import Limits
 from ernie_search.serve.worker import Worker
 from tiny_service import store_of, stub
@@ -75,4 +78,22 @@ def test_what_fails_alone_fails_alone(worker: Any) -> None:
         assert not worker.batches.index_lock.locked()
         await worker.close()
 
+    asyncio.run(main())
+
+
+def test_filters_that_python_takes_for_equal_are_not_searched_as_one(worker: Any) -> None:
+    async def main() -> None:
+        wrong, right = (Plan("words", 2, 5, Eq("year", value)) for value in (True, 1))
+        assert wrong == right
+        for order in ((wrong, right), (right, wrong)):
+            jobs = [RankJob(plan, worker.row, "tea") for plan in order]
+            found = dict(zip(order_of(order), worker.batches.rank(jobs), strict=True))
+            assert [hit.id for hit in found["right"].hits] == ["hostile"]
+            assert isinstance(found["wrong"], SettingsError)
+        await worker.close()
+
+    def order_of(plans: Any) -> list[str]:
+        return ["wrong" if plan.where.value is True else "right" for plan in plans]
+
+    worker.row = EncodedText(np.ones(128, np.float32))
     asyncio.run(main())

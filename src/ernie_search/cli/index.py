@@ -36,8 +36,11 @@ Runtime = Annotated[
     typer.Option(help="What encodes passages: auto takes the faster one here, measured once."),
 ]
 Precision = Annotated[
-    Literal["fp32", "int8", "auto"],
-    typer.Option(help="Of the ONNX graph; auto takes 8 bits where their measured loss is small."),
+    Literal["fp32", "int8", "auto"] | None,
+    typer.Option(
+        help="Of the ONNX graph; auto takes 8 bits where their measured loss is small.",
+        show_default="fp32",
+    ),
 ]
 ChunkOverlap = Annotated[int, typer.Option(help="Words that neighbouring pieces share.")]
 
@@ -117,28 +120,37 @@ def index(
         ),
     ] = None,
     dense: Annotated[
-        str,
-        typer.Option(help="Vectors in memory as fp32, or int8: a quarter of the memory, the same hits."),
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            help="Vectors in memory as fp32, or int8: a quarter of the memory, the same hits.",
+            show_default="fp32",
+        ),
+    ] = None,
     field: Annotated[
         list[str] | None,
         typer.Option(help="A field to filter by, NAME:str|int|float|bool; repeat. By default all that are."),
     ] = None,
     ann: Annotated[
-        str,
-        typer.Option(help="Approximate index of a large one: ivf_rq, ivf_hnsw_sq, ivf_sq, ivf_pq or none."),
-    ] = "ivf_rq",
+        str | None,
+        typer.Option(
+            help="Approximate index of a large one: ivf_rq, ivf_hnsw_sq, ivf_sq, ivf_pq or none.",
+            show_default="ivf_rq",
+        ),
+    ] = None,
     language: Annotated[
         str,
         typer.Option(help="Language of the passages' words: a code as en, none, or auto to detect it."),
     ] = "auto",
-    exact_below: Annotated[int, typer.Option(help="Passages up to which every vector is compared.")] = 50_000,
+    exact_below: Annotated[
+        int | None,
+        typer.Option(help="Passages up to which every vector is compared.", show_default="50000"),
+    ] = None,
     part: Annotated[
         str, typer.Option(help="I/N: be one of N loaders of a Qdrant cluster, who load shards at once.")
     ] = "1/1",
     shard_size: Annotated[int, typer.Option(help="Passages per shard; a crash loses one at most.")] = 4096,
     runtime: Runtime = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = None,
     executor: ExecutorName = "local",
     address: Address = None,
     worker_cpus: WorkerCpus = None,
@@ -149,12 +161,20 @@ def index(
 
     An index on disk remembers its SOURCE. Where that has changed, only new and changed passages are \
 encoded, and the index then holds exactly the source: what 'index add' brought goes. \
+Options that are not given stay as the index was made with. \
 The other commands keep an index in order.
     """
     if context.invoked_subcommand is not None:
         return
     source = source or _remembered(output)
-    chosen: dict[str, Any] = {"tokens": tokens, "token_dim": token_dim}
+    # What is not named stays as the index was made, so no default may stand for it here.
+    chosen: dict[str, Any] = {
+        "tokens": tokens,
+        "token_dim": token_dim,
+        "dense": dense,
+        "ann": ann,
+        "exact_below": exact_below,
+    }
     chosen = {name: value for name, value in chosen.items() if value is not None}
     fields = None if field is None else dict(field_type(one) for one in field)
     files = _documents(source, output, part)
@@ -174,9 +194,6 @@ The other commands keep an index in order.
                 executor=where,
                 runtime=runtime,
                 precision=precision,
-                dense=dense,
-                ann=ann,
-                exact_below=exact_below,
                 language=language,
                 **chosen,
             )
@@ -204,9 +221,6 @@ The other commands keep an index in order.
                 storing=lambda done: bar.of("storing")(done),
                 runtime=runtime,
                 precision=precision,
-                dense=dense,
-                ann=ann,
-                exact_below=exact_below,
                 language=language,
                 **chosen,
             )
@@ -253,7 +267,7 @@ def add(
     chunk_words: ChunkWords = None,
     chunk_overlap: ChunkOverlap = 0,
     runtime: Runtime = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a collection's passages and put them into an index; those of the same id are replaced."""

@@ -23,6 +23,7 @@ from ernie_search.encoding.opening import ChosenPrecision, Runtime
 from ernie_search.encoding.projected import DEFAULT_TOKEN_DIM, Fit, projected_for
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import Index, Origin, is_index, make_spec, open_index, passage_batch
+from ernie_search.index.lance_files import read_commit
 from ernie_search.index.opening import check_part, is_shards, lance_folder, load, on_disk, open_for_shards
 from ernie_search.index.spec import FieldType, check_same_model, check_same_spec, default_tokens
 from ernie_search.shards import read_manifest, read_shards
@@ -116,7 +117,7 @@ def make_index(
     expect: Progress | None = None,
     storing: Progress | None = None,
     runtime: Runtime = "auto",
-    precision: ChosenPrecision = "fp32",
+    precision: ChosenPrecision | None = None,
     **settings: Any,
 ) -> Built:
     """Make an index of a collection, resume making it, or bring it up to date.
@@ -124,7 +125,8 @@ def make_index(
     An index on disk remembers its source. Where that has changed, only passages that are new, or whose title,
     text or fields changed, are encoded, and those that are gone from it are removed, in one commit: a kill
     leaves the old state or the new one. The index then holds exactly the source: what was added to it by
-    other means goes. An index in memory is made anew each time; into a Qdrant collection all passages are
+    other means goes. What is not named stays as the index was made: its token format and dimensions, its
+    precision, its cut. An index in memory is made anew each time; into a Qdrant collection all passages are
     loaded, and none is removed.
 
     Args:
@@ -143,7 +145,7 @@ def make_index(
         progress: called with the number of passages encoded since its last call.
         expect: told how many passages there are before the first is encoded; not where they are cut.
         storing: called with the number of passages stored since its last call.
-        runtime, precision: of the encoder; see ``open_encoder``.
+        runtime, precision: of the encoder; see ``open_encoder``. None: the index's, or fp32 for a new one.
         **settings: of the ``IndexSpec``: ``tokens`` (what ``default_tokens`` says), ``token_dim`` (of a plain
             encoder: to how many dimensions its token vectors are projected), ``dense``, ``ann``, ...;
             ``language`` is detected if nothing else is said.
@@ -157,6 +159,11 @@ def make_index(
     """
     if settings.get("tokens") == "auto":
         del settings["tokens"]
+    before = _before(output)
+    if before is not None:
+        settings = before.made_with() | settings
+        if chunk_words is None and not chunk_overlap and not isinstance(source, FilesSnapshot):
+            chunk_words, chunk_overlap = before.cut()
     if settings.get("tokens") == "none" and "token_dim" in settings:
         raise SettingsError(
             f"token_dim={settings['token_dim']}: of an index without token matrices; leave it out"
@@ -197,12 +204,13 @@ def make_index(
         progress=progress,
         expect=expect,
         runtime=runtime,
-        precision=precision,
+        precision=(precision or "fp32") if before is None else before.precision(precision, output),
     )
     if settings.get("tokens", "auto") == "auto":
         server = str(output).startswith("qdrant")
         settings["tokens"] = "fp16" if server else default_tokens(found.encoder_kind)
-    making = _Making(found, output, settings, part, storing)
+    cut = "" if chunk_words is None else f"{chunk_words}/{chunk_overlap}"
+    making = _Making(found, output, settings, part, storing, cut)
     if shards is not None:
         return making.run(shards)
     if inner is not None:
@@ -220,6 +228,48 @@ def _inner_shards(output: str | Path) -> Path:
     return folder.with_name(f"{folder.name}.shards")
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What an index on disk was made with: it stays so where a later call says nothing else."""
+
+    spec: Mapping[str, Any]
+    origin: Mapping[str, Any]
+
+    def made_with(self) -> dict[str, Any]:
+        """Settings that decide how a source is encoded."""
+        found = {"tokens": self.spec["tokens"]} if "tokens" in self.spec else {}
+        if self.spec.get("projection"):
+            found["token_dim"] = self.spec["token_dim"]
+        return found
+
+    def cut(self) -> tuple[int | None, int]:
+        """Words and overlap of a collection's pieces; ``(None, 0)`` where they are not cut."""
+        words, _, overlap = self.origin.get("cut", "").partition("/")
+        return (int(words), int(overlap)) if words else (None, 0)
+
+    def precision(self, wanted: ChosenPrecision | None, output: str | Path) -> ChosenPrecision:
+        """The precision of its passages.
+
+        Raises:
+            IndexStateError: another one is wanted.
+        """
+        held: ChosenPrecision = self.spec.get("passages_in", "fp32")
+        if wanted not in (None, "auto", held):
+            raise IndexStateError(
+                f"{output}: made with precision={held!r}, not {wanted!r}; choose another place or that "
+                "setting"
+            )
+        return held
+
+
+def _before(output: str | Path) -> _Before | None:
+    """What there is already; None where there is no index in a folder."""
+    if not on_disk(output) or not is_index(lance_folder(output)):
+        return None
+    commit = read_commit(lance_folder(output))
+    return _Before(commit.spec, commit.origin or {})
+
+
 class _Making:
     """One call of ``make_index``: a source, and the index that is to hold it."""
 
@@ -230,7 +280,9 @@ class _Making:
         settings: dict[str, Any],
         part: tuple[int, int],
         storing: Progress | None,
+        cut: str = "",
     ) -> None:
+        self.cut = cut
         self.source, self.output, self.part, self.storing = source, output, part, storing
         self.fields = settings.get("fields")
         self.settings = {name: value for name, value in settings.items() if name != "fields"}
@@ -246,7 +298,7 @@ class _Making:
         if not on_disk(self.output):
             return self._loaded(place)
         folder = lance_folder(self.output)
-        origin = Origin(noted_source(self.source.name, folder), self.source.data, "complete")
+        origin = Origin(noted_source(self.source.name, folder), self.source.data, "complete", self.cut)
         if not is_index(folder):
             return self._filled(None, origin, place)
         index = open_index(folder, check=False)
@@ -345,7 +397,7 @@ class _Making:
                 index = open_for_shards(made.folder, self.output, fields=self.fields, **self.settings)
         with _closed_on_error(index):
             before = len(index)
-            index.commit(Origin(origin.source, origin.data, "filling"))
+            index.commit(replace(origin, state="filling"))
             written = load(index, made.folder, progress=self.storing)
             removed = 0
             if before and len(index) > read_manifest(made.folder).passages:
@@ -402,7 +454,7 @@ def add_to_index(
     block: int = 1024,
     progress: Progress | None = None,
     runtime: Runtime = "auto",
-    precision: ChosenPrecision = "fp32",
+    precision: ChosenPrecision | None = None,
 ) -> int:
     """Encode a collection's passages into an index that is there; those of the same id are replaced.
 
@@ -415,7 +467,7 @@ def add_to_index(
         chunk_words, chunk_overlap: as for ``make_index``.
         block: passages encoded and committed together.
         progress: called with the number of passages done since its last call.
-        runtime, precision: of the encoder; see ``open_encoder``.
+        runtime, precision: of the encoder; see ``open_encoder``. None: the index's precision.
 
     Returns:
         Passages written.
@@ -432,7 +484,8 @@ def add_to_index(
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
     written, stream = 0, iter(passages)
     with open_index(output, mode="w") as index:
-        encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=precision)
+        chosen = precision or index.spec.passages_in
+        encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=chosen)
         check_same_model(index.spec, encoder.name, encoder.fingerprint)
         encoder = projected_for(index, encoder)
         while some := list(islice(stream, block)):

@@ -1,6 +1,7 @@
 """Opening an encoder by its use: questions through ONNX Runtime, passages through what is faster."""
 
 import importlib.util
+import os
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,8 @@ INT8_COSINE = 0.99
 WORTH = 1.2
 """How much faster torch has to be: below it, its import of seconds is not worth it."""
 SPEEDS_FILE = "passage_speeds.json"
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/dri")
+"""Where a system shows a GPU: NVIDIA's, in WSL, AMD's, any with a driver for drawing."""
 PASSAGE = "The rotation of logs is set in a file of its own, and the service is told to open its log again. "
 SAMPLE = tuple(f"{number}. {PASSAGE * (2 + number % 3)}" for number in range(16))
 """Passages of 40 to 80 words: what the measurement encodes."""
@@ -167,7 +170,12 @@ def _key(place: Place, encoder: Encoder) -> str:
     """Equal where a measurement holds: the same machine, versions and shape of the model."""
     weights = sum(one.stat().st_size for one in sorted(place.folder.rglob("*.safetensors"))) >> 20
     shape = [encoder.kind, encoder.token_dim, weights]
-    return fingerprint(processor_name(), cores(), _versions(), shape)
+    return fingerprint(processor_name(), cores(), _versions(), shape, _may_have_gpu())
+
+
+def _may_have_gpu() -> list[str]:
+    """What is seen of a GPU without importing torch: a speed measured without one says nothing with one."""
+    return [os.environ.get("CUDA_VISIBLE_DEVICES", "any"), *(one for one in GPU_FILES if Path(one).exists())]
 
 
 def _versions() -> list[str]:

@@ -201,6 +201,9 @@ def _asks_nothing_new(commit: Commit, options: dict[str, Any]) -> bool:
         for name, value in options.items()
         if name in commit.spec and value is not None and value != "auto"
     }
+    precision = options.get("precision")
+    if precision not in (None, "auto", commit.spec.get("passages_in", "fp32")):
+        return False
     return all(commit.spec[name] == value for name, value in asked.items())
 
 

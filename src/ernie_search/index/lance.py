@@ -1,5 +1,6 @@
 """The default index: one LanceDB table in a folder, with commits that survive a crash."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -559,4 +560,7 @@ class _Change:
         else:
             index.forget()
             index.written_at = written_at
+            # A merge may have been done before what failed: then no row is where it was read.
+            with contextlib.suppress(Exception):
+                index.reread()
         self._errors.__exit__(*exception)

@@ -93,11 +93,14 @@ class Origin:
         data: fingerprint of the source's content and how its passages were cut.
         state: "filling" until all of it is in the index; then "complete"; "changed" once passages were added,
             replaced or removed by other means.
+        cut: how a collection's passages were cut, ``WORDS/OVERLAP``; "" if they were not, or by files' own
+            rules.
     """
 
     source: str
     data: str
     state: Literal["filling", "complete", "changed"]
+    cut: str = ""
 
 
 class Index(ABC):

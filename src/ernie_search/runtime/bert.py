@@ -59,7 +59,7 @@ def built_graph(folder: Path, config: Mapping[str, Any]) -> Path | None:
         return place / GRAPH
     try:
         graphs_folder()
-        with made_once(place) as written:
+        with made_once(place, GRAPH, WEIGHTS) as written:
             build(folder, config, written)
         return place / GRAPH
     except (StorageError, OSError):  # no room or no permission there: for this process alone

@@ -80,10 +80,14 @@ def graphs_folder() -> Path:
 
 
 @contextlib.contextmanager
-def made_once(place: Path) -> Iterator[Path]:
+def made_once(place: Path, *files: str) -> Iterator[Path]:
     """Yield a folder that becomes ``place`` when the block ends well, unless another process was first.
 
-    What stands there is never replaced: others may have opened it, and it was made of the same.
+    What stands there whole is never replaced: others may have opened it, and it was made of the same.
+
+    Args:
+        place: the folder to make.
+        files: names in it without which it is not whole; something may have cleaned up in the cache.
     """
     folder = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
@@ -94,6 +98,10 @@ def made_once(place: Path) -> Iterator[Path]:
         except OSError:
             if not place.is_dir():
                 raise
+            if not all((place / name).is_file() for name in files):
+                with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as away:
+                    os.rename(place, Path(away) / place.name)
+                    os.rename(folder, place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

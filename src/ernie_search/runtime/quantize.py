@@ -83,7 +83,7 @@ def cached_int8(source: Path) -> Path:
     if not (place / INT8_FILE).is_file():
         try:
             graphs_folder()
-            with made_once(place) as folder:
+            with made_once(place, INT8_FILE) as folder:
                 quantized(source, folder / INT8_FILE)
         except (StorageError, OSError) as error:
             raise ModelError(f"{place}: 8-bit weights cannot be kept there; set XDG_CACHE_HOME") from error

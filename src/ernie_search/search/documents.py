@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -16,6 +15,8 @@ from ernie_search.index.filters import is_unicode
 from ernie_search.types import Passage
 
 TOGETHER = 64
+GAP = 1000
+"""Numbers in a row that may be missing among a document's pieces, where single ones could be deleted."""
 """Pieces that are asked for at once."""
 AROUND = 2
 """Passages before and after one that are read with it, if nothing else is asked for."""
@@ -174,22 +175,25 @@ def _pieces(index: Index, document: str, one_of_them: str | None = None) -> tupl
 def _numbered(index: Index, document: str) -> tuple[str, ...]:
     """The ids of a document's pieces as indexing numbers them, ``ID#0``, ``ID#1``, ..., found by these ids.
 
-    None where its pieces have other ids: a column of the whole index then has to be read.
+    None where its pieces have other ids: a column of the whole index then has to be read. An index that holds
+    just what its source does has all of a document's; in others pieces may have been deleted one by one.
     """
     if "filters" not in index.capabilities:
         return ()
+    whole = index.origin is not None and index.origin.state == "complete"
     ids: list[str] = []
+    first, step = 0, TOGETHER if whole else GAP
     while True:
-        wanted = [f"{document}#{number}" for number in range(len(ids), len(ids) + TOGETHER)]
+        wanted = [f"{document}#{number}" for number in range(first, first + step)]
         batches = index.scan(["id", "parent"], In("id", tuple(wanted)))
         columns = [(batch.column("id").to_pylist(), batch.column("parent").to_pylist()) for batch in batches]
         held = {
             one for found, of in columns for one, parent in zip(found, of, strict=True) if parent == document
         }
-        met = list(takewhile(held.__contains__, wanted))
-        ids += met
-        if len(met) < TOGETHER:
+        ids += filter(held.__contains__, wanted)
+        if len(held) < (step if whole else 1):
             return tuple(ids)
+        first += step
 
 
 def _file(index: Index, path: str, start: str = "") -> Outline:

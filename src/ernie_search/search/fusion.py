@@ -96,6 +96,9 @@ def best_by_parent(staged: Staged, parents: Sequence[str], k: int) -> Staged:
 
 FusionKind = Literal["absolute", "rrf", "weighted"]
 
+HEAVIEST = 1_000_000
+"""The largest weight; only their ratios count, and sums of larger ones are infinite at some point."""
+
 STAGES = ("dense", "bm25", "late")
 """What weights may be given to."""
 
@@ -161,7 +164,8 @@ class Fusion:
             late interaction alone; in ``absolute`` a reading without a weight counts nothing.
 
     Raises:
-        SettingsError: an unknown kind, an unknown stage, or weights that are negative, not finite, or all 0.
+        SettingsError: an unknown kind, an unknown stage, or weights that are negative, above ``HEAVIEST``,
+            not finite, or all 0.
     """
 
     kind: FusionKind = "absolute"
@@ -177,8 +181,10 @@ class Fusion:
         for name, weight in self.weights.items():
             if name not in STAGES:
                 raise SettingsError(f"fusion weight of {name!r}: unknown{did_you_mean(name, STAGES)}")
-            if not (np.isfinite(weight) and weight >= 0):
-                raise SettingsError(f"fusion weight of {name} is {weight}; choose 0 or more")
+            if not 0 <= weight <= HEAVIEST:
+                raise SettingsError(
+                    f"fusion weight of {name} is {weight}; choose 0 or more, at most {HEAVIEST:,}"
+                )
         # Late interaction re-ranks what a weighted fusion found; in an absolute one both give candidates.
         needed = STAGES if self.kind == "absolute" else ("dense", "bm25")
         if self.kind != "rrf" and not any(self.weights.get(name, 0.0) for name in needed):

@@ -136,6 +136,8 @@ def absolute(
         stages["bm25"] = shares
     if tokens is not None and head:
         stages["late"] = mean_cosines(index.late_scores(tokens, head))
+    if not any(weights.get(name, 0.0) > 0 for name in stages):  # words alone count, and there are none
+        return Staged([], [], np.zeros(0), {})
     total = absolute_sum(stages, weights)
     ids = head + [following.ids[row] for row in rest]
     scores = np.concatenate([total, following.scores[rest].astype(np.float64)])

@@ -121,7 +121,7 @@ class Searcher:
         self.tuned = read_tuned(index) if tuned else None
         self._load: Callable[[], Encoder] | None = None
         self._model: Encoder | None = None
-        self._unit_vectors: bool | None = None
+        self._unit_vectors: list[bool] = []  # once known; a copy of this searcher has the same list
         if model is not None:
             self.model = model
 
@@ -226,6 +226,32 @@ class Searcher:
         """
         return [self._hits(staged) for staged in self.rank(texts, k, **options)]
 
+    def search_vectors(
+        self, dense: NDArray[np.float32], k: int = 10, **options: Unpack[SearchOptions]
+    ) -> list[list[Hit]]:
+        """The ``k`` best hits for questions that are given as single vectors, in mode dense.
+
+        Args:
+            dense: ``(Q, D)``, by the index's model; no model is asked.
+            k: hits for each; fewer if the index holds fewer.
+            **options: see ``SearchSettings``; what concerns other modes than dense counts nothing.
+
+        Raises:
+            SettingsError, IndexStateError: see ``SearchSettings.check``; vectors of another length.
+        """
+        settings = SearchSettings(**(options | {"mode": "dense"}))  # type: ignore[arg-type]
+        settings.check((), k, self.index, can_cross=False)
+        grouped = self._grouped(settings)
+        rankings = (
+            deep_enough(self.index, [""] * len(dense), dense, k, k, settings)
+            if grouped
+            else first_rankings(self.index, [""] * len(dense), dense, k, settings)
+        )
+        found = [Staged.of("dense", one["dense"]) for one in rankings]
+        if grouped:
+            found = [best_by_parent(one, self.index.parents(one.passages), k) for one in found]
+        return [self._hits(one) for one in found]
+
     def run(
         self,
         queries: Sequence[Query],
@@ -317,7 +343,7 @@ class Searcher:
         if not texts:
             return []
         index = self.index
-        grouped = index.has_parents if settings.by_parent == "auto" else settings.by_parent
+        grouped = self._grouped(settings)
         encoding = self._encoded(texts, settings)
         dense = None if encoding is None else encoding.dense
         fused = settings.first_mode(index) == "hybrid"
@@ -407,6 +433,13 @@ class Searcher:
             fusion = self.fusion_of(settings)
             if fusion.kind == "absolute":
                 weights = absolute_weights(index, fusion.weights, late=late)
+                there = {"dense"} | ({"late"} if tokens is not None else set())
+                there |= {"bm25"} if index.statistics() is not None else set()
+                if not any(weights.get(name, 0.0) > 0 for name in there):
+                    raise SettingsError(
+                        f"fusion {fusion}: nothing that counts can be read here; give a weight to "
+                        f"{' or '.join(sorted(there))}"
+                    )
                 return [
                     absolute(
                         *(index, text, encoding.dense[row], None if tokens is None else tokens[row]),
@@ -423,10 +456,17 @@ class Searcher:
             for matrix, staged in zip(tokens, found, strict=True)
         ]
 
+    def _grouped(self, settings: SearchSettings) -> bool:
+        """Whether documents are found, and not the pieces that they were cut into."""
+        return self.index.has_parents if settings.by_parent == "auto" else settings.by_parent
+
     def _has_unit_vectors(self) -> bool:
-        if self._unit_vectors is None:
-            self._unit_vectors = has_unit_vectors(self.index)
-        return self._unit_vectors
+        if not self._unit_vectors:
+            found = has_unit_vectors(self.index)
+            if not len(self.index):  # as long as nothing is there, nothing is known
+                return found
+            self._unit_vectors.append(found)
+        return self._unit_vectors[0]
 
     def _ranked(
         self,

@@ -262,10 +262,10 @@ class Batches:
         """
         results: list[Any] = [None] * len(jobs)
         written: list[int] = []
-        groups: dict[Plan, list[int]] = {}
+        groups: dict[tuple[Plan, str], list[int]] = {}
 
         def flush() -> None:
-            for plan, places in groups.items():
+            for (plan, _), places in groups.items():
                 try:
                     answers = self.rank_group(plan, [jobs[place] for place in places])  # type: ignore[misc]
                 except Exception as error:
@@ -276,7 +276,8 @@ class Batches:
 
         for place, job in enumerate(jobs):
             if isinstance(job, RankJob):
-                groups.setdefault(job.plan, []).append(place)
+                # Python takes 1, 1.0 and True for equal; filters don't, so their words tell plans apart.
+                groups.setdefault((job.plan, repr(job.plan.where)), []).append(place)
                 continue
             flush()
             try:
@@ -296,9 +297,10 @@ class Batches:
     def rank_group(self, plan: Plan, jobs: Sequence[RankJob]) -> Sequence[Answer | Exception]:
         """Search questions of one plan together; the caller holds ``index_lock``."""
         started = time.perf_counter()
+        k = min(plan.k, max(len(self.searcher.index), 1))
         options: dict[str, Any] = {} if plan.where is None else {"where": plan.where}
         if plan.mode == "cross":
-            options["cross_candidates"] = min(plan.k, self._crossed)
+            options["cross_candidates"] = min(k, self._crossed)
         typed = [job for job in jobs if job.question]
         weighing = {
             "fusion": None if plan.fusion is None else Fusion.parse(plan.fusion),
@@ -313,7 +315,7 @@ class Batches:
             texts = [job.question for job in typed]
             ranked = searcher.search_many(
                 texts,
-                plan.k,
+                k,
                 mode=plan.mode,  # type: ignore[arg-type]
                 candidates=plan.candidates,
                 **(options | weighing),
@@ -322,9 +324,8 @@ class Batches:
         vectors = [job for job in jobs if not job.question]
         if vectors:
             matrix = np.stack([job.row.dense for job in vectors])
-            found.update(
-                zip(map(id, vectors), self.searcher.index.search(matrix, plan.k, **options), strict=True)
-            )
+            nearest = self.searcher.search_vectors(matrix, k, **options)
+            found.update(zip(map(id, vectors), nearest, strict=True))
         spent = (time.perf_counter() - started) * 1000
         return [self._answer(model, job, found[id(job)], spent) for job in jobs]
 

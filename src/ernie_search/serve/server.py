@@ -271,7 +271,11 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         log_descriptors_running_out(asyncio.get_running_loop())
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # another service bound the same port, and listened first
+            reason = error.strerror or "cannot listen"
+            raise SettingsError(f"--host {self.config.host} --port {self.config.port}: {reason}") from None
         for one in sockets or ():
             one.listen(BACKLOG)
         if self.started:

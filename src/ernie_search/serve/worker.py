@@ -297,13 +297,16 @@ class Worker:
         self.index.close()
 
     async def _write(self, work: Callable[[], int], *, encoded: bool = False) -> int:
+        def counted() -> tuple[int, int]:
+            return int(work()), len(self.index)  # not on the event loop: a server's index asks the network
+
         try:
-            done = int(await self._rank.submit(IndexJob(work, writes=True), admitted=encoded))
+            done, passages = await self._rank.submit(IndexJob(counted, writes=True), admitted=encoded)
         except StorageError as error:
             log("write failed", level="error", reason=str(error))
             raise
         self._writes += 1
-        if self._writes >= merge_due(len(self.index), self._limits) and self._optimizing is None:
+        if self._writes >= merge_due(passages, self._limits) and self._optimizing is None:
             self._writes, self._optimizing = 0, asyncio.create_task(self._optimize())
         return done
 

@@ -28,6 +28,7 @@ async def search(request: Request, body: SearchRequest) -> Response:
     """Find the best passages for a question, or for a vector of the index's model."""
     here = context(request)
     limits = here.settings.limits
+    body = _within(body, limits)
     _check(body, limits)
     started = time.perf_counter()
     if here.settings.log_questions and body.query is not None:
@@ -44,7 +45,7 @@ async def search(request: Request, body: SearchRequest) -> Response:
                 )
             where = filter_of(body.filter, worker, limits.filter_characters)
             plan = Plan(
-                *(mode, min(body.k, max(len(worker.index), 1)), body.candidates, where, body.explain),
+                *(mode, body.k, body.candidates, where, body.explain),
                 fusion=here.settings.fusion if body.fusion is None else body.fusion,
                 token_weights=body.token_weights or here.settings.token_weights,
             )
@@ -73,6 +74,13 @@ async def search(request: Request, body: SearchRequest) -> Response:
     if body.explain:
         value["question_tokens"] = answer.question_tokens
     return as_json(value)
+
+
+def _within(body: SearchRequest, limits: Limits) -> SearchRequest:
+    """The request; what it does not name is no more than the service allows."""
+    most = {"k": limits.k, "candidates": limits.candidates}
+    usual = {name: min(getattr(body, name), limit) for name, limit in most.items()}
+    return body.model_copy(update={n: v for n, v in usual.items() if n not in body.model_fields_set})
 
 
 def _check(body: SearchRequest, limits: Limits) -> None:
