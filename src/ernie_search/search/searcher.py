@@ -239,7 +239,7 @@ class Searcher:
         Raises:
             SettingsError, IndexStateError: see ``SearchSettings.check``; vectors of another length.
         """
-        settings = SearchSettings(**(options | {"mode": "dense"}))  # type: ignore[arg-type]
+        settings = SearchSettings(**(options | {"mode": "dense"}))
         settings.check((), k, self.index, can_cross=False)
         grouped = self._grouped(settings)
         rankings = (

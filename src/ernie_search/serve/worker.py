@@ -298,7 +298,7 @@ class Worker:
 
     async def _write(self, work: Callable[[], int], *, encoded: bool = False) -> int:
         def counted() -> tuple[int, int]:
-            return int(work()), len(self.index)  # not on the event loop: a server's index asks the network
+            return work(), len(self.index)  # not on the event loop: a server's index asks the network
 
         try:
             done, passages = await self._rank.submit(IndexJob(counted, writes=True), admitted=encoded)
@@ -308,7 +308,7 @@ class Worker:
         self._writes += 1
         if self._writes >= merge_due(passages, self._limits) and self._optimizing is None:
             self._writes, self._optimizing = 0, asyncio.create_task(self._optimize())
-        return done
+        return int(done)
 
     async def _optimize(self) -> None:
         """Merge the small files that commits leave, and remove old ones, in steps.
