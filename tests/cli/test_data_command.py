@@ -45,6 +45,33 @@ def test_convert_refuses_a_broken_collection_and_writes_nothing(run_cli, collect
     assert not (tmp_path / "copy").exists()
 
 
+def test_convert_keeps_the_labels_of_a_folder_of_documents(run_cli, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "tea.md").write_text("It grows in Assam.\n")
+    command = ("data", "convert", f"files:{tmp_path / 'docs'}", tmp_path / "mine")
+    assert run_cli(*command).exit_code == 0
+    (tmp_path / "mine" / "queries.jsonl").write_text('{"_id": "q1", "text": "Where is tea?"}\n')
+    (tmp_path / "mine" / "qrels" / "dev.tsv").write_text("q1\tnot-there\t1\n")
+    result = run_cli(*command)
+    assert result.exit_code == 0
+    assert "kept: queries.jsonl, qrels/dev.tsv of" in result.stdout
+    assert "judgements of passages that are there no longer: 1" in result.stdout
+    assert open_collection(str(tmp_path / "mine")).qrels("dev") == {"q1": {"not-there": 1}}
+
+
+def test_convert_refuses_to_delete_labels_unless_told_to(run_cli, collection, tmp_path):
+    command = ("data", "convert", collection, tmp_path / "copy")
+    assert run_cli(*command).exit_code == 0
+    with open(tmp_path / "copy" / "queries.jsonl", "a", encoding="utf-8") as handle:
+        handle.write('{"_id": "mine", "text": "Where is tea?"}\n')
+    result = run_cli(*command)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "question 'mine'" in result.stderr
+    assert "--replace" in result.stderr
+    assert run_cli(*command, "--replace").exit_code == 0
+    assert "mine" not in (tmp_path / "copy" / "queries.jsonl").read_text()
+
+
 @pytest.fixture
 def faq(tmp_path):
     path = tmp_path / "faq.csv"

@@ -104,3 +104,84 @@ def test_progress_counts_all(tmp_path):
     convert(MemoryCollection("m", "mem", passages, [], {}), tmp_path / "beir", progress=seen.append)
     assert sum(seen) == 2500
     assert len(seen) == 3
+
+
+def labelled(tmp_path, text="# Logs\n\nThey rotate at night.\n"):
+    """A folder of documents, converted, with a question and a judgement that a person wrote."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "logs.md").write_text(text)
+    source, folder = open_collection(f"files:{tmp_path / 'docs'}"), tmp_path / "mine"
+    convert(source, folder)
+    (passage,) = source.passages()
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "how do I rotate the logs"}\n')
+    (folder / "qrels" / "dev.tsv").write_text(f"query-id\tcorpus-id\tscore\nq1\t{passage.id}\t1\n")
+    return source, folder
+
+
+def files_of(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_passages_without_questions_leave_what_a_person_wrote(tmp_path):
+    source, folder = labelled(tmp_path)
+    (folder / "marks.jsonl").write_text("{}\n")  # of a judging, say
+    before = files_of(folder)
+    (tmp_path / "docs" / "more.md").write_text("Another document.\n")
+    done = convert(source, folder)
+    after = files_of(folder)
+    assert [one.text for one in done.collection.passages()] == ["They rotate at night.", "Another document."]
+    assert {name for name in before if before[name] != after[name]} == {"corpus.jsonl"}
+    assert after.keys() == before.keys()
+    assert (done.kept, done.dangling) == (("queries.jsonl", "qrels/dev.tsv"), 0)
+    (tmp_path / "docs" / "logs.md").write_text("They rotate at noon.\n")
+    assert convert(source, folder).dangling == 1
+    (tmp_path / "docs" / "logs.md").unlink()
+    (tmp_path / "docs" / "more.md").unlink()
+    whole = files_of(folder)
+    with pytest.raises(DataError, match="no file that can be read"):
+        convert(source, folder)
+    assert files_of(folder) == whole
+    (tmp_path / "docs" / "more.md").write_text("Another document.\n")
+    done = convert(source, folder, replace=True)
+    assert (done.collection.splits, done.kept) == ([], ())
+    assert not (folder / "marks.jsonl").exists()
+
+
+def test_a_packed_corpus_is_replaced_by_the_new_one(tmp_path):
+    source, folder = labelled(tmp_path)
+    packed = gzip.compress((folder / "corpus.jsonl").read_bytes())
+    (folder / "corpus.jsonl").unlink()
+    (folder / "corpus.jsonl.gz").write_bytes(packed)
+    assert [one.text for one in convert(source, folder).collection.passages()] == ["They rotate at night."]
+    assert sorted(files_of(folder)) == ["corpus.jsonl", "qrels/dev.tsv", "queries.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "what"),
+    [
+        ("queries.jsonl", '{"_id": "mine", "text": "and rice?"}\n', r"question 'mine' \(.*queries.jsonl:3\)"),
+        ("qrels/train.tsv", "a\tq\t1\n", r"the judgement of 'a' and 'q' \(.*train.tsv:4\)"),
+        ("qrels/dev.tsv", "a\tq\t1\n", r"the judgement of 'a' and 'q' \(.*dev.tsv:1\)"),
+        ("qrels/notes.txt", "x", "qrels/notes.txt"),
+        ("marks.jsonl", "{}\n", "marks.jsonl"),
+    ],
+)
+def test_what_the_new_folder_would_lack_is_not_deleted(tmp_path, file, more, what):
+    judged = {"train": {"a": {"p": 1}, "b": {"q": 1}}}
+    passages, asked = [Passage("p", "x"), Passage("q", "y")], [Query("a", "?"), Query("b", "??")]
+    source, folder = MemoryCollection("m", "mem", passages, asked, judged), tmp_path / "beir"
+    convert(source, folder)
+    convert(source, folder)  # the same again loses nothing
+    with open(folder / file, "a", encoding="utf-8") as handle:
+        handle.write(more)
+    before = files_of(folder)
+    with pytest.raises(DataError, match=f"has {what}, which the new folder would lack; .*--replace"):
+        convert(source, folder)
+    assert (files_of(folder), [one.name for one in tmp_path.iterdir()]) == (before, ["beir"])
+    assert convert(source, folder, replace=True).collection.splits == ["train"]
+
+
+def test_a_folder_that_a_kill_left_under_another_name_is_looked_at_too(tmp_path):
+    source, folder = labelled(tmp_path)
+    folder.rename(tmp_path / ".mine.old")
+    assert convert(source, folder).kept == ("queries.jsonl", "qrels/dev.tsv")

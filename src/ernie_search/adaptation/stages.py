@@ -142,6 +142,7 @@ class Documents(Step):
             task.collection,
             task.folder / BEIR,
             skip_faulty=True,
+            replace=True,  # the folder is the stage's own
             progress=Counter(task.observer, "passages read"),
         )
         files = getattr(getattr(task.collection, "inner", task.collection), "skipped", [])

@@ -60,19 +60,39 @@ def convert(
     skip_faulty: Annotated[
         bool, typer.Option(help="Leave out faulty items, and count them, instead of refusing.")
     ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Write OUTPUT anew, without the questions, judgements and other files in it."
+        ),
+    ] = False,
 ) -> None:
-    """Check any collection and write it as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/)."""
+    """Check any collection and write it as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/).
+
+    A source without questions (a folder of documents) renews the passages of a BEIR folder that is there; its
+    questions, judgements and other files stay. Of a source with questions, OUTPUT may hold none that the
+    source lacks.
+    """
     from ernie_search.data import convert as convert_collection
     from ernie_search.data import open_collection
 
     collection = open_collection(source)
     with progress(f"converting {source}", None) as advance:
-        done = convert_collection(collection, output, skip_faulty=skip_faulty, progress=advance)
+        done = convert_collection(
+            collection, output, skip_faulty=skip_faulty, replace=replace, progress=advance
+        )
     show(done.info)
     if done.skipped:
         console().print(f"left out: {done.skipped:,} faulty items, the first: {done.first}", soft_wrap=True)
     for split in done.lost:
         console().print(f"left out: split {split}, as none of its judgements is left", soft_wrap=True)
+    if done.kept:
+        console().print(
+            f"kept: {printable(', '.join(done.kept))} of {printable(str(output))}", soft_wrap=True
+        )
+    if done.dangling:
+        text = f"judgements of passages that are there no longer: {done.dangling:,}; judge anew"
+        console().print(text, soft_wrap=True)
 
 
 @app.command(epilog=STATS_EXAMPLE)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_search._util.files import read_json, write_json
-from ernie_search.data import Collection, MemoryCollection, open_collection, write_beir
+from ernie_search.data import Collection, MemoryCollection, convert, open_collection
 from ernie_search.encoding.build import make_index
 from ernie_search.evaluation import SystemResult, compare, evaluate_run, read_run, write_run
 from ernie_search.model import ScoreSettings, from_base
@@ -339,7 +339,7 @@ def _plan(
         trainings=len(TRAINED),
     )
     collection = _sample(whole, fit.passages)
-    write_beir(collection, folder)
+    convert(collection, folder, replace=True)  # the folder is the demo's own
     plan = asdict(fit) | {"minutes": minutes, "source": source}
     write_json(mark, plan)
     say(
