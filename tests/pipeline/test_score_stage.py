@@ -11,6 +11,9 @@ from ernie_search.errors import DataError, SettingsError
 from ernie_search.mining import Lists
 from ernie_search.pipeline.stage import Available, Done, InputPaths, Task
 from ernie_search.pipeline.stages.score import Score, ScoreStageSettings
+from ernie_search.teacher import LateScores
+from ernie_search.teacher.tuning import Figure, TunedSum
+from ernie_search.types import Query
 from tiny_teacher import DEV, TRAIN, collection, lists
 
 BEFORE = Available(model="warm-up", mined="mine", lists="mine", teacher="teacher")
@@ -131,3 +134,39 @@ def test_weights_are_chosen_on_dev_once(tmp_path):
     again, seen = execute(tmp_path / "score", given, teacher="bm25=7", tune_on="dev")
     assert again.counts["weights"] == {"bm25": 3.0}
     assert not any(values.get("what") == "questions re-ranked" for _, values in seen)
+
+
+@pytest.mark.parametrize(
+    "change", [{"tune_questions": 4}, {"tune_on": "train"}, {"teacher": "bm25=7,late=1"}, {"asked": "snow"}]
+)
+def test_weights_that_a_killed_call_chose_by_something_else_are_chosen_anew(tmp_path, change, monkeypatch):
+    chosen = []
+
+    def tune(teacher, data, *, split, questions, progress):
+        chosen.append((split, questions, list(teacher.weights)))
+        return TunedSum(dict.fromkeys(teacher.weights, 1.0), DEV, [], *[Figure("x", 0.0, 0.0, 0.0)] * 3, 1)
+
+    monkeypatch.setattr("ernie_search.pipeline.stages.score.tune_sum", tune)
+    monkeypatch.setattr(LateScores, "key", {"late": "a model"})
+    data = collection()
+
+    def weigh(**settings):
+        one = stage(**{"teacher": "bm25=7", "tune_on": "dev", "late": "any"} | settings)
+        task = Task(data, tmp_path / "score", InputPaths("none"), lambda name, values: None)
+        return one._teacher(task).weights
+
+    weigh()
+    weigh()
+    assert len(chosen) == 1
+    if "asked" in change:
+        first, *others = data.queries("dev")
+        data = collection(queries=[*data.queries("train"), Query(first.id, "where is snow?"), *others])
+        change = {}
+    weigh(**change)
+    assert len(chosen) == 2
+    file = tmp_path / "score" / "weights.json"
+    saved = json.loads(file.read_text())
+    del saved["about"]["chosen_by"]  # as it was written before there was one
+    file.write_text(json.dumps(saved))
+    weigh(**change)
+    assert len(chosen) == 3

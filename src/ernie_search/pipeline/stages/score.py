@@ -43,6 +43,8 @@ from ernie_search.teacher.sums import CROSS, LATE, WORDS, SavedWeights, check_we
 from ernie_search.training.folder import weights_identity
 
 SCORED, LISTS, IMPORTED, WEIGHTS = "scored", "lists", "imported", "weights.json"
+CHOSEN_BY = "chosen_by"
+"""In the weights' file: a fingerprint of all that decides them."""
 
 
 class ScoreStageSettings(DenoiseSettings):
@@ -271,7 +273,12 @@ class Score(Stage[ScoreStageSettings]):
         )
         if settings.tune_on:
             path = task.folder / WEIGHTS
-            if not path.is_file():  # an interrupted stage keeps the weights that it began with
+            of = fingerprint(
+                *(settings.tune_on, settings.tune_questions, list(computed)),
+                *(found.key, task.collection.fingerprint),
+            )
+            # An interrupted stage keeps the weights that it began with, if they were chosen by the same.
+            if not path.is_file() or SavedWeights.read(path).about.get(CHOSEN_BY) != of:
                 tuned = tune_sum(
                     found,
                     task.collection,
@@ -279,7 +286,7 @@ class Score(Stage[ScoreStageSettings]):
                     questions=settings.tune_questions,
                     progress=Counter(task.observer, "questions re-ranked"),
                 )
-                SavedWeights(tuned.weights, about=asdict(tuned)).write(path)
+                SavedWeights(tuned.weights, about=asdict(tuned) | {CHOSEN_BY: of}).write(path)
             found.weights = SavedWeights.read(path).weights
         return found
 
