@@ -1,5 +1,7 @@
 """Documents as passages: whole paragraphs under one heading, of at most so many words."""
 
+import random
+
 from ernie_search.data.files.cut import PART, PARTS_A_WORD, cut
 from ernie_search.data.files.document import Block, Document
 from ernie_search.data.files.reading import parse, to_passages
@@ -89,3 +91,34 @@ def test_marks_digits_and_headings_count_so_that_a_small_encoder_reads_all_of_it
 def test_a_run_of_words_is_cut_between_them():
     found = list(cut(Document("T", [Block("internationalisation " * 200, line=1)]), 50))
     assert {word for one in found for word in one.text.split()} == {"internationalisation"}
+
+
+class CountedText(str):
+    """Text that knows how much of it was searched for line breaks."""
+
+    searched = 0
+
+    def count(self, part, start=0, end=None):
+        stop = len(self) if end is None else end
+        self.searched += stop - start
+        return super().count(part, start, stop)
+
+
+def test_lines_of_a_long_text_are_counted_once():
+    text = CountedText("a log line that is long enough.\n" * 2000)
+    found = pieces(Block(text, line=3, code=True), words=10)
+    assert [line for _, line in found] == list(range(3, 2003))
+    assert text.searched <= len(text)
+
+
+def test_lines_are_those_that_the_pieces_stand_on():
+    chance = random.Random(0)
+    for code in (False, True) * 50:
+        signs = chance.choices(
+            ["a", "bb ccc", ". ", "\n", "\n\n", "\n \n", " ", "- ", "一。", "x" * 30], k=60
+        )
+        text, at = "a" + "".join(signs), 0
+        for piece, line in pieces(Block(text, line=7, code=code), words=chance.choice([1, 3, 9])):
+            at = text.index(piece, at)
+            assert line == 7 + text.count("\n", 0, at)
+            at += len(piece)

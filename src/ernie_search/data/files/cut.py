@@ -40,7 +40,7 @@ def cut(document: Document, words: int = WORDS) -> Iterator[Piece]:
     """
     for (headings, page), blocks in groupby(document.blocks, lambda one: (one.headings, one.page)):
         most = max(1, int(words * PARTS_A_WORD))
-        most = max(most // 2, most - len(PART.findall(" > ".join([document.title, *headings]))))
+        most = max(1, most // 2, most - len(PART.findall(" > ".join([document.title, *headings]))))
         held: list[str] = []
         line: int | None = None
         size = 0
@@ -63,9 +63,12 @@ def _parts(blocks: Iterator[Block], most: int) -> Iterator[tuple[str, int | None
         edges = (BLANK, LINE) if block.code else (SENTENCE, LINE)
         if LISTED.match(block.text):  # a list or a table, whose lines are whole
             edges = (LINE, SENTENCE)
+        line, counted = block.line, 0  # line breaks are counted from piece to piece, each once
         for start, text in _split(block.text, most, edges):
-            lead = len(text) - len(text.lstrip("\n"))
-            line = None if block.line is None else block.line + block.text.count("\n", 0, start + lead)
+            first = start + len(text) - len(text.lstrip("\n"))
+            if line is not None:
+                line += block.text.count("\n", counted, first)
+                counted = first
             yield text, line, len(PART.findall(text)), joint
             joint = ""
 
