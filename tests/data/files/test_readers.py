@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import time
 
 import pytest
 from documents import docx, pdf
@@ -103,6 +104,46 @@ rotated.<br>Yes.</p>
 def test_html_with_a_main_part_is_only_that():
     page = "<title>T</title><div>menu</div><div role=main><div><p>text</div></div><div>after</div>"
     assert (title("a.html", page), blocks("a.html", page)) == ("T", [("text", (), 1)])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p>a<p hidden>no<b>no</b><p>b",
+        "<p>a<p hidden>no<div>b</div>",
+        "<div><p>a<p hidden>no <i>no</div>b",
+        "<ul><li>a<li hidden>no<ul><li>no<li>no</ul><p>no<li>b</ul>",
+        "<ul><li>a<li hidden>no<br>no<img></ul>b",
+        "<dl><dt>a<dt hidden>no<dd hidden><p>no<p>no</dd><dd>b</dl>",
+        "<table><tr><td>a<tr hidden><td>no<table><tr><td>no</table><th>no<tr><td>b</table>",
+        "<table><tbody><tr><td>a<tbody hidden><tr><td>no<tr><th>no<tfoot><tr><td>b</table>",
+        "<table><caption hidden>no<tr><td>a</table>b",
+        "<table><tr><td>a<td hidden>no</table>b",
+        "<ul><li>a<li role=navigation>no</i>no</ul>b",
+        "<ul><li>a</li><li hidden>no<script>if (a < b) {}</script><p>no</p></li><li>b</li></ul>",
+        "<p>a</p><p hidden/>b",
+        "<p>a</p><section hidden><p>no<p hidden>no<section>no</section>no</section>b",
+    ],
+)
+def test_hidden_parts_end_where_html_lets_their_end_tag_be_left_out(page):
+    assert [text for text, _, _ in blocks("a.html", f"<body>{page}")] == ["a", "b"]
+
+
+def test_a_hidden_cell_leaves_its_row():
+    page = "<table><tr><th>x<th hidden>no<th>y<tr><td>1<td hidden>no<td>2</table><p>z"
+    assert [text for text, _, _ in blocks("a.html", page)] == ["x | y", "1 | 2", "z"]
+
+
+def test_a_page_of_highlighted_code_takes_time_by_its_length():
+    def seconds(page: str) -> float:
+        start = time.process_time()
+        assert "".join(text for text, _, _ in blocks("a.html", page)).count("a") == 20_000
+        return time.process_time() - start
+
+    apart, together = "<p><span>a</span></p>" * 20_000, f"<pre>{'<span>a</span>' * 20_000}</pre>"
+    assert seconds(together) < 4 * seconds(apart)
+    cells = f"<tr>{'<td>a' * 20_000}</tr>"
+    assert seconds(cells) < 4 * seconds(apart)
 
 
 def test_html_says_its_encoding():

@@ -15,7 +15,7 @@ from ernie_search.data.files.document import Document, MissingReaderError, Unrea
 from ernie_search.data.files.walk import Found, Skipped
 from ernie_search.types import Passage
 
-READERS_VERSION = 2
+READERS_VERSION = 3
 """Goes up when the same bytes give other passages; files are then read again."""
 
 TEXT_READERS: dict[str, Callable[[str], Document]] = {
