@@ -1,5 +1,6 @@
 """A folder of documents kept in an index: only what changed is read, encoded, removed; a kill is no harm."""
 
+import errno
 import os
 import shutil
 import signal
@@ -115,6 +116,29 @@ def test_renamed_and_removed_files_encode_nothing(docs, model):
     shutil.rmtree(docs / "part1")
     found = synced(docs)
     assert (counts(found), found.gone, model.encoded) == ((0, 0, 0, 12, 12), 3, 24)
+    check(docs)
+
+
+def test_a_file_that_cannot_be_read_for_now_stays_in_the_index(docs, model, monkeypatch):
+    synced(docs)
+    held = truth(docs)
+    (docs / "part1" / "f1.md").unlink()
+    read = Path.read_bytes
+
+    def refusing(path):
+        if path.name == "f0.md":
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refusing)
+        (docs / "part0" / "f0.md").write_text("changed")
+        found = synced(docs)
+    assert (counts(found), found.files, found.gone) == ((0, 0, 0, 4, 20), 5, 1)
+    assert [one.path for one in found.skipped] == ["part0/f0.md"]
+    with open_index(docs.parent / "i") as index:
+        assert rows(index) == {name: row for name, row in held.items() if "f1.md" not in name}
+    assert counts(synced(docs)) == (1, 1, 0, 4, 16)
     check(docs)
 
 

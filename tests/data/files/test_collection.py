@@ -1,6 +1,9 @@
 """A folder as a collection, and a snapshot of it that knows what changed."""
 
+import errno
+import hashlib
 import importlib.util
+import json
 import os
 import sys
 import time
@@ -167,6 +170,93 @@ def test_a_file_that_may_not_be_read_is_named(docs):
     (docs / "a.md").chmod(0)
     snapshot = FilesSnapshot(open_files(str(docs)))
     assert [one.path for one in snapshot.skipped] == ["a.md"]
+
+
+def changing(path: Path) -> bytes:
+    data = READ(path)
+    if path.name == "a.md":
+        path.write_text("x" * (len(data) + 1))
+    return data
+
+
+def refusing(path: Path) -> bytes:
+    if path.name == "a.md":
+        raise OSError(errno.EIO, "Input/output error")
+    return READ(path)
+
+
+READ = Path.read_bytes
+
+
+@pytest.mark.parametrize("read", [changing, refusing])
+def test_what_was_read_before_stays_where_the_reason_may_pass(docs, monkeypatch, read):
+    before = FilesSnapshot(open_files(str(docs))).state
+    (docs / "a.md").write_text("# A\n\nnew text\n")
+    os.utime(docs / "a.md", (0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(reading_module.time, "sleep", lambda seconds: None)
+        patch.setattr(Path, "read_bytes", read)
+        found = FilesSnapshot(open_files(str(docs)), before)
+        assert [one.path for one in found.skipped] == ["a.md"]
+        assert (found.unchanged, found.replaces, found.total, found.changed, found.gone) == (
+            True,
+            [],
+            2,
+            0,
+            0,
+        )
+        kept = found.state.files["a.md"]
+        assert (kept.sha256, kept.passages) == (before.files["a.md"].sha256, before.files["a.md"].passages)
+        again = FilesSnapshot(open_files(str(docs)), found.state)
+        assert [one.path for one in again.skipped] == ["a.md"]
+    (docs / "a.md").write_text("# A\n\nnew text\n")
+    os.utime(docs / "a.md", (0, 0))  # whatever its time says, it is read again
+    later = FilesSnapshot(open_files(str(docs)), found.state)
+    assert ([one.text for one in later.passages()], later.skipped) == (["new text"], [])
+    assert later.replaces == before.files["a.md"].ids("a.md")
+
+
+def test_a_folder_that_cannot_be_listed_keeps_its_passages(docs, monkeypatch):
+    (docs / "sub2").mkdir()
+    (docs / "sub2" / "c.txt").write_text("third")
+    before = FilesSnapshot(open_files(str(docs))).state
+    scan = os.scandir
+
+    def refusing(place):
+        if Path(place).name == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scan(place)
+
+    (docs / "sub2" / "c.txt").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing)
+        found = FilesSnapshot(open_files(str(docs)), before)
+    assert [(one.path, one.reason) for one in found.skipped] == [
+        ("sub/", "cannot be read (Permission denied)")
+    ]
+    assert (found.replaces, found.gone) == (before.files["sub2/c.txt"].ids("sub2/c.txt"), 1)
+    assert found.state.files["sub/b.txt"].passages == before.files["sub/b.txt"].passages
+    later = FilesSnapshot(open_files(str(docs)), found.state)
+    assert (later.unchanged, later.skipped, later.gone) == (True, [], 0)
+    assert later.state.files["sub/b.txt"] == before.files["sub/b.txt"]
+
+
+def test_files_that_other_readers_read_are_read_again(docs, monkeypatch, tmp_path):
+    before = FilesSnapshot(open_files(str(docs))).state
+    before.write(tmp_path)
+    place = tmp_path / "sync" / f"{before.data}.json"
+    head = json.loads(place.read_text().splitlines()[1])
+    del head["readers"]  # as it was written before there was one
+    text = json.dumps(head)
+    place.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
+    old = read_state(tmp_path, before.data)
+    assert (old.readers, old.files) == (0, before.files)
+    assert FilesSnapshot(open_files(str(docs)), before).count == 0
+    assert FilesSnapshot(open_files(str(docs)), old).count == 2
+    monkeypatch.setattr("ernie_search.data.files.snapshot.READERS_VERSION", before.readers + 1)
+    found = FilesSnapshot(open_files(str(docs)), before)
+    assert (found.before, found.replaces, found.count) == (None, None, 2)
+    assert FilesSnapshot(open_files(str(docs)), found.state).count == 0
 
 
 def test_a_state_on_disk_is_whole_or_not_there(docs, tmp_path):

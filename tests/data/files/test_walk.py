@@ -1,11 +1,14 @@
 """Which files of a folder are documents."""
 
+import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from ernie_search.data.files import walk as walk_module
 from ernie_search.data.files.walk import walk
 from ernie_search.errors import DataError
 
@@ -115,3 +118,49 @@ def test_a_single_file_and_none(tmp_path):
     assert found(tmp_path / ".hidden.md") == [".hidden.md"]
     with pytest.raises(DataError, match="no such file or folder"):
         walk(tmp_path / "absent")
+
+
+def test_what_the_system_refuses_is_named_and_may_pass(tmp_path, monkeypatch):
+    put(tmp_path, "a.md", "b.md", "c/d.md", "e/f.md")
+    (tmp_path / "link.md").symlink_to(tmp_path / "a.md")
+    (tmp_path / "lost.md").symlink_to(tmp_path / "none.md")
+    scan, resolve = os.scandir, Path.resolve
+
+    class Entry:
+        def __init__(self, entry):
+            self.entry, self.name, self.path = entry, entry.name, entry.path
+
+        def __getattr__(self, name):
+            return getattr(self.entry, name)
+
+        def stat(self):
+            if self.name == "b.md":
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return self.entry.stat()
+
+    @contextlib.contextmanager
+    def refusing(place):
+        if Path(place).name == "c":
+            raise OSError(errno.EIO, "Input/output error")
+        if Path(place).name == "e":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        with scan(place) as entries:
+            yield map(Entry, entries)
+
+    def resolving(path, strict=False):
+        if path.name == "link.md":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return resolve(path, strict)
+
+    walker = walk_module._Walker(tmp_path.resolve(), [], 1 << 20, walk_module.Walk())
+    monkeypatch.setattr(walk_module.os, "scandir", refusing)
+    monkeypatch.setattr(Path, "resolve", resolving)
+    walker.folder(walker.root, "", [])
+    walker.links()
+    assert [one.path for one in walker.found.files] == ["a.md"]
+    assert sorted((one.path, one.reason, one.passing) for one in walker.found.skipped) == [
+        ("b.md", "cannot be read (Permission denied)", True),
+        ("c/", "cannot be read (Input/output error)", True),
+        ("link.md", "cannot be read (Permission denied)", True),
+        ("lost.md", "a link that leads nowhere", False),
+    ]

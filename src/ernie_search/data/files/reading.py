@@ -105,7 +105,7 @@ def read_file(found: Found, words: int, known: str = "") -> Read | Skipped | Non
     """
     try:
         got = read_stable(found.place)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return Skipped(found.path, f"cannot be read ({error.strerror})", passing=True)

@@ -11,7 +11,7 @@ from ernie_search._util.files import SETTLED
 from ernie_search._util.lines import Placed, Report, stop
 from ernie_search.data.collection import LocatedCollection
 from ernie_search.data.files.collection import FilesCollection
-from ernie_search.data.files.reading import Read, has_reader
+from ernie_search.data.files.reading import READERS_VERSION, Read, has_reader
 from ernie_search.data.files.state import FileState, State
 from ernie_search.data.files.walk import Found, Skipped
 from ernie_search.types import Judgement, Passage, Query
@@ -30,7 +30,8 @@ class FilesSnapshot(LocatedCollection):
         count: its passages.
         total: passages of the whole folder.
         changed, gone: how many files were read anew, and how many were there before and are not any more.
-        skipped: files left out, and why.
+        skipped: files left out, and why; of one that cannot be read for a reason that may pass, what was read
+            before stays.
         notes: by path, what the reading has to say.
     """
 
@@ -44,7 +45,7 @@ class FilesSnapshot(LocatedCollection):
 
         Args:
             files: the folder.
-            before: as it was; only for the same ``words``.
+            before: as it was; only for the same ``words``, and if the same readers read it.
             progress: called with the number of files looked at since its last call.
 
         Raises:
@@ -52,7 +53,8 @@ class FilesSnapshot(LocatedCollection):
         """
         super().__init__(files.name, files.source)
         self._files, self._spool = files, _Spool()
-        self.before = before if before is not None and before.words == files.words else None
+        cut = (files.words, READERS_VERSION)
+        self.before = before if before is not None and (before.words, before.readers) == cut else None
         self.skipped: list[Skipped] = []
         self.notes: dict[str, str] = {}
         self.replaces: list[str] | None = None if self.before is None else []
@@ -76,8 +78,11 @@ class FilesSnapshot(LocatedCollection):
                     files[found.path] = one
             if progress is not None:
                 progress(1)
+        unseen = [one.path.rstrip("/") for one in walked.skipped if one.passing]
         for path, old in known.items():
-            if path not in files:
+            if path not in files and any(one in (".", path) or path.startswith(f"{one}/") for one in unseen):
+                files[path] = _as_before(old)
+            elif path not in files:
                 self.gone += bool(old.sha256)
                 self._replace(path, old)
         for path, one in files.items():
@@ -91,7 +96,8 @@ class FilesSnapshot(LocatedCollection):
             raise self._files.nothing_to_read(self.skipped)
         self.total = sum(len(one.passages) for one in files.values())
         self.files = len(contents)
-        self.state = State(self._files.fingerprint_of(contents), self._files.words, now, files=files)
+        data = self._files.fingerprint_of(contents)
+        self.state = State(data, self._files.words, now, READERS_VERSION, files=files)
 
     def _read(self, found: Found, old: FileState | None) -> FileState | None:
         """Read a file that may have changed; None for one that is gone."""
@@ -105,15 +111,15 @@ class FilesSnapshot(LocatedCollection):
                 self._spool.add(passage)
             ids = [passage.id.rpartition("#")[2] for passage in read.passages]
             return FileState(read.size, read.mtime_ns, read.sha256, ids, read.note)
+        if read is not None and read.passing:
+            return _as_before(old, read)
         if old is not None and old.sha256:
             self.changed += 1
             self._replace(found.path, old)
         if read is None and not found.place.exists():
             return None
         reason, extra = ("", "") if read is None else (read.reason, read.extra)
-        # one that changes while it is read, or is locked, is looked at again whatever its time says
-        at_rest = read is None or not read.passing
-        return FileState(found.size, found.mtime_ns if at_rest else 0, skipped=reason, extra=extra)
+        return FileState(found.size, found.mtime_ns, skipped=reason, extra=extra)
 
     def _replace(self, path: str, old: FileState | None) -> None:
         if self.replaces is not None and old is not None:
@@ -150,6 +156,20 @@ class FilesSnapshot(LocatedCollection):
     def read_split(self, split: str, report: Report) -> Placed[Judgement]:
         """None."""
         return iter(())
+
+
+def _as_before(old: FileState | None, now: Skipped | None = None) -> FileState:
+    """What is known of a file that cannot be read for a reason that may pass: all that was known before.
+
+    One that changes while it is read, or is locked, is looked at again whatever its size and time say.
+
+    Args:
+        old: as it was the last time.
+        now: why it cannot be read; None where that is said of its folder.
+    """
+    one = FileState(0, 0) if old is None else old
+    reason = "" if now is None else now.reason
+    return FileState(-1, 0, one.sha256, one.passages, one.note, skipped=reason)
 
 
 def _can_be_read_now(old: FileState, found: Found) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ernie_search._util.files import atomic_write, remove
 from ernie_search.data.files.reading import id_path
@@ -23,7 +24,7 @@ class FileState:
         sha256: of its bytes; "" for one that gave no passages.
         passages: what follows the file's path in its passages' ids.
         note: see ``Read``.
-        skipped: why it gave none; "" also for what is no document.
+        skipped: why it gave none, or could not be read the last time; "" also for what is no document.
         extra: see ``Skipped``.
     """
 
@@ -49,6 +50,7 @@ class State:
         data: fingerprint of the content, which the index's origin has, too.
         words: of a passage at most.
         scanned_ns: when the files were looked at; those changed shortly before may have changed since.
+        readers: ``READERS_VERSION`` of what read them; 0 where that was not noted yet.
         model: what says cheaply that the model is still the same.
         files: see ``FileState``.
     """
@@ -56,6 +58,7 @@ class State:
     data: str
     words: int
     scanned_ns: int
+    readers: int = 0
     model: str = ""
     files: dict[str, FileState] = field(default_factory=dict)
 
@@ -65,8 +68,14 @@ class State:
             path: [one.size, one.mtime_ns, one.sha256, one.passages, one.note, one.skipped, one.extra]
             for path, one in self.files.items()
         }
-        head = {"format": FORMAT, "data": self.data, "words": self.words, "scanned_ns": self.scanned_ns}
-        text = json.dumps({**head, "model": self.model, "files": rows}, separators=(",", ":"))
+        head: dict[str, Any] = {
+            "format": FORMAT,
+            "data": self.data,
+            "words": self.words,
+            "scanned_ns": self.scanned_ns,
+        }
+        head |= {"readers": self.readers, "model": self.model}
+        text = json.dumps({**head, "files": rows}, separators=(",", ":"))
         with atomic_write(index / FOLDER / f"{self.data}.json") as handle:
             handle.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
 

@@ -1,6 +1,6 @@
 """Which files of a folder are documents: what git ignores, hidden files and build products are left out."""
 
-import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
@@ -18,6 +18,9 @@ OWN_FOLDERS = (("index.json", "commits"), ("manifest.json", "shard-00000.parquet
 
 NOT_FOR_READERS = (".lock", ".map", ".min.css", ".min.js", ".svg")
 """Text that programs wrote for programs."""
+
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What the system says where nothing is; anything else may be there, and pass."""
 
 GIT_IGNORE = ".gitignore"
 Rule = Callable[[str], bool | None]
@@ -43,7 +46,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that was left out, and why.
+    """A file or folder that was left out, and why.
 
     Attributes:
         path: below the root.
@@ -134,7 +137,7 @@ class _Walker:
                 with os.scandir(place) as entries:
                     inside = list(entries)
             except OSError as error:
-                self._skip(path or ".", f"cannot be read ({error.strerror})")
+                self._unread(path or ".", error)
                 continue
             names = {entry.name for entry in inside}
             if path and (VIRTUAL_ENVIRONMENT in names or any(map(names.issuperset, OWN_FOLDERS))):
@@ -142,7 +145,10 @@ class _Walker:
             if GIT_IGNORE in names:
                 rules = [*rules, *_rule_below(place / GIT_IGNORE, path)]
             for entry in inside:
-                self._entry(entry, f"{path}{entry.name}", rules, ahead)
+                try:
+                    self._entry(entry, f"{path}{entry.name}", rules, ahead)
+                except OSError as error:
+                    self._unread(f"{path}{entry.name}", error)
 
     def links(self) -> None:
         """Follow the links that were met, and those that are met behind them."""
@@ -151,8 +157,11 @@ class _Walker:
             try:
                 target = place.resolve(strict=True)
                 about = target.stat()
-            except (OSError, RuntimeError):
-                self._skip(path, "a link that leads nowhere")
+            except (OSError, RuntimeError) as error:
+                if isinstance(error, OSError) and error.errno not in GONE:
+                    self._unread(path, error)
+                else:
+                    self._skip(path, "a link that leads nowhere")
                 continue
             if not target.is_relative_to(self.root):
                 self._skip(path, "a link that leads out of the folder")
@@ -181,16 +190,20 @@ class _Walker:
         elif folder:
             ahead.append((place, f"{path}/", rules))
         else:
-            with contextlib.suppress(FileNotFoundError):  # removed since the folder was listed
-                self._file(path, place, entry.stat())
+            self._file(path, place, entry.stat())
 
     def _file(self, path: str, place: Path, about: os.stat_result) -> None:
         self._seen.add(str(place))
         if stat.S_ISREG(about.st_mode):
             _take(self.found, Found(path, place, about.st_size, about.st_mtime_ns), self.largest)
 
-    def _skip(self, path: str, reason: str) -> None:
-        self.found.skipped.append(Skipped(path, reason))
+    def _unread(self, path: str, error: OSError) -> None:
+        """Skip what the system refuses, unless it was removed since its folder was listed."""
+        if error.errno not in GONE:
+            self._skip(path, f"cannot be read ({error.strerror})", passing=True)
+
+    def _skip(self, path: str, reason: str, *, passing: bool = False) -> None:
+        self.found.skipped.append(Skipped(path, reason, passing=passing))
 
 
 def _ignored(path: str, rules: list[Rule]) -> bool:
