@@ -12,6 +12,7 @@ from ernie_search.data import Collection, MemoryCollection
 from ernie_search.errors import SettingsError, StorageError, TrainingError
 from ernie_search.pipeline import Recipe, load_recipe, run_recipe
 from ernie_search.pipeline.manifest import FileRecord, StageManifest
+from ernie_search.pipeline.runner import done_as
 from ernie_search.pipeline.stage import Done, Stage, Task
 from ernie_search.pipeline.stages import KINDS
 from ernie_search.types import Passage, Query
@@ -193,6 +194,32 @@ def test_a_stage_done_with_other_settings_is_refused_with_the_difference(tmp_pat
         Stubs().run(recipe(tmp_path, base="b"), collection(), output)
     with pytest.raises(TrainingError, match=r"stage 'warm-up' was made from something else \(collection "):
         Stubs().run(recipe(tmp_path), collection("coffee"), output)
+
+
+def test_a_teacher_of_other_weights_at_the_same_place_is_refused(tmp_path: Path) -> None:
+    output, base = tmp_path / "run", tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_text("one")
+    stubs, asked = Stubs(), recipe(tmp_path, **{"teacher.base": str(base)})
+    stubs.run(asked, collection(), output)
+    (base / "model.safetensors").write_text("two")
+    with pytest.raises(
+        TrainingError, match=r"stage 'teacher' was made from something else \(base \w+, now \w+\)"
+    ):
+        stubs.run(asked, collection(), output)
+    manifest = json.loads((output / "teacher" / "stage.json").read_text())
+    (base / "model.safetensors").write_text("one")
+    stubs.run(asked, collection(), output)
+    assert stubs.calls == NAMES
+    # A stage that was done before its base was noted is taken as it is.
+    del manifest["inputs"]["base"]
+    found = StageManifest(**{**manifest, "outputs": {}})
+    stage = next(one for one in asked.stages if one.kind == "teacher")
+    found.write(tmp_path / "older")
+    inputs = found.inputs | {"base": "any"}
+    assert done_as(stage, tmp_path / "older", inputs) == found
+    with pytest.raises(TrainingError, match="collection"):
+        done_as(stage, tmp_path / "older", inputs | {"collection": "another"})
 
 
 def test_what_comes_after_a_changed_stage_is_refused_until_it_is_deleted(tmp_path: Path) -> None:

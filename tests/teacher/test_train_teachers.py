@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder
 
 from ernie_search.errors import DataError, ModelError, SettingsError, TrainingError
@@ -203,6 +203,28 @@ def test_teachers_that_an_older_version_began_are_not_gone_on_with(base, tmp_pat
     (tmp_path / "run" / "training.json").write_text(json.dumps(begun), encoding="utf-8")
     with pytest.raises(TrainingError, match=r"holds another training \(format"):
         train_teachers(collection(), mined, tmp_path / "run", chosen)
+
+
+def test_other_weights_of_the_base_are_another_training(base, whole, tmp_path):
+    mined, own = lists(tmp_path / "lists"), tmp_path / "base"
+    shutil.copytree(base, own)
+    chosen = settings(str(own))
+    with pytest.raises(Killed):
+        train_teachers(collection(), mined, tmp_path / "run", chosen, stop_at(1, "step", 1))
+    values = load_file(own / "model.safetensors")
+    save_file({name: value + 1 for name, value in values.items()}, own / "model.safetensors")
+    with pytest.raises(TrainingError, match=r"holds another training \(base_weights \w+, now \w+\)"):
+        train_teachers(collection(), mined, tmp_path / "run", chosen)
+    # Of an older folder nobody knows: what is finished is taken as it is, what is not is not gone on with.
+    for folder in (tmp_path / "run", tmp_path / "whole"):
+        if folder.name == "whole":
+            shutil.copytree(whole, folder)
+        begun = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        del begun["base_weights"]
+        (folder / "training.json").write_text(json.dumps(begun), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"holds another training \(base_weights None, now \w+\)"):
+        train_teachers(collection(), mined, tmp_path / "run", chosen)
+    assert len(train_teachers(collection(), mined, tmp_path / "whole", settings(base))) == 2
 
 
 def test_questions_whose_second_positive_is_known_to_their_teacher_are_counted(base, tmp_path):

@@ -231,9 +231,8 @@ def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageMa
         raise TrainingError(
             f"{folder}: stage {stage.name!r} was done with other settings ({'; '.join(changed)}); {redo}"
         )
-    others = sorted(
-        name for name in found.inputs.keys() | inputs.keys() if found.inputs.get(name) != inputs.get(name)
-    )
+    compared = (found.inputs.keys() | inputs.keys()) - (set(stage.noted_since) - found.inputs.keys())
+    others = sorted(name for name in compared if found.inputs.get(name) != inputs.get(name))
     if others:
         said = "; ".join(f"{name} {found.inputs.get(name)}, now {inputs.get(name)}" for name in others)
         raise TrainingError(f"{folder}: stage {stage.name!r} was made from something else ({said}); {redo}")

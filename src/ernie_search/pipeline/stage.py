@@ -276,6 +276,8 @@ class Stage(ABC, Generic[S]):
         settings_type: the type of ``settings``.
         reported: counts of a finished stage that are shown, with words for each.
         shared: whether several processes share it; any other stage is executed for the first of them.
+        noted_since: inputs that manifests of earlier versions lack; a finished stage without one is taken as
+            it is.
     """
 
     name: str
@@ -284,6 +286,7 @@ class Stage(ABC, Generic[S]):
     settings_type: ClassVar[type[BaseModel]]
     reported: ClassVar[tuple[tuple[str, str], ...]] = ()
     shared: ClassVar[bool] = False
+    noted_since: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

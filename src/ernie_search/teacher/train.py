@@ -36,7 +36,14 @@ from ernie_search.teacher.teachers import (
     trains_on,
 )
 from ernie_search.training import log
-from ernie_search.training.folder import RESULT_FILE, check_identity, library_versions, write_identity
+from ernie_search.training.folder import (
+    RESULT_FILE,
+    TRAINING_FILE,
+    check_identity,
+    library_versions,
+    weights_identity,
+    write_identity,
+)
 from ernie_search.training.joint import ignore_event
 from ernie_search.training.settings import TrainerSettings
 from ernie_search.training.student import usual_budget
@@ -302,7 +309,8 @@ def train_teachers(
         split: of the lists' questions.
 
     Raises:
-        TrainingError: the folder holds another training; the loss is not finite; a fold has too few lists.
+        TrainingError: the folder holds another training, be it of other weights of the base alone; the loss is
+            not finite; a fold has too few lists.
         DataError: the lists are of another corpus, or name what the collection lacks.
         SettingsError, ModelError, StorageError: from the settings, the base and the folder.
     """
@@ -312,12 +320,17 @@ def train_teachers(
     identity = {
         "format": FORMAT,
         "settings": settings.model_dump(exclude={"report_to"}),
+        "base_weights": weights_identity(settings.base),
         "collection": collection.fingerprint,
         "lists": lists.fingerprint,
         "split": split,
         "versions": library_versions(),
     }
     output = Path(output)
+    if (output / TEACHERS_FILE).is_file() and (output / TRAINING_FILE).is_file():
+        begun = read_json(output / TRAINING_FILE)
+        if isinstance(begun, dict) and "base_weights" not in begun:
+            del identity["base_weights"]  # finished before these were noted: the teachers are what they are
     precision = check_identity(output, identity, settings.precision)
     if (output / TEACHERS_FILE).is_file():
         return Teachers.open(output)

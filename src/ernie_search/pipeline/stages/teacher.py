@@ -43,6 +43,7 @@ class Teacher(Stage[TeacherStageSettings]):
 
     kind = "teacher"
     settings_type = TeacherStageSettings
+    noted_since = ("base",)
 
     @property
     def what(self) -> str:
@@ -58,8 +59,10 @@ class Teacher(Stage[TeacherStageSettings]):
 
     @property
     def sources(self) -> dict[str, str]:
-        """Fingerprint of the weights of a ready cross-encoder."""
-        return {"use": weights_identity(self.settings.use)} if self.settings.use else {}
+        """Fingerprint of the weights of a ready cross-encoder, or of the base of the trained ones."""
+        settings = self.settings
+        used = {"use": settings.use} if settings.use else {"base": settings.base}
+        return {name: weights_identity(model) for name, model in used.items()}
 
     def reads(self, before: Available) -> Inputs:
         """The input: lists, unless the cross-encoder is ready."""
