@@ -55,6 +55,11 @@ def test_judgements_in_a_second_data_set(triple, tmp_path):
         assert collection.qrels("dev") == {"3": {"14717500": 2, "5": 0}}
 
 
+def test_a_retrieval_set_has_no_roles_of_columns(triple):
+    with pytest.raises(DataError, match=r"a retrieval set, whose columns are known; leave out query, or"):
+        open_collection(f"hf:{triple}?query=anchor")
+
+
 def test_fingerprint_follows_local_content(triple):
     before = open_collection(f"hf:{triple}").fingerprint
     assert open_collection(f"hf:{triple}").fingerprint == before

@@ -222,6 +222,12 @@ def open_hf(rest: str) -> Collection:
     if config is not None and config not in configs:
         raise DataError(f"{source}: no config {config!r}{did_you_mean(config, configs or ['default'])}")
     if config is None and {"corpus", "queries"} <= set(configs):
+        role = next((name for name in options if name in OPTIONS), None)
+        if role is not None:
+            raise DataError(
+                f"{source}: a retrieval set, whose columns are known; leave out {role}, or choose a config "
+                "with training rows: ?config=NAME"
+            )
         inside = next((name for name in QRELS_CONFIGS if name in configs), None)
         if inside is None or "qrels" in options:
             # BEIR's own repositories keep the judgements in a second one

@@ -34,6 +34,9 @@ ANSWERS = ("answers",)
 
 OPTIONS = ("id", "title", "text", "query", "positive", "negative", "answers")
 """The roles that a source's options give to columns (``?text=body``)."""
+PASSAGE_ROLES = ("id", "title", "text")
+EXAMPLE_ROLES = ("query", "positive", "negative", "answers", "title")
+"""Those that a table of passages has, and one of training rows."""
 
 Row = Mapping[str, Any]
 """Column -> cell."""
@@ -82,38 +85,52 @@ def choose_columns(where: str, names: Sequence[str], options: Mapping[str, str])
         options: role -> column, of ``OPTIONS``; negatives may be several, separated by commas.
 
     Raises:
-        DataError: an option names a column that is not there (the nearest is named); no column is the text.
+        DataError: an option names a column that is not there (the nearest is named), or gives a role that
+            the table's kind does not have; no column is the text.
     """
 
     def first(role: str, usual: Collection[str]) -> str:
         wanted = options.get(role)
-        if wanted is not None:
-            return known(wanted)
-        return next((name for name in usual if name in names), "")
+        return next((name for name in usual if name in names), "") if wanted is None else wanted
 
-    def known(name: str) -> str:
+    negatives = options["negative"].split(",") if "negative" in options else None
+    singles = [name for role, name in options.items() if role != "negative"]
+    for name in (*singles, *(negatives or ())):
         if name not in names:
             raise DataError(f"{where}: no column {name!r}{did_you_mean(name, names)}")
-        return name
-
     has_examples = "text" not in options or "query" in options or "positive" in options
     query = first("query", QUERIES) if has_examples else ""
     positive = first("positive", POSITIVES) if query or "positive" in options else ""
     text = first("text", TEXTS)
     if query and positive:
-        wanted = options.get("negative")
-        negatives = wanted.split(",") if wanted else [name for name in names if NEGATIVE.fullmatch(name)]
-        chosen = tuple(known(name) for name in negatives if name != positive)
+        _check_roles(where, options, EXAMPLE_ROLES, "training rows", "for passages give ?text=COLUMN alone")
+        if negatives is None:
+            negatives = [name for name in names if NEGATIVE.fullmatch(name)]
+        chosen = tuple(name for name in negatives if name != positive)
         return Columns("", first("title", TITLES), "", query, positive, chosen, first("answers", ANSWERS))
     if query or positive:
         lacking, usual = ("positive", "positive") if query else ("query", "query")
     elif text:
+        more = "for training rows say which column is the question: ?query=COLUMN"
+        _check_roles(where, options, PASSAGE_ROLES, "passages", more)
         return Columns(id=first("id", IDS), title=first("title", TITLES), text=text)
     else:
         lacking, usual = "text", "text"
     raise DataError(
         f"{where}: no column {usual!r}{did_you_mean(usual, names)}; say which it is with ?{lacking}=COLUMN"
     )
+
+
+def _check_roles(
+    where: str, options: Mapping[str, str], roles: Collection[str], what: str, else_do: str
+) -> None:
+    """Refuse an option of a role that nothing is read for."""
+    other = next((role for role in options if role not in roles), None)
+    if other is not None:
+        raise DataError(
+            f"{where}: a table of {what} has no {other!r}, only {', '.join(roles)}; leave it out, or "
+            f"{else_do}"
+        )
 
 
 def cell(row: Row, name: str) -> str:

@@ -309,8 +309,8 @@ def train_teachers(
         split: of the lists' questions.
 
     Raises:
-        TrainingError: the folder holds another training, be it of other weights of the base alone; the loss is
-            not finite; a fold has too few lists.
+        TrainingError: the folder holds another training, be it of other weights of the base alone; the loss
+            is not finite; a fold has too few lists.
         DataError: the lists are of another corpus, or name what the collection lacks.
         SettingsError, ModelError, StorageError: from the settings, the base and the folder.
     """
