@@ -1,8 +1,11 @@
 """Validation finds what reading one file cannot, and goes on after the first problem."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from ernie_search.data import BeirCollection, MemoryCollection, find_problems, validate
+from ernie_search.data import BeirCollection, MemoryCollection, find_problems, open_collection, validate
 from ernie_search.errors import DataError
 from ernie_search.types import Passage, Query
 
@@ -109,3 +112,50 @@ def test_one_question_may_be_in_two_splits_and_two_with_one_id_may_not(text, fou
     collection.queries = lambda split: [Query("q", text if split == "train" else "?")]
     collection.qrels = lambda split: {"q": {"p": 1}}
     assert [str(error).partition(" 'q'")[0] for error in find_problems(collection)] == found
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+P1, Q1 = {"_id": "p1", "text": "a"}, {"_id": "q1", "text": "a"}
+FAULTS = [
+    {"corpus": ['{"_id": "p1" "text": "a"}']},
+    {"corpus": [P1, "[1]"]},
+    {"corpus": [{"_id": "p1"}]},
+    {"corpus": [{"_id": 1, "text": "a"}]},
+    {"corpus": [{"_id": "p1", "text": ""}]},
+    {"corpus": ['{"_id": "p1", "text": "\\ud800"}']},
+    {"corpus": [P1, P1]},
+    {"corpus": [{"_id": "p 1", "text": "a"}]},
+    {"queries": [Q1 | {"answers": "a"}]},
+    {"queries": [Q1 | {"text": ""}]},
+    {"test": ["q9\tp1\t1"]},
+    {"test": ["q1\tp1\t1", "q1\tp1\t2"]},
+    {"test": ["query-id\tcorpus-id\tscore", "q1\tp1\tyes"]},
+    {"dev": b""},
+]
+
+
+def told(page: str, message: str) -> bool:
+    """Whether a page shows a message, whatever the place and the numbers."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    said = re.sub(r"\d+", "0", message.partition(": ")[2])
+    return f": {said}`" in re.sub(r"\d+", "0", text)
+
+
+def test_the_pages_show_the_messages_as_they_are(make_folder, tmp_path):
+    found = []
+    for number, fault in enumerate(FAULTS):
+        parts = {"corpus": [P1], "queries": [Q1]} | fault
+        folder = make_folder(*(parts.pop("corpus"), parts.pop("queries")), **parts)
+        found += problems(folder)[:1]
+        assert len(found) == number + 1
+        folder.rename(tmp_path / f"done-{number}")
+    with pytest.raises(DataError) as caught:
+        open_collection("nope")
+    found.append(str(caught.value))
+    assert [one for one in found if not told("formats.md", one)] == []
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "collection.tsv").write_text("1\ta\tb\n")
+    (tmp_path / "m" / "queries.train.tsv").write_text("1\ta\n")
+    (tmp_path / "m" / "qrels.train.tsv").write_text("1\t0\t1\t1\n")
+    (message, *_) = map(str, find_problems(open_collection(f"marco:{tmp_path / 'm'}")))
+    assert told("data.md", message)
