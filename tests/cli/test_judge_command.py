@@ -84,6 +84,7 @@ def test_two_indexes_have_names_that_differ(run_cli, index, collection, stub_mod
         (["--modes", "words,words"], "the same system twice"),
         (["--modes", "hybrid,words", "--against", "x"], "judge compares two systems"),
         (["--modes", "cross"], "needs a cross-encoder"),
+        (["--cross", "some/model"], "--cross NAME is read by mode cross alone"),
         (["--questions", "none.txt"], "none.txt"),
     ],
 )

@@ -105,6 +105,8 @@ def test_without_token_matrices_the_words_are_left(run_cli, collection, stub_mod
     ("options", "message"),
     [
         (["--mode", "cross"], "--cross"),
+        (["--cross", "absent-cross-encoder"], "--mode cross and --cross NAME go together"),
+        (["--mode", "late", "--cross", "absent-cross-encoder"], "--mode cross and --cross NAME go together"),
         (["--fusion", "rff"], "did you mean 'rrf'"),
         (["--mode", "hybrid", "--fusion", "dense=a"], "is no weight"),
         (["--fusion", "absolute:late=a"], "is no weight"),

@@ -109,9 +109,15 @@ def test_the_same_command_continues_and_another_is_refused(judged, tmp_path):
         (identity_of(asked, queries, 5, 0), "other k"),
         (identity_of(asked, [Query("q1", "else")], 3, 0), "other questions"),
         (identity_of([{"index": "tiny", "mode": "dense"}], queries, 3, 0), "other systems"),
+        (identity_of(asked, queries, 3, 0, cross="x"), "another cross-encoder"),
+        (identity_of(asked, queries, 3, 0, model="x"), "another model"),
     ):
         with pytest.raises(SettingsError, match=what):
             found_judging(folder, other)
+    settings = json.loads((folder / "judging.json").read_text())
+    del settings["cross"], settings["model"]  # as before they were noted
+    (folder / "judging.json").write_text(json.dumps(settings))
+    assert found_judging(folder, identity_of(asked, queries, 3, 0, cross="x"))
     assert not found_judging(tmp_path / "new", identity_of(asked, queries, 3, 0))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()

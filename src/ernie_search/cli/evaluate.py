@@ -28,6 +28,7 @@ from ernie_search.cli.searching import (
     ModeOption,
     QuestionPrecision,
     TokenWeightsOption,
+    check_cross,
     nearest_index,
     open_searcher,
     open_teachers,
@@ -312,10 +313,7 @@ def _check_choice(
         raise SettingsError(
             "evaluate needs one of --index DIR and --run FILE; see: ernie-search evaluate --help"
         )
-    if (mode == "cross") != (cross is not None):
-        raise SettingsError(
-            "--mode cross and --cross NAME go together: the mode reads with the cross-encoder of that name"
-        )
+    check_cross(mode, cross)
     if index is None and mode not in (None, "cross"):
         raise SettingsError(
             f"--mode {mode} searches an index, and --run is ranked already; leave it out, or give --index"

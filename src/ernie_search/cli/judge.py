@@ -67,10 +67,12 @@ def judge(
     if questions is None:
         raise SettingsError("judge needs questions: --questions FILE; or --results, to print a verdict")
     asked = asked_systems(named_index(index), against, modes)
+    if cross is not None and all(one["mode"] != "cross" for one in asked):
+        raise SettingsError("--cross NAME is read by mode cross alone; name that in --modes, or leave it out")
     from ernie_search.judge import run_judge  # early, so that a missing extra is reported before a search
 
     queries = read_questions(questions, split)
-    identity = identity_of(asked, queries, k, seed)
+    identity = identity_of(asked, queries, k, seed, model=model, cross=cross)
     if not found_judging(output, identity):
         systems = open_systems(asked, model, cross)
         from ernie_search.judge import pool_questions

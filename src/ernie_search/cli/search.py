@@ -15,6 +15,7 @@ from ernie_search.cli.searching import (
     ModeOption,
     QuestionPrecision,
     TokenWeightsOption,
+    check_cross,
     named_index,
     open_searcher,
     parse_fusion,
@@ -113,6 +114,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the best passages for a question, the words that matched marked."""
+    check_cross(mode, cross)
     with loading("the libraries"):
         from ernie_search.index import parse_filter
         from ernie_search.index.opening import on_disk

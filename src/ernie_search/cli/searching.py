@@ -60,6 +60,18 @@ def parse_fusion(text: str | None) -> "Fusion | None":
     return None if text is None else Fusion.parse(text)
 
 
+def check_cross(mode: "Mode | None", cross: str | None) -> None:
+    """Refuse a cross-encoder without its mode, which would not be asked, and the mode without one.
+
+    Raises:
+        SettingsError: one of the two is given alone.
+    """
+    if (mode == "cross") != (cross is not None):
+        raise SettingsError(
+            "--mode cross and --cross NAME go together: the mode reads with the cross-encoder of that name"
+        )
+
+
 NEAREST_INDEX = f"{DEFAULT_INDEX} here, or the nearest above"
 """What the options' help says of the index where none is named."""
 

@@ -24,6 +24,9 @@ from ernie_search.types import Qrels, Query, Run
 SETTINGS_FILE, POOL_FILE, MARKS_FILE = "judging.json", "pool.jsonl", "marks.jsonl"
 RUN_FILES = ("first.trec", "second.trec")
 FORMAT = 1
+NOTED_SINCE = frozenset({"model", "cross"})
+"""What the settings of a judging of an earlier version lack; such a one continues under any."""
+WHAT_DIFFERS = {"asked": "other systems", "model": "another model", "cross": "another cross-encoder"}
 GRADES = {"relevant": 2, "partly": 1, "not": 0}
 """Grades of the marks; a hit that is skipped gets none."""
 MARKS = (*GRADES, "skip")
@@ -186,11 +189,18 @@ class Judging:
 
 
 def identity_of(
-    asked: Sequence[Mapping[str, Any]], queries: Sequence[Query], k: int, seed: int
+    asked: Sequence[Mapping[str, Any]],
+    queries: Sequence[Query],
+    k: int,
+    seed: int,
+    *,
+    model: str | None = None,
+    cross: str | None = None,
 ) -> dict[str, Any]:
-    """What a judging is of: systems as they were asked for, questions, depth and seed."""
+    """What a judging is of: systems as they were asked for, with their models, questions, depth and seed."""
     questions = fingerprint([[one.id, one.text] for one in queries])
-    return {"asked": [dict(one) for one in asked], "questions": questions, "k": k, "seed": seed}
+    systems = {"asked": [dict(one) for one in asked], "model": model, "cross": cross}
+    return {**systems, "questions": questions, "k": k, "seed": seed}
 
 
 def found_judging(folder: Path, identity: Mapping[str, Any]) -> bool:
@@ -207,11 +217,12 @@ def found_judging(folder: Path, identity: Mapping[str, Any]) -> bool:
             raise SettingsError(f"{folder}: holds other files ({foreign[0]}); choose another --output")
         return False
     settings = read_settings(folder)
-    other = [key for key, value in identity.items() if settings.get(key) != value]
+    known = settings.keys() | (identity.keys() - NOTED_SINCE)
+    other = [key for key, value in identity.items() if key in known and settings.get(key) != value]
     if other:
-        what = {"asked": "systems"}.get(other[0], other[0])
+        what = WHAT_DIFFERS.get(other[0], f"other {other[0]}")
         raise SettingsError(
-            f"{folder}: holds a judging of other {what}; choose another --output, or give the same as before"
+            f"{folder}: holds a judging of {what}; choose another --output, or give the same as before"
         )
     return True
 
