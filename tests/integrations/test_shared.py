@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import math
 import shutil
 import threading
+from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from ernie_search.errors import IndexStateError, ServiceError, SettingsError
+from ernie_search.errors import DataError, IndexStateError, ServiceError, SettingsError
 from ernie_search.index import Eq, open_index
 from ernie_search.index.lance_files import INDEX_FILE
 from ernie_search.integrations.asked import Asked
@@ -194,6 +196,27 @@ def test_refusals_of_a_service_are_one_line(address, service):
     assert "refused (400): mode 'cross' is not possible" in line
     with pytest.raises(SettingsError, match="a service takes its filter as text"):
         service.search(QUESTION, Asked(condition=Eq("lang", "fr")))
+
+
+@pytest.mark.parametrize(
+    ("question", "asked", "message"),
+    [
+        ("tea \ud800", Asked(), "the question holds half a surrogate pair"),
+        (5, Asked(), "the question is of type int where a string belongs"),
+        (QUESTION, Asked(condition={"day": date(2020, 1, 1)}), "Object of type date is not JSON"),
+        (QUESTION, Asked(condition={"year": math.nan}), "Out of range float values"),
+        (QUESTION, Asked(condition={"year": [1, math.inf]}), "Out of range float values"),
+        (QUESTION, Asked(condition={"lang": "\udfff"}), "surrogates not allowed"),
+        (QUESTION, Asked(condition={(1, 2): "x"}), "keys must be str"),
+        (QUESTION, Asked(k={1}), "Object of type set is not JSON"),
+    ],
+)
+def test_what_cannot_be_sent_is_one_line(question, asked, message):
+    source = open_source(None, "http://127.0.0.1:1")
+    for call in (source.search, lambda *given: asyncio.run(source.asearch(*given))):
+        with pytest.raises((DataError, SettingsError), match=message) as caught:
+            call(question, asked)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_is_down_is_one_line():

@@ -1,5 +1,6 @@
 """The client of our HTTP service, as the frameworks' retrievers use it."""
 
+import json
 import ssl
 import weakref
 from collections.abc import Mapping
@@ -8,12 +9,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ernie_search.errors import ServiceError, SettingsError
+from ernie_search._util.files import check_text
+from ernie_search.errors import DataError, ServiceError, SettingsError
 from ernie_search.integrations.asked import Asked
 from ernie_search.types import Hit
 
 LONGEST_MESSAGE = 500
 """Characters of a service's message that are repeated."""
+JSON_BODY = {"Content-Type": "application/json"}
 
 
 class Service:
@@ -50,19 +53,22 @@ class Service:
 
         Raises:
             ServiceError: no answer, in time; a refusal, in the service's words.
-            SettingsError: a filter that cannot be sent.
+            DataError: a question that is no text, or holds half a surrogate pair.
+            SettingsError: a filter, or another value, that cannot be sent.
         """
+        body = _body(question, asked)
         try:
-            answer = self._client.post(f"{self._url}/v1/search", json=_body(question, asked))
+            answer = self._client.post(f"{self._url}/v1/search", content=body, headers=JSON_BODY)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreached(error) from None
         return asked.kept(self._hits(answer))
 
     async def asearch(self, question: str, asked: Asked) -> list[Hit]:
         """See ``Source``; a connection belongs to an event loop, so each call has its own."""
+        body = _body(question, asked)
         try:
             async with httpx.AsyncClient(**self._options) as client:
-                answer = await client.post(f"{self._url}/v1/search", json=_body(question, asked))
+                answer = await client.post(f"{self._url}/v1/search", content=body, headers=JSON_BODY)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreached(error) from None
         return asked.kept(self._hits(answer))
@@ -94,14 +100,27 @@ class Service:
         raise ServiceError(f"{self._url}: refused ({answer.status_code}): {message}")
 
 
-def _body(question: str, asked: Asked) -> dict[str, Any]:
+def _body(question: str, asked: Asked) -> bytes:
+    """What is sent, as JSON: written here, so that what cannot be is an error of ours."""
+    try:
+        check_text(question, "the question")
+    except ValueError as error:
+        raise DataError(str(error)) from None
     condition = asked.condition
     if condition is not None and not isinstance(condition, str | Mapping):
         raise SettingsError("a service takes its filter as text, or as field to value; write it so")
     if isinstance(condition, Mapping):
         condition = {name: list(one) if isinstance(one, tuple) else one for name, one in condition.items()}
     body = {"query": question, "k": asked.k, "mode": asked.mode, "filter": condition}
-    return {name: value for name, value in body.items() if value is not None}
+    given = {name: value for name, value in body.items() if value is not None}
+    try:
+        return json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SettingsError(
+            f"the search cannot be sent ({first:.200}); give a filter's values as text, finite numbers and "
+            "truth values, or lists of these"
+        ) from None
 
 
 def _hit(value: Mapping[str, Any]) -> Hit:
