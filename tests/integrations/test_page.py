@@ -98,7 +98,7 @@ def test_haystack(here):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            code = code_of("Haystack").replace("127.0.0.1:8080", f"127.0.0.1:{server.server_address[1]}")
+            code = code_of("Haystack").replace("127.0.0.1:8000", f"127.0.0.1:{server.server_address[1]}")
             found = run(code)
         finally:
             server.shutdown()

@@ -13,17 +13,17 @@ from ernie_search.data import chunk_passages, open_collection, validate
 from ernie_search.data.collection import hold
 from ernie_search.data.files import FilesSnapshot
 from ernie_search.data.validation import first_of, inspect_collection
-from ernie_search.encoder import Encoder, EncoderKind
+from ernie_search.encoder import EncoderKind
 from ernie_search.encoding import opening
+from ernie_search.encoding.before import made_before
 from ernie_search.encoding.difference import difference, move
 from ernie_search.encoding.encode import checked_passages, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
 from ernie_search.encoding.noted import noted_source, source_from
 from ernie_search.encoding.opening import ChosenPrecision, Runtime
-from ernie_search.encoding.projected import DEFAULT_TOKEN_DIM, Fit, projected_for
+from ernie_search.encoding.projected import Fit, held_token_dim, projected_for
 from ernie_search.errors import IndexStateError, SettingsError
 from ernie_search.index import Index, Origin, is_index, make_spec, open_index, passage_batch
-from ernie_search.index.lance_files import read_commit
 from ernie_search.index.opening import check_part, is_shards, lance_folder, load, on_disk, open_for_shards
 from ernie_search.index.spec import FieldType, check_same_model, check_same_spec, default_tokens
 from ernie_search.shards import read_manifest, read_shards
@@ -159,7 +159,7 @@ def make_index(
     """
     if settings.get("tokens") == "auto":
         del settings["tokens"]
-    before = _before(output)
+    before = made_before(output)
     if before is not None:
         settings = before.made_with() | settings
         if chunk_words is None and not chunk_overlap and not isinstance(source, FilesSnapshot):
@@ -226,48 +226,6 @@ def _inner_shards(output: str | Path) -> Path:
     """Where shards lie until the index in a folder is complete: beside it."""
     folder = behind_link(lance_folder(output))
     return folder.with_name(f"{folder.name}.shards")
-
-
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """What an index on disk was made with: it stays so where a later call says nothing else."""
-
-    spec: Mapping[str, Any]
-    origin: Mapping[str, Any]
-
-    def made_with(self) -> dict[str, Any]:
-        """Settings that decide how a source is encoded."""
-        found = {"tokens": self.spec["tokens"]} if "tokens" in self.spec else {}
-        if self.spec.get("projection"):
-            found["token_dim"] = self.spec["token_dim"]
-        return found
-
-    def cut(self) -> tuple[int | None, int]:
-        """Words and overlap of a collection's pieces; ``(None, 0)`` where they are not cut."""
-        words, _, overlap = self.origin.get("cut", "").partition("/")
-        return (int(words), int(overlap)) if words else (None, 0)
-
-    def precision(self, wanted: ChosenPrecision | None, output: str | Path) -> ChosenPrecision:
-        """The precision of its passages.
-
-        Raises:
-            IndexStateError: another one is wanted.
-        """
-        held: ChosenPrecision = self.spec.get("passages_in", "fp32")
-        if wanted not in (None, "auto", held):
-            raise IndexStateError(
-                f"{output}: made with precision={held!r}, not {wanted!r}; choose another place or that "
-                "setting"
-            )
-        return held
-
-
-def _before(output: str | Path) -> _Before | None:
-    """What there is already; None where there is no index in a folder."""
-    if not on_disk(output) or not is_index(lance_folder(output)):
-        return None
-    commit = read_commit(lance_folder(output))
-    return _Before(commit.spec, commit.origin or {})
 
 
 class _Making:
@@ -542,7 +500,7 @@ def _of_collection(
     use: opening.Use = "questions" if snapshot is not None and snapshot.count <= FEW else "passages"
     encoder = opening.open_encoder(model, use=use, runtime=runtime, precision=precision, device=device)
     path, ref = opening.noted_model(model)
-    dim = _token_dim(encoder, token_dim) if with_tokens else encoder.token_dim
+    dim = held_token_dim(encoder, token_dim) if with_tokens else encoder.token_dim
     count: list[int] = [] if snapshot is None else [snapshot.count]
 
     def passages() -> Iterator[Passage]:
@@ -580,24 +538,6 @@ def _of_collection(
     if snapshot is None or snapshot.before is None:
         return made
     return replace(made, since=snapshot.before.data, replaces=snapshot.replaces)
-
-
-def _token_dim(encoder: Encoder, wanted: int | None) -> int:
-    """Dimensions of the token vectors that an index holds: of a plain encoder ``wanted`` or the default.
-
-    Raises:
-        SettingsError: another number than the model has, of a model that was trained for its own; or more.
-    """
-    held = encoder.token_dim
-    if wanted is None:
-        return min(DEFAULT_TOKEN_DIM, held) if encoder.kind == "plain" else held
-    if wanted > held:
-        raise SettingsError(f"token_dim={wanted}: the token vectors of {encoder.name} have {held} dimensions")
-    if wanted < held and encoder.kind != "plain":
-        raise SettingsError(
-            f"token_dim={wanted}: {encoder.name} was trained to {held} dimensions a token; leave it out"
-        )
-    return wanted
 
 
 def _of_shards(folder: Path) -> Source:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ernie_search.encoder import Encoder, EncoderKind, Encoding
 from ernie_search.encoding.executors import Executor, LocalExecutor
-from ernie_search.errors import DataError, IndexStateError, ModelError
+from ernie_search.errors import DataError, IndexStateError, ModelError, SettingsError
 from ernie_search.index import Index
 from ernie_search.index.projection import PROJECTION, Projection, pca
 from ernie_search.types import Passage, Task
@@ -286,3 +286,21 @@ def settled_projection(
         )
     found.write(folder)
     return found
+
+
+def held_token_dim(encoder: Encoder, wanted: int | None) -> int:
+    """Dimensions of the token vectors that an index holds: of a plain encoder ``wanted`` or the default.
+
+    Raises:
+        SettingsError: another number than the model has, of a model that was trained for its own; or more.
+    """
+    held = encoder.token_dim
+    if wanted is None:
+        return min(DEFAULT_TOKEN_DIM, held) if encoder.kind == "plain" else held
+    if wanted > held:
+        raise SettingsError(f"token_dim={wanted}: the token vectors of {encoder.name} have {held} dimensions")
+    if wanted < held and encoder.kind != "plain":
+        raise SettingsError(
+            f"token_dim={wanted}: {encoder.name} was trained to {held} dimensions a token; leave it out"
+        )
+    return wanted
