@@ -198,7 +198,7 @@ def test_a_plain_encoder_gets_the_default_or_the_dimensions_asked_for(tmp_path, 
     built = made(source, tmp_path / "few")  # 16 dimensions are fewer than the default: no projection
     spec = built.index.spec
     assert (spec.token_dim, spec.projection, spec.tokens) == (16, "", "2bit")
-    monkeypatch.setattr("ernie_search.encoding.build.DEFAULT_TOKEN_DIM", 12)
+    monkeypatch.setattr("ernie_search.encoding.projected.DEFAULT_TOKEN_DIM", 12)
     assert made(source, tmp_path / "default").index.spec.token_dim == 12
     spec = made(source, tmp_path / "asked", token_dim=6, tokens="int8").index.spec
     assert (spec.token_dim, spec.tokens, spec.encoder_kind) == (6, "int8", "plain")
