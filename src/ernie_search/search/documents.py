@@ -15,9 +15,9 @@ from ernie_search.index.filters import is_unicode
 from ernie_search.types import Passage
 
 TOGETHER = 64
+"""Pieces that are asked for at once."""
 GAP = 1000
 """Numbers in a row that may be missing among a document's pieces, where single ones could be deleted."""
-"""Pieces that are asked for at once."""
 AROUND = 2
 """Passages before and after one that are read with it, if nothing else is asked for."""
 

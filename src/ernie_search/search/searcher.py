@@ -241,16 +241,9 @@ class Searcher:
         """
         settings = SearchSettings(**(options | {"mode": "dense"}))
         settings.check((), k, self.index, can_cross=False)
-        grouped = self._grouped(settings)
-        rankings = (
-            deep_enough(self.index, [""] * len(dense), dense, k, k, settings)
-            if grouped
-            else first_rankings(self.index, [""] * len(dense), dense, k, settings)
-        )
+        rankings = self._rankings([""] * len(dense), dense, k, k, settings)
         found = [Staged.of("dense", one["dense"]) for one in rankings]
-        if grouped:
-            found = [best_by_parent(one, self.index.parents(one.passages), k) for one in found]
-        return [self._hits(one) for one in found]
+        return [self._hits(one) for one in self._best(found, k, settings)]
 
     def run(
         self,
@@ -343,22 +336,15 @@ class Searcher:
         if not texts:
             return []
         index = self.index
-        grouped = self._grouped(settings)
         encoding = self._encoded(texts, settings)
         dense = None if encoding is None else encoding.dense
         fused = settings.first_mode(index) == "hybrid"
         depth = max(k, settings.candidates) if fused or settings.uses_tokens(index) else k
-        rankings = (
-            deep_enough(index, texts, dense, k, depth, settings)
-            if grouped
-            else first_rankings(index, texts, dense, depth, settings)
-        )
+        rankings = self._rankings(texts, dense, k, depth, settings)
         found = self._fused(texts, encoding, rankings, settings)
         if settings.mode == "cross" and self.cross is not None:
             found = rerank_cross(index, self.cross, texts, found, settings.cross_candidates or k)
-        if grouped:
-            return [best_by_parent(staged, index.parents(staged.passages), k) for staged in found]
-        return [staged.take(range(min(k, len(staged.ids)))) for staged in found]
+        return self._best(found, k, settings)
 
     def fusion_of(self, settings: SearchSettings) -> Fusion:
         """How hybrid mode fuses: as was asked for, as tuned, or by what the index can do."""
@@ -455,6 +441,25 @@ class Searcher:
             rerank(index, matrix, staged, settings.candidates, fusion)
             for matrix, staged in zip(tokens, found, strict=True)
         ]
+
+    def _rankings(
+        self,
+        texts: Sequence[str],
+        dense: NDArray[np.float32] | None,
+        k: int,
+        depth: int,
+        settings: SearchSettings,
+    ) -> list[dict[str, Ranking]]:
+        """As ``first_rankings``, as deep as it takes for ``k`` documents where these are found."""
+        if self._grouped(settings):
+            return deep_enough(self.index, texts, dense, k, depth, settings)
+        return first_rankings(self.index, texts, dense, depth, settings)
+
+    def _best(self, found: Sequence[Staged], k: int, settings: SearchSettings) -> list[Staged]:
+        """The ``k`` best passages, or documents where these are found."""
+        if self._grouped(settings):
+            return [best_by_parent(staged, self.index.parents(staged.passages), k) for staged in found]
+        return [staged.take(range(min(k, len(staged.ids)))) for staged in found]
 
     def _grouped(self, settings: SearchSettings) -> bool:
         """Whether documents are found, and not the pieces that they were cut into."""
