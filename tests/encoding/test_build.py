@@ -396,6 +396,8 @@ def test_an_8_bit_index_is_kept_in_8_bits(tmp_path, model, monkeypatch):
     make_index(source, tmp_path / "model", tmp_path / "i").index.close()
     add_to_index(write(tmp_path / "b", corpus(6, first=5)), tmp_path / "i", tmp_path / "model")
     assert asked == ["int8"] * 3
+    with pytest.raises(IndexStateError, match="made with precision='int8', not 'fp32'"):
+        add_to_index(tmp_path / "b", tmp_path / "i", tmp_path / "model", precision="fp32")
 
 
 def test_an_index_of_before_knows_no_cut():

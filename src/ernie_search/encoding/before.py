@@ -31,18 +31,23 @@ class Before:
         return (int(words), int(overlap)) if words else (None, 0)
 
     def precision(self, wanted: ChosenPrecision | None, output: str | Path) -> ChosenPrecision:
-        """The precision of its passages.
+        """The precision of its passages; see ``kept_precision``."""
+        return kept_precision(self.spec.get("passages_in", "fp32"), wanted, output)
 
-        Raises:
-            IndexStateError: another one is wanted.
-        """
-        held: ChosenPrecision = self.spec.get("passages_in", "fp32")
-        if wanted not in (None, "auto", held):
-            raise IndexStateError(
-                f"{output}: made with precision={held!r}, not {wanted!r}; choose another place or that "
-                "setting"
-            )
-        return held
+
+def kept_precision(
+    held: ChosenPrecision, wanted: ChosenPrecision | None, output: str | Path
+) -> ChosenPrecision:
+    """The precision that an index's passages are in, and further ones will be.
+
+    Raises:
+        IndexStateError: another one is wanted.
+    """
+    if wanted not in (None, "auto", held):
+        raise IndexStateError(
+            f"{output}: made with precision={held!r}, not {wanted!r}; choose another place or that setting"
+        )
+    return held
 
 
 def made_before(output: str | Path) -> Before | None:

@@ -15,7 +15,7 @@ from ernie_search.data.files import FilesSnapshot
 from ernie_search.data.validation import first_of, inspect_collection
 from ernie_search.encoder import EncoderKind
 from ernie_search.encoding import opening
-from ernie_search.encoding.before import made_before
+from ernie_search.encoding.before import kept_precision, made_before
 from ernie_search.encoding.difference import difference, move
 from ernie_search.encoding.encode import checked_passages, encode_collection
 from ernie_search.encoding.executors import Executor, LocalExecutor
@@ -431,7 +431,7 @@ def add_to_index(
         Passages written.
 
     Raises:
-        IndexStateError: no such index, another model, or another writer at work.
+        IndexStateError: no such index, another model or precision, or another writer at work.
         DataError: a collection that does not hold what it should.
     """
     check_cut(chunk_words, chunk_overlap)
@@ -442,7 +442,7 @@ def add_to_index(
         passages = chunk_passages(passages, chunk_words, chunk_overlap)
     written, stream = 0, iter(passages)
     with open_index(output, mode="w") as index:
-        chosen = precision or index.spec.passages_in
+        chosen = kept_precision(index.spec.passages_in, precision, output)
         encoder = opening.open_encoder(model, use="passages", runtime=runtime, precision=chosen)
         check_same_model(index.spec, encoder.name, encoder.fingerprint)
         encoder = projected_for(index, encoder)
