@@ -420,6 +420,16 @@ def test_errors_are_said(page, address):
     expect(page.get_by_role("status").first).to_have_text("The service does not answer.")
 
 
+@pytest.mark.parametrize(("most", "offered"), [(2, ["2"]), (5, ["3", "5"])])
+def test_no_more_hits_are_asked_for_than_the_service_gives(page, most, offered):
+    app, _ = app_of(limits={"k": most})
+    with listening(app) as address:
+        page.goto(f"{address}/?q=tea")
+        expect(page.locator(".hit").first).to_be_visible()
+        expect(page.locator("#k")).to_have_value(offered[-1])
+        assert page.locator("#k option:not([disabled])").all_text_contents() == offered
+
+
 def test_a_key_is_asked_for(page):
     app, _ = app_of(stub(), keys=(KEY,))
     with listening(app) as address:

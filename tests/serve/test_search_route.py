@@ -189,7 +189,9 @@ def test_tokens_of_the_question_have_weights_of_one_on_average(served):
 
 
 def test_what_is_not_named_is_no_more_than_is_allowed(serve):
-    served = serve(limits={"k": 2, "candidates": 3})
+    served = serve(limits={"k": 2, "candidates": 3, "explained": 1})
+    assert len(served.search(mode="words", query="tea", explain=True)["hits"]) == 1
+    assert served.post("/v1/search", {"query": "tea", "k": 2, "explain": True}).status_code == 400
     assert len(served.search(mode="dense")["hits"]) == 2
     assert len(served.search(mode="dense", k=1)["hits"]) == 1
     assert served.post("/v1/search", {"query": "tea", "k": 3}).status_code == 400

@@ -73,8 +73,9 @@ class State:
             "data": self.data,
             "words": self.words,
             "scanned_ns": self.scanned_ns,
+            "readers": self.readers,
+            "model": self.model,
         }
-        head |= {"readers": self.readers, "model": self.model}
         text = json.dumps({**head, "files": rows}, separators=(",", ":"))
         with atomic_write(index / FOLDER / f"{self.data}.json") as handle:
             handle.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")

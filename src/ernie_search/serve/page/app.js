@@ -43,7 +43,7 @@ async function start() {
     $("modes").append(label);
   }
   const most = Math.min(info.limits.explained, info.limits.k);
-  if (!$("k").options.length || Number($("k").options[0].value) > most) $("k").add(new Option(most, most), 0);
+  if (Number($("k").options[0].value) > most) $("k").add(new Option(most, most), 0);
   for (const option of $("k").options) option.hidden = option.disabled = Number(option.value) > most;
   const allowed = [...$("k").options].filter((option) => !option.disabled);
   if (Number($("k").value) > most) $("k").value = allowed.at(-1).value;

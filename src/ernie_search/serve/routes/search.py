@@ -78,7 +78,8 @@ async def search(request: Request, body: SearchRequest) -> Response:
 
 def _within(body: SearchRequest, limits: Limits) -> SearchRequest:
     """The request; what it does not name is no more than the service allows."""
-    most = {"k": limits.k, "candidates": limits.candidates}
+    k = min(limits.k, limits.explained) if body.explain else limits.k
+    most = {"k": k, "candidates": limits.candidates}
     usual = {name: min(getattr(body, name), limit) for name, limit in most.items()}
     return body.model_copy(update={n: v for n, v in usual.items() if n not in body.model_fields_set})
 
