@@ -27,7 +27,7 @@ TRAIN_MODULES = ("torch", "transformers", "sentence_transformers", "accelerate",
 """What only training needs: the core's environment (``make test-core``) has none of these."""
 
 WITH_TRAINING = (
-    *(f"adaptation/test_{name}.py" for name in ("lists", "plan", "questioned", "run", "verdict")),
+    *(f"adaptation/test_{name}.py" for name in ("demo", "lists", "plan", "questioned", "run", "verdict")),
     "cli/test_adapt_command.py",
     *("ablation", "benchmarks", "losses", "model", "pipeline", "teacher", "training"),
     *(
