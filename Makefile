@@ -8,6 +8,8 @@ CORE := .venv-core
 # Stands while a set-up is under way; one that was interrupted may have left half-written packages,
 # which pip would take for installed, so the next set-up then starts from an empty environment.
 UNFINISHED := $(VENV)/.unfinished
+# Of tens of thousands of modules a few thousand are ever imported: Python compiles those, when they are.
+PIP_FLAGS := --disable-pip-version-check --quiet --no-compile
 # Processes that share the tests, a file at a time, since a file's tests share what they trained.
 WORKERS ?= 2
 
@@ -25,14 +27,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi
 	@mkdir -p $(VENV); rm -f $(STAMP); touch $(UNFINISHED)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@rm -f $(UNFINISHED); touch $(STAMP)
 
 demo: setup  ## train, index, search and measure on this machine's own API documentation
 	$(BIN)/ernie-search demo
 
 test: setup  ## run all tests, in two processes: make test WORKERS=4
-	ERNIE_SEARCH_TESTS=all $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	ERNIE_SEARCH_TESTS=all $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=5
 
 test-core: $(CORE)/.stamp  ## run the tests of search without torch, in an environment that has none
 	ERNIE_SEARCH_TESTS=core $(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -41,13 +43,21 @@ $(CORE)/.stamp: pyproject.toml constraints.txt
 	@if [ -d $(CORE) ] && [ ! -e $@ ]; then rm -rf $(CORE); fi
 	@rm -f $@
 	$(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[test]"
+	$(CORE)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[test]"
 	@touch $@
 
 faults: setup  ## kill a writer to an index 200 times: make faults ARGS="--rounds 50 --seed 7"
 	$(BIN)/python tests/faults/kill_rounds.py $(ARGS)
 
 check: lint types docs test test-core  ## what CI runs: format, lint, types, documentation, tests
+
+# With several jobs (`make -j2 check`), the core's environment is made beside what needs one core, and the tests,
+# which take two, come one after the other.
+ifneq ($(filter check,$(MAKECMDGOALS)),)
+$(CORE)/.stamp: | setup
+test: | lint types docs $(CORE)/.stamp
+test-core: | test
+endif
 
 lint: setup
 	$(BIN)/ruff format --check .
