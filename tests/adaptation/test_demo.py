@@ -11,7 +11,7 @@ from ernie_search.adaptation.demo import ROWS, adapt_demo
 from ernie_search.adaptation.run import Adapted
 from ernie_search.adaptation.verdict import Verdict
 from ernie_search.data import MemoryCollection, open_collection, write_beir
-from ernie_search.errors import SettingsError
+from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.evaluation import SystemResult, evaluate_run
 from ernie_search.pipeline import DemoResult
 from ernie_search.pipeline.demo import FIRST, SINGLE
@@ -65,12 +65,16 @@ def test_the_adapted_model_is_measured_on_the_questions_of_the_demo(
     (asked,) = adapter.asked
     assert asked["settings"] == {"labels": False}  # those of the split train would decide otherwise
     assert asked["minutes"] == 3.0
-    before = (tmp_path / "runs" / "adapted-hybrid.trec").stat().st_mtime_ns
+    before = (tmp_path / "adapted-search" / "hybrid.trec").stat().st_mtime_ns
     again = adapt_demo(shown, 3.0, say=said.append)
     assert [row.measured.mean("MRR@10") for row in again.rows] == [
         row.measured.mean("MRR@10") for row in found.rows
     ]
-    assert (tmp_path / "runs" / "adapted-hybrid.trec").stat().st_mtime_ns == before
+    assert (tmp_path / "adapted-search" / "hybrid.trec").stat().st_mtime_ns == before
+    other = sentence_base(tmp_path / "other", layers=2)  # the folder was deleted, and another model came out
+    monkeypatch.setattr(room, "adapt", Adapter(other, use=True))
+    adapt_demo(shown, 3.0, say=said.append)
+    assert (tmp_path / "adapted-search" / "hybrid.trec").stat().st_mtime_ns > before
 
 
 def test_where_the_base_is_kept_there_is_nothing_to_measure(
@@ -82,9 +86,12 @@ def test_where_the_base_is_kept_there_is_nothing_to_measure(
     assert len(found.words) == 1
 
 
-def test_too_few_minutes_leave_the_demo_its_table(shown: DemoResult, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [SettingsError, TrainingError])
+def test_too_few_minutes_leave_the_demo_its_table(
+    kind: type[Exception], shown: DemoResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*given: Any, **options: Any) -> Adapted:
-        raise SettingsError("--minutes 1 are too few")
+        raise kind("--minutes 1 are too few")
 
     monkeypatch.setattr(room, "adapt", refuse)
     found = adapt_demo(shown, 1.0, say=lambda text: None)

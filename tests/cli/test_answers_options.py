@@ -43,7 +43,7 @@ def test_compare_and_report_read_the_same_file(run_cli, collection, index_folder
         saved = ["--mode", mode, "--save-run", asked / f"{mode}.trec", "-m", "answer_recall@1"]
         answers = ["--answers", asked / "curatedtrec-test.qa.csv"]
         run_cli("evaluate", collection, "--index", index_folder, *answers, *saved)
-    names = [asked / "dense.trec", asked / "late.trec", "--corpus", collection, "--split", "none"]
+    names = [asked / "dense.trec", asked / "late.trec", "--corpus", collection]
     names += [*answers, "--answer-match", "regex", "-m", "answer_recall@1"]
     found = json.loads(run_cli("compare", *names, "--json").stdout)
     assert found["systems"][1]["measures"]["answer_recall@1"]["mean"] == 1.0

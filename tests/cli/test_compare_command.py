@@ -272,6 +272,8 @@ def test_an_ablation_is_judged_by_its_own_collection_alone(run_cli, collection, 
         (["before.trec"], "--qrels FILE"),
         (["absent.trec", "--qrels", "qrels"], "qrels: no such file"),
         (["."], "holds no training"),
+        ([".", "--measure", "MRR@10"], "--measure is for run files"),
+        ([".", "--intersect"], "--intersect is for run files"),
     ],
 )
 def test_what_no_report_can_be_made_of(run_cli, files, monkeypatch, sources, words):

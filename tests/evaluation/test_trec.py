@@ -1,6 +1,7 @@
 """Run and qrels files: round trips, what other tools read of ours, and broken files."""
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ RUN: Run = {
 QRELS: Qrels = {"q1": {"a": 1, "b": 0, "c": -2}, "вопрос": {"文书": 3}}
 
 
-@pytest.mark.parametrize("name", ["x.trec", "x.run.gz", "new/folder/x.run"])
+@pytest.mark.parametrize("name", ["x.trec", "x.run.gz", "new/folder/x.run", os.fsdecode(b"x\xff.trec")])
 def test_run_round_trip(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / name, RUN)
     assert read_run(tmp_path / name) == RUN

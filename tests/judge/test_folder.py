@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,28 @@ def test_the_same_command_continues_and_another_is_refused(judged, tmp_path):
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(SettingsError, match="holds other files"):
         found_judging(tmp_path / "thesis", identity_of(asked, queries, 3, 0))
+
+
+def test_a_collection_without_judgements_is_nobody_elses_folder(judged, tmp_path):
+    queries = [Query("q1", "where does tea grow")]
+    identity = identity_of([{"index": "tiny", "mode": "words"}], queries, 3, 0)
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (own / name).write_text('{"_id": "q1", "text": "mine"}\n')
+    with pytest.raises(SettingsError, match=r"holds other files \(corpus.jsonl\)"):
+        found_judging(own, identity)
+    folder = judged(modes=("words",), queries=queries)
+    (folder / "judging.json").unlink()  # as a kill leaves it just before its end
+    assert not found_judging(folder, identity)
+    for one in ("corpus.jsonl", "queries.jsonl", "pool.jsonl"):
+        (folder / one).unlink()
+    shutil.rmtree(folder / "runs")
+    for left in [one for one in folder.iterdir() if one.name != "marks.jsonl"]:
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    (folder / "marks.jsonl").unlink(missing_ok=True)
+    (folder / ".pool.jsonl.77.tmp").touch()  # or in the middle of its first file
+    assert not found_judging(folder, identity)
 
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"

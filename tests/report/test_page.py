@@ -65,6 +65,7 @@ def test_escaping() -> None:
     assert tag("p", [tag("b", "x"), None, 3]) == "<p><b>x</b>3</p>"
     assert join(["a<", tag("b", "<")]) == "a&lt;<b>&lt;</b>"
     assert escape("a\x00b\x1f") == "a\ufffdb\ufffd"
+    assert escape("x\udcff.trec") == "x\ufffd.trec"  # a file's name that is no UTF-8
     assert "<script>" not in table(["<script>"], [["<script>", 1]])
 
 

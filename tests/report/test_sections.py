@@ -160,6 +160,7 @@ def test_intervals_say_on_which_side_of_zero_they_lie() -> None:
     assert places[2] == zero
     assert "a-name-that-is-…" in chart
     assert interval_chart([], "gain", x_label="x") == ""
+    assert "circle" in interval_chart([Interval("a", 1e-18, -1e-18, 2e-18)], "gain", x_label="x")
 
 
 def test_examples_of_search_json(tmp_path: Path, examples_file: Path) -> None:
@@ -180,6 +181,7 @@ def test_examples_of_search_json(tmp_path: Path, examples_file: Path) -> None:
     [
         ({"a": 1}, "not a list of examples"),
         ([{"id": "x"}], "example 1 has neither"),
+        (["x"], "example 1 has neither"),
         ([{"text": "x", "matches": [{"start": 0}]}], "example 1 has neither"),
         ([{"query_tokens": ["a"], "passage_tokens": ["b"], "similarity": [[0.1, 0.2]]}], "is not 1 x 1"),
     ],
@@ -210,6 +212,9 @@ def test_scatter_says_how_alike_the_orders_are() -> None:
         (0.1, 0.42, [0.1, 0.2, 0.3, 0.4, 0.5]),
         (-3, 7, [-4, -2, 0, 2, 4, 6, 8]),
         (2, 2, [1.8, 1.9, 2.0, 2.1, 2.2]),
+        (2, 2 + 1e-15, [1.8, 1.9, 2.0, 2.1, 2.2]),
+        (-1e-18, 2e-18, [-1, -0.5, 0, 0.5, 1]),  # nothing but rounding
+        (0, 2e-5, [0, 5e-6, 1e-5, 1.5e-5, 2e-5]),
     ],
 )
 def test_round_ticks(low: float, high: float, ticks: list[float]) -> None:

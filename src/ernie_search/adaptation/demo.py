@@ -4,14 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ernie_search._util.files import read_json, remove, write_json
 from ernie_search.adaptation.run import adapt
 from ernie_search.data import Collection, open_collection
 from ernie_search.encoding.build import make_index
-from ernie_search.errors import SettingsError
+from ernie_search.errors import SettingsError, TrainingError
 from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_run
 from ernie_search.pipeline import load_recipe
 from ernie_search.pipeline.demo import DEPTH, FIRST, SINGLE, DemoResult, gain_over
 from ernie_search.search import Mode, Searcher
+from ernie_search.training.folder import weights_identity
 from ernie_search.training.trainer import Observer
 
 ROWS: dict[str, tuple[Mode, str]] = {
@@ -57,17 +59,19 @@ def adapt_demo(
             settings={"labels": False},
             observer=observer,
         )
-    except SettingsError as error:  # such as too few minutes: the demo's own table is there all the same
+    except (SettingsError, TrainingError) as error:
+        # Such as too few minutes, or others than before: the demo's own table is there all the same.
         return AdaptedDemo([], [f"Nothing was adapted: {error}"])
     verdict = f"Adapted without labels, by the questions that it made itself: {found.sentence}"
     if not found.use:
         return AdaptedDemo([], [verdict])
     say("adapted without labels: index and search")
     collection = open_collection(source)
-    _search(found.model, collection, source, output)
+    searched = output / "adapted-search"
+    _search(found.model, collection, source, searched)
     qrels = collection.qrels("test")
     rows = {
-        name: SystemResult(name, evaluate_run(qrels, read_run(_run_file(output, mode))))
+        name: SystemResult(name, evaluate_run(qrels, read_run(_run_file(searched, mode))))
         for name, (mode, _) in ROWS.items()
     }
     measured = {row.name: row for row in result.rows} | rows
@@ -79,20 +83,23 @@ def adapt_demo(
     return AdaptedDemo(list(rows.values()), [verdict, truth])
 
 
-def _run_file(output: Path, mode: Mode) -> Path:
-    return output / "runs" / f"adapted-{mode}.trec"
+def _run_file(folder: Path, mode: Mode) -> Path:
+    return folder / f"{mode}.trec"
 
 
-def _search(model: Path, collection: Collection, source: str, output: Path) -> None:
-    """Write the runs that are not there."""
-    missing = [mode for mode, _ in ROWS.values() if not _run_file(output, mode).is_file()]
+def _search(model: Path, collection: Collection, source: str, folder: Path) -> None:
+    """Write the runs that are not there; those of another model, as of an earlier adaptation, are removed."""
+    noted, weights = folder / "weights.json", weights_identity(str(model))
+    if not noted.is_file() or read_json(noted) != weights:
+        remove(folder)
+        write_json(noted, weights)
+    missing = [mode for mode, _ in ROWS.values() if not _run_file(folder, mode).is_file()]
     if not missing:
         return
-    folder = output / "adapted-index"
-    make_index(source, model, folder).index.close()
-    searcher = Searcher.open(folder)
+    make_index(source, model, folder / "index").index.close()
+    searcher = Searcher.open(folder / "index")
     try:
         for mode in missing:
-            write_run(_run_file(output, mode), searcher.run(collection.queries("test"), DEPTH, mode=mode))
+            write_run(_run_file(folder, mode), searcher.run(collection.queries("test"), DEPTH, mode=mode))
     finally:
         searcher.index.close()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ernie_search.teacher import Teachers
     from ernie_search.types import Qrels, Query, Run
 
+DEPTH, CANDIDATES = 1000, 100
 EXAMPLE = "Example: ernie-search evaluate my-data --split dev --index runs/index"
 
 
@@ -71,10 +72,16 @@ def evaluate(
     mode: ModeOption = None,
     fusion: FusionOption = None,
     token_weights: TokenWeightsOption = None,
-    k: Annotated[int, typer.Option("-k", "--top", help="Passages per question.")] = 1000,
+    k: Annotated[
+        int | None, typer.Option("-k", "--top", help="Passages per question.", show_default=str(DEPTH))
+    ] = None,
     candidates: Annotated[
-        int, typer.Option(help="Passages per ranking that are read: fused, re-ranked, or by a cross-encoder.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            help="Passages per ranking that are read: fused, re-ranked, or by a cross-encoder.",
+            show_default=str(CANDIDATES),
+        ),
+    ] = None,
     cross: Annotated[
         str | None,
         typer.Option(help="For mode cross: a cross-encoder, or a folder that 'teacher' made (their mean)."),
@@ -113,8 +120,14 @@ def evaluate(
     if itself and cross is None:  # re-ranked, it may stand beside what it was
         raise SettingsError(f"--baseline {baseline}: is the run itself; name another one")
     check_clusters(cluster, qrels=True, corpus=True)
-    if index is None and (fusion is not None or token_weights is not None):
-        raise SettingsError("--fusion and --token-weights are for a search; name an index with --index")
+    if index is None:
+        searched = {"--fusion": fusion, "--token-weights": token_weights, "--model": model}
+        searched["--precision"] = None if precision == "fp32" else precision
+        if cross is None:
+            searched |= {"--top": k, "--candidates": candidates}
+        _refuse_search(searched)
+    k = DEPTH if k is None else k
+    candidates = CANDIDATES if candidates is None else candidates
     options = SearchOptions(candidates=candidates, fusion=parse_fusion(fusion), token_weights=token_weights)
     collection = open_collection(source)
     searching = index is not None or cross is not None
@@ -323,6 +336,19 @@ def _check_choice(
             "--save-run writes the run of an index, or what a cross-encoder made of --run; name one of them "
             "with --index, or --mode cross and --cross"
         )
+
+
+def _refuse_search(options: "dict[str, object]") -> None:
+    """Refuse what a run file that was ranked before cannot follow.
+
+    Raises:
+        SettingsError: an option that is only for a search was given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise SettingsError(
+                f"{name} is for a search, and --run is ranked already; name an index with --index"
+            )
 
 
 def _search_index(

@@ -87,6 +87,12 @@ def report(
     check_clusters(cluster, qrels=qrels is not None or corpus is not None, corpus=corpus is not None)
     if teacher is not None and not files:
         raise SettingsError("--teacher is compared with run files; name some")
+    if not files:
+        of_runs = {"--qrels": qrels, "--queries": queries, "--answers": answers, "--bm25": bm25}
+        of_runs |= {"--measure": measure, "--intersect": intersect, "--zero-missing": zero_missing}
+        given_for_nothing = next((name for name, value in of_runs.items() if value), None)
+        if given_for_nothing is not None:
+            raise SettingsError(f"{given_for_nothing} is for run files; name some, or leave it out")
     page = Report(title or ", ".join([one.name or str(one) for one in folders] + run_names(files)))
     with working("reading and measuring"):
         if files:

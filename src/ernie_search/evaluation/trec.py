@@ -95,7 +95,7 @@ def read_quickly(path: Path) -> Run | None:
             packed = raw.read(2) == GZIP_MAGIC
         with gzip.open(path, "rb") if packed else open(path, "rb") as head:
             delimiter = "\t" if b"\t" in head.readline(4096) else " "
-        with pa.input_stream(str(path), compression="gzip" if packed else None) as stream:
+        with open(path, "rb") as raw, pa.input_stream(raw, compression="gzip" if packed else None) as stream:
             table = csv.read_csv(
                 stream,
                 read_options=csv.ReadOptions(column_names=list(COLUMNS), block_size=BLOCK),

@@ -11,6 +11,7 @@ from ernie_search._util.files import (
     atomic_write,
     fingerprint,
     fsync_directory,
+    is_unfinished,
     lock,
     read_json,
     storage_errors,
@@ -23,6 +24,8 @@ from ernie_search.types import Qrels, Query, Run
 
 SETTINGS_FILE, POOL_FILE, MARKS_FILE = "judging.json", "pool.jsonl", "marks.jsonl"
 RUN_FILES = ("first.trec", "second.trec")
+BEFORE_SETTINGS = (POOL_FILE, "corpus.jsonl", "queries.jsonl", "runs")
+"""What :func:`create` writes in this order; the settings come last."""
 FORMAT = 1
 NOTED_SINCE = frozenset({"model", "cross"})
 """What the settings of a judging of an earlier version lack; such a one continues under any."""
@@ -211,10 +214,15 @@ def found_judging(folder: Path, identity: Mapping[str, Any]) -> bool:
         DataError: its settings are damaged.
     """
     if not (folder / SETTINGS_FILE).is_file():
-        others = [one.name for one in folder.iterdir()] if folder.is_dir() else []
-        foreign = sorted(set(others) - {POOL_FILE, "corpus.jsonl", "queries.jsonl", "runs", MARKS_FILE})
-        if foreign:
-            raise SettingsError(f"{folder}: holds other files ({foreign[0]}); choose another --output")
+        others = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+        # A kill leaves the pool, which comes first, and what follows it. Without a pool, passages and
+        # questions are somebody's own collection.
+        left = (
+            {*BEFORE_SETTINGS, MARKS_FILE} if POOL_FILE in others and _read_pool(folder / POOL_FILE) else ()
+        )
+        foreign = {one for one in others if not is_unfinished(one, *BEFORE_SETTINGS, SETTINGS_FILE)}
+        if foreign := foreign.difference(left):
+            raise SettingsError(f"{folder}: holds other files ({min(foreign)}); choose another --output")
         return False
     settings = read_settings(folder)
     known = settings.keys() | (identity.keys() - NOTED_SINCE)

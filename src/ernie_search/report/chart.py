@@ -70,10 +70,18 @@ class Axes:
         return HEIGHT - BOTTOM - (y - low) / ((high - low) or 1) * (HEIGHT - TOP - BOTTOM)
 
 
+FLAT = 1e-10
+"""A difference, and a share of the values, below which a chart would show rounding alone."""
+
+
 def nice_ticks(low: float, high: float, number: int = 5) -> list[float]:
-    """About ``number`` round values (1, 2 or 5 times a power of ten) that cover ``low`` to ``high``."""
-    if not high > low:
-        pad = abs(low) * 0.1 or 1.0
+    """About ``number`` round values (1, 2 or 5 times a power of ten) that cover ``low`` to ``high``.
+
+    Ends that differ by no more than rounding makes them count as equal, and get room on both sides.
+    """
+    largest = max(abs(low), abs(high))
+    if not high - low > max(FLAT, FLAT * largest):
+        pad = 0.1 * largest if largest > FLAT else 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / number
     power = 10.0 ** math.floor(math.log10(rough))

@@ -74,7 +74,8 @@ def comparison_sections(
         )
     if qrels is not None:
         judged = {query: qrels[query] for query in found.questions.ids if query in qrels}
-        sections.append(recall_section({one.name: runs[one.name] for one in found.systems}, judged))
+        if any(grade > 0 for grades in judged.values() for grade in grades.values()):
+            sections.append(recall_section({one.name: runs[one.name] for one in found.systems}, judged))
     measure = found.measures[0]
     for pair in by_question:
         title = f"{pair.name} over {pair.over}"

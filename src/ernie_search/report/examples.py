@@ -35,7 +35,7 @@ def examples_section(path: Path) -> Section:
     for number, one in enumerate(found[:MOST], 1):
         try:
             shown.append(_example(one))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise DataError(
                 f"{path}: example {number} has neither text with matches nor tokens with similarity ({error})"
             ) from error

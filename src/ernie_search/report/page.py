@@ -15,8 +15,9 @@ Content = Union["Html", str, int, float, None, Iterable["Content"]]
 
 VOID = frozenset(("br", "meta", "line", "rect", "circle", "path", "col"))
 """Elements without content, closed at once."""
-CONTROL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), "�")
-"""Control characters, which HTML does not allow, become the replacement character."""
+CONTROL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127, *range(0xD800, 0xE000)), "�")
+"""Control characters, which HTML does not allow, become the replacement character; so do single surrogates,
+as which Python reads the bytes of a file's name that are no UTF-8."""
 
 
 class Html(str):
