@@ -23,6 +23,8 @@ from transformers import (
     DistilBertModel,
     GPT2Config,
     GPT2Model,
+    ModernBertConfig,
+    ModernBertModel,
     MPNetConfig,
     MPNetModel,
 )
@@ -30,7 +32,7 @@ from transformers import (
 from ernie_search.errors import ModelError, SettingsError
 from ernie_search.model import JointEncoder, ScoreSettings, adopt, bundled_base, from_base, load
 from ernie_search.model import base as base_module
-from ernie_search.model.base import attention_dropouts
+from ernie_search.model.base import attention_dropouts, set_attention_dropout
 from ernie_search.model.joint import HEAD_FILE
 from ernie_search.runtime import places
 from ernie_search.runtime.places import joint_folder
@@ -517,6 +519,19 @@ def test_a_joint_model_of_the_hub_keeps_its_head(
     plain = SentenceTransformer(str(home / "snapshots" / commit), device="cpu")
     plain[0].auto_model.config._name_or_path = "org/joint"  # as one that was opened by its name
     assert torch.equal(adopt(plain).token_head.linear.weight, model.token_head.linear.weight)
+
+
+def test_dropout_of_attention_that_is_a_number_is_set_too():
+    options: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
+    options |= {"num_attention_heads": 2, "vocab_size": 30, "pad_token_id": 0, "attention_dropout": 0.1}
+    model = ModernBertModel(ModernBertConfig(**options))
+    rates = [one for one in model.modules() if hasattr(one, "attention_dropout")]
+    assert {one.attention_dropout for one in rates} == {0.1}
+    assert set_attention_dropout(model, 0.0) == set()
+    assert {one.attention_dropout for one in rates} == {0.0}
+    with pytest.raises(SettingsError, match=r"attention_dropout is 0\.2, and Linear has no dropout on att"):
+        set_attention_dropout(nn.Linear(2, 2), 0.2)
+    assert set_attention_dropout(nn.Linear(2, 2), 0.0) == set()
 
 
 SMALL: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 30}

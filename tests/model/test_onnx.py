@@ -188,6 +188,23 @@ def test_a_model_that_cannot_be_exported_is_a_note_not_a_failure(model, tmp_path
     assert not (tmp_path / "out" / "onnx").exists()
 
 
+def test_a_graph_that_onnx_runtime_refuses_is_a_note_too(exported, tmp_path, monkeypatch):
+    class InvalidGraphError(Exception):
+        """ONNX Runtime's errors have no base in common with others."""
+
+    def refuses(*_args, **_kwargs):
+        raise InvalidGraphError("[ONNXRuntimeError] : 10 : INVALID_GRAPH : no such operator")
+
+    model, folder = exported
+    graph = folder / "onnx" / "model.onnx"
+    monkeypatch.setattr(onnx_module, "_write_graph", lambda _, path: shutil.copy(graph, path))
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuses)
+    why = add_onnx(model, tmp_path / "out")
+    assert "its ONNX graph cannot be run" in why
+    assert why.endswith("search with torch")
+    assert not (tmp_path / "out" / "onnx").exists()
+
+
 def test_a_missing_package_is_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_module, "TOOLS", ("onnx_nobody_has",))
     with pytest.raises(ModelError, match="without the package onnx_nobody_has; run: pip install"):

@@ -1,7 +1,11 @@
 """Steps and corpus size follow from the measured speed, within their bounds."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+from ernie_search.pipeline import demo
 from ernie_search.pipeline.demo import FEWEST_PASSAGES, FEWEST_STEPS, MOST_STEPS, budget
 
 
@@ -18,3 +22,32 @@ def test_bounds_hold_on_very_slow_and_very_fast_machines(rate: float, step: floa
     found = budget(480, rate=rate, step=step, passages=6000, models=4, trainings=3)
     assert FEWEST_STEPS <= found.steps <= MOST_STEPS
     assert FEWEST_PASSAGES <= found.passages <= 6000
+
+
+def test_a_machine_that_slows_down_twice_gets_fewer_steps_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    answers: list[int | None] = [60, 25, None]
+    plan = {"steps": 200}
+    one = demo._Demo(tmp_path, None, plan, None, 0.0, told.append, lambda *given: None)  # type: ignore[arg-type]
+
+    def train(name: str) -> None:
+        (tmp_path / name).mkdir()
+        fit = answers.pop(0)
+        if fit is not None:
+            raise demo.BehindError(fit)
+
+    for part in ("_index", "_measure", "_done"):
+        monkeypatch.setattr(demo._Demo, part, lambda *given: False)
+    monkeypatch.setattr(one, "_train", train)
+    one.trained("alone")
+    assert [line for line in told if "again" in line] == [
+        f"slower than planned: begins again with {steps} steps" for steps in (60, 25)
+    ]
+    assert one.plan["steps"] == 25
+    answers[:] = [15, 0]
+    shutil.rmtree(tmp_path / "alone")
+    one.trained("alone")
+    assert told[-1] == demo.TOO_BUSY
+    assert not (tmp_path / "alone").exists()

@@ -213,7 +213,7 @@ def test_other_weights_of_the_base_are_another_training(base, whole, tmp_path):
         train_teachers(collection(), mined, tmp_path / "run", chosen, stop_at(1, "step", 1))
     values = load_file(own / "model.safetensors")
     save_file({name: value + 1 for name, value in values.items()}, own / "model.safetensors")
-    with pytest.raises(TrainingError, match=r"holds another training \(base_weights \w+, now \w+\)"):
+    with pytest.raises(TrainingError, match=r"holds another training \(base_weights [\w-]+, now [\w-]+\)"):
         train_teachers(collection(), mined, tmp_path / "run", chosen)
     # Of an older folder nobody knows: what is finished is taken as it is, what is not is not gone on with.
     for folder in (tmp_path / "run", tmp_path / "whole"):
@@ -222,7 +222,7 @@ def test_other_weights_of_the_base_are_another_training(base, whole, tmp_path):
         begun = json.loads((folder / "training.json").read_text(encoding="utf-8"))
         del begun["base_weights"]
         (folder / "training.json").write_text(json.dumps(begun), encoding="utf-8")
-    with pytest.raises(TrainingError, match=r"holds another training \(base_weights None, now \w+\)"):
+    with pytest.raises(TrainingError, match=r"holds another training \(base_weights None, now [\w-]+\)"):
         train_teachers(collection(), mined, tmp_path / "run", chosen)
     assert len(train_teachers(collection(), mined, tmp_path / "whole", settings(base))) == 2
 

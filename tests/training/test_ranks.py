@@ -147,7 +147,7 @@ import os, signal, sys
 from pathlib import Path
 from torch import nn
 import ernie_search.training.joint as joint
-import ernie_search.training.student as student
+import ernie_search.model.base as model_base
 from ernie_search.errors import ErnieSearchError
 from ernie_search.training import train
 from ernie_search.training.batches import Collator
@@ -156,7 +156,7 @@ from tiny_training import collection, settings
 rank, how = int(os.environ["RANK"]), os.environ.get("HOW", "")
 
 # Every dropout gets the rate of attention's, which is 0.
-student.attention_dropouts = lambda model: [one for one in model.modules() if isinstance(one, nn.Dropout)]
+model_base.attention_dropouts = lambda model: [one for one in model.modules() if isinstance(one, nn.Dropout)]
 collate, steps = Collator.__call__, []
 
 def watched(self, items):

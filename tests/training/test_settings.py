@@ -47,3 +47,13 @@ def test_tokens_are_needed_where_a_loss_reads_them():
     assert TrainSettings(late_weight=0).needs_tokens
     assert TrainSettings(interaction_weight=0).needs_tokens
     assert not TrainSettings(late_weight=0, interaction_weight=0).needs_tokens
+
+
+def test_temperatures_of_cosines_draw_advice_where_a_base_is_compared_by_inner_product():
+    found = TrainSettings().dot_product_advice()
+    assert found is not None
+    assert found.endswith("; set dense_temperature=1 student_temperature=1")
+    assert "dense_temperature=0.05, student_temperature=0.05 makes" in found
+    assert TrainSettings(dense_temperature=1, student_temperature=1).dot_product_advice() is None
+    assert TrainSettings(dense_temperature=1, interaction_weight=0).dot_product_advice() is None
+    assert TrainSettings(interaction_weight=0, dense_temperature=1, dual_weight=1).dot_product_advice()

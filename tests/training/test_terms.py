@@ -368,7 +368,7 @@ def test_dual_without_dropout_is_refused(base, tmp_path, monkeypatch):
     def all_of_them(model: nn.Module) -> list[nn.Dropout]:  # they get the rate of attention's, which is 0
         return [module for module in model.modules() if isinstance(module, nn.Dropout)]
 
-    monkeypatch.setattr("ernie_search.training.student.attention_dropouts", all_of_them)
+    monkeypatch.setattr("ernie_search.model.base.attention_dropouts", all_of_them)
     with pytest.raises(SettingsError, match=r"no dropout of .* is active"):
         train(collection(), tmp_path / "run", settings(dual_weight=1.0), base=base)
 

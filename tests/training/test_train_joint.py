@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,16 @@ def test_settings_are_those_of_the_call(base, tmp_path):
     assert (mark["base"], mark["layers"], mark["collection"]) == (base, 1, collection().fingerprint)
 
 
+@pytest.mark.parametrize(("kind", "number"), [("bare", 1), ("sentence", 0)])
+def test_only_a_base_that_is_compared_by_inner_product_draws_advice(base, tmp_path, kind, number):
+    told = []
+    named = str(bare_base(tmp_path / "bare", layers=1)) if kind == "bare" else base
+    chosen = settings(steps=1, evaluations=0, checkpoints=1)
+    train(collection(), tmp_path / "run", chosen, base=named, observer=lambda *given: told.append(given))
+    said = [values["text"] for event, values in told if event == "advice"]
+    assert len([text for text in said if "inner product" in text]) == number
+
+
 def test_best_and_last_get_a_graph_that_is_of_their_weights(base, tmp_path):
     chosen = settings(steps=4, evaluations=1, checkpoints=1, onnx=True)
     result = train(collection(), tmp_path / "run", chosen, base=base)
@@ -337,6 +348,14 @@ def test_best_and_last_get_a_graph_that_is_of_their_weights(base, tmp_path):
         listed = json.loads((folder / "ernie_search_files.json").read_text(encoding="utf-8"))["files"]
         assert "onnx/model.onnx" in listed
     assert read_result(tmp_path / "run") is not None  # whose checksums include the graph's
+    # A kill before the result was written leaves graphs, and the same call ends the training.
+    (tmp_path / "run" / "result.json").unlink()
+    assert train(collection(), tmp_path / "run", chosen, base=base).model == result.model
+    check_saved_files(tmp_path / "run" / "best")
+    # Other graphs, as `export --onnx` writes them, and a graph less leave it a finished training.
+    (tmp_path / "run" / "best" / "onnx" / "model.onnx").write_bytes(b"another")
+    shutil.rmtree(tmp_path / "run" / "last" / "onnx")
+    assert read_result(tmp_path / "run") is not None
     # Without graphs it is the same training.
     again = train(collection(), tmp_path / "run", chosen.model_copy(update={"onnx": False}), base=base)
-    assert again == result
+    assert again.model == result.model

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -348,10 +348,10 @@ def _sha256_of(path: Path, _state: tuple[int, ...]) -> str:
     return sha256_file(path)
 
 
-def checksums(folder: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:
-    """SHA-256 of every file below ``folder`` by its path there, without the paths in ``leave_out``."""
+def checksums(folder: Path, *, leave_out: Callable[[str], bool] = lambda name: False) -> dict[str, str]:
+    """SHA-256 of every file below ``folder`` by its path there, without those that ``leave_out`` names."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name: sha256_file(folder / name) for name in names if name not in leave_out}
+    return {name: sha256_file(folder / name) for name in names if not leave_out(name)}
 
 
 def altered(folder: Path, sums: Mapping[str, str]) -> str | None:

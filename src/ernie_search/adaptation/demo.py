@@ -13,7 +13,7 @@ from ernie_search.evaluation import SystemResult, evaluate_run, read_run, write_
 from ernie_search.pipeline import load_recipe
 from ernie_search.pipeline.demo import DEPTH, FIRST, SINGLE, DemoResult, gain_over
 from ernie_search.search import Mode, Searcher
-from ernie_search.training.folder import weights_identity
+from ernie_search.training.folder import model_identity
 from ernie_search.training.trainer import Observer
 
 ROWS: dict[str, tuple[Mode, str]] = {
@@ -89,7 +89,7 @@ def _run_file(folder: Path, mode: Mode) -> Path:
 
 def _search(model: Path, collection: Collection, source: str, folder: Path) -> None:
     """Write the runs that are not there; those of another model, as of an earlier adaptation, are removed."""
-    noted, weights = folder / "weights.json", weights_identity(str(model))
+    noted, weights = folder / "weights.json", model_identity(str(model))
     if not noted.is_file() or read_json(noted) != weights:
         remove(folder)
         write_json(noted, weights)

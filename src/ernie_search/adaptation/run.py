@@ -53,7 +53,7 @@ from ernie_search.pipeline.manifest import StageManifest
 from ernie_search.pipeline.runner import perform, state_of
 from ernie_search.pipeline.stage import InputPaths, Observer, Task
 from ernie_search.runtime import default_model, resolve
-from ernie_search.training.folder import weights_identity
+from ernie_search.training.folder import model_identity, same_model
 from ernie_search.training.joint import ignore_event
 from ernie_search.training.world import World
 
@@ -229,9 +229,7 @@ class Begun:
         """Fingerprints of what a stage reads: of all stages before it, and of the base."""
         found: dict[str, Any] = {name: one.fingerprint for name, one in done.items()}
         return (
-            found
-            if step.name in ("documents", "questions")
-            else found | {"base": weights_identity(self.base)}
+            found if step.name in ("documents", "questions") else found | {"base": model_identity(self.base)}
         )
 
     def states(self) -> dict[str, str]:
@@ -284,7 +282,7 @@ def begin(
     asked: dict[str, Any] = {
         "format": FORMAT,
         "source": place if ":" in place and not Path(place).exists() else str(Path(place).resolve()),
-        "base": weights_identity(name),
+        "base": model_identity(name),
         "settings": chosen.model_dump(mode="json"),
         "minutes": minutes,
         "own": own_questions(file)[1],
@@ -404,7 +402,12 @@ def _check_empty(folder: Path, asked: Mapping[str, Any]) -> None:
 def _check_same(folder: Path, asked: Mapping[str, Any]) -> None:
     """Refuse a folder that was begun for something else; it says what differs."""
     before = read_json(folder / BEGUN) if (folder / BEGUN).is_file() else {}
-    names = [name for name in asked if before.get(name) != asked[name]]
+    names = [
+        name
+        for name in asked
+        if before.get(name) != asked[name]
+        and not (name == "base" and same_model(before.get(name), asked[name]))
+    ]
     if not names:
         return
     said = []

@@ -121,7 +121,7 @@ def evaluate(
         raise SettingsError(f"--baseline {baseline}: is the run itself; name another one")
     check_clusters(cluster, qrels=True, corpus=True)
     if index is None:
-        searched = {"--fusion": fusion, "--token-weights": token_weights, "--model": model}
+        searched: dict[str, object] = {"--fusion": fusion, "--token-weights": token_weights, "--model": model}
         searched["--precision"] = None if precision == "fp32" else precision
         if cross is None:
             searched |= {"--top": k, "--candidates": candidates}

@@ -88,7 +88,12 @@ def report(
     if teacher is not None and not files:
         raise SettingsError("--teacher is compared with run files; name some")
     if not files:
-        of_runs = {"--qrels": qrels, "--queries": queries, "--answers": answers, "--bm25": bm25}
+        of_runs: dict[str, object] = {
+            "--qrels": qrels,
+            "--queries": queries,
+            "--answers": answers,
+            "--bm25": bm25,
+        }
         of_runs |= {"--measure": measure, "--intersect": intersect, "--zero-missing": zero_missing}
         given_for_nothing = next((name for name, value in of_runs.items() if value), None)
         if given_for_nothing is not None:

@@ -17,6 +17,17 @@ RANKING_TERMS = ("dense", "late", "interaction", *CROSS_TERMS)
 """Terms that teach a ranking, each of them enough for a training; the others only shape what is learned."""
 
 
+DENSE_TEMPERATURES = {
+    "dense": "dense_temperature",
+    "interaction": "student_temperature",
+    "direct": "direct_temperature",
+    "dual": "dual_temperature",
+}
+"""By term, the temperature of the single vector's scores."""
+SHARP_FOR_DOT = 0.2
+"""Below which a temperature can only be meant for cosines."""
+
+
 class LossSettings(TypedSettings):
     """The weighted terms of the loss (docs/method.md), their temperatures, and who teaches whom.
 
@@ -111,6 +122,21 @@ class LossSettings(TypedSettings):
     @property
     def _distils_over_lists(self) -> bool:
         return self.interaction_weight > 0 and self.distillation_candidates == "list"
+
+    def dot_product_advice(self) -> str | None:
+        """One line of advice where a base is compared by inner product, and a temperature is for cosines."""
+        sharp = [
+            f"{name}={getattr(self, name):g}"
+            for term, name in DENSE_TEMPERATURES.items()
+            if self.weight(term) > 0 and getattr(self, name) < SHARP_FOR_DOT
+        ]
+        if not sharp:
+            return None
+        names = " ".join(f"{one.partition('=')[0]}=1" for one in sharp)
+        return (
+            "the base compares vectors by their inner product, which is far above 1, so that "
+            f"{', '.join(sharp)} makes every distribution one-hot; set {names}"
+        )
 
     @property
     def contrastive(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ernie_search.errors import ModelError
+from ernie_search.errors import ModelError, SettingsError
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layers", "num_layers")
 """Names of the number of layers in the configs of different encoders."""
@@ -42,6 +42,8 @@ QUERY_NAMES = {"query", "query_proj", "q", "q_lin", "q_proj", "c_attn", "qkv", "
 """Names of the layer that makes queries (alone, or with keys and values), by which attention is known."""
 WEIGHT_DROPOUTS = {"dropout", "attn_dropout", "attention_dropout"}
 """Names of dropout on attention weights, beside such a layer; others there are on what attention gives."""
+RATE = "attention_dropout"
+"""Where attention has no such layer, the attribute of its rate."""
 
 
 def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
@@ -53,6 +55,29 @@ def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
         for name in sorted(WEIGHT_DROPOUTS & set(children)):
             if isinstance(found := children[name], nn.Dropout):
                 yield found
+
+
+def set_attention_dropout(model: nn.Module, rate: float) -> set[nn.Dropout]:
+    """Set the rate of dropout on attention weights, be it a module's or a number (ModernBERT, decoders).
+
+    Returns:
+        The modules among them.
+
+    Raises:
+        SettingsError: a rate above 0, and the model has no such dropout.
+    """
+    found = set(attention_dropouts(model))
+    for dropout in found:
+        dropout.p = rate
+    numbers = [one for one in model.modules() if isinstance(getattr(one, RATE, None), (int, float))]
+    for module in numbers:
+        setattr(module, RATE, rate)
+    if rate > 0 and not found and not numbers:
+        name = getattr(model, "name", type(model).__name__)
+        raise SettingsError(
+            f"attention_dropout is {rate:g}, and {name} has no dropout on attention weights; leave it out"
+        )
+    return found
 
 
 def is_causal(backbone: nn.Module) -> bool:

@@ -176,16 +176,17 @@ class _Demo:
             return
         label = TAUGHT if name == "model" else ALONE
         self.say(f"{label.partition(',')[0]}: {self.plan['steps']} steps")
-        try:
-            self._train(name)
-        except BehindError as behind:
-            shutil.rmtree(self.output / name)
-            self._replan(steps=behind.steps)
-            if not behind.steps:
-                self.say(TOO_BUSY)
-                return
-            self.say(f"slower than planned: begins again with {behind.steps} steps")
-            self._train(name)
+        while True:
+            try:
+                self._train(name)
+                break
+            except BehindError as behind:  # each time with at most half the steps
+                shutil.rmtree(self.output / name)
+                self._replan(steps=behind.steps)
+                if not behind.steps:
+                    self.say(TOO_BUSY)
+                    return
+                self.say(f"slower than planned: begins again with {behind.steps} steps")
         self.say(f"{label.partition(',')[0]}: index and search")
         self._index(name, self.output / name / "last")
         self._measure(name)

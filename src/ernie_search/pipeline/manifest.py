@@ -10,13 +10,12 @@ from typing import Any
 from ernie_search._util.files import fingerprint, read_json, remembered_sha256, sha256_file, write_json
 from ernie_search._util.settings import read_record
 from ernie_search.errors import StorageError
+from ernie_search.training.folder import is_unchecked
 
 STAGE_FILE = "stage.json"
 FORMAT = 2
 """Goes up when manifests in an older format can no longer be read."""
 LIBRARIES = ("ernie-search", "sentence-transformers", "torch", "transformers")
-UNCHECKED = ("README.md",)
-"""Model cards, which users may edit, and which hold durations."""
 
 Plain = dict[str, Any]
 
@@ -83,6 +82,11 @@ class StageManifest:
         written = {name: one.sha256 for name, one in self.outputs.items() if not one.timed}
         return fingerprint(self.kind, self.settings, self.inputs, written)
 
+    @property
+    def checked(self) -> dict[str, FileRecord]:
+        """The outputs that must stay as they are; earlier versions noted graphs among them, too."""
+        return {name: one for name, one in self.outputs.items() if not is_unchecked(name)}
+
     def write(self, folder: Path) -> None:
         """Write ``stage.json``, which marks the stage as finished."""
         write_json(folder / STAGE_FILE, asdict(self))
@@ -110,7 +114,7 @@ class StageManifest:
 
     def altered(self, folder: Path) -> str | None:
         """The first output that changed since the stage wrote it, and how; ``None`` if none did."""
-        problems = (one.problem(folder / name) for name, one in self.outputs.items())
+        problems = (one.problem(folder / name) for name, one in self.checked.items())
         return next((problem for problem in problems if problem), None)
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
@@ -136,7 +140,7 @@ def records(folder: Path, outputs: Iterable[str], *, timed: bool = False) -> dic
     """
     found = {}
     for name in outputs:
-        files = list(_files(folder / name))
+        files = [one for one in _files(folder / name) if not is_unchecked(one.relative_to(folder).as_posix())]
         if not files:
             raise StorageError(
                 f"{folder / name}: the stage did not leave it, or it was removed at once; run again"
@@ -150,4 +154,4 @@ def records(folder: Path, outputs: Iterable[str], *, timed: bool = False) -> dic
 
 def _files(path: Path) -> Iterator[Path]:
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return (one for one in found if one.is_file() and one.name not in UNCHECKED)
+    return (one for one in found if one.is_file())

@@ -27,7 +27,7 @@ from ernie_search.pipeline.stage import (
 from ernie_search.pipeline.subprocess_stage import PEAK, in_subprocess
 from ernie_search.teacher.train import check_same_data
 from ernie_search.training import TrainResult
-from ernie_search.training.folder import read_result, weights_identity
+from ernie_search.training.folder import model_identity, read_result, same_model
 from ernie_search.training.joint import ignore_event
 from ernie_search.training.settings import UNRELATED
 from ernie_search.training.world import World, share_failures
@@ -35,6 +35,8 @@ from ernie_search.training.world import World, share_failures
 MODEL = "model"
 ORIGIN_FILE = "recipe.json"
 """In the final model's folder: the stage that it was copied from."""
+MODELS = ("base", "use", "late")
+"""Inputs of stages that are identities of models."""
 PAUSE = 0.5
 """Seconds between two checks for a manifest that another process writes."""
 
@@ -116,9 +118,7 @@ class FinishedStages:
     @staticmethod
     def none(recipe: Recipe, collection: Collection, folders: Mapping[str, Path]) -> "FinishedStages":
         """No finished stage yet."""
-        return FinishedStages(
-            recipe, collection.fingerprint, dict(folders), {}, weights_identity(recipe.base)
-        )
+        return FinishedStages(recipe, collection.fingerprint, dict(folders), {}, model_identity(recipe.base))
 
     def input_paths(self, inputs: Inputs) -> InputPaths:
         """Paths of the inputs of a stage."""
@@ -232,7 +232,12 @@ def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageMa
             f"{folder}: stage {stage.name!r} was done with other settings ({'; '.join(changed)}); {redo}"
         )
     compared = (found.inputs.keys() | inputs.keys()) - (set(stage.noted_since) - found.inputs.keys())
-    others = sorted(name for name in compared if found.inputs.get(name) != inputs.get(name))
+    others = sorted(
+        name
+        for name in compared
+        if found.inputs.get(name) != inputs.get(name)
+        and not (name in MODELS and same_model(found.inputs.get(name), inputs.get(name)))
+    )
     if others:
         said = "; ".join(f"{name} {found.inputs.get(name)}, now {inputs.get(name)}" for name in others)
         raise TrainingError(f"{folder}: stage {stage.name!r} was made from something else ({said}); {redo}")
@@ -325,10 +330,12 @@ def _publish(made: StageManifest, folder: Path, target: Path) -> None:
     origin = _origin(made)
     if (target / ORIGIN_FILE).is_file():
         if read_json(target / ORIGIN_FILE) == origin:
-            inside = [name for name in made.outputs if Path(name).is_relative_to(made.gives)]
-            for name in inside:
+            inside = {
+                name: one for name, one in made.checked.items() if Path(name).is_relative_to(made.gives)
+            }
+            for name, record in inside.items():
                 path = target / Path(name).relative_to(made.gives)
-                if made.outputs[name].problem(path):
+                if record.problem(path):
                     raise StorageError(
                         f"{path} was altered or removed since it was copied from stage {made.name!r}; "
                         f"delete {target} and run again"

@@ -16,7 +16,7 @@ from ernie_search.data import Collection
 from ernie_search.errors import DataError, ModelError, SettingsError, StorageError
 from ernie_search.mining.lists import Lists, TrainingList
 from ernie_search.model import BUNDLED
-from ernie_search.model.base import attention_dropouts
+from ernie_search.model.base import set_attention_dropout
 from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.model.cross_encoder import (
     Pair,
@@ -41,7 +41,7 @@ from ernie_search.training.folder import (
     TRAINING_FILE,
     check_identity,
     library_versions,
-    weights_identity,
+    model_identity,
     write_identity,
 )
 from ernie_search.training.joint import ignore_event
@@ -197,8 +197,7 @@ class TeacherTraining(FolderTraining[None]):
                 f"{settings.base}: no plain encoder with a fast tokenizer, which training a teacher needs; "
                 "choose such a base, or use this one as a ready teacher"
             )
-        for dropout in attention_dropouts(self.model):
-            dropout.p = settings.attention_dropout
+        set_attention_dropout(self.model, settings.attention_dropout)
         use_cpu_attention(self.model)
         budget = settings.token_budget or usual_budget(self.model.device)
         held_out = sample_lists(others, settings.held_out) if settings.evaluations else []
@@ -320,7 +319,7 @@ def train_teachers(
     identity = {
         "format": FORMAT,
         "settings": settings.model_dump(exclude={"report_to"}),
-        "base_weights": weights_identity(settings.base),
+        "base_weights": model_identity(settings.base),
         "collection": collection.fingerprint,
         "lists": lists.fingerprint,
         "split": split,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -144,6 +145,7 @@ class StepBatches(Dataset[StepBatch]):
         self.examples, self.steps, self.questions = examples, steps, questions
         self.negatives, self.seed, self.listed = negatives, seed, listed
         self.per_epoch = len(examples) // questions
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         for example in examples:
             if example.kept and len(example.kept) != len(example.negatives):
                 raise TrainingError(
@@ -217,8 +219,7 @@ class StepBatches(Dataset[StepBatch]):
         if not 0 <= step < self.steps:
             raise IndexError(step)
         epoch, place = divmod(step, self.per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
-        chosen = order[place * self.questions : (place + 1) * self.questions]
+        chosen = self._permutation(epoch)[place * self.questions : (place + 1) * self.questions]
         batch = StepBatch([], [], [], step=step)
         for number in chosen:
             example = self.examples[number]
@@ -240,6 +241,12 @@ class StepBatches(Dataset[StepBatch]):
             )
             batch.listed_scores.append([example.negative_scores[i] for i in listed] if scored else [])
         return batch
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        """The order of an epoch's questions; kept, as a step needs a small part of it."""
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.examples)))
+        return self._order[1]
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import sentence_transformers
@@ -26,13 +27,26 @@ from ernie_search._util.files import (
 from ernie_search._util.hardware import default_device, prefers_bf16
 from ernie_search._util.settings import read_record
 from ernie_search.errors import StorageError, TrainingError
+from ernie_search.runtime.saved_files import FILES_FILE
+from ernie_search.runtime.settings import SETTINGS_FILE
+from ernie_search.runtime.sidecar import ONNX_FOLDER
 from ernie_search.training.log import LOG_FILE
 
 TRAINING_FILE = "training.json"
 """What is trained in a folder: everything that would lead to other weights, and the precision."""
 RESULT_FILE = "result.json"
-UNCHECKED = ("README.md",)
-"""Files of a saved model that users may edit: its card."""
+UNCHECKED = ("README.md", FILES_FILE)
+"""Files of a saved model that may change after its training: its card, and the list of its files."""
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+READ = {
+    *("config.json", "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", SETTINGS_FILE),
+}
+"""Files of a model that decide, beside its weights, what it makes of a text."""
+HEX = re.compile("[0-9a-f]+")
+BESIDE = ("checkpoint-", ONNX_FOLDER, ".")
+"""Folders that lie in a model's, and are none of it."""
 STAGING = ".staging"
 """Where a checkpoint is written before it gets its name."""
 CHECKPOINT_FILE = "checkpoint.json"
@@ -65,6 +79,16 @@ class TrainResult:
     left_out: int = 0
 
 
+def is_unchecked(name: str) -> bool:
+    """Whether a file of a finished training may change: what ``export --onnx`` writes, and a card.
+
+    Args:
+        name: its path in the folder. The graphs have checks of their own, in their sidecar.
+    """
+    path = PurePosixPath(name)
+    return path.name in UNCHECKED or ONNX_FOLDER in path.parts[:-1]
+
+
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that could give other weights, by name."""
     return {
@@ -74,10 +98,30 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def weights_identity(model: str) -> str:
-    """A fingerprint of the weights in a directory, wherever it lies; a hub name as it is."""
-    weights = sorted(Path(model).rglob("*.safetensors")) if Path(model).is_dir() else []
-    return fingerprint([remembered_sha256(path) for path in weights]) if weights else model
+def model_identity(model: str) -> str:
+    """A fingerprint of a model's directory, wherever it lies: weights, a dash, how it reads and pools.
+
+    Of a folder of teachers it is that of all of them. What a training leaves beside a model, such as
+    checkpoints, graphs and the card, is no part of it; a hub name stands for itself.
+    """
+    folder = Path(model)
+    files = [
+        path
+        for path in (sorted(folder.rglob("*")) if folder.is_dir() else ())
+        if not any(one.startswith(BESIDE) for one in path.relative_to(folder).parts[:-1])
+    ]
+    weights = [path for path in files if any(fnmatch(path.name, one) for one in WEIGHTS)]
+    if not weights:
+        return model
+    read = [path for path in files if path.name in READ or path.suffix == ".model"]
+    digests = [[path.relative_to(folder).as_posix(), remembered_sha256(path)] for path in read]
+    return f"{fingerprint([remembered_sha256(path) for path in weights])}-{fingerprint(digests)}"
+
+
+def same_model(before: Any, now: Any) -> bool:
+    """Whether two identities are of one model; earlier versions noted that of the weights alone."""
+    weights, dash, _ = str(now).rpartition("-")
+    return bool(before == now or (dash and before == weights and HEX.fullmatch(weights)))
 
 
 def check_identity(output: Path, identity: dict[str, Any], precision: str) -> str:
@@ -103,7 +147,7 @@ def check_identity(output: Path, identity: dict[str, Any], precision: str) -> st
         if not isinstance(before, dict) or "precision" not in before:
             raise StorageError(f"{path}: does not say what is trained here; choose another output folder")
         begun_in = str(before.pop("precision"))
-        if fingerprint(before) != fingerprint(identity):
+        if not _same_training(before, identity):
             raise TrainingError(
                 f"{output}: holds another training ({_differences(before, identity)}); "
                 "choose another output folder or delete this one"
@@ -118,6 +162,19 @@ def check_identity(output: Path, identity: dict[str, Any], precision: str) -> st
     if precision == "auto":
         return "bf16" if prefers_bf16(default_device()) else "fp32"
     return precision
+
+
+def _same_training(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two identities would lead to the same weights."""
+    if not same_model(before.get("base_weights"), now.get("base_weights")):
+        return False
+    left_out = {"base_weights"}
+    if before.get("base_weights") != before.get("base"):
+        left_out.add("base")  # of a directory, which may have moved, or be named from elsewhere
+    one, other = (
+        {name: value for name, value in given.items() if name not in left_out} for given in (before, now)
+    )
+    return fingerprint(one) == fingerprint(other)
 
 
 def write_identity(output: Path, identity: dict[str, Any], precision: str) -> None:
@@ -161,7 +218,8 @@ def read_result(output: Path) -> TrainResult | None:
             f"{path}: not readable as the result of a training ({error}); delete the file and train again"
         ) from error
     result = replace(result, model=output / result.model, last=output / result.last)
-    if not (result.model.is_dir() and result.last.is_dir()) or altered(output, sums) is not None:
+    checked = {name: digest for name, digest in sums.items() if not is_unchecked(name)}
+    if not (result.model.is_dir() and result.last.is_dir()) or altered(output, checked) is not None:
         return None
     return result
 
@@ -172,7 +230,7 @@ def write_result(output: Path, result: TrainResult) -> None:
     sums = {
         f"{name}/{file}": digest
         for name in sorted(set(names.values()))
-        for file, digest in checksums(output / name, leave_out=UNCHECKED).items()
+        for file, digest in checksums(output / name, leave_out=is_unchecked).items()
     }
     write_json(output / RESULT_FILE, asdict(result) | names | {"sha256": sums})
 

@@ -17,6 +17,7 @@ from ernie_search._util.files import (
     fingerprint,
     read_json,
     recover_directory,
+    remove,
     write_json,
 )
 from ernie_search._util.hardware import default_device, has_tf32
@@ -34,12 +35,12 @@ from ernie_search.training import log
 from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.beginning import begin
 from ernie_search.training.folder import (
-    UNCHECKED,
     TrainResult,
     check_identity,
+    is_unchecked,
     library_versions,
+    model_identity,
     read_result,
-    weights_identity,
     write_identity,
     write_result,
 )
@@ -166,7 +167,7 @@ class JointTraining(FolderTraining[TrainResult]):
             self._write_best(folder)
 
     def _write_best(self, folder: Path) -> None:
-        sums = checksums(folder, leave_out=(*UNCHECKED, BEST_FILE))
+        sums = checksums(folder, leave_out=lambda name: name == BEST_FILE or is_unchecked(name))
         write_json(folder / BEST_FILE, self.best | {"sha256": sums})
 
     def find_checkpoint(self) -> Path | None:
@@ -210,6 +211,7 @@ class JointTraining(FolderTraining[TrainResult]):
                 if self.best["step"] != self.settings.steps:
                     add_onnx(load_joint(folder, device="cpu"), folder)
                 elif not why:  # the same weights
+                    remove(folder / ONNX_FOLDER)  # of a call that was killed just after this
                     shutil.copytree(last / ONNX_FOLDER, folder / ONNX_FOLDER)
                     list_also(folder, ONNX_FOLDER)
                 self._write_best(folder)
@@ -308,7 +310,8 @@ def _read_best(folder: Path) -> tuple[dict[str, Any], str | None]:
     try:
         found = read_json(folder / BEST_FILE)
         best = {"step": int(found["step"]), "metric": float(found["metric"])}
-        return best, altered(folder, dict(found["sha256"]))
+        sums = {name: digest for name, digest in dict(found["sha256"]).items() if not is_unchecked(name)}
+        return best, altered(folder, sums)
     except (StorageError, KeyError, TypeError, ValueError):
         return {}, f"{BEST_FILE} is not readable"
 
@@ -389,7 +392,7 @@ def _train(
     identity = {
         "settings": settings.model_dump(exclude=UNRELATED),
         "base": base,
-        "base_weights": weights_identity(base),
+        "base_weights": model_identity(base),
         "layers": layers,
         "collection": collection.fingerprint,
         "lists": lists.fingerprint if lists else None,
@@ -420,6 +423,8 @@ def _train(
     begin(model, collection, settings, fresh=joint_folder(base) is None)
     settings = settings.model_copy(update={"precision": precision})
     teachers.fit(model, settings)
+    if model.score_settings.similarity == "dot" and (advice := settings.dot_product_advice()):
+        observer("advice", {"text": advice})
     if settings.attention_weight > 0 and world.is_main:
         sample = [
             (frozenset(one.positives), one.question, data.passages[one.positives[0]])

@@ -108,7 +108,8 @@ class TrainSettings(LossSettings, ExampleSettings):
             together with gradient_cache, whose second pass must have the dropout of the first.
         dev_questions, dev_passages: size of the dev sample that is measured during training.
         onnx: write an ONNX graph beside the weights of ``best`` and ``last``, through which questions are
-            encoded faster, and without torch. It takes some seconds.
+            encoded faster, and without torch. It takes some seconds. To a finished training, which stays as
+            it is, ``ernie-search export --onnx`` adds them.
     """
 
     query_length: int = Field(64, ge=4)

@@ -6,7 +6,7 @@ from torch import nn
 from ernie_search.errors import SettingsError
 from ernie_search.losses.terms import check_dropout
 from ernie_search.model import JointEncoder
-from ernie_search.model.base import attention_dropouts
+from ernie_search.model.base import set_attention_dropout
 from ernie_search.model.cpu_attention import use_cpu_attention
 from ernie_search.runtime.batches import GPU_TOKEN_BUDGET
 from ernie_search.training.settings import TrainSettings
@@ -23,11 +23,9 @@ def make_ready(model: JointEncoder, settings: TrainSettings) -> None:
         settings: the training's.
 
     Raises:
-        SettingsError: dual regularization without any dropout; hidden dropout for a base that has none.
+        SettingsError: dual regularization without any dropout; dropout of a kind that the base has not.
     """
-    attention = set(attention_dropouts(model))
-    for dropout in attention:
-        dropout.p = settings.attention_dropout
+    attention = set_attention_dropout(model, settings.attention_dropout)
     if settings.hidden_dropout is not None:
         _set_hidden_dropout(model, attention, settings.hidden_dropout)
     if settings.compile:

@@ -25,7 +25,7 @@ from ernie_search.pipeline.stage import (
     Task,
 )
 from ernie_search.search.over_shards import run_over_shards
-from ernie_search.training.folder import weights_identity
+from ernie_search.training.folder import model_identity
 from ernie_search.training.prepare import relevant, sample
 
 LISTS, RUN, SHARDS, ORIGIN = "lists", "run.trec", "shards", "origin.json"
@@ -89,7 +89,7 @@ class Mine(Stage[MineStageSettings]):
         settings, folder = self.settings, task.folder
         origin = {
             "made_by": fingerprint(
-                weights_identity(task.inputs.model),
+                model_identity(task.inputs.model),
                 task.collection.fingerprint,
                 settings.max_questions,
                 settings.seed,

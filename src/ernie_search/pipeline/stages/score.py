@@ -40,7 +40,7 @@ from ernie_search.teacher.judging import accuracy_advice
 from ernie_search.teacher.score import entropy_warning
 from ernie_search.teacher.score_folder import SHARDS
 from ernie_search.teacher.sums import CROSS, LATE, WORDS, SavedWeights, check_weights
-from ernie_search.training.folder import weights_identity
+from ernie_search.training.folder import model_identity
 
 SCORED, LISTS, IMPORTED, WEIGHTS = "scored", "lists", "imported", "weights.json"
 CHOSEN_BY = "chosen_by"
@@ -161,7 +161,7 @@ class Score(Stage[ScoreStageSettings]):
         files = self.settings.imports.items()
         found = {f"imports.{name}": _identity(Path(path)) for name, path in files}
         named = self.settings.late if LATE in self.settings.teacher else None
-        return found if named is None else found | {"late": weights_identity(named)}
+        return found if named is None else found | {"late": model_identity(named)}
 
     def check(self, base: str, teacher: TeacherModel | None) -> None:
         """Refuse scores to import that are not there, or whose first row is none.

@@ -20,7 +20,7 @@ from ernie_search.pipeline.stage import (
 )
 from ernie_search.teacher import Teachers, TeacherSettings, train_teachers
 from ernie_search.teacher.teachers import TEACHERS_FILE
-from ernie_search.training.folder import RESULT_FILE, checkpoint_steps, weights_identity
+from ernie_search.training.folder import RESULT_FILE, checkpoint_steps, model_identity
 
 MODELS, READY = "teachers", "ready.json"
 BACKWARD = 3.0
@@ -62,7 +62,7 @@ class Teacher(Stage[TeacherStageSettings]):
         """Fingerprint of the weights of a ready cross-encoder, or of the base of the trained ones."""
         settings = self.settings
         used = {"use": settings.use} if settings.use else {"base": settings.base}
-        return {name: weights_identity(model) for name, model in used.items()}
+        return {name: model_identity(model) for name, model in used.items()}
 
     def reads(self, before: Available) -> Inputs:
         """The input: lists, unless the cross-encoder is ready."""
