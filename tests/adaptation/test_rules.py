@@ -10,7 +10,7 @@ from ernie_search._util.words import word_places, words
 from ernie_search.adaptation.questions import Kind, Question
 from ernie_search.adaptation.rules import GAP, SPAN, Rules
 from ernie_search.adaptation.sample import Frequencies, draw
-from ernie_search.adaptation.sentences import normal, sentences
+from ernie_search.adaptation.sentences import normal, plain, sentences
 from ernie_search.adaptation.settings import QuestionSettings
 from ernie_search.types import Passage
 
@@ -176,3 +176,24 @@ def test_places_of_words_are_those_of_the_words():
         one for one in CHINESE if one not in ",。!"
     )
     assert all(THAI[start:end][0] not in "ิีึืุู่้" for start, end in word_places(THAI))
+
+
+def test_headings_are_read_without_what_closes_them():
+    text = f"# The old mill  \n\n{PROSE}\n\n##  Water wheels of 1874 ##  \r\n#\nNot a heading here\n#hash"
+    found = {one.text for seed in range(40) for one in asked(Passage("p", text), "title", seed)}
+    assert found == {"The old mill", "Water wheels of 1874"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["# mill" + " " * 100_000 + "river" + " " * 100_000 + "wheel", "\n" * 200_000, "\n \n" * 100_000],
+    ids=["blanks in a heading", "empty lines", "lines of blanks"],
+)
+def test_a_text_is_read_in_time_that_grows_with_its_length(row: str):
+    # any that grows faster takes minutes of these, or days
+    assert plain(f"{row}\nriver").endswith("river")
+    asked(Passage("p", f"{row}\n{PROSE}"), "title", beside=3)
+
+
+def test_a_long_row_of_marks_ends_no_sentence_and_takes_no_time():
+    assert len(sentences(f"Contents{'.' * 200_000}7 and more. The end.")) == 2

@@ -37,7 +37,8 @@ GAP = "\u2026"
 """What stands for it: no word, so BM25 does not count it."""
 LEAST_TELLING = 0.5
 """Share of a question's words that have letters."""
-HEADING = re.compile(r"^\s{0,3}#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
+HEADING = re.compile(r"^[^\S\n]{0,3}#{1,6}[^\S\n]+(\S.*)$", re.MULTILINE)
+"""Up to the end of its line: an expression that left out the blanks and ``#`` there would take cubic time."""
 LEVELS = " > "
 """Between the headings of a title, as documents are read."""
 CHARACTERS_HAN, CHARACTERS_SYLLABIC = 2, 6
@@ -154,7 +155,9 @@ class Rules:
     def _title(self, text: "_Text", draw: random.Random) -> str:
         passage = text.passage
         own = " ".join(passage.title.split(LEVELS)[-2:])
-        headings = [match.group(1) for match in HEADING.finditer(passage.text)]
+        headings = [
+            match.group(1).rstrip().rstrip("#").rstrip() for match in HEADING.finditer(passage.text)
+        ]
         usable = [
             plain(one) for one in (own, *headings) if one.strip() and not self.frequencies.is_boilerplate(one)
         ]

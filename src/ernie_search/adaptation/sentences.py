@@ -12,13 +12,14 @@ SYLLABIC = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 SIZE_SYLLABIC, SIZE_HAN = 0.25, 0.5
 """How much of a word a character of these scripts is."""
 
+MARKS = ".!?\u2026\u0589\u061f\u06d4\u0964\u0965\u1362\u203c\u203d"
 STOP = re.compile(
-    r"[.!?\u2026\u0589\u061f\u06d4\u0964\u0965\u1362\u203c\u203d]+[\"'\u2019\u201d\u00bb)\]]*(?=\s|$)"
+    rf"(?<![{MARKS}])[{MARKS}]+[\"'\u2019\u201d\u00bb)\]]*(?=\s|$)"
     r"|[\u3002\uff01\uff1f\uff0e\uff61]+[\"'\u201d\u300d\u300f\uff09]*"
     r"|\n\s*\n"
 )
 """Where a sentence may end: marks of many scripts before white space, those of Han before anything, and
-blank lines."""
+blank lines. A row of marks is tried from its first one alone, or a long one would take quadratic time."""
 SHORT_FORM = re.compile(r"(?:^|[\s(\[])(?:\w|[A-Z]\w|Mrs|Prof|Figs?|Eqs?|Nos|(?:\w\.)+\w|vs|cf|al|pp)\.$")
 """What ends in a mark and ends no sentence: initials, ``Dr.``, ``e.g.``"""
 LOWER_NEXT = re.compile(r"\s+[a-z\u00df-\u00f6\u00f8-\u00ff\u03b1-\u03c9\u0430-\u044f]")
@@ -31,8 +32,9 @@ CODE_MARKS = re.compile(r"[{}();=<>\[\]_|\\]")
 CODE_SHARE = 0.04
 """Share of such marks among the characters from which a text is taken for code or a table."""
 
-MARKUP = re.compile(r"[|`]+|\*\*+|^\s*(?:#{1,6}|>{1,3}|[-*+\u2022]|\d+[.)])\s+", re.MULTILINE)
-"""What only draws a text: bars of tables, quotes of code, stars, and what begins a heading or an item."""
+MARKUP = re.compile(r"[|`]+|\*\*+|^[^\S\n]*(?:#{1,6}|>{1,3}|[-*+\u2022]|\d+[.)])\s+", re.MULTILINE)
+"""What only draws a text: bars of tables, quotes of code, stars, and what begins a heading or an item. The
+blanks before that are those of its line: of many empty lines, each would be tried up to the last one."""
 
 LONGEST_WORD = 30
 """Characters; what is longer is an address, a key or a protein."""
