@@ -217,6 +217,38 @@ def test_lines_and_json_are_read_alike():
         assert valid(lines_of(answer), passage, 5) == ["what is tea", "who grows rice?"]
 
 
+THOUGHT = "Okay, the user wants two questions about Assam tea.\nThey should be short and in English.\n"
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        ("<think>\n", "</think>\n\n"),
+        ("", "\n</think>\n"),
+        ("\n<THINK>", "</THINK>"),
+        ("<think>Hm. </think><think>", "</think>\n"),
+        ("<thinking>", "</thinking>"),
+        ("[THINK]", "[/THINK]"),
+        ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ],
+)
+def test_thoughts_are_no_questions(opened, closed):
+    passage = Passage("p", "Tea is grown in Assam.")
+    for said in ("where in India is tea grown\nwhen is it cut", '["where in India is tea grown", "when is it cut"]'):
+        answer = f"{opened}{THOUGHT}{closed}{said}"
+        assert valid(lines_of(answer), passage, 2) == ["where in India is tea grown", "when is it cut"]
+    if opened:
+        assert lines_of(f"{opened}{THOUGHT}") == []
+    assert lines_of("what does <think> do") == ["what does <think> do"]
+
+
+def test_thoughts_without_an_end_are_nonsense(fake, tmp_path):
+    fake.answer = lambda n, body: completion(f"<think>\n{THOUGHT}")
+    endpoint = asker(fake, tmp_path)
+    assert endpoint.ask(some(NONSENSE), 2, 0) == [[]] * NONSENSE
+    assert endpoint.gave_up == f"{NONSENSE} answers in a row held no question"
+
+
 @pytest.mark.parametrize("name", ["doc2query", "hub:", "ollama:llama", ":x"])
 def test_unknown_generators_are_refused(tmp_path, name):
     with pytest.raises(SettingsError, match="hub:MODEL or openai:MODEL"):

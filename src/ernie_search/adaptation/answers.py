@@ -18,6 +18,10 @@ LONGEST_QUESTION = 400
 """Characters."""
 ITEM = re.compile(r"^\s*(?:[-*\u2022]|\(?\d{1,3}[.):])\s+")
 FENCE = re.compile(r"^```\w*$")
+THOUGHTS = "think|thinking|thought|reasoning"
+OPENED = re.compile(rf"^\s*(?:<(?:{THOUGHTS})>|\[THINK\]|\u25c1think\u25b7)", re.IGNORECASE)
+CLOSED = re.compile(rf"</(?:{THOUGHTS})>|\[/THINK\]|\u25c1/think\u25b7", re.IGNORECASE)
+"""Around a model's thoughts, where an endpoint leaves them in the answer: Qwen's and R1's, Magistral's, Kimi's."""
 QUOTES = "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 
@@ -83,7 +87,8 @@ def valid(texts: Sequence[str], passage: Passage, number: int) -> list[str]:
 
 
 def lines_of(answer: str) -> list[str]:
-    """The questions of an answer: its lines, or the strings of the JSON that it is."""
+    """The questions of an answer: its lines, or the strings of the JSON that it is, without thoughts."""
+    answer = without_thoughts(answer)
     kept = "\n".join(line for line in answer.splitlines() if not FENCE.match(line.strip()))
     try:
         value: Any = JSON.decode(kept.strip())
@@ -92,6 +97,15 @@ def lines_of(answer: str) -> list[str]:
     if isinstance(value, dict):
         value = next((one for one in value.values() if isinstance(one, list)), [])
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else [str(value)]
+
+
+def without_thoughts(answer: str) -> str:
+    """What a model says after its thoughts; nothing where they have no end, as the tokens did not suffice.
+
+    Some endpoints leave out the tag that opens them, so all before the last one that closes them is thought.
+    """
+    said = CLOSED.split(answer)[-1]
+    return "" if OPENED.match(said) else said
 
 
 def read_text(passage: Passage) -> str:
