@@ -198,6 +198,76 @@ def test_what_is_wrong_from_the_start_is_an_error(fake, tmp_path, monkeypatch):
         Endpoint("m", tmp_path / "b.jsonl")
 
 
+@pytest.mark.parametrize("key", ["sk-secret\rX", "sk-secret\u2028X", "sk-secr\u00e9t", "sk-\u0441ecret"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(fake, tmp_path, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY holds characters that no key has") as refused:
+        asker(fake, tmp_path)
+    assert "sk-" not in str(refused.value)
+
+
+def test_white_space_around_the_key_is_none_of_it(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-secret\r\n")
+    asker(fake, tmp_path).ask(some(1), 2, 0)
+    assert fake.keys == ["Bearer sk-secret"]
+    monkeypatch.setenv("OPENAI_API_KEY", " ")
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set"):
+        Endpoint("m", tmp_path / "b.jsonl", base_url="https://api.openai.com/v1/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "http://[::1/v1",
+            "http://localhost:x/v1",
+            "http://localhost:99999/v1",
+            "http:///v1",
+            "localhost:8000",
+        ),
+        *("http://a b/v1", "http://a/v1\u00e9", "http://a/v1?key=1", "http://a/v1#x", "http://a/\nv1"),
+    ],
+)
+def test_an_address_that_is_none_is_one_line(tmp_path, address):
+    with pytest.raises(SettingsError, match=r"^--base-url .*give http://HOST:PORT/v1") as refused:
+        Endpoint("m", tmp_path / "b.jsonl", base_url=address)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_an_address_s_password_is_not_shown(tmp_path):
+    for host in ("localhost", "[::1"):
+        with pytest.raises(SettingsError, match="a name or a password") as refused:
+            Endpoint("m", tmp_path / "b.jsonl", base_url=f"http://me:hidden@{host}/v1")
+        assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"timeout": one} for one in (-1.0, 0.0, float("nan"), float("inf"), 1e300)),
+        *({"limit_tokens": one} for one in (-1,)),
+        *({"price_in": one, "price_out": 1.0} for one in (-1.0, float("nan"), float("inf"))),
+        *({"price_in": 1.0, "price_out": one} for one in (-1.0, float("nan"))),
+        *(
+            {"price_in": 1.0, "price_out": 1.0, "limit_cost": one}
+            for one in (-0.1, float("nan"), float("inf"))
+        ),
+        *({one: 1.0} for one in ("price_in", "price_out")),
+    ],
+)
+def test_a_number_out_of_its_range_and_a_price_alone_are_refused(tmp_path, options):
+    name = next(one for one in options if options[one] != 1.0 or len(options) == 1)
+    with pytest.raises(SettingsError, match=f"^--{name.replace('_', '-')}"):
+        Endpoint("m", tmp_path / "b.jsonl", base_url="http://127.0.0.1:9/v1", **options)
+
+
+def test_a_host_that_has_no_name_is_not_reached(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    endpoint = Endpoint("m", tmp_path / "b.jsonl", base_url=f"http://{'a' * 64}.x/v1", pause=0)
+    with pytest.raises(SettingsError, match="cannot be reached"):
+        endpoint.ask(some(1), 2, 0)
+
+
 def test_the_key_follows_no_redirect(fake, tmp_path):
     fake.headers = {"Location": fake.url + "/elsewhere"}
     fake.answer = lambda n, body: (302, b"")
@@ -234,7 +304,10 @@ THOUGHT = "Okay, the user wants two questions about Assam tea.\nThey should be s
 )
 def test_thoughts_are_no_questions(opened, closed):
     passage = Passage("p", "Tea is grown in Assam.")
-    for said in ("where in India is tea grown\nwhen is it cut", '["where in India is tea grown", "when is it cut"]'):
+    for said in (
+        "where in India is tea grown\nwhen is it cut",
+        '["where in India is tea grown", "when is it cut"]',
+    ):
         answer = f"{opened}{THOUGHT}{closed}{said}"
         assert valid(lines_of(answer), passage, 2) == ["where in India is tea grown", "when is it cut"]
     if opened:

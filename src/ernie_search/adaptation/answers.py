@@ -21,7 +21,7 @@ FENCE = re.compile(r"^```\w*$")
 THOUGHTS = "think|thinking|thought|reasoning"
 OPENED = re.compile(rf"^\s*(?:<(?:{THOUGHTS})>|\[THINK\]|\u25c1think\u25b7)", re.IGNORECASE)
 CLOSED = re.compile(rf"</(?:{THOUGHTS})>|\[/THINK\]|\u25c1/think\u25b7", re.IGNORECASE)
-"""Around a model's thoughts, where an endpoint leaves them in the answer: Qwen's and R1's, Magistral's, Kimi's."""
+"""Around a model's thoughts, where they are left in the answer: of Qwen and R1, of Magistral, of Kimi."""
 QUOTES = "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import math
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ernie_search._util.files import JSON, storage_errors
 from ernie_search._util.words import brief
@@ -34,7 +36,8 @@ ROOM = 8
 """Times the estimate that an answer may have, for models that think aloud."""
 TEMPERATURE = 0.7
 ATTEMPTS = 4
-LONGEST_WAIT = 60.0
+LONGEST_WAIT, LONGEST_TIMEOUT = 60.0, 86_400.0
+"""Seconds between two attempts, and for an answer."""
 LARGEST_ANSWER = 1 << 20
 PATIENCE = 3
 """Passages in a row that fail after all attempts until the endpoint counts as gone."""
@@ -89,8 +92,9 @@ class Endpoint:
         say: told once why it stops.
 
     Raises:
-        SettingsError: an address that is none, a prompt without ``{passage}``, a limit on the cost without
-            prices, no key for OpenAI's own address.
+        SettingsError: an address that is none, a prompt without ``{passage}``, one price without the other, a
+            limit on the cost without prices, a number out of its range, no key for OpenAI's own address, or
+            one that cannot be sent.
     """
 
     def __init__(
@@ -111,12 +115,21 @@ class Endpoint:
     ) -> None:
         check_prompt(prompt)
         self.model, self.name, self.prompt = model, f"openai:{model}", prompt
-        self.address = (base_url or os.environ.get(ADDRESS) or OPENAI).rstrip("/")
-        if not self.address.startswith(("http://", "https://")):
-            raise SettingsError(f"--base-url {brief(self.address)}: give http://HOST:PORT/v1 or https://...")
-        self._key = os.environ.get(KEY, "")
+        self.address = _address(base_url or os.environ.get(ADDRESS) or OPENAI)
+        self._key = _key()
         if not self._key and self.address == OPENAI:
             raise SettingsError(f"{KEY} is not set; set it to your key, or name your own --base-url")
+        amounts = {"price-in": price_in, "price-out": price_out, "limit-cost": limit_cost}
+        for name, value in {**amounts, "limit-tokens": limit_tokens}.items():
+            if value is not None and not (value >= 0 and math.isfinite(value)):
+                raise SettingsError(f"--{name} {value}: must be 0 or more, and finite")
+        if not 0 < timeout <= LONGEST_TIMEOUT:
+            raise SettingsError(
+                f"--timeout {timeout}: must be above 0 and at most {LONGEST_TIMEOUT:,.0f} seconds"
+            )
+        if (price_in is None) != (price_out is None):
+            given, other = ("in", "out") if price_out is None else ("out", "in")
+            raise SettingsError(f"--price-{given}: needs --price-{other}, too; give both, or leave it out")
         if limit_cost is not None and (price_in is None or price_out is None):
             raise SettingsError(
                 "--limit-cost: needs --price-in and --price-out, the prices of a million tokens; "
@@ -311,7 +324,7 @@ class Endpoint:
         except urllib.error.HTTPError as error:
             with error:
                 self._fault(error, sent)
-        except (TimeoutError, urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        except (TimeoutError, urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 raise _Retry(f"no answer within {self.timeout:g} seconds", billed=True) from None
@@ -466,6 +479,33 @@ def _seconds(text: str | None) -> float:
         return max(0.0, float(text or 0))
     except ValueError:
         return 0.0
+
+
+def _address(given: str) -> str:
+    """The address of an endpoint; one that cannot be asked is refused, without showing a password in it."""
+    address, advice = given.strip().rstrip("/"), "give http://HOST:PORT/v1 or https://..."
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise SettingsError(f"--base-url: holds a name or a password; set {KEY}, and {advice}")
+    try:
+        parts = urlsplit(address)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    plain = address.isascii() and address.isprintable() and not {" ", "?", "#"} & set(address)
+    if not (sound and plain):
+        raise SettingsError(f"--base-url {brief(address)}: {advice}")
+    return address
+
+
+def _key() -> str:
+    """The key of the environment; a fault in it is told without showing it."""
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(
+            f"{KEY} holds characters that no key has (a line break inside, a letter that is not ASCII); "
+            "set it to the key alone"
+        )
+    return key
 
 
 def _digest(value: Any) -> str:

@@ -155,9 +155,7 @@ class Rules:
     def _title(self, text: "_Text", draw: random.Random) -> str:
         passage = text.passage
         own = " ".join(passage.title.split(LEVELS)[-2:])
-        headings = [
-            match.group(1).rstrip().rstrip("#").rstrip() for match in HEADING.finditer(passage.text)
-        ]
+        headings = [match.group(1).rstrip().rstrip("#").rstrip() for match in HEADING.finditer(passage.text)]
         usable = [
             plain(one) for one in (own, *headings) if one.strip() and not self.frequencies.is_boilerplate(one)
         ]
