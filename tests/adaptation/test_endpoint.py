@@ -136,12 +136,54 @@ def test_an_endpoint_that_answers_nonsense_is_given_up(fake, tmp_path, text):
     assert len(fake.bodies) == NONSENSE
 
 
-@pytest.mark.parametrize("answer", [(200, b"<html>"), (200, {"choices": []}), completion(None)])
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (200, {"choices": []}), (200, [])])
 def test_an_answer_of_another_form_is_a_failure(fake, tmp_path, answer):
     fake.answer = lambda n, body: answer
     endpoint = asker(fake, tmp_path)
     assert endpoint.ask(some(5), 2, 0) == [[]] * 5
     assert "no answer to 3 passages in a row" in endpoint.gave_up
+
+
+def test_an_answer_without_text_is_kept_and_counted(fake, tmp_path):
+    fake.answer = lambda n, body: completion(None, {"prompt_tokens": 1000, "completion_tokens": 1000})
+    endpoint = asker(fake, tmp_path, limit_tokens=3000)
+    assert endpoint.ask(some(3), 2, 0) == [[]] * 3
+    assert (len(fake.bodies), endpoint.spent) == (2, (2000, 2000))
+    assert endpoint.gave_up == "the limit of 3,000 tokens is reached"
+    again = asker(fake, tmp_path)
+    assert again.spent == (2000, 2000)
+    assert again.estimate(some(3), 2).requests == 1
+    assert again.ask(some(2), 2, 0) == [[]] * 2
+    assert len(fake.bodies) == 2
+
+
+@pytest.mark.parametrize("message", [{"refusal": "no"}, {"content": [{"type": "image"}]}, {"content": ""}])
+def test_an_answer_without_text_is_no_failure(fake, tmp_path, message):
+    fake.answer = lambda n, body: good(n, body) if n else (200, {"choices": [{"message": message}]})
+    endpoint = asker(fake, tmp_path)
+    assert [len(one) for one in endpoint.ask(some(3), 2, 0)] == [0, 2, 2]
+    assert (len(fake.bodies), endpoint.gave_up) == (3, "")
+
+
+def test_an_answer_that_is_too_long_is_counted_and_not_asked_for_again(fake, tmp_path):
+    fake.answer = lambda n, body: good(n, body) if n else completion("lorem " * 200_000)
+    endpoint = asker(fake, tmp_path)
+    assert [len(one) for one in endpoint.ask(some(3), 2, 0)] == [0, 2, 2]
+    assert len(fake.bodies) == 3
+    assert endpoint.spent[1] > 250_000
+    assert asker(fake, tmp_path).spent == endpoint.spent
+
+
+def test_an_answer_of_another_form_that_was_paid_for_counts(fake, tmp_path):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500}
+    fake.answer = lambda n, body: good(n, body) if n else (200, {"choices": [], "usage": usage})
+    endpoint = asker(fake, tmp_path)
+    assert [len(one) for one in endpoint.ask(some(1), 2, 0)] == [2]
+    assert endpoint.spent == (1100, 520)
+    again = asker(fake, tmp_path)
+    assert again.spent == (1100, 520)
+    assert again.ask(some(1), 2, 0) == endpoint.ask(some(1), 2, 0)
+    assert len(fake.bodies) == 2
 
 
 def test_requests_under_way_and_those_without_an_answer_in_time_count(fake, tmp_path):

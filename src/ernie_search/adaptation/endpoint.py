@@ -229,6 +229,9 @@ class Endpoint:
                 self._refused(str(error))
             except _Retry as error:
                 why, unreachable, wait, billed = str(error), error.unreachable, error.after, error.billed
+                if error.counts is not None:
+                    with self._lock:
+                        self._answers.add(key, self._mark(body), None, error.counts)
             else:
                 with self._lock:
                     self._failed = 0
@@ -357,14 +360,21 @@ class Endpoint:
 class _Retry(Exception):  # noqa: N818 - not an error of ours: the request is made again
     """A request that may be answered if it is made again, ``after`` so many seconds at least.
 
-    One that was cut off may be ``billed`` all the same, so it counts as if it had been answered.
+    One that was cut off may be ``billed`` all the same, so it counts as if it had been answered; ``counts``
+    are tokens read and written, where an answer that cannot be used says them.
     """
 
     def __init__(
-        self, why: str, after: float = 0.0, *, unreachable: bool = False, billed: bool = False
+        self,
+        why: str,
+        after: float = 0.0,
+        *,
+        unreachable: bool = False,
+        billed: bool = False,
+        counts: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(why)
-        self.after, self.unreachable, self.billed = after, unreachable, billed
+        self.after, self.unreachable, self.billed, self.counts = after, unreachable, billed, counts
 
 
 class _Answers:
@@ -391,17 +401,18 @@ class _Answers:
             for line in handle:
                 try:
                     row = JSON.decode(line.decode())
-                    texts = (row["key"], row["mark"], row["answer"])
+                    key, mark, text = (row["key"], row["mark"], row["answer"])
                     counts = (int(row["in"]), int(row["out"]))
                 except (ValueError, KeyError, TypeError):
                     continue
                 if line.endswith(b"\n"):
-                    self._note(*texts, counts)
+                    self._note(key, mark, text, counts)
                     self._sound = handle.tell()
 
-    def _note(self, key: str, mark: str, text: str, counts: tuple[int, int]) -> None:
-        self._texts[key] = text
-        self._marks.add(mark)
+    def _note(self, key: str, mark: str, text: str | None, counts: tuple[int, int]) -> None:
+        if text is not None:
+            self._texts[key] = text
+            self._marks.add(mark)
         self.tokens_in += counts[0]
         self.tokens_out += counts[1]
 
@@ -413,8 +424,8 @@ class _Answers:
         """Whether this was asked with any seed."""
         return mark in self._marks
 
-    def add(self, key: str, mark: str, text: str, counts: tuple[int, int]) -> None:
-        """Keep an answer."""
+    def add(self, key: str, mark: str, text: str | None, counts: tuple[int, int]) -> None:
+        """Keep an answer; of None only what it took counts, and the request may be made again."""
         row = {"key": key, "mark": mark, "answer": text, "in": counts[0], "out": counts[1]}
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -441,33 +452,44 @@ def _taken(body: dict[str, Any]) -> tuple[int, int]:
 
 
 def _content(raw: bytes, body: dict[str, Any]) -> tuple[str, tuple[int, int]]:
-    """Text and tokens of an answer; _Retry for one of another form."""
+    """Text and tokens of an answer; _Retry for one of another form.
+
+    An answer without text (the model refused, or thought until its tokens were used up) is paid for as others
+    are, and so is one that is too long: both are no text, and not asked for again.
+    """
+    if len(raw) > LARGEST_ANSWER:
+        return "", (tokens_of(body), len(raw) // 4)
     try:
         found = JSON.decode(raw.decode("utf-8"))
-        text = found["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise _Retry("an answer that is no chat completion") from None
-    if not isinstance(text, str):
-        raise _Retry("an answer without text")
-    usage = found.get("usage")
+    except (ValueError, RecursionError):
+        found = None
+    usage = found.get("usage") if isinstance(found, dict) else None
     usage = usage if isinstance(usage, dict) else {}
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    guessed = (tokens_of(body), max(1, len(text) // 4))
+    told = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    try:
+        text = found["choices"][0]["message"].get("content")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        counts = _counts(told, (0, 0))
+        why = "an answer that is no chat completion"
+        raise _Retry(why, counts=counts if any(counts) else None) from None
+    text = text if isinstance(text, str) else ""
+    return text, _counts(told, (tokens_of(body), max(1, len(text) // 4)))
+
+
+def _counts(told: tuple[Any, Any], guessed: tuple[int, int]) -> tuple[int, int]:
+    """Tokens read and written, as an endpoint says, or as guessed where it does not."""
     read, written = (
-        one if isinstance(one, int) and one >= 0 else guess
-        for one, guess in zip(counts, guessed, strict=True)
+        one if isinstance(one, int) and one >= 0 else guess for one, guess in zip(told, guessed, strict=True)
     )
-    return text, (read, written)
+    return read, written
 
 
 def _read(response: Any, deadline: float) -> bytes:
-    """The whole answer, if it comes in time and is no larger than one may be."""
+    """The answer, if it comes in time; of one that is too large, no more than shows that."""
     parts, size = [], 0
-    while part := response.read1(1 << 16):
+    while size <= LARGEST_ANSWER and (part := response.read1(1 << 16)):
         parts.append(part)
         size += len(part)
-        if size > LARGEST_ANSWER:
-            raise _Retry(f"an answer of over {LARGEST_ANSWER:,} bytes")
         if time.monotonic() > deadline:
             raise TimeoutError
     return b"".join(parts)
