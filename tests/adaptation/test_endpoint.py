@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,55 @@ def test_what_there_is_is_kept_when_it_ends_in_the_middle(fake, tmp_path, status
     assert made.counts["generator_gave_up"] == said
     assert {one.split for one in made.questions if one.kind == "generated"} == {"train"}
     assert made.counts["splits"]["held-out"] > 20
+
+
+def refusing(refused: Callable[[int], bool], status: int = 400) -> Callable[[int, dict[str, Any]], Answer]:
+    """Answers all passages but some, by their place among ``some``."""
+    error = {"error": {"message": "The response was filtered", "code": "content_filter"}}
+    texts = [one.text for one in some(40)]
+
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        text = body["messages"][0]["content"]
+        place = next(row for row, one in enumerate(texts) if one in text)
+        return (status, error) if refused(place) else good(number, body)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422, 451])
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_passage_that_is_refused_gets_no_question_and_others_do(fake, tmp_path, status, first):
+    fake.answer = refusing(lambda place: first <= place < first + PATIENCE, status)
+    notes: list[str] = []
+    endpoint = asker(fake, tmp_path, notes)
+    found = endpoint.ask(some(20), 2, 0)
+    assert [len(one) for one in found] == [0 if first <= row < first + PATIENCE else 2 for row in range(20)]
+    assert (len(fake.bodies), endpoint.gave_up) == (20, "")
+    assert len(notes) == 1
+    assert f"HTTP {status}: The response was filtered" in notes[0]
+    assert asker(fake, tmp_path).ask(some(20), 2, 0) == found
+
+
+def test_an_endpoint_that_refuses_every_passage_is_given_up(fake, tmp_path):
+    fake.answer = refusing(lambda place: place > 3)
+    notes: list[str] = []
+    endpoint = asker(fake, tmp_path, notes)
+    assert [len(one) for one in endpoint.ask(some(40), 2, 0)] == [2] * 4 + [0] * 36
+    assert len(fake.bodies) == 4 + NONSENSE
+    why = f"{NONSENSE} answers in a row held no question (HTTP 400: The response was filtered)"
+    assert (endpoint.gave_up, len(notes)) == (why, 2)
+    fake.answer = refusing(lambda place: True)
+    with pytest.raises(SettingsError, match="HTTP 400: The response was filtered; check --base-url"):
+        asker(fake, tmp_path / "first").ask(some(40), 2, 0)
+
+
+def test_what_was_answered_before_counts_for_nothing_when_it_is_asked_again(fake, tmp_path):
+    fake.answer = lambda n, body: completion("???")
+    assert asker(fake, tmp_path).ask(some(NONSENSE), 2, 0) == [[]] * NONSENSE
+    fake.answer = good
+    again = asker(fake, tmp_path)
+    assert [len(one) for one in again.ask(some(NONSENSE + 3), 2, 0)] == [0] * NONSENSE + [2] * 3
+    assert again.gave_up == ""
 
 
 def test_an_endpoint_that_is_silent_is_given_up(fake, tmp_path):

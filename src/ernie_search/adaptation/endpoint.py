@@ -42,7 +42,9 @@ LARGEST_ANSWER = 1 << 20
 PATIENCE = 3
 """Passages in a row that fail after all attempts until the endpoint counts as gone."""
 NONSENSE = 10
-"""Answers in a row without a usable question until the endpoint counts as useless."""
+"""Answers in a row without a usable question, refusals among them, until the endpoint counts as useless."""
+OF_PASSAGE = (400, 403, 413, 422, 451)
+"""Refusals of what was sent: a content filter's or a moderation's, a context that is too short."""
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 OUT_OF_MONEY = (
     "insufficient_quota",
@@ -58,8 +60,12 @@ class _Stopped(Exception):  # noqa: N818 - no fault: the endpoint is done with
     """Nothing more is asked."""
 
 
-class _Refused(Exception):  # noqa: N818 - becomes a SettingsError or an end
-    """What the endpoint says will not change by asking again."""
+class _Refused(Exception):  # noqa: N818 - becomes a SettingsError, an end, or a passage without questions
+    """What the endpoint says will not change by asking again; perhaps ``of_passage`` alone."""
+
+    def __init__(self, why: str, *, of_passage: bool = False) -> None:
+        super().__init__(why)
+        self.of_passage = of_passage
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -73,8 +79,9 @@ class Endpoint:
     """Asks a chat model over HTTP for questions.
 
     Every answer is appended to a file with fsync, by a hash of what was asked: the same request is never made
-    twice, after a kill neither. Where the endpoint stops (no answer after all attempts, nonsense, no money,
-    the limit), ``gave_up`` says so, and passages that were not asked about get no questions.
+    twice, after a kill neither. A passage that it refuses gets no questions. Where it stops (no answer to
+    some passages in a row after all attempts, nonsense or refusals alone, no money, the limit), ``gave_up``
+    says so, and passages that were not asked about get no questions; a later call asks about them.
 
     Args:
         model: its name there.
@@ -89,7 +96,7 @@ class Endpoint:
         timeout: seconds for a whole answer.
         workers: requests at a time.
         pause: seconds before the second attempt; twice as many before each further one.
-        say: told once why it stops.
+        say: told of the first passage that is refused, and once why it stops.
 
     Raises:
         SettingsError: an address that is none, a prompt without ``{passage}``, one price without the other, a
@@ -143,6 +150,7 @@ class Endpoint:
         self._say = say or (lambda text: None)
         self._lock = threading.Lock()
         self._failed = self._nonsense = 0
+        self._has_refused = False
         self._under_way = [0, 0]  # tokens of requests that are not answered, so that workers share the limit
         self._left_out: set[str] = set()
         self._opener = urllib.request.build_opener(_NoRedirects)
@@ -197,14 +205,17 @@ class Endpoint:
         body = self._body(passage, number, seed)
         key = self._key_of(body)
         answer = self._answers.get(key)
-        if answer is None:
-            if self.gave_up:
-                return []
-            try:
-                answer = self._answer(body, key)
-            except _Stopped:
-                return []
-        found = valid(lines_of(answer), passage, number)
+        if answer is not None:
+            return valid(lines_of(answer), passage, number)
+        if self.gave_up:
+            return []
+        try:
+            found = valid(lines_of(self._answer(body, key)), passage, number)
+        except _Stopped:
+            return []
+        except _Refused as error:
+            self._refused(passage, error)
+            return []
         with self._lock:
             self._nonsense = 0 if found else self._nonsense + 1
             if self._nonsense >= NONSENSE:
@@ -216,7 +227,8 @@ class Endpoint:
 
         Raises:
             _Stopped: there is none, for this passage or for all that follow.
-            SettingsError: the first request of all is refused.
+            _Refused: what was sent, or all that would be.
+            SettingsError: it cannot be reached for the first request of all.
         """
         why, unreachable, wait = "", False, 0.0
         for attempt in range(ATTEMPTS):
@@ -225,8 +237,6 @@ class Endpoint:
             billed = False
             try:
                 text, usage = self._request(body)
-            except _Refused as error:
-                self._refused(str(error))
             except _Retry as error:
                 why, unreachable, wait, billed = str(error), error.unreachable, error.after, error.billed
                 if error.counts is not None:
@@ -252,13 +262,28 @@ class Endpoint:
                 self._stop(f"no answer to {PATIENCE} passages in a row ({why})")
         raise _Stopped
 
-    def _refused(self, why: str) -> None:
+    def _refused(self, passage: Passage, error: _Refused) -> None:
+        """Count a passage that is refused, or stop.
+
+        Raises:
+            SettingsError: nothing was answered before, and this is refused, or so many in a row are.
+        """
         with self._lock:
+            why = str(error)
+            if error.of_passage:
+                self._failed = 0
+                self._nonsense += 1
+                if not self._has_refused:
+                    self._has_refused = True
+                    self._say(
+                        f"{self.name}: refuses passage {passage.id!r} ({why}); it writes none of such ones"
+                    )
+                if self._nonsense < NONSENSE:
+                    return
             if not self._answers and not self.gave_up:
                 self.gave_up = why
                 raise SettingsError(f"{self.address}: {why}; check --base-url, the model's name and {KEY}")
-            self._stop(why)
-        raise _Stopped
+            self._stop(f"{NONSENSE} answers in a row held no question ({why})" if error.of_passage else why)
 
     def _stop(self, why: str) -> None:
         """Ask nothing more; the lock is held."""
@@ -354,7 +379,7 @@ class Endpoint:
         if error.code in (400, 422) and unwanted:
             self._left_out |= set(unwanted[:1])
             raise _Retry(f"HTTP {error.code}: {message}")
-        raise _Refused(f"HTTP {error.code}: {message}")
+        raise _Refused(f"HTTP {error.code}: {message}", of_passage=error.code in OF_PASSAGE)
 
 
 class _Retry(Exception):  # noqa: N818 - not an error of ours: the request is made again
