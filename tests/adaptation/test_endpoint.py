@@ -1,6 +1,10 @@
 """An endpoint on this machine that answers, fails, lies and runs out of money."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -358,6 +362,63 @@ def test_a_host_that_has_no_name_is_not_reached(tmp_path, monkeypatch):
     endpoint = Endpoint("m", tmp_path / "b.jsonl", base_url=f"http://{'a' * 64}.x/v1", pause=0)
     with pytest.raises(SettingsError, match="cannot be reached"):
         endpoint.ask(some(1), 2, 0)
+
+
+def test_a_failure_lets_no_further_request_begin(fake, tmp_path):
+    asked = threading.Event()
+
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        if number:
+            asked.wait()
+            return 503, b"busy"
+        return 401, {"error": {"message": "bad key"}}
+
+    fake.answer = answer
+    before = set(threading.enumerate())
+    endpoint = asker(fake, tmp_path, workers=4, pause=60.0)
+    with pytest.raises(SettingsError, match="bad key"):
+        endpoint.ask(some(20), 2, 0)
+    asked.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert len(fake.bodies) <= 4
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+sys.path.append(sys.argv[3])
+from adapt_crops import crops
+from ernie_search.adaptation.endpoint import Endpoint
+endpoint = Endpoint("tiny", Path(sys.argv[2]), base_url=sys.argv[1], workers=2, timeout=600)
+try:
+    endpoint.ask(list(crops(20).passages()), 2, 0)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_ends_a_process_whose_requests_are_not_answered(fake, tmp_path):
+    let_go = threading.Event()
+
+    def silent(number: int, body: dict[str, Any]) -> Answer:
+        let_go.wait()
+        return 503, b"busy"
+
+    fake.answer = silent
+    tests = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-c", INTERRUPTED, fake.url, str(tmp_path / "a.jsonl"), tests]
+    with subprocess.Popen(command) as process:
+        try:
+            while len(fake.bodies) < 2 and process.poll() is None:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            let_go.set()
+            process.kill()
+    assert len(fake.bodies) == 2
 
 
 def test_the_key_follows_no_redirect(fake, tmp_path):

@@ -10,8 +10,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -130,6 +130,8 @@ class Endpoint:
         for name, value in {**amounts, "limit-tokens": limit_tokens}.items():
             if value is not None and not (value >= 0 and math.isfinite(value)):
                 raise SettingsError(f"--{name} {value}: must be 0 or more, and finite")
+        if workers < 1:
+            raise SettingsError(f"workers={workers}: must be 1 or more")
         if not 0 < timeout <= LONGEST_TIMEOUT:
             raise SettingsError(
                 f"--timeout {timeout}: must be above 0 and at most {LONGEST_TIMEOUT:,.0f} seconds"
@@ -197,11 +199,43 @@ class Endpoint:
             )
 
     def ask(self, passages: Sequence[Passage], number: int, seed: int) -> list[list[str]]:
-        """See ``Generator``; several requests at a time."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(lambda one: self._one(one, number, seed), passages))
+        """See ``Generator``; several requests at a time.
 
-    def _one(self, passage: Passage, number: int, seed: int) -> list[str]:
+        What ends it early, as Ctrl-C does, waits for no request and lets none begin; what those under way are
+        answered is kept, if the process is still there.
+        """
+        ended = threading.Event()
+        todo: SimpleQueue[int] = SimpleQueue()
+        done: SimpleQueue[tuple[int, list[str] | BaseException]] = SimpleQueue()
+        for place in range(len(passages)):
+            todo.put(place)
+
+        def work() -> None:
+            while not ended.is_set():
+                try:
+                    place = todo.get_nowait()
+                except Empty:
+                    return
+                try:
+                    done.put((place, self._one(passages[place], number, seed, ended)))
+                except BaseException as error:  # raised below
+                    done.put((place, error))
+
+        for _ in range(min(self.workers, len(passages))):
+            # The process does not wait for a daemon, and for the threads of concurrent.futures it does.
+            threading.Thread(target=work, daemon=True).start()
+        found: dict[int, list[str]] = {}
+        try:
+            for _ in passages:
+                place, given = done.get()
+                if isinstance(given, BaseException):
+                    raise given
+                found[place] = given
+        finally:
+            ended.set()
+        return [found[place] for place in range(len(passages))]
+
+    def _one(self, passage: Passage, number: int, seed: int, ended: threading.Event) -> list[str]:
         body = self._body(passage, number, seed)
         key = self._key_of(body)
         answer = self._answers.get(key)
@@ -210,7 +244,7 @@ class Endpoint:
         if self.gave_up:
             return []
         try:
-            found = valid(lines_of(self._answer(body, key)), passage, number)
+            found = valid(lines_of(self._answer(body, key, ended)), passage, number)
         except _Stopped:
             return []
         except _Refused as error:
@@ -222,8 +256,8 @@ class Endpoint:
                 self._stop(f"{NONSENSE} answers in a row held no question")
         return found
 
-    def _answer(self, body: dict[str, Any], key: str) -> str:
-        """Ask until there is an answer, and keep it.
+    def _answer(self, body: dict[str, Any], key: str, ended: threading.Event) -> str:
+        """Ask until there is an answer, and keep it; no more once all has ended.
 
         Raises:
             _Stopped: there is none, for this passage or for all that follow.
@@ -232,7 +266,7 @@ class Endpoint:
         """
         why, unreachable, wait = "", False, 0.0
         for attempt in range(ATTEMPTS):
-            if self.gave_up or not self._within_limits(body):
+            if ended.is_set() or self.gave_up or not self._within_limits(body):
                 raise _Stopped
             billed = False
             try:
@@ -252,7 +286,7 @@ class Endpoint:
                 if not billed:
                     self._settle(body)
             if attempt + 1 < ATTEMPTS:
-                time.sleep(min(max(self.pause * 2**attempt, wait), LONGEST_WAIT))
+                ended.wait(min(max(self.pause * 2**attempt, wait), LONGEST_WAIT))
         with self._lock:
             self._failed += 1
             if unreachable and not self._answers and not self.gave_up:
@@ -405,7 +439,7 @@ class _Retry(Exception):  # noqa: N818 - not an error of ours: the request is ma
 class _Answers:
     """Answers on disk, a line each, written through to the disk before the next request is made.
 
-    A line that a kill broke off is dropped.
+    A line that a kill broke off is dropped; lines that another one adds meanwhile stay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -413,7 +447,7 @@ class _Answers:
         self.tokens_in = self.tokens_out = 0
         self._texts: dict[str, str] = {}
         self._marks: set[str] = set()
-        self._sound, self._is_whole = 0, False
+        self._sound, self._is_whole = 0, True
         with storage_errors(path):
             if path.exists():
                 self._read()
@@ -433,6 +467,7 @@ class _Answers:
                 if line.endswith(b"\n"):
                     self._note(key, mark, text, counts)
                     self._sound = handle.tell()
+            self._is_whole = handle.tell() == self._sound
 
     def _note(self, key: str, mark: str, text: str | None, counts: tuple[int, int]) -> None:
         if text is not None:
