@@ -17,6 +17,7 @@ from ernie_search.adaptation import QuestionSettings, make_questions
 from ernie_search.adaptation.answers import lines_of, valid
 from ernie_search.adaptation.endpoint import NONSENSE, PATIENCE, Endpoint
 from ernie_search.adaptation.generators import open_generator
+from ernie_search.adaptation.make import manifest_of
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 from fake_endpoint import Answer, FakeEndpoint, completion, good
@@ -362,6 +363,18 @@ def test_a_host_that_has_no_name_is_not_reached(tmp_path, monkeypatch):
     endpoint = Endpoint("m", tmp_path / "b.jsonl", base_url=f"http://{'a' * 64}.x/v1", pause=0)
     with pytest.raises(SettingsError, match="cannot be reached"):
         endpoint.ask(some(1), 2, 0)
+
+
+def test_a_file_is_of_the_endpoint_that_was_asked(fake, tmp_path):
+    path, collection = tmp_path / "q.jsonl", crops(30)
+    made = make_questions(collection, path, SETTINGS, generator=asker(fake, tmp_path))
+    elsewhere = Endpoint("tiny", tmp_path / "b.jsonl", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(SettingsError, match=r"made otherwise \(other: endpoint\)"):
+        make_questions(collection, path, SETTINGS, generator=elsewhere)
+    noted = json.loads(manifest_of(path).read_text())
+    del noted["asked"]["endpoint"]  # as an earlier version wrote it
+    manifest_of(path).write_text(json.dumps(noted))
+    assert make_questions(collection, path, SETTINGS, generator=elsewhere).questions == made.questions
 
 
 def test_a_failure_lets_no_further_request_begin(fake, tmp_path):

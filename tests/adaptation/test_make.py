@@ -18,7 +18,7 @@ from ernie_search.adaptation import (
     read_questions,
     write_questions,
 )
-from ernie_search.adaptation.make import manifest_of, parts_of, place_of
+from ernie_search.adaptation.make import PLAN, manifest_of, parts_of, place_of
 from ernie_search.data import MemoryCollection
 from ernie_search.errors import DataError, SettingsError
 from ernie_search.types import Hit, Passage
@@ -33,7 +33,8 @@ class KilledError(Exception):
 class Finder:
     """Finds the passage with the number that a question names; may be killed at a block."""
 
-    def __init__(self, collection, die_at: int = -1) -> None:
+    def __init__(self, collection, die_at: int = -1, identity: str = "finder") -> None:
+        self.identity = identity
         self.texts = [(one.id, one.text) for one in collection.passages()]
         self.die_at, self.blocks, self.opened = die_at, 0, 0
 
@@ -101,6 +102,50 @@ def test_a_finished_file_is_only_read_and_an_edited_one_left_alone(tmp_path: Pat
     manifest_of(path).unlink()
     with pytest.raises(SettingsError, match="was not made by this command"):
         make_questions(collection, path, SETTINGS)
+
+
+class Blind(Finder):
+    """Finds nothing."""
+
+    def search(self, texts):
+        return [[] for _ in super().search(texts)]
+
+
+def test_a_file_is_of_the_search_that_filtered_it(tmp_path: Path):
+    collection, path = crops(120), tmp_path / "q.jsonl"
+    made = make_questions(collection, path, SETTINGS, search=Finder(collection))
+    assert len(made.questions) > 100
+    with pytest.raises(SettingsError, match=r"made otherwise \(other: search\)"):
+        make_questions(collection, path, SETTINGS, search=Blind(collection, identity="blind"))
+    with pytest.raises(SettingsError, match=r"made otherwise \(other: filtered, search\)"):
+        make_questions(collection, path, SETTINGS)
+    other = tmp_path / "other.jsonl"
+    with pytest.raises(KilledError):
+        make_questions(collection, other, SETTINGS, search=Finder(collection, die_at=1))
+    with pytest.raises(SettingsError, match=r"begun with other settings .*\(other: search\)"):
+        make_questions(collection, other, SETTINGS, search=Blind(collection, identity="blind"))
+    assert make_questions(collection, other, SETTINGS, search=Finder(collection)).counts == made.counts
+
+
+def test_what_an_earlier_version_did_not_note_is_taken_as_it_is(tmp_path: Path):
+    collection, path = crops(120), tmp_path / "q.jsonl"
+
+    def forget(noted: Path, within: str | None = None) -> None:
+        row = json.loads(noted.read_text())
+        del (row if within is None else row[within])["search"]
+        noted.write_text(json.dumps(row))
+
+    with pytest.raises(KilledError):
+        make_questions(collection, path, SETTINGS, search=Finder(collection, die_at=1))
+    forget(parts_of(path) / PLAN)
+    with pytest.raises(KilledError):
+        make_questions(collection, path, SETTINGS, search=Finder(collection, die_at=0))
+    with pytest.raises(SettingsError, match="begun with other settings"):  # it was noted by then
+        make_questions(collection, path, SETTINGS, search=Finder(collection, identity="other"))
+    made = make_questions(collection, path, SETTINGS, search=Finder(collection))
+    forget(manifest_of(path), "asked")
+    again = make_questions(collection, path, SETTINGS, search=Finder(collection, identity="other"))
+    assert again.questions == made.questions
 
 
 def test_held_out_questions_alone_are_another_file(tmp_path: Path):

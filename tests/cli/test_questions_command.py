@@ -9,6 +9,8 @@ from adapt_crops import crops
 from ernie_search.adaptation import read_questions
 from ernie_search.data import write_beir
 
+LOCAL = ("--questions", "openai:m", "--base-url", "http://127.0.0.1:9/v1")
+
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
@@ -44,6 +46,21 @@ def test_an_index_that_is_there_is_taken_if_it_holds_the_passages(
     assert "does not hold all passages" in refused.output
 
 
+def test_a_file_is_of_the_index_that_filtered_it(
+    run_cli, many: Path, stub_model: Path, index_folder: Path, tmp_path: Path
+):
+    own, other = tmp_path / "many-index", tmp_path / "moved"
+    assert run_cli("index", many, "--model", stub_model, "--output", own).exit_code == 0
+    command = ("questions", many, "--model", stub_model, "--number", 60, "--output", tmp_path / "q.jsonl")
+    assert run_cli(*command, "--index", own).exit_code == 0
+    own.rename(other)
+    assert run_cli(*command, "--index", other).exit_code == 0
+    for index in (("--index", index_folder), ()):
+        refused = run_cli(*command, *index)
+        assert refused.exit_code == 2
+        assert "was made otherwise (other: search)" in refused.output
+
+
 def test_the_plan_makes_nothing(run_cli, many: Path, tmp_path: Path):
     result = run_cli("questions", many, "--output", tmp_path / "q.jsonl", "--number", 40, "--dry-run")
     assert result.exit_code == 0, result.output
@@ -67,6 +84,12 @@ def test_the_plan_makes_nothing(run_cli, many: Path, tmp_path: Path):
         (("--base-url", "http://x/v1"), "--base-url: of a model that writes questions"),
         (("--questions", "gpt"), "name hub:MODEL or openai:MODEL"),
         (("--own", "nothing.jsonl"), "no such file"),
+        (("--index", "x"), "--index: of the filter; leave --no-filter out"),
+        (("--model", "x"), "--model: of the filter; leave --no-filter out"),
+        (("--depth", "20"), "--depth: of the filter; leave --no-filter out"),
+        ((*LOCAL, "--price-out", "1"), "--price-out: needs --price-in, too"),
+        (("--questions", "openai:m", "--base-url", "http://[::1/v1"), "give http://HOST:PORT/v1"),
+        ((*LOCAL, "--timeout", "-1"), "--timeout -1.0: must be above 0"),
     ],
 )
 def test_what_cannot_be_is_one_line(run_cli, many: Path, tmp_path: Path, options, said):

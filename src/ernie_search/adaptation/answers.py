@@ -55,6 +55,11 @@ class Generator(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """Where passages are sent; empty where it runs here."""
+        ...
+
+    @property
     def gave_up(self) -> str:
         """Why it writes no more, in words; empty while it does."""
         ...

@@ -32,7 +32,7 @@ class HubGenerator:
         SettingsError: a prompt without ``{passage}``.
     """
 
-    gave_up = ""
+    address = gave_up = ""
 
     def __init__(self, model: str, prompt: str = "{passage}") -> None:
         check_prompt(prompt)
@@ -88,7 +88,7 @@ def said_estimate(generator: Generator, estimate: Estimate | None) -> str:
     """What asking a generator takes, in words."""
     if estimate is None:
         return f"{generator.name} writes the questions on this machine"
-    where = f", sent to {generator.address}" if isinstance(generator, Endpoint) else ""
+    where = f", sent to {generator.address}" if generator.address else ""
     cost = "" if estimate.cost is None else f", about {estimate.cost:.2f} at these prices"
     return (
         f"{generator.name}: {estimate.requests:,} requests with the passages' texts{where}; about "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ernie_search._util.files import (
     atomic_write,
@@ -47,8 +47,21 @@ FEWEST_HELD_OUT = 50
 """Held-out questions from which a difference can be told from chance at all."""
 
 Say = Callable[[str], None]
-OpenSearch = Callable[[Path], AbstractContextManager[Search]]
-"""Opens a search over the collection; what it makes for that may lie in the folder given."""
+NOTED_SINCE = frozenset({"search", "endpoint"})
+"""What files of earlier versions do not note of how they were made; such a one is taken as it is."""
+
+
+class OpenSearch(Protocol):
+    """Opens a search over the collection; what it makes for that may lie in the folder given."""
+
+    @property
+    def identity(self) -> str:
+        """What is searched and by which model; where this is another, other questions are kept."""
+        ...
+
+    def __call__(self, folder: Path) -> AbstractContextManager[Search]:
+        """The search, until the block ends."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +159,16 @@ def make_questions(
         ErnieSearchError: what the collection, the generator and the search raise.
     """
     settings, say = settings or QuestionSettings(), say or (lambda text: None)
-    asked = {
+    asked: dict[str, Any] = {
         "data": collection.fingerprint,
         "settings": settings.model_dump(mode="json"),
         "generator": None if generator is None else [generator.name, generator.prompt],
         "filtered": search is not None,
         "own": fingerprint([one.as_json() for one in own]),
-    } | ({} if learnt else {"learnt": False})
+    }
+    asked |= {} if learnt else {"learnt": False}
+    asked |= {} if search is None else {"search": search.identity}
+    asked |= {"endpoint": generator.address} if generator is not None and generator.address else {}
     finished = _finished(path, asked)
     if finished is not None:
         return finished
@@ -309,13 +325,20 @@ def _finished(path: Path, asked: dict[str, Any]) -> Made | None:
         raise SettingsError(f"{path}: is there already, and was not made by this command; {other}")
     noted = read_json(manifest)
     before = noted.get("asked", {})
-    differing = [key for key in {**asked, **before} if before.get(key) != asked.get(key)]
-    if differing:
-        names = ", ".join(differing)
+    names = _differing(before, asked)
+    if names:
         raise SettingsError(f"{path}: was made otherwise (other: {names}); {other}")
     remove(parts_of(path))
     edited = noted["sha256"] != sha256_file(path)
     return Made(path, read_questions(path) if path.stat().st_size else [], noted["counts"], edited)
+
+
+def _differing(before: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Names of what is asked otherwise than before; empty where nothing is."""
+    compared = {**asked, **before}.keys() - (NOTED_SINCE - before.keys())
+    return ", ".join(
+        key for key in {**asked, **before} if key in compared and before.get(key) != asked.get(key)
+    )
 
 
 def _begun(path: Path, asked: dict[str, Any]) -> Path:
@@ -323,11 +346,13 @@ def _begun(path: Path, asked: dict[str, Any]) -> Path:
     parts = parts_of(path)
     plan = parts / PLAN
     if plan.is_file():
-        if read_json(plan) != asked:
+        names = _differing(read_json(plan), asked)
+        if names:
             raise SettingsError(
-                f"{parts}: was begun with other settings or of another collection; give the same again, or "
-                "remove the folder"
+                f"{parts}: was begun with other settings or of another collection (other: {names}); give the "
+                "same again, or remove the folder"
             )
+        write_json(plan, asked)
         remove_unfinished(path)
         return parts
     with storage_errors(parts):

@@ -1,7 +1,8 @@
 """``ernie-search questions``: questions made from a collection's own passages, without labels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,7 +82,9 @@ def questions(
         bool,
         typer.Option("--filter/--no-filter", help="Drop questions that search does not find the passage of."),
     ] = True,
-    depth: Annotated[int, typer.Option(help="First hits among which the passage must be.")] = 20,
+    depth: Annotated[
+        int | None, typer.Option(help="First hits among which the passage must be.", show_default="20")
+    ] = None,
     index: Annotated[
         str | None,
         typer.Option(help="An index of SOURCE to search; by default one is made, and removed afterwards."),
@@ -115,9 +118,13 @@ def questions(
             "held_out": held_out,
             "held_out_kind": held_out_kind,
             "seed": seed,
-            "depth": depth,
-        },
+        }
+        | ({} if depth is None else {"depth": depth}),
     )
+    if not filtered:
+        _refuse_alone(
+            {"index": index, "model": model, "depth": depth}, "of the filter; leave --no-filter out"
+        )
     endpoint = {
         "base_url": base_url,
         "price_in": price_in,
@@ -127,7 +134,9 @@ def questions(
         "timeout": timeout,
     }
     if generator is None:
-        _refuse_alone(endpoint | {"prompt": prompt})
+        _refuse_alone(
+            endpoint | {"prompt": prompt}, "of a model that writes questions; name one with --questions"
+        )
     path = place_of(output)
     collection = hold(open_collection(source))
     validate(collection)
@@ -141,13 +150,17 @@ def questions(
         if dry_run:
             _show_plan(path, sample, settings, estimate, filtered and index is None, as_json)
             return
+    chosen = model if index is not None else model or default_model()
+    identity = ""
+    if filtered:
+        identity = _identity_of_model(str(chosen)) if index is None else _identity_of_index(index)
     with progress("asking", settings.passages) as bar:
         made = make_questions(
             collection,
             path,
             settings,
             generator=writer,
-            search=_opener(source, index, model, settings, bar) if filtered else None,
+            search=_Opener(source, index, chosen, settings, identity, bar) if filtered else None,
             own=mine,
             say=_note,
             making=bar,
@@ -156,12 +169,10 @@ def questions(
     _show(source, made, as_json)
 
 
-def _refuse_alone(options: dict[str, Any]) -> None:
+def _refuse_alone(options: dict[str, Any], why: str) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
-        raise SettingsError(
-            f"--{given[0].replace('_', '-')}: of a model that writes questions; name one with --questions"
-        )
+        raise SettingsError(f"--{given[0].replace('_', '-')}: {why}")
 
 
 def _planned(
@@ -178,32 +189,67 @@ def _planned(
     return sample, estimate
 
 
-def _opener(
-    source: str, index: str | None, model: str | None, settings: "QuestionSettings", bar: Any
-) -> "Callable[[Path], Any]":
-    """What opens the search for the filter: the index that was named, or one that is made for it."""
+@dataclass(frozen=True)
+class _Opener:
+    """Opens the search for the filter.
+
+    Attributes:
+        source: the collection.
+        index: that is searched; None for one that is made for the filter.
+        model: makes that one; of an index that was named, where its model is now.
+        settings: of the questions.
+        identity: see ``OpenSearch``.
+        bar: shows how far it is.
+    """
+
+    source: str
+    index: str | None
+    model: str | None
+    settings: "QuestionSettings"
+    identity: str
+    bar: Any
 
     @contextmanager
-    def opened(parts: Path) -> "Iterator[Search]":
+    def __call__(self, folder: Path) -> "Iterator[Search]":
+        """See ``OpenSearch``."""
         from ernie_search.adaptation.filter import hybrid
         from ernie_search.api import build_index
         from ernie_search.search import Searcher
 
         with loading("the index and its model"):
-            if index is None:
-                chosen = model or default_model()
-                found = build_index(source, chosen, parts / "index", progress=bar.of("encoding"))
-                searcher = Searcher.open(found, chosen)
+            if self.index is None:
+                found = build_index(
+                    self.source, self.model, folder / "index", progress=self.bar.of("encoding")
+                )
+                searcher = Searcher.open(found, self.model)
             else:
-                searcher = Searcher.open(index, model)
-                _check_is_of(searcher, source, index, settings)
+                searcher = Searcher.open(self.index, self.model)
+                _check_is_of(searcher, self.source, self.index, self.settings)
         try:
-            bar.of("filtering")
-            yield hybrid(searcher, settings.depth)
+            self.bar.of("filtering")
+            yield hybrid(searcher, self.settings.depth)
         finally:
             searcher.index.close()
 
-    return opened
+
+def _identity_of_index(index: str) -> str:
+    """What an index holds and how, wherever it lies."""
+    from ernie_search._util.files import fingerprint
+    from ernie_search.index import open_index
+
+    with open_index(index, check=False) as found:
+        spec = found.spec.model_dump(mode="json", exclude={"model_name", "model_path", "model_ref"})
+        origin = found.origin
+        held = origin.data if origin is not None and origin.state == "complete" else found.stats().commit
+        return f"index {fingerprint(spec, held, len(found))}"
+
+
+def _identity_of_model(model: str) -> str:
+    """By which an index that is made for the filter is known: the rest of it follows from the collection."""
+    from ernie_search.encoding.opening import open_encoder
+
+    with loading("the model"):
+        return f"model {open_encoder(model).fingerprint}"
 
 
 def _check_is_of(searcher: Any, source: str, index: str, settings: "QuestionSettings") -> None:
