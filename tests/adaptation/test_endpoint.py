@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from adapt_crops import crops
+from ernie_search._util.files import sha256_file
 from ernie_search.adaptation import QuestionSettings, make_questions
 from ernie_search.adaptation.answers import lines_of, valid
 from ernie_search.adaptation.endpoint import NONSENSE, PATIENCE, Endpoint
 from ernie_search.adaptation.generators import open_generator
-from ernie_search.adaptation.make import manifest_of
+from ernie_search.adaptation.make import Made, manifest_of, parts_of
 from ernie_search.errors import SettingsError
 from ernie_search.types import Passage
 from fake_endpoint import Answer, FakeEndpoint, completion, good
@@ -167,6 +168,116 @@ def test_what_was_answered_before_counts_for_nothing_when_it_is_asked_again(fake
     again = asker(fake, tmp_path)
     assert [len(one) for one in again.ask(some(NONSENSE + 3), 2, 0)] == [0] * NONSENSE + [2] * 3
     assert again.gave_up == ""
+
+
+def down_after(number: int) -> Callable[[int, dict[str, Any]], Answer]:
+    """Answers so many requests from now on."""
+    return lambda n, body: good(n, body) if n < number else (503, b"down")
+
+
+class KilledError(Exception):
+    pass
+
+
+def die(*arguments: Any) -> Any:
+    raise KilledError
+
+
+def test_a_file_whose_endpoint_gave_up_is_gone_on_with(fake, tmp_path):
+    collection, path = crops(150), tmp_path / "q.jsonl"
+    whole = make_questions(
+        collection, tmp_path / "whole.jsonl", SETTINGS, generator=asker(fake, tmp_path / "whole")
+    )
+    wanted = len(fake.bodies)
+    fake.bodies.clear()
+
+    def make() -> Made:
+        return make_questions(collection, path, SETTINGS, generator=asker(fake, tmp_path))
+
+    fake.answer = down_after(30)
+    first = make()
+    assert first.is_left
+    assert first.counts["generator_gave_none"] == wanted - 30
+    assert len(fake.bodies) == 30 + 4 * PATIENCE
+    before = path.read_bytes(), manifest_of(path).read_bytes()
+    fake.answer = down_after(0)
+    still = make()  # nothing is answered, so nothing is written
+    assert (path.read_bytes(), manifest_of(path).read_bytes()) == before
+    assert (still.questions, still.counts) == (first.questions, first.counts)
+    assert not parts_of(path).exists()
+    fake.answer = good
+    fake.bodies.clear()
+    last = make()
+    assert len(fake.bodies) == wanted - 30
+    assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert last.counts == whole.counts
+    assert last.counts["generator_gave_none"] == 0
+    assert not last.is_left
+    make()
+    assert len(fake.bodies) == wanted - 30
+
+
+def test_a_file_that_was_edited_is_not_gone_on_with(fake, tmp_path):
+    collection, path = crops(150), tmp_path / "q.jsonl"
+    fake.answer = down_after(30)
+    make_questions(collection, path, SETTINGS, generator=asker(fake, tmp_path))
+    path.write_bytes(path.read_bytes() + b'{"text": "who reaps", "passage": "p3"}\n')
+    fake.answer, edited = good, path.read_bytes()
+    fake.bodies.clear()
+    made = make_questions(collection, path, SETTINGS, generator=asker(fake, tmp_path))
+    assert (made.edited, made.is_left) == (True, False)
+    assert (path.read_bytes(), fake.bodies) == (edited, [])
+
+
+@pytest.mark.parametrize("killed", ["making", "writing", "noting"])
+def test_a_kill_while_it_is_gone_on_with_loses_nothing(fake, tmp_path, monkeypatch, killed):
+    collection, path = crops(150), tmp_path / "q.jsonl"
+    make_questions(collection, tmp_path / "whole.jsonl", SETTINGS, generator=asker(fake, tmp_path / "whole"))
+    fake.bodies.clear()
+    fake.answer = down_after(70)
+    make_questions(collection, path, SETTINGS, generator=asker(fake, tmp_path))
+    fake.answer, before = good, path.read_bytes()
+    digests = iter([sha256_file(path)])  # of the file as it was; the new one's comes last of all
+    with monkeypatch.context() as patch:
+        if killed == "writing":
+            patch.setattr("ernie_search.adaptation.make.write_questions", die)
+        if killed == "noting":
+            patch.setattr(
+                "ernie_search.adaptation.make.sha256_file", lambda path: next(digests, None) or die()
+            )
+        with pytest.raises(KilledError):
+            make_questions(
+                collection,
+                path,
+                SETTINGS,
+                generator=asker(fake, tmp_path),
+                making=die if killed == "making" else None,
+            )
+    assert (path.read_bytes() == before) == (killed != "noting")
+    asked = len(fake.bodies)
+    made = make_questions(collection, path, SETTINGS, generator=asker(fake, tmp_path))
+    assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert (made.edited, made.is_left) == (False, False)
+    assert (len(fake.bodies) == asked) == (killed != "making")
+
+
+def test_a_kill_after_it_gave_up_does_not_hide_that(fake, tmp_path):
+    collection, path = crops(150), tmp_path / "q.jsonl"
+    make_questions(collection, tmp_path / "whole.jsonl", SETTINGS, generator=asker(fake, tmp_path / "whole"))
+    fake.bodies.clear()
+    fake.answer = down_after(10)
+    done: list[int] = []
+    with pytest.raises(KilledError):
+        make_questions(
+            collection,
+            path,
+            SETTINGS,
+            generator=asker(fake, tmp_path),
+            making=lambda number: die() if done else done.append(number),
+        )
+    fake.answer = good
+    make_questions(collection, path, SETTINGS, generator=asker(fake, tmp_path))
+    assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 def test_an_endpoint_that_is_silent_is_given_up(fake, tmp_path):

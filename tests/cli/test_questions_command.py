@@ -8,6 +8,7 @@ import pytest
 from adapt_crops import crops
 from ernie_search.adaptation import read_questions
 from ernie_search.data import write_beir
+from fake_endpoint import FakeEndpoint, good
 
 LOCAL = ("--questions", "openai:m", "--base-url", "http://127.0.0.1:9/v1")
 
@@ -107,6 +108,36 @@ def test_the_limit_is_checked_before_the_first_request(run_cli, many: Path, tmp_
     assert result.exit_code == 2
     assert "requests with the passages' texts, sent to http://127.0.0.1:9/v1" in result.output
     assert "more than --limit-tokens 100" in result.output
+
+
+def test_what_a_model_left_is_asked_by_the_same_command(run_cli, many: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    fake = FakeEndpoint()
+    try:
+        fake.answer = lambda n, body: good(n, body) if n < 20 else (402, {"error": "no money"})
+        command = ("questions", many, "--output", tmp_path / "q.jsonl", "--no-filter", "--per-passage", 2)
+        command += ("--questions", "openai:m", "--base-url", fake.url)
+        first = run_cli(*command)
+        assert first.exit_code == 0, first.output
+        assert "passages that the model wrote none of; rules wrote theirs" in first.output
+        assert "the same command asks about the passages that are left" in first.output
+        fake.answer = good
+        limited = run_cli(*command, "--limit-tokens", 1)
+        assert limited.exit_code == 0, limited.output
+        assert "the limit of 1 tokens is reached" in limited.output
+        assert "the same command asks about the passages that are left" in limited.output
+        second = run_cli(*command)
+        assert second.exit_code == 0, second.output
+        assert "requests with the passages' texts" in second.output
+        assert "the model" not in second.output
+        train = [one for one in read_questions(tmp_path / "q.jsonl") if one.split == "train"]
+        assert {one.kind for one in train} == {"generated"}
+        asked = len(fake.bodies)
+        assert "requests" not in run_cli(*command).output
+        assert len(fake.bodies) == asked
+    finally:
+        fake.close()
 
 
 def test_broken_files_of_a_folder_are_passed_over(run_cli, tmp_path: Path):

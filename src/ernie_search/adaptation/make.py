@@ -80,6 +80,11 @@ class Made:
     counts: dict[str, Any] = field(default_factory=dict)
     edited: bool = False
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the generator gave up before its last passage: the same call then asks about the others."""
+        return bool(self.counts.get("generator_gave_up")) and not self.edited
+
 
 def place_of(output: Path) -> Path:
     """The file of questions that ``--output`` means: itself, or ``questions.jsonl`` of a folder."""
@@ -111,6 +116,15 @@ def too_few(passages: int, depth: int) -> str:
     return least
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a file is there that the same call would only read."""
+    if not path.exists():
+        return False
+    noted = read_json(manifest_of(path)) if manifest_of(path).is_file() else {"counts": {}}
+    gave_up = noted["counts"].get("generator_gave_up")
+    return not gave_up or noted["sha256"] != sha256_file(path)
+
+
 def plan_questions(
     collection: Collection, settings: QuestionSettings, generator: Generator | None = None
 ) -> tuple[Sample, Estimate | None]:
@@ -138,7 +152,9 @@ def make_questions(
 ) -> Made:
     """Make questions from a collection's passages, filter them, and write them; a finished file is only read.
 
-    Killed at any time, the same call resumes: parts are written whole with fsync, and the file comes last.
+    Killed at any time, the same call resumes: parts are written whole with fsync, and the file comes last. Of
+    a generator that gave up, the same call asks what is left, and then writes the file anew, unless it was
+    edited or nothing was written this time either.
 
     Args:
         collection: whose passages are asked about.
@@ -169,9 +185,10 @@ def make_questions(
     asked |= {} if learnt else {"learnt": False}
     asked |= {} if search is None else {"search": search.identity}
     asked |= {"endpoint": generator.address} if generator is not None and generator.address else {}
-    finished = _finished(path, asked)
-    if finished is not None:
-        return finished
+    before = _finished(path, asked)
+    if before is not None and not before.is_left:
+        remove(parts_of(path))
+        return before
     parts = _begun(path, asked)
     sample = draw(collection.passages(), settings.passages, settings.seed)
     few = too_few(sample.total, settings.depth)
@@ -181,7 +198,14 @@ def make_questions(
     stage = _Stage(parts, settings, sample, say, learnt)
     made = stage.make(generator, making)
     if generator is not None:
+        written = sum(one.kind == "generated" for one in made)
+        if before is not None and generator.gave_up and written == before.counts["made"].get("generated", 0):
+            remove(parts)
+            return before
         counts["generator_gave_up"] = generator.gave_up
+        counts["generator_gave_none"] = stage.to_learn_from - len(
+            {one.passage for one in made if one.kind == "generated"}
+        )
         if generator.gave_up and learnt:
             say("rules make the questions that it did not write")
     about = stage.asked_about(generator)
@@ -194,6 +218,8 @@ def make_questions(
     single = without_repeats([*there, *made], found)
     kept = stage.filter(single, search, found, filtering) if search is not None else single
     counts |= counts_of(made, there, kept, found)
+    if before is not None:  # or a kill would leave a file that seems to be edited
+        remove(manifest_of(path))
     write_questions(path, kept)
     write_json(manifest_of(path), {"asked": asked, "counts": counts, "sha256": sha256_file(path)})
     remove(parts)
@@ -229,11 +255,19 @@ class _Stage:
         """Passages that something is asked to make questions of."""
         if self.learnt or generator is not None:
             return len(self.sample.passages)
+        return len(self.sample.passages) - self.to_learn_from
+
+    @property
+    def to_learn_from(self) -> int:
+        """Passages whose questions are for training."""
         rules = Rules(self.settings, self.sample.frequencies)
-        return sum(rules.split_of(one) != "train" for one in self.sample.passages)
+        return sum(rules.split_of(one) == "train" for one in self.sample.passages)
 
     def make(self, generator: Generator | None, progress: Callable[[int], None] | None) -> list[Question]:
-        """The questions of all drawn passages, part by part."""
+        """The questions of all drawn passages, part by part.
+
+        Once the generator has given up no part is kept: a later call asks about its passages.
+        """
         rules = Rules(self.settings, self.sample.frequencies)
         made: list[Question] = []
         for number, some in enumerate(_blocks(self.sample.passages, MADE_TOGETHER)):
@@ -242,9 +276,10 @@ class _Stage:
                 made += _read_part(part)
             else:
                 questions = _asked(rules, some, generator, self.learnt)
-                with atomic_write(part) as handle:
-                    for one in questions:
-                        handle.write(f"{json.dumps(asdict(one))}\n")
+                if generator is None or not generator.gave_up:
+                    with atomic_write(part) as handle:
+                        for one in questions:
+                            handle.write(f"{json.dumps(asdict(one))}\n")
                 made += questions
             if progress is not None:
                 progress(len(some))
@@ -328,7 +363,6 @@ def _finished(path: Path, asked: dict[str, Any]) -> Made | None:
     names = _differing(before, asked)
     if names:
         raise SettingsError(f"{path}: was made otherwise (other: {names}); {other}")
-    remove(parts_of(path))
     edited = noted["sha256"] != sha256_file(path)
     return Made(path, read_questions(path) if path.stat().st_size else [], noted["counts"], edited)
 

@@ -103,7 +103,7 @@ def questions(
     """
     from ernie_search._util.settings import parse_typed
     from ernie_search.adaptation.generators import open_generator
-    from ernie_search.adaptation.make import answers_of, make_questions, place_of
+    from ernie_search.adaptation.make import answers_of, is_finished, make_questions, place_of
     from ernie_search.adaptation.questions import read_questions
     from ernie_search.adaptation.settings import QuestionSettings
     from ernie_search.data import open_collection, validate
@@ -145,8 +145,8 @@ def questions(
     if generator is not None:
         with loading("the generator"):
             writer = open_generator(generator, cache=answers_of(path), prompt=prompt, say=_note, **endpoint)
-    if dry_run or (writer is not None and not path.exists()):
-        sample, estimate = _planned(collection, settings, writer)
+    if dry_run or (writer is not None and not is_finished(path)):
+        sample, estimate = _planned(collection, settings, writer, check=dry_run or not path.exists())
         if dry_run:
             _show_plan(path, sample, settings, estimate, filtered and index is None, as_json)
             return
@@ -176,16 +176,17 @@ def _refuse_alone(options: dict[str, Any], why: str) -> None:
 
 
 def _planned(
-    collection: "Collection", settings: "QuestionSettings", writer: "Generator | None"
+    collection: "Collection", settings: "QuestionSettings", writer: "Generator | None", check: bool
 ) -> "tuple[Sample, Estimate | None]":
-    """The plan, with what the generator would take: said, and refused beyond its limits."""
+    """The plan, with what the generator would take: said, and with ``check`` refused beyond its limits."""
     from ernie_search.adaptation.generators import check_estimate, said_estimate
     from ernie_search.adaptation.make import plan_questions
 
     sample, estimate = plan_questions(collection, settings, writer)
     if estimate is not None and writer is not None:
         _note(said_estimate(writer, estimate))
-        check_estimate(writer, estimate)
+        if check:
+            check_estimate(writer, estimate)
     return sample, estimate
 
 
@@ -319,10 +320,17 @@ def _show(source: str, made: "Made", as_json: bool) -> None:
             for reason, by_kind in counts["dropped"].items():
                 print_line(f"{sum(by_kind.values()):>9,}  dropped, {MEANING[reason]}: {_by_kind(by_kind)}")
     print_line(f"{counts['splits'].get('held-out', 0):>9,}  of these held out, only to measure with")
+    if counts.get("generator_gave_none"):
+        print_line(
+            f"{counts['generator_gave_none']:>9,}  passages that the model wrote none of; rules wrote theirs"
+        )
     if counts["without_questions"]:
         print_line(f"{counts['without_questions']:>9,}  passages gave none: too short to ask about")
     for one in _examples(made.questions):
         print_line(f"  {one.kind:<10}{one.text}")
+    if made.is_left:
+        why = counts["generator_gave_up"]
+        _note(f"the model was asked no more ({why}); the same command asks about the passages that are left")
 
 
 MEANING = {
