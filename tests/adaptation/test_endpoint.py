@@ -205,6 +205,11 @@ def test_a_file_whose_endpoint_gave_up_is_gone_on_with(fake, tmp_path):
     assert (path.read_bytes(), manifest_of(path).read_bytes()) == before
     assert (still.questions, still.counts) == (first.questions, first.counts)
     assert not parts_of(path).exists()
+    answers = (tmp_path / "a.jsonl").read_bytes()
+    (tmp_path / "a.jsonl").unlink()
+    fake.answer = down_after(len(fake.bodies) + 5)
+    assert make().questions == first.questions  # it has more of the model's than could be written now
+    (tmp_path / "a.jsonl").write_bytes(answers)
     fake.answer = good
     fake.bodies.clear()
     last = make()

@@ -47,6 +47,8 @@ FEWEST_HELD_OUT = 50
 """Held-out questions from which a difference can be told from chance at all."""
 
 Say = Callable[[str], None]
+GAVE_NONE = "generator_gave_none"
+"""Count of passages whose questions are for training and which the generator wrote none of."""
 NOTED_SINCE = frozenset({"search", "endpoint"})
 """What files of earlier versions do not note of how they were made; such a one is taken as it is."""
 
@@ -152,9 +154,9 @@ def make_questions(
 ) -> Made:
     """Make questions from a collection's passages, filter them, and write them; a finished file is only read.
 
-    Killed at any time, the same call resumes: parts are written whole with fsync, and the file comes last. Of
-    a generator that gave up, the same call asks what is left, and then writes the file anew, unless it was
-    edited or nothing was written this time either.
+    Killed at any time, the same call resumes: parts are written whole with fsync, and the file comes last.
+    Where the generator gave up, the same call asks it about the passages that are left, and writes the file
+    anew, unless that was edited, or the generator wrote nothing more.
 
     Args:
         collection: whose passages are asked about.
@@ -198,14 +200,11 @@ def make_questions(
     stage = _Stage(parts, settings, sample, say, learnt)
     made = stage.make(generator, making)
     if generator is not None:
-        written = sum(one.kind == "generated" for one in made)
-        if before is not None and generator.gave_up and written == before.counts["made"].get("generated", 0):
+        none = stage.to_learn_from - len({one.passage for one in made if one.kind == "generated"})
+        if before is not None and generator.gave_up and none >= before.counts.get(GAVE_NONE, none + 1):
             remove(parts)
             return before
-        counts["generator_gave_up"] = generator.gave_up
-        counts["generator_gave_none"] = stage.to_learn_from - len(
-            {one.passage for one in made if one.kind == "generated"}
-        )
+        counts |= {"generator_gave_up": generator.gave_up, GAVE_NONE: none}
         if generator.gave_up and learnt:
             say("rules make the questions that it did not write")
     about = stage.asked_about(generator)
