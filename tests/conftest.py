@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gc
+import signal
 import socket
 import sys
 from importlib.util import find_spec
@@ -58,6 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if wanted == "core" and len(missing) < len(TRAIN_MODULES):
         present = sorted(set(TRAIN_MODULES) - set(missing))
         raise pytest.UsageError(f"not the core's environment: {', '.join(present)} can be imported")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell's background job ignores Ctrl-C, and so would the processes that tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
