@@ -48,3 +48,9 @@ def test_what_is_no_file_is_a_collection(tmp_path):
     assert [one.text for one in read_questions(str(tmp_path / "set"), "dev")] == ["tea?"]
     with pytest.raises(DataError, match="no split 'test'"):
         read_questions(str(tmp_path / "set"))
+
+
+def test_a_collection_without_judgements_gives_all_its_questions(tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "p", "text": "tea grows in Assam"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "a", "text": "tea?"}\n{"_id": "b", "text": "rice?"}\n')
+    assert [one.id for one in read_questions(str(tmp_path))] == ["a", "b"]

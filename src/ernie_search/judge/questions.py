@@ -1,4 +1,4 @@
-"""The questions to judge: lines of a file, as people have them, or those of a collection's split."""
+"""The questions to judge: lines of a file, as people have them, or those of a collection."""
 
 import json
 from pathlib import Path
@@ -6,24 +6,30 @@ from typing import Any
 
 from ernie_search._util.lines import read_lines
 from ernie_search.data import open_collection
+from ernie_search.data.collection import with_places
 from ernie_search.errors import DataError
 from ernie_search.types import Query, checked_query
 
 
 def read_questions(source: str | Path, split: str = "test") -> list[Query]:
-    """The questions of a file, or of a collection's split where ``source`` is no file.
+    """The questions of a file, or of a collection where ``source`` is no file.
 
     Args:
         source: a file with a question a line: plain text, ``id<TAB>text``, or an object with ``text`` and, if
             it likes, ``_id``; a question without an id gets that of its line, ``q7``. Else a collection.
-        split: of the collection.
+        split: of the collection; one without any split, as before its first judgement, gives all questions.
 
     Raises:
         DataError: no question, or, with the line: one that cannot be read, is empty or stands there twice.
     """
     path = Path(source)
     if not path.is_file():
-        return open_collection(source).queries(split)
+        collection = open_collection(source)
+        if not collection.splits:  # nothing is judged yet, which is why somebody judges
+            every = [query for _, query in with_places(collection).located_queries()]
+            if every:
+                return every
+        return collection.queries(split)
     ids: dict[str, int] = {}
     texts: dict[str, int] = {}
     found = []
