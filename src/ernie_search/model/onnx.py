@@ -4,6 +4,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +16,11 @@ from torch import Tensor, nn
 
 from ernie_search._util.files import atomic_directory, remove, sha256_file
 from ernie_search.encoder import EncoderKind
-from ernie_search.errors import ErnieSearchError, ModelError
+from ernie_search.errors import ModelError
 from ernie_search.model.encode import TextReader, tokenize
 from ernie_search.model.tokenizer import forget_last_call
 from ernie_search.runtime.quantize import quantized
-from ernie_search.runtime.saved_files import first_line, list_also
+from ernie_search.runtime.saved_files import list_also, one_line
 from ernie_search.runtime.sidecar import (
     GRAPH_FILE,
     INT8_FILE,
@@ -109,7 +110,7 @@ def export_onnx(model: Exportable, output_dir: Path, *, int8: bool = False) -> P
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             _write_graph(model, folder / GRAPH_FILE)
-        with _refused(model.name, "run"):
+        with _named(model, "run"):
             loss = _loss(folder / GRAPH_FILE, batches)
         least = min(loss.tokens_least, 1.0 if loss.dense_least is None else loss.dense_least)
         if not least >= LEAST_COSINE:  # so that NaN fails, too
@@ -120,7 +121,7 @@ def export_onnx(model: Exportable, output_dir: Path, *, int8: bool = False) -> P
         cosines = {"cosine_dense": loss.dense_least, "cosine_tokens": loss.tokens_least}
         graphs = {"fp32": _graph(folder / GRAPH_FILE, **cosines)}
         if int8:
-            with _refused(model.name, "made of 8 bits"):
+            with _named(model, "made of 8 bits"):
                 quantized(folder / GRAPH_FILE, folder / INT8_FILE)
                 eight = _loss(folder / INT8_FILE, batches)
             graphs["int8"] = _graph(folder / INT8_FILE, loss=eight)
@@ -239,21 +240,13 @@ def _write_graph(model: Exportable, path: Path) -> None:
         for value in node.outputs:
             value.metadata_props.clear()
     weights = sum(one.numel() for one in model.parameters()) * 4
-    with _refused(model.name, "saved"):
+    with _named(model, "saved"):
         program.save(str(path), external_data=weights > ONE_FILE)
 
 
-@contextlib.contextmanager
-def _refused(name: str, what: str) -> Iterator[None]:
-    """Turn what onnx and ONNX Runtime raise, of kinds of their own, into one line; a full disk stays one."""
-    try:
-        yield
-    except (OSError, MemoryError, ErnieSearchError):
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"{name}: its ONNX graph cannot be {what} ({first_line(error):.160}); search with torch"
-        ) from error
+def _named(model: Exportable, what: str) -> AbstractContextManager[None]:
+    """One line for what onnx and ONNX Runtime raise, of kinds of their own; a full disk's error stays one."""
+    return one_line(f"{model.name}: its ONNX graph cannot be {what}", "search with torch", leave=(OSError,))
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ def _stamp(stat: os.stat_result) -> _Stamp:
 
 
 @contextlib.contextmanager
-def one_line(what: str, advice: str = "") -> Iterator[None]:
+def one_line(what: str, advice: str = "", *, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn whatever a library raises while it loads a model into a ModelError of one line.
 
     transformers, tokenizers, safetensors and sentence-transformers raise KeyError, TypeError, ImportError and
@@ -132,10 +132,12 @@ def one_line(what: str, advice: str = "") -> Iterator[None]:
     Args:
         what: the beginning of the line: the place, and what cannot be done with it.
         advice: its end.
+        leave: what stays as it is raised, such as a full disk's OSError.
     """
+    stays: tuple[type[Exception], ...] = (ErnieSearchError, *leave)
     try:
         yield
-    except ErnieSearchError:
+    except stays:
         raise
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
