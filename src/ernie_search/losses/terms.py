@@ -28,7 +28,7 @@ from ernie_search.losses.margin_mse import margin_mse
 from ernie_search.losses.settings import LossSettings
 from ernie_search.model import EncoderOutput
 from ernie_search.model.attention import AttentionTargets
-from ernie_search.model.base import RATE
+from ernie_search.model.base import attention_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,12 +330,6 @@ def dual(step: StepReadings) -> Tensor:
     return dual_regularization(step.dense, step.second_pass(), step.who.allowed, temperature=temperature)
 
 
-def _rate(module: nn.Module) -> float:
-    """The rate of dropout on attention weights that a module holds as a number; 0 without one."""
-    found = getattr(module, RATE, 0.0)
-    return float(found) if isinstance(found, (int, float)) else 0.0
-
-
 def check_dropout(model: nn.Module, settings: LossSettings) -> None:
     """Refuse dual regularization of a model without dropout.
 
@@ -343,7 +337,7 @@ def check_dropout(model: nn.Module, settings: LossSettings) -> None:
         SettingsError: both passes would be the same.
     """
     if settings.dual_weight > 0 and not any(
-        (isinstance(one, nn.Dropout) and one.p > 0) or _rate(one) > 0 for one in model.modules()
+        (one.p if isinstance(one, nn.Dropout) else attention_rate(one) or 0) > 0 for one in model.modules()
     ):
         name = getattr(model, "name", "the model")
         raise SettingsError(

@@ -57,6 +57,12 @@ def attention_dropouts(model: nn.Module) -> Iterator[nn.Dropout]:
                 yield found
 
 
+def attention_rate(module: nn.Module) -> float | None:
+    """The rate of dropout on attention weights that a module holds as a number; None without one."""
+    found = getattr(module, RATE, None)
+    return found if isinstance(found, (int, float)) else None
+
+
 def set_attention_dropout(model: nn.Module, rate: float) -> set[nn.Dropout]:
     """Set the rate of dropout on attention weights, be it a module's or a number (ModernBERT, decoders).
 
@@ -69,7 +75,7 @@ def set_attention_dropout(model: nn.Module, rate: float) -> set[nn.Dropout]:
     found = set(attention_dropouts(model))
     for dropout in found:
         dropout.p = rate
-    numbers = [one for one in model.modules() if isinstance(getattr(one, RATE, None), (int, float))]
+    numbers = [one for one in model.modules() if attention_rate(one) is not None]
     for module in numbers:
         setattr(module, RATE, rate)
     if rate > 0 and not found and not numbers:
