@@ -89,10 +89,10 @@ def _run_file(folder: Path, mode: Mode) -> Path:
 
 def _search(model: Path, collection: Collection, source: str, folder: Path) -> None:
     """Write the runs that are not there; those of another model, as of an earlier adaptation, are removed."""
-    noted, weights = folder / "weights.json", model_identity(str(model))
-    if not noted.is_file() or read_json(noted) != weights:
+    noted, identity = folder / "model.json", model_identity(str(model))
+    if not noted.is_file() or read_json(noted) != identity:
         remove(folder)
-        write_json(noted, weights)
+        write_json(noted, identity)
     missing = [mode for mode, _ in ROWS.values() if not _run_file(folder, mode).is_file()]
     if not missing:
         return

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -403,10 +404,7 @@ def _check_same(folder: Path, asked: Mapping[str, Any]) -> None:
     """Refuse a folder that was begun for something else; it says what differs."""
     before = read_json(folder / BEGUN) if (folder / BEGUN).is_file() else {}
     names = [
-        name
-        for name in asked
-        if before.get(name) != asked[name]
-        and not (name == "base" and same_model(before.get(name), asked[name]))
+        name for name in asked if not (same_model if name == "base" else eq)(before.get(name), asked[name])
     ]
     if not names:
         return

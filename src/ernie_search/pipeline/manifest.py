@@ -10,7 +10,7 @@ from typing import Any
 from ernie_search._util.files import fingerprint, read_json, remembered_sha256, sha256_file, write_json
 from ernie_search._util.settings import read_record
 from ernie_search.errors import StorageError
-from ernie_search.training.folder import is_unchecked
+from ernie_search.training.folder import checked, is_unchecked
 
 STAGE_FILE = "stage.json"
 FORMAT = 2
@@ -84,8 +84,8 @@ class StageManifest:
 
     @property
     def checked(self) -> dict[str, FileRecord]:
-        """The outputs that must stay as they are; earlier versions noted graphs among them, too."""
-        return {name: one for name, one in self.outputs.items() if not is_unchecked(name)}
+        """The outputs that must stay as they are."""
+        return checked(self.outputs)
 
     def write(self, folder: Path) -> None:
         """Write ``stage.json``, which marks the stage as finished."""

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import eq
 from pathlib import Path
 from typing import Any, Literal
 
@@ -235,8 +236,7 @@ def done_as(stage: AnyStage, folder: Path, inputs: Mapping[str, Any]) -> StageMa
     others = sorted(
         name
         for name in compared
-        if found.inputs.get(name) != inputs.get(name)
-        and not (name in MODELS and same_model(found.inputs.get(name), inputs.get(name)))
+        if not (same_model if name in MODELS else eq)(found.inputs.get(name), inputs.get(name))
     )
     if others:
         said = "; ".join(f"{name} {found.inputs.get(name)}, now {inputs.get(name)}" for name in others)

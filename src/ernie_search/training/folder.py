@@ -3,11 +3,11 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import sentence_transformers
 import torch
@@ -31,6 +31,8 @@ from ernie_search.runtime.saved_files import FILES_FILE
 from ernie_search.runtime.settings import SETTINGS_FILE
 from ernie_search.runtime.sidecar import ONNX_FOLDER
 from ernie_search.training.log import LOG_FILE
+
+Noted = TypeVar("Noted")
 
 TRAINING_FILE = "training.json"
 """What is trained in a folder: everything that would lead to other weights, and the precision."""
@@ -87,6 +89,11 @@ def is_unchecked(name: str) -> bool:
     """
     path = PurePosixPath(name)
     return path.name in UNCHECKED or ONNX_FOLDER in path.parts[:-1]
+
+
+def checked(files: Mapping[str, Noted]) -> dict[str, Noted]:
+    """What is noted of the files that may not; earlier versions noted graphs, too."""
+    return {name: one for name, one in files.items() if not is_unchecked(name)}
 
 
 def library_versions() -> dict[str, str]:
@@ -218,8 +225,7 @@ def read_result(output: Path) -> TrainResult | None:
             f"{path}: not readable as the result of a training ({error}); delete the file and train again"
         ) from error
     result = replace(result, model=output / result.model, last=output / result.last)
-    checked = {name: digest for name, digest in sums.items() if not is_unchecked(name)}
-    if not (result.model.is_dir() and result.last.is_dir()) or altered(output, checked) is not None:
+    if not (result.model.is_dir() and result.last.is_dir()) or altered(output, checked(sums)) is not None:
         return None
     return result
 

@@ -37,6 +37,7 @@ from ernie_search.training.beginning import begin
 from ernie_search.training.folder import (
     TrainResult,
     check_identity,
+    checked,
     is_unchecked,
     library_versions,
     model_identity,
@@ -310,8 +311,7 @@ def _read_best(folder: Path) -> tuple[dict[str, Any], str | None]:
     try:
         found = read_json(folder / BEST_FILE)
         best = {"step": int(found["step"]), "metric": float(found["metric"])}
-        sums = {name: digest for name, digest in dict(found["sha256"]).items() if not is_unchecked(name)}
-        return best, altered(folder, sums)
+        return best, altered(folder, checked(dict(found["sha256"])))
     except (StorageError, KeyError, TypeError, ValueError):
         return {}, f"{BEST_FILE} is not readable"
 
