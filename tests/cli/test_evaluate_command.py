@@ -217,6 +217,7 @@ def test_its_run_is_the_teacher_of_a_report(run_cli, collection, runs, index_fol
         (["--run", "a", "--mode", "late"], "--run is ranked already"),
         (["--index", "a", "--cross", "b", "--mode", "late"], "--mode cross"),
         (["--run", "a", "-k", "1"], "--top is for a search"),
+        (["--run", "a", "-k", "0"], "--top is for a search"),
         (["--run", "a", "--candidates", "5"], "--candidates is for a search"),
         (["--run", "a", "--model", "b"], "--model is for a search"),
         (["--run", "a", "--precision", "int8"], "--precision is for a search"),

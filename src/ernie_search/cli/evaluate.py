@@ -14,7 +14,6 @@ from ernie_search.cli.evidence import (
     Measures,
     QrelsFile,
     SelfHitsOption,
-    all_questions,
     answers_file,
     check_clusters,
     checked_run,
@@ -22,6 +21,7 @@ from ernie_search.cli.evidence import (
     pattern_notes,
     self_hits_note,
 )
+from ernie_search.cli.options import refuse_given
 from ernie_search.cli.output import AsJson, console, print_json, progress
 from ernie_search.cli.searching import (
     FusionOption,
@@ -101,6 +101,7 @@ def evaluate(
 ) -> None:
     """Measure an index or a run file, with 95 % intervals and, given a baseline, a significance test."""
     from ernie_search.data import open_collection
+    from ernie_search.data.collection import all_questions
     from ernie_search.evaluation import (
         SystemResult,
         answer_recall,
@@ -125,7 +126,7 @@ def evaluate(
         searched["--precision"] = None if precision == "fp32" else precision
         if cross is None:
             searched |= {"--top": k, "--candidates": candidates}
-        _refuse_search(searched)
+        refuse_given(searched, " is for a search, and --run is ranked already; name an index with --index")
     k = DEPTH if k is None else k
     candidates = CANDIDATES if candidates is None else candidates
     options = SearchOptions(candidates=candidates, fusion=parse_fusion(fusion), token_weights=token_weights)
@@ -265,6 +266,7 @@ def _asked(
     searching: bool,
 ) -> _Asked:
     """The split's questions, or those of a file of judgements, or of one of questions with answers."""
+    from ernie_search.data.collection import all_questions
     from ernie_search.evaluation import DEFAULT_MEASURES, read_qrels
     from ernie_search.evaluation.answers import ANSWER_CUTOFFS, answers_of, parse_answer_measure
     from ernie_search.evaluation.comparison import check_measures
@@ -336,19 +338,6 @@ def _check_choice(
             "--save-run writes the run of an index, or what a cross-encoder made of --run; name one of them "
             "with --index, or --mode cross and --cross"
         )
-
-
-def _refuse_search(options: "dict[str, object]") -> None:
-    """Refuse what a run file that was ranked before cannot follow.
-
-    Raises:
-        SettingsError: an option that is only for a search was given.
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise SettingsError(
-                f"{name} is for a search, and --run is ranked already; name an index with --index"
-            )
 
 
 def _search_index(

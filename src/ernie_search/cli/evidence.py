@@ -189,6 +189,7 @@ def load_evidence(
 ) -> Evidence:
     """Read everything, and check the runs against it: a fault is one line with file and line number."""
     from ernie_search.data import open_collection, read_queries
+    from ernie_search.data.collection import all_questions
     from ernie_search.evaluation import answers_of, drop_self_hits, read_qrels
 
     collection = open_collection(corpus) if corpus is not None else None
@@ -262,13 +263,6 @@ def pattern_notes(answers: "dict[str, tuple[str, ...]]", match: str) -> list[str
     if not broken:
         return []
     return [f"answers that are no regular expressions, and match nothing: {len(broken):,} ({broken[0]!r})"]
-
-
-def all_questions(collection: "Collection") -> "list[Query]":
-    """Every question of a collection, judged or not."""
-    from ernie_search.data.collection import with_places
-
-    return [query for _, query in with_places(collection).located_queries()]
 
 
 def self_hits_note(name: str, dropped: int) -> list[str]:

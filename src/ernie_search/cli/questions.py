@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ernie_search.cli.defaults import default_model
+from ernie_search.cli.options import refuse_given
 from ernie_search.cli.output import AsJson, console, loading, print_json, print_line, progress
-from ernie_search.errors import IndexStateError, SettingsError
+from ernie_search.errors import IndexStateError
 
 if TYPE_CHECKING:
     from ernie_search.adaptation.answers import Estimate, Generator
@@ -122,9 +123,8 @@ def questions(
         | ({} if depth is None else {"depth": depth}),
     )
     if not filtered:
-        _refuse_alone(
-            {"index": index, "model": model, "depth": depth}, "of the filter; leave --no-filter out"
-        )
+        of_filter = {"--index": index, "--model": model, "--depth": depth}
+        refuse_given(of_filter, ": of the filter; leave --no-filter out")
     endpoint = {
         "base_url": base_url,
         "price_in": price_in,
@@ -134,8 +134,9 @@ def questions(
         "timeout": timeout,
     }
     if generator is None:
-        _refuse_alone(
-            endpoint | {"prompt": prompt}, "of a model that writes questions; name one with --questions"
+        of_model = {f"--{name.replace('_', '-')}": value for name, value in endpoint.items()}
+        refuse_given(
+            of_model | {"--prompt": prompt}, ": of a model that writes questions; name one with --questions"
         )
     path = place_of(output)
     collection = hold(open_collection(source))
@@ -167,12 +168,6 @@ def questions(
             filtering=lambda done: bar.of("filtering")(done),
         )
     _show(source, made, as_json)
-
-
-def _refuse_alone(options: dict[str, Any], why: str) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise SettingsError(f"--{given[0].replace('_', '-')}: {why}")
 
 
 def _planned(

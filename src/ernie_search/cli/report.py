@@ -25,6 +25,7 @@ from ernie_search.cli.evidence import (
     missing_rule,
     run_names,
 )
+from ernie_search.cli.options import refuse_given
 from ernie_search.cli.output import print_line, working
 from ernie_search.errors import EvaluationError, SettingsError
 
@@ -88,16 +89,11 @@ def report(
     if teacher is not None and not files:
         raise SettingsError("--teacher is compared with run files; name some")
     if not files:
-        of_runs: dict[str, object] = {
-            "--qrels": qrels,
-            "--queries": queries,
-            "--answers": answers,
-            "--bm25": bm25,
-        }
-        of_runs |= {"--measure": measure, "--intersect": intersect, "--zero-missing": zero_missing}
-        given_for_nothing = next((name for name, value in of_runs.items() if value), None)
-        if given_for_nothing is not None:
-            raise SettingsError(f"{given_for_nothing} is for run files; name some, or leave it out")
+        of_runs = {"--qrels": qrels, "--queries": queries, "--answers": answers, "--bm25": bm25}
+        refuse_given(
+            {**of_runs, "--measure": measure, "--intersect": intersect, "--zero-missing": zero_missing},
+            " is for run files; name some, or leave it out",
+        )
     page = Report(title or ", ".join([one.name or str(one) for one in folders] + run_names(files)))
     with working("reading and measuring"):
         if files:

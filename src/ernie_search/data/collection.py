@@ -190,6 +190,11 @@ def with_places(collection: Collection) -> Located:
     return collection if isinstance(collection, Located) else Numbered(collection)
 
 
+def all_questions(collection: Collection) -> list[Query]:
+    """Every question of a collection, judged or not."""
+    return [query for _, query in with_places(collection).located_queries()]
+
+
 class MemoryCollection(LocatedCollection):
     """A collection made of Python objects.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ernie_search._util.lines import read_lines
 from ernie_search.data import open_collection
-from ernie_search.data.collection import with_places
+from ernie_search.data.collection import all_questions
 from ernie_search.errors import DataError
 from ernie_search.types import Query, checked_query
 
@@ -26,9 +26,7 @@ def read_questions(source: str | Path, split: str = "test") -> list[Query]:
     if not path.is_file():
         collection = open_collection(source)
         if not collection.splits:  # nothing is judged yet, which is why somebody judges
-            every = [query for _, query in with_places(collection).located_queries()]
-            if every:
-                return every
+            return all_questions(collection) or collection.queries(split)
         return collection.queries(split)
     ids: dict[str, int] = {}
     texts: dict[str, int] = {}
