@@ -143,7 +143,7 @@ def test_loss_and_gradients_are_those_of_one_process_on_the_joined_batch(base, f
 
 
 RUN = """
-import os, signal, sys
+import atexit, os, signal, sys
 from pathlib import Path
 from torch import nn
 import ernie_search.training.joint as joint
@@ -154,6 +154,12 @@ from ernie_search.training.batches import Collator
 from tiny_training import collection, settings
 
 rank, how = int(os.environ["RANK"]), os.environ.get("HOW", "")
+
+def left_running():  # the last thing at exit, as it is registered first
+    names = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").glob("*")]
+    Path(sys.argv[1] + f"-threads-{rank}").write_text("".join(names))
+
+atexit.register(left_running)
 
 # Every dropout gets the rate of attention's, which is 0.
 model_base.attention_dropouts = lambda model: [one for one in model.modules() if isinstance(one, nn.Dropout)]
@@ -236,6 +242,8 @@ def test_accelerate_launch_trains_as_torchrun_does(base, starter, tmp_path):
     assert starter.launch(2, RUN, str(under_torchrun), base).returncode == 0
     done = launch(2, RUN, str(under_accelerate), base, launcher=ACCELERATE)
     assert done.returncode == 0, done.stderr
+    threads = Path(f"{under_accelerate}-threads-1").read_text()
+    assert "gloo" not in threads  # one that lives when Python ends can abort the process
     assert said(under_accelerate, 1) == said(under_torchrun, 1)
     expected = final_weights(under_torchrun)
     for name, value in final_weights(under_accelerate).items():

@@ -12,6 +12,7 @@ training folder.
 
 import atexit
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -177,8 +178,14 @@ def seed_rank(seed: int, step: int, world: World) -> None:
 
 
 def _leave() -> None:
+    """Leave the process group, and end the threads behind it.
+
+    They end with the group's last reference. A trainer that ended is a cycle and holds one, and a thread
+    that lets go of a tensor while Python goes down ends the whole process with SIGABRT.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
+        gc.collect()
 
 
 LOST = ("connection", "closed by peer", "timed out", "nccl", "gloo")
