@@ -21,7 +21,7 @@ from typing import Any
 
 from ranks import TESTS, child_environment, free_port, script_of
 
-PATIENCE = 240
+PATIENCE = 900
 """Seconds for one job."""
 
 

@@ -69,7 +69,7 @@ def launch(
         env=child_environment(environment or {}),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
 

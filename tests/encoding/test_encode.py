@@ -78,10 +78,11 @@ def test_a_finished_folder_is_left_alone(tmp_path):
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     encode(tmp_path / "whole")
     script = (
-        "import pathlib, sys; from stub_encoder import *;"
+        "import itertools, pathlib, sys, time; from stub_encoder import *;"
         "from ernie_search.encoding import encode_collection;"
-        "encode_collection(StubEncoder(delay=0.1), iter(numbered_passages(50)), pathlib.Path(sys.argv[1]),"
-        "data_fingerprint='d1', shard_size=8)"
+        "rest = (time.sleep(600) for _ in range(1));"  # more than is needed to be killed in
+        "encode_collection(StubEncoder(), itertools.chain(numbered_passages(50)[:34], rest),"
+        "pathlib.Path(sys.argv[1]), data_fingerprint='d1', shard_size=8)"
     )
     output = tmp_path / "killed"
     paths = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])

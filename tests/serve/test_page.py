@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -153,6 +153,17 @@ def page(browser) -> Iterator[object]:
     context.close()
 
 
+class Gate:
+    """The way to a path, open until ``answer`` is set; laid before the page is opened.
+
+    A route that is set on an open page may miss its next request.
+    """
+
+    def __init__(self, page, path: str) -> None:
+        self.answer: Callable[[object], object] | None = None
+        page.route(path, lambda route: (self.answer or (lambda one: one.continue_()))(route))
+
+
 def search(page, address: str, question: str = "where does tea grow", more: str = "") -> None:
     page.goto(f"{address}/?{more}")
     expect(page.locator("#modes label").first).to_be_visible()
@@ -284,9 +295,9 @@ def test_hostile_passages_and_questions_stay_text(page, address):
 
 
 def test_a_slow_answer_is_awaited_in_sight(page, address):
-    page.goto(f"{address}/?mode=late")
     held: list[object] = []
     page.route("**/v1/search", lambda route: held.append(route))
+    page.goto(f"{address}/?mode=late")
     page.get_by_label("Question", exact=True).fill("where does tea grow")
     with page.expect_request("**/v1/search"):
         page.get_by_role("button", name="Search").click()
@@ -403,19 +414,16 @@ def test_every_text_can_be_read(page, address, scheme):
 
 
 def test_errors_are_said(page, address):
+    gate = Gate(page, "**/v1/search")
     search(page, address)
-    page.route(
-        "**/v1/search",
-        lambda route: route.fulfill(
-            status=429, json={"error": {"message": "the queue is full; try again in a second"}}
-        ),
+    gate.answer = lambda route: route.fulfill(
+        status=429, json={"error": {"message": "the queue is full; try again in a second"}}
     )
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("status").first).to_have_text("the queue is full; try again in a second")
     expect(page.locator(".failed:visible")).to_have_count(0)  # one line says it, and the hits stay
     expect(page.locator(".hit")).not_to_have_count(0)
-    page.unroute("**/v1/search")
-    page.route("**/v1/search", lambda route: route.abort())
+    gate.answer = lambda route: route.abort()
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("status").first).to_have_text("The service does not answer.")
 
@@ -485,9 +493,9 @@ def test_what_is_typed_is_searched_after_a_pause(page, address):
 
 
 def test_only_the_latest_answer_is_shown_and_nothing_flickers(page, address):
+    gate, held = Gate(page, "**/v1/search"), {}
     search(page, address, "rice", "mode=late")
-    held: list[object] = []
-    page.route("**/v1/search", lambda route: held.append(route))
+    gate.answer = lambda route: held.update({route.request.post_data_json["query"]: route})
     with page.expect_request("**/v1/search"):
         typed(page, " tea")
     expect(page.locator("#results[aria-busy] .hit").first).to_have_attribute("data-id", "rice")
@@ -495,7 +503,7 @@ def test_only_the_latest_answer_is_shown_and_nothing_flickers(page, address):
     with page.expect_event("requestfailed"), page.expect_request("**/v1/search"):
         page.get_by_label("Question", exact=True).fill("wheat")
     expect(page.get_by_role("status").first).to_have_text("Searching…")
-    held[1].continue_()
+    held["wheat"].continue_()
     expect(page.locator(".hit").first).to_have_attribute("data-id", "wheat")
     expect(page.locator("#results[aria-busy]")).to_have_count(0)
     assert "q=wheat" in page.url
@@ -549,12 +557,13 @@ def test_a_passage_in_its_document(page, shelf):
 
 
 def test_an_answer_that_is_cut_off_is_said(page, shelf):
+    gate = Gate(page, "**/v1/documents*")
     search(page, shelf, "leaf152", "mode=words&k=3")
     cut = {"status": 200, "content_type": "application/json", "body": '{"passages": [{"id": "b'}
-    page.route("**/v1/documents*", lambda route: route.fulfill(**cut))
+    gate.answer = lambda route: route.fulfill(**cut)
     page.locator(".open").first.click()
     expect(page.locator("#documentStatus")).to_have_text("The service's answer was cut off.")
-    page.unroute("**/v1/documents*")
+    gate.answer = None
     page.keyboard.press("Escape")
     page.locator(".open").first.click()
     expect(page.locator(".part.here")).to_be_visible()
@@ -614,13 +623,13 @@ def test_a_phone_has_tabs_and_room_for_fingers(page, odd):
 
 
 def test_a_lost_service_is_asked_again_once_it_is_back(page, address):
+    asked, ready = Gate(page, "**/v1/search"), Gate(page, "**/readyz")
     search(page, address, "rice", "mode=late")
-    page.route("**/v1/search", lambda route: route.abort())
-    page.route("**/readyz", lambda route: route.fulfill(status=503, body="not ready"))
+    asked.answer = lambda route: route.abort()
+    ready.answer = lambda route: route.fulfill(status=503, body="not ready")
     typed(page, " wheat")
     expect(page.get_by_role("status").first).to_have_text("The service does not answer.")
     expect(page.locator(".hit").first).to_have_attribute("data-id", "rice")
-    page.unroute("**/v1/search")
-    page.unroute("**/readyz")
+    asked.answer = ready.answer = None
     expect(page.get_by_role("status").first).to_have_text("5 hits in one mode.")
     expect(page.locator("#status.bad")).to_have_count(0)

@@ -208,16 +208,17 @@ def test_writes_that_wait_together_are_committed_together():
 def test_a_write_that_took_too_long_says_that_it_may_have_been_done(serve, method, body):
     model = stub()
     store = store_of(model)
-    served = serve(model, store, writable=True, limits={"seconds": 0.2})
-    own, commits = store.commit, []
+    served = serve(model, store, writable=True, limits={"seconds": 1.0})
+    own, commits, answered = store.commit, [], threading.Event()
 
     def slow() -> None:
-        time.sleep(0.4)
+        answered.wait(60)
         own()
         commits.append(len(store))
 
     store.commit = slow
     late = served.client.request(method, "/v1/passages", json=body)
+    answered.set()
     assert late.status_code == 503
     assert "may have been written" in late.json()["error"]["message"]
     assert late.headers["retry-after"] == "1"

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from ernie_search.search import Searcher
+from ernie_search.search.opening import Seen
 from ernie_search.serve import create_app
 from ernie_search.serve.service import Service
 from ernie_search.serve.settings import Limits, make_settings
@@ -129,7 +130,7 @@ def test_a_reload_drops_no_request(tmp_path):
 
         clients = [pool.submit(keep_asking) for _ in range(3)]
         for version in (2, 3):
-            assert httpx.post(f"{address}/v1/reload").json() == {"index_version": version}
+            assert httpx.post(f"{address}/v1/reload", timeout=60).json() == {"index_version": version}
         stop.set()
         answers = [one for client in clients for one in client.result()]
         assert {one.status_code for one in answers} == {200}
@@ -151,7 +152,7 @@ def test_a_reload_that_fails_keeps_the_old(tmp_path):
         raise IndexStateError("/a/secret/path: damaged")
 
     with listening(create_app(settings, opener)) as address:
-        answer = httpx.post(f"{address}/v1/reload")
+        answer = httpx.post(f"{address}/v1/reload", timeout=60)
         assert answer.status_code == 503
         assert "secret" not in answer.text
         assert ask(address).status_code == 200
@@ -203,6 +204,28 @@ def test_requests_wait_where_only_one_may_have_the_index_open():
     asyncio.run(main())
 
 
+def test_a_pointer_moved_between_two_looks_is_another_place():
+    """``watch`` saw a commit; before ``reload`` looks, the pointer is moved."""
+
+    async def main() -> None:
+        model, seen, opened = stub(), [Seen(b"one", b"1")], []
+
+        def worker(how: str) -> Worker:
+            opened.append(how)
+            return Worker(Searcher(model, store_of(model)), Limits())
+
+        service = Service(lambda: worker("all"), look=lambda: seen[-1], renew=lambda old: worker("the index"))
+        await service.start()
+        seen.append(Seen(b"one", b"2"))
+        await service.reload(keep_model=True)
+        seen.append(Seen(b"two", b"2"))
+        await service.reload(keep_model=True)
+        assert opened == ["all", "the index", "all"]
+        await service.close()
+
+    asyncio.run(main())
+
+
 def test_a_changed_pointer_is_taken_up(tmp_path):
     pointer = tmp_path / "current"
     pointer.write_text("index-1\n")
@@ -218,6 +241,7 @@ import sys
 sys.path.append(sys.argv[1])
 from tiny_service import stub, store_of
 from ernie_search.search import Searcher
+from ernie_search.search.opening import Seen
 from ernie_search.serve import run
 from ernie_search.serve.worker import Worker
 from ernie_search.serve.settings import make_settings

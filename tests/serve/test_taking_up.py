@@ -11,6 +11,7 @@ from ernie_search.encoding import opening
 from ernie_search.errors import IndexStateError, ModelError, StorageError
 from ernie_search.index import open_index, passage_batch
 from ernie_search.index.lance_files import lock_for_writing
+from ernie_search.search import opening as opening_of_index
 from ernie_search.search.opening import look_at
 from ernie_search.serve import create_app
 from ernie_search.serve.settings import make_settings
@@ -54,7 +55,7 @@ def best(client: TestClient, query: str = "mate Paraguay") -> str:
     return client.post("/v1/search", json={"query": query, "k": 1}).json()["hits"][0]["id"]
 
 
-def wait_for(condition, seconds: float = 10.0) -> None:
+def wait_for(condition, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -296,3 +297,20 @@ def test_how_an_index_looks(tmp_path):
     assert look_at(str(tmp_path / "current"), writable=False).pointer.startswith(b"qdrant")
     (tmp_path / "current").write_text("")
     assert look_at(str(tmp_path / "current"), writable=False) is None
+
+
+def test_a_pointer_that_is_moved_under_a_look_is_read_once(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.json").write_text(name)
+    pointer, read = tmp_path / "current", opening_of_index._pointer
+    pointer.write_text("one")
+
+    def moved(path):
+        found = read(path)
+        path.write_text("two")
+        return found
+
+    monkeypatch.setattr(opening_of_index, "_pointer", moved)
+    seen = look_at(str(pointer), writable=False)
+    assert (seen.pointer, seen.content) == (b"one", b"one")

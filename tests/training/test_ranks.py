@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from ernie_search.mining.lists import Lists, TrainingList, write_lists
 from ernie_search.training import prepare
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.trainer import StepTrainer
-from ernie_search.training.world import World
+from ernie_search.training.world import World, share_failures
 from rank_starter import Starter
 from ranks import ACCELERATE, OneTeacher, launch, loss_and_gradients, tiny_student
 from tiny_training import collection, settings
@@ -68,7 +69,7 @@ from pathlib import Path
 from ernie_search.mining.lists import Lists
 from ernie_search.training import prepare
 from ernie_search.training.teachers import StepTeachers
-from ernie_search.training.world import World
+from ernie_search.training.world import World, share_failures
 from ranks import ACCELERATE, OneTeacher, loss_and_gradients, tiny_student
 from tiny_training import collection, settings
 
@@ -143,7 +144,7 @@ def test_loss_and_gradients_are_those_of_one_process_on_the_joined_batch(base, f
 
 
 RUN = """
-import atexit, os, signal, sys
+import atexit, contextlib, os, signal, sys, time
 from pathlib import Path
 from torch import nn
 import ernie_search.training.joint as joint
@@ -155,9 +156,16 @@ from tiny_training import collection, settings
 
 rank, how = int(os.environ["RANK"]), os.environ.get("HOW", "")
 
+def threads():
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # it has ended
+            yield task.joinpath("comm").read_text()
+
 def left_running():  # the last thing at exit, as it is registered first
-    names = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").glob("*")]
-    Path(sys.argv[1] + f"-threads-{rank}").write_text("".join(names))
+    patience = time.monotonic() + 10
+    while "gloo" in (names := "".join(threads())) and time.monotonic() < patience:
+        time.sleep(0.01)  # one that was just joined is listed for a moment
+    Path(sys.argv[1] + f"-threads-{rank}").write_text(names)
 
 atexit.register(left_running)
 
@@ -305,3 +313,20 @@ def test_one_process_agrees_with_itself():
 
 def _refuse() -> None:
     raise TrainingError("no")
+
+
+def test_after_a_failure_the_launcher_cannot_cut_off_its_message(tmp_path, monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)  # there is no store to leave a reason in
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with share_failures(tmp_path, World(0, 2)):
+            assert signal.getsignal(signal.SIGTERM) is not before
+        assert signal.getsignal(signal.SIGTERM) is before
+        with (
+            pytest.raises(TrainingError, match="died without a message"),
+            share_failures(tmp_path, World(0, 2)),
+        ):
+            raise RuntimeError("Connection closed by peer")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -40,12 +40,27 @@ def resolve(index: str) -> str:
     if "://" in index or not path.is_file():
         return index
     try:
-        text = path.read_text(encoding="utf-8") if path.stat().st_size <= POINTER_BYTES else ""
-    except (OSError, UnicodeDecodeError):
+        pointer = _pointer(path)
+    except OSError:
+        pointer = b""
+    return _target(path, pointer)
+
+
+def _pointer(path: Path) -> bytes:
+    """A file's bytes, or of a larger one so many that it is no pointer."""
+    with path.open("rb") as file:
+        return file.read(POINTER_BYTES + 1)
+
+
+def _target(path: Path, pointer: bytes) -> str:
+    """What a pointer file with these bytes points to."""
+    try:
+        text = pointer.decode("utf-8") if len(pointer) <= POINTER_BYTES else ""
+    except UnicodeDecodeError:
         text = ""
     target = text.strip().split("\n")[0].strip()
     if not target:
-        raise IndexStateError(f"{index}: a file, but no pointer: its first line should name an index")
+        raise IndexStateError(f"{path}: a file, but no pointer: its first line should name an index")
     return target if "://" in target else str(path.parent / target)
 
 
@@ -65,12 +80,13 @@ class Seen:
 def look_at(index: str, *, writable: bool) -> Seen | None:
     """How ``index`` looks now; None for what has no such files, or while they cannot be read.
 
+    The pointer is read once: its bytes and the content are of the same index, also while it is moved.
     A writer is alone with its index, so only the pointer can bring it something new.
     """
     try:
         path = Path(index)
-        pointer = path.read_bytes() if "://" not in index and path.is_file() else b""
-        target = resolve(index)
+        pointer = _pointer(path) if "://" not in index and path.is_file() else b""
+        target = _target(path, pointer) if pointer else resolve(index)
         if "://" in target and not target.startswith("lance://"):
             return Seen(pointer, b"") if pointer else None
         folder = Path(target.removeprefix("lance://"))

@@ -121,7 +121,7 @@ class Service:
         index is then closed until ``watch`` succeeds.
 
         Args:
-            keep_model: keep the loaded model if it also made the new index.
+            keep_model: keep the loaded model if it also made the new index, and no pointer was moved.
 
         Returns:
             The number of the new index version.
@@ -142,7 +142,8 @@ class Service:
                     self._swapping = False
                     self._open.set()
             else:
-                new = await self._successor(old if keep_model else None)
+                same = seen is None or self._is_same_place(seen)
+                new = await self._successor(old if keep_model and same else None)
                 self._users[new] = 0
                 self._current = new
                 if old is not None:
@@ -176,7 +177,7 @@ class Service:
                 continue
             began = clock()
             try:
-                await self.reload(keep_model=now is None or self._is_same_place(now))
+                await self.reload(keep_model=True)
             except ErnieSearchError as error:
                 if changed and said != (now, str(error)):  # a lost index was logged when it was lost
                     said = (now, str(error))

@@ -230,8 +230,7 @@ def share_failures(output: Path, world: World) -> Iterator[None]:
             ) from error
         _tell(output, world, error)
         raise
-    finally:
-        _on_end(before)
+    _on_end(before)  # but not after a failure, whose message could otherwise be cut off by the launcher
 
 
 def _raise_ended(number: int, frame: object) -> None:

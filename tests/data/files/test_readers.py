@@ -136,9 +136,12 @@ def test_a_hidden_cell_leaves_its_row():
 
 def test_a_page_of_highlighted_code_takes_time_by_its_length():
     def seconds(page: str) -> float:
-        start = time.process_time()
-        assert "".join(text for text, _, _ in blocks("a.html", page)).count("a") == 20_000
-        return time.process_time() - start
+        taken = []
+        for _ in range(3):
+            start = time.thread_time()
+            assert "".join(text for text, _, _ in blocks("a.html", page)).count("a") == 20_000
+            taken.append(time.thread_time() - start)
+        return min(taken)
 
     apart, together = "<p><span>a</span></p>" * 20_000, f"<pre>{'<span>a</span>' * 20_000}</pre>"
     assert seconds(together) < 4 * seconds(apart)

@@ -28,10 +28,11 @@ def test_a_lost_node_costs_only_what_it_had_not_finished(tmp_path, monkeypatch):
         encode_collection(model, iter(passages), output, data_fingerprint="d1", shard_size=5, **settings)
         return {path.name: path.read_bytes() for path in sorted(output.rglob("*.parquet"))}
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    head = {"num_cpus": 1, "include_dashboard": False, "wait": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        second = cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
+        second = cluster.add_node(wait=False, num_cpus=1)
+        cluster.wait_for_nodes(timeout=180)
         with closing(open_executor("ray", cluster.address, cpus=1)) as executor:
             assert executor.workers == 2
             done: list[int] = []
