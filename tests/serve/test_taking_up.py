@@ -13,7 +13,7 @@ from ernie_search.index import open_index, passage_batch
 from ernie_search.index.lance_files import lock_for_writing
 from ernie_search.search import opening as opening_of_index
 from ernie_search.search.opening import look_at
-from ernie_search.serve import create_app
+from ernie_search.serve import create_app, service
 from ernie_search.serve.settings import make_settings
 from ernie_search.types import Passage
 from tiny_service import stub
@@ -31,8 +31,9 @@ def write(store, passage: Passage = MATE) -> None:
 
 
 @pytest.fixture
-def opened():
-    """Start an app over ``index`` that looks every few milliseconds."""
+def opened(monkeypatch):
+    """Start an app over ``index`` that looks every few milliseconds, and rests no longer than it tried."""
+    monkeypatch.setattr(service, "REST", 1.0)
     clients = []
 
     def start(index, **settings) -> TestClient:
