@@ -123,7 +123,7 @@ def test_three_questions_by_keyboard_with_a_restart(page, judged, served):
 def test_it_is_blind(page, judged, served):
     seen = []
     answered = []
-    page.on("response", answered.append)
+    page.on("response", lambda answer: answered.append(answer))
     folder = judged()
     with served(folder) as address:
         page.goto(address)
