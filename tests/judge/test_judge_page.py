@@ -1,33 +1,21 @@
 """Judging in a real Chromium, by the keyboard alone."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from chromium import PATIENCE, expect, needs_chromium, opened
 from ernie_search.evaluation import evaluate_run, read_qrels
 from ernie_search.judge import Judging, verdict
 from tiny_service import HOSTILE, listening
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the page is tested in a browser: pip install playwright"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
-)
-expect = playwright.expect
-PATIENCE = 30_000
-"""Milliseconds, on a machine that is busy with other tests."""
-expect.set_options(timeout=PATIENCE)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with opened() as found:
+        yield found
 
 
 @pytest.fixture

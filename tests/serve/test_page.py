@@ -1,26 +1,16 @@
 """The page in a real Chromium: what people see and can do."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from chromium import PATIENCE, expect, needs_chromium, opened
 from ernie_search.data.chunking import chunk_passages
 from ernie_search.types import Passage
 from tiny_service import HOSTILE, app_of, listening, store_of, stub
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the page is tested in a browser: pip install playwright"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
-)
-expect = playwright.expect
-PATIENCE = 30_000
-"""Milliseconds, on a machine that is busy with other tests."""
-expect.set_options(timeout=PATIENCE)
+pytestmark = needs_chromium
 KEY = "0123456789abcdef"
 CONTRAST = """() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -105,10 +95,8 @@ LINES = """one => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with opened() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

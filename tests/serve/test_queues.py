@@ -153,12 +153,9 @@ def test_under_load_whoever_is_let_in_is_done(live, path):
         "/v1/rerank": {"query": "long", "documents": TEXTS},
         "/v1/passages": {"passages": [{"id": text[:8].replace(" ", "-"), "text": text} for text in TEXTS]},
     }[path]
-    together = httpx.Client(
-        timeout=60, limits=httpx.Limits(max_connections=16)
-    )  # made once, as it costs more
     with (
         live(model, writable=True, limits={"seconds": 6.0}) as address,
-        together as client,
+        httpx.Client(timeout=60) as client,  # one for all, as making it costs more than asking
         ThreadPoolExecutor(16) as pool,
     ):
         model.calls.clear()

@@ -241,7 +241,6 @@ import sys
 sys.path.append(sys.argv[1])
 from tiny_service import stub, store_of
 from ernie_search.search import Searcher
-from ernie_search.search.opening import Seen
 from ernie_search.serve import run
 from ernie_search.serve.worker import Worker
 from ernie_search.serve.settings import make_settings

@@ -307,9 +307,9 @@ def test_a_pointer_that_is_moved_under_a_look_is_read_once(tmp_path, monkeypatch
     pointer, read = tmp_path / "current", opening_of_index._pointer
     pointer.write_text("one")
 
-    def moved(path):
-        found = read(path)
-        path.write_text("two")
+    def moved(index):
+        found = read(index)
+        pointer.write_text("two")
         return found
 
     monkeypatch.setattr(opening_of_index, "_pointer", moved)

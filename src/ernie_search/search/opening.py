@@ -36,32 +36,34 @@ def resolve(index: str) -> str:
     Raises:
         IndexStateError: a file that is no pointer.
     """
-    path = Path(index)
-    if "://" in index or not path.is_file():
-        return index
     try:
-        pointer = _pointer(path)
+        pointer = _pointer(index)
     except OSError:
         pointer = b""
-    return _target(path, pointer)
+    return _target(index, pointer)
 
 
-def _pointer(path: Path) -> bytes:
-    """A file's bytes, or of a larger one so many that it is no pointer."""
+def _pointer(index: str) -> bytes | None:
+    """A file's bytes, or of a larger one so many that it is no pointer; None where there is no file."""
+    path = Path(index)
+    if "://" in index or not path.is_file():
+        return None
     with path.open("rb") as file:
         return file.read(POINTER_BYTES + 1)
 
 
-def _target(path: Path, pointer: bytes) -> str:
-    """What a pointer file with these bytes points to."""
+def _target(index: str, pointer: bytes | None) -> str:
+    """What a pointer file with these bytes points to; ``index`` itself without one."""
+    if pointer is None:
+        return index
     try:
         text = pointer.decode("utf-8") if len(pointer) <= POINTER_BYTES else ""
     except UnicodeDecodeError:
         text = ""
     target = text.strip().split("\n")[0].strip()
     if not target:
-        raise IndexStateError(f"{path}: a file, but no pointer: its first line should name an index")
-    return target if "://" in target else str(path.parent / target)
+        raise IndexStateError(f"{index}: a file, but no pointer: its first line should name an index")
+    return target if "://" in target else str(Path(index).parent / target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,8 @@ def look_at(index: str, *, writable: bool) -> Seen | None:
     A writer is alone with its index, so only the pointer can bring it something new.
     """
     try:
-        path = Path(index)
-        pointer = _pointer(path) if "://" not in index and path.is_file() else b""
-        target = _target(path, pointer) if pointer else resolve(index)
+        pointer = _pointer(index)
+        target = _target(index, pointer)
         if "://" in target and not target.startswith("lance://"):
             return Seen(pointer, b"") if pointer else None
         folder = Path(target.removeprefix("lance://"))
@@ -96,7 +97,7 @@ def look_at(index: str, *, writable: bool) -> Seen | None:
         content += tuned.read_bytes() if content and tuned.is_file() else b""
     except (OSError, ErnieSearchError):
         return None
-    return Seen(pointer, content) if pointer or content else None
+    return Seen(pointer or b"", content) if pointer or content else None
 
 
 def open_searcher(

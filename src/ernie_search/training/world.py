@@ -202,6 +202,8 @@ class _EndedError(RuntimeError):
 def share_failures(output: Path, world: World) -> Iterator[None]:
     """Tell the other ranks why this one fails; where another one failed, raise its reason.
 
+    After a failure SIGTERM stays ignored: the launcher sends it at once, and the reason is still to be said.
+
     Args:
         output: the training folder.
         world: of the training; with one rank nothing is done.
@@ -230,7 +232,10 @@ def share_failures(output: Path, world: World) -> Iterator[None]:
             ) from error
         _tell(output, world, error)
         raise
-    _on_end(before)  # but not after a failure, whose message could otherwise be cut off by the launcher
+    except BaseException:  # Ctrl-C
+        _on_end(before)
+        raise
+    _on_end(before)
 
 
 def _raise_ended(number: int, frame: object) -> None:
