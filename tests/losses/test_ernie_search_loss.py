@@ -73,8 +73,9 @@ def undropped(model: JointEncoder) -> JointEncoder:
         (3, TERMS),
         (2, {"interaction_teacher": "ensemble", "follow_lead": False}),
         (2, {"late_temperature": 0.04}),
+        (1, {}),
     ],
-    ids=["pairs", "negatives", "scores", "ensemble", "fitted"],
+    ids=["pairs", "negatives", "scores", "ensemble", "fitted", "copied"],
 )
 def test_it_is_the_loss_of_our_trainer_step_by_step(base, negatives, changes, request):
     lengths = ScoreSettings(token_dim=16, query_length=60, passage_length=60)
@@ -84,6 +85,10 @@ def test_it_is_the_loss_of_our_trainer_step_by_step(base, negatives, changes, re
         assert word_weights(model) is not None
     model = undropped(model)
     batch = rows(8, negatives)
+    if request.node.callspec.id == "copied":
+        for row in (1, 2, 5):
+            batch.questions[row] = PASSAGES[batch.groups[row][0]].strip(".").upper()
+        assert Collator(model, PASSAGES, 100_000)([batch])["copied"].nonzero().flatten().tolist() == [1, 2, 5]
     chosen = TrainSettings(negatives=negatives, **changes)
     ours, theirs = JointLoss(model, chosen), ErnieSearchLoss(model, LossSettings(**changes))
     labels = torch.tensor(batch.scores) if "cascade_weight" in changes else None

@@ -1,6 +1,7 @@
 """The lead of a teacher: what it counts, and what follows from it for the weight of a term."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,40 @@ def test_a_teacher_behind_gives_no_gradient_and_one_ahead_its_whole_weight():
         else:
             assert dense.grad.abs().sum() == 0
             assert (logged["lead_interaction"], logged["weight_interaction"]) == (-1, 0)
+
+
+def test_copied_questions_neither_show_a_lead_nor_are_taught():
+    copied = torch.arange(24) % 3 == 0
+    for follow in (True, False):
+        settings = LossSettings(follow_lead=follow, late_weight=1e-9)
+        parts = LossParts()
+        for _ in range(3):
+            step, _, dense = readings(settings, late_is_right=True)
+            step.who = replace(step.who, copied=copied)
+            parts.weighted(step, training=True)["loss_interaction"].backward()
+        assert bool((dense.grad[copied] != 0).any()) != follow
+        assert bool((dense.grad[~copied] != 0).any(dim=1).all())
+        assert parts.means.take()["teacher_entropy"] >= 0
+    step, _, _ = readings(LossSettings(), late_is_right=True)
+    alone = LossParts()
+    alone.weighted(step, training=True)
+    assert alone.lead.sums("interaction")[1] == 24
+    step.who = replace(step.who, copied=copied)
+    some = LossParts()
+    some.weighted(step, training=True)
+    assert some.lead.sums("interaction")[1] == 16
+
+
+def test_where_all_questions_are_copied_nothing_is_taught_and_no_entropy_logged():
+    parts = LossParts()
+    for _ in range(3):
+        step, _, dense = readings(LossSettings(late_weight=1e-9), late_is_right=True)
+        step.who = replace(step.who, copied=torch.ones(24, dtype=torch.bool))
+        parts.weighted(step, training=True)["loss_interaction"].backward()
+    assert dense.grad.abs().sum() == 0
+    logged = parts.means.take()
+    assert (logged["raw_interaction"], logged["lead_interaction"], logged["weight_interaction"]) == (0, 0, 0)
+    assert "teacher_entropy" not in logged
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from ernie_search.errors import TrainingError
 from ernie_search.losses import candidates, contrastive, interaction_distillation
+from ernie_search.losses.candidates import copies, is_copy
 
 GROUPS = [["a", "x"], ["b", "a"], ["c", "y"]]
 POSITIVES = [{"a"}, {"b"}, {"c", "x"}]
@@ -42,6 +43,26 @@ def test_a_question_without_a_negative_is_refused(groups: list[list[str]]) -> No
 def test_groups_of_different_sizes_are_refused() -> None:
     with pytest.raises(TrainingError, match="different sizes"):
         candidates([["a", "b"], ["c"]], [{"a"}, {"c"}])
+
+
+@pytest.mark.parametrize(
+    ("question", "passage", "copied"),
+    [
+        ("half of india's tea grows", "Assam: half of India's tea grows here.", True),
+        ("Half of India\u2019s tea, grows", "Half of India's tea grows here.", True),
+        ("Assam tea history", "Assam tea history. It began in 1823.", False),  # words that somebody may ask
+        ("Where does India's tea grow?", "Assam grows half of India's tea.", False),
+        ("half of tea in india grows", "Half of India's tea grows in Assam.", False),  # in another order
+        ("alf of india's tea grows", "Half of India's tea grows in Assam.", False),  # words, not letters
+        ("", "", False),
+    ],
+)
+def test_a_copied_question_stands_in_its_passage_word_for_word(
+    question: str, passage: str, copied: bool
+) -> None:
+    assert is_copy(question, passage) == copied
+    found = copies([question, "what is tea made of?"], [passage, "Leaves."])
+    assert (None if found is None else found.tolist()) == ([True, False] if copied else None)
 
 
 def softmax(scores: list[float], temperature: float) -> list[float]:

@@ -337,6 +337,23 @@ def test_only_a_base_that_is_compared_by_inner_product_draws_advice(base, tmp_pa
     assert len([text for text in said if "inner product" in text]) == number
 
 
+def test_spans_as_questions_are_said_and_teach_the_single_vector_nothing(base, tmp_path):
+    """The encoder then learns as if late interaction were not there; its token head is trained."""
+    passages = list(collection().passages())
+    spans = [Query(f"q{i}", one.text.strip(".")) for i, one in enumerate(passages[:16])]
+    asked = collection(queries=spans, qrels={"train": {f"q{i}": {passages[i].id: 1} for i in range(16)}})
+    told = []
+    for name, weight in (("interaction", 3.0), ("alone", 0.0)):
+        chosen = settings(steps=6, evaluations=0, checkpoints=1, interaction_weight=weight)
+        train(asked, tmp_path / name, chosen, base=base, observer=lambda *given: told.append(given))
+    said = [values["text"] for event, values in told if event == "advice"]
+    assert len([text for text in said if text.startswith("16 of 16 training questions looked at")]) == 1
+    log = log_of(tmp_path / "interaction")
+    assert [line["weight_interaction"] for line in log] == [0] * 6
+    assert [line["loss_interaction"] for line in log] == [0] * 6
+    assert all("teacher_entropy" not in line for line in log)
+
+
 def test_best_and_last_get_a_graph_that_is_of_their_weights(base, tmp_path):
     chosen = settings(steps=4, evaluations=1, checkpoints=1, onnx=True)
     result = train(collection(), tmp_path / "run", chosen, base=base)

@@ -1,6 +1,7 @@
 """The whole loss for sentence-transformers' own trainer."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ernie_search.errors import ModelError, SettingsError, TrainingError
-from ernie_search.losses.candidates import Candidates, candidates
+from ernie_search.losses.candidates import Candidates, candidates, copies
 from ernie_search.losses.lead import LEAD_FILE
 from ernie_search.losses.parts import LossParts
 from ernie_search.losses.settings import LossSettings
@@ -356,6 +357,7 @@ def _candidates(columns: Sequence[Features], special: set[int]) -> Candidates:
         relevant.setdefault(anchor, set()).add(positive)
     # A passage that is the question's own text says nothing of it.
     who = candidates(groups, [relevant[anchor] | {anchor} for anchor in anchors], strict=False)
+    who = replace(who, copied=copies(anchors, passages[0]))
     if not bool((who.allowed.sum(dim=1) > 1).any()):
         raise TrainingError(
             f"a batch of {len(anchors)} has no negative for any anchor; set per_device_train_batch_size to 2 "

@@ -76,7 +76,7 @@ def _interaction(step: StepReadings) -> Compared:
     kept = step.who.contrastive
     if settings.distillation_candidates == "own":
         kept = kept & step.who.own
-    return Compared(teacher, dense, kept, step.who.positive)
+    return Compared(teacher, dense, step.who.without_copied(kept), step.who.positive)
 
 
 def _of_cross(step: StepReadings, student: Tensor) -> Compared:

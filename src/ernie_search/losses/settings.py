@@ -41,7 +41,8 @@ class LossSettings(TypedSettings):
         dense_temperature, late_temperature: contrastive ``tau_DE``, ``tau_LI``.
         teacher_temperature, student_temperature: of the distillation alone.
         follow_lead: the weights of interaction, cascade, direct and MarginMSE follow how far their teacher is
-            ahead of its student on the labels of the batches, down to 0 where it is not; false keeps them.
+            ahead of its student on the labels of the batches, down to 0 where it is not, and interaction
+            leaves out questions that are copied from their positives; false keeps both as they are.
         late_gradient: how much of the gradient at the token vectors reaches the encoder, where late
             interaction teaches: all of it, or the share of its lead over the single vector. While it is
             behind, its losses then train the token head alone, and the encoder as if they were not there.

@@ -176,11 +176,22 @@ class StepReadings:
 
     @property
     def distilled_over(self) -> Tensor:
-        """``(Q, P)`` or ``(Q, 1 + n + M)`` bool: the candidates of interaction distillation."""
+        """``(Q, P)`` or ``(Q, 1 + n + M)`` bool: the candidates of interaction distillation.
+
+        Where weights follow the lead, questions copied from their positives have none.
+        """
         kind = self.settings.distillation_candidates
         if kind == "list":
-            return self.whole_list(self.who.own, None if self.listed is None else self.listed.allowed)
-        return self.who.own if kind == "own" else self.who.allowed
+            found = self.whole_list(self.who.own, None if self.listed is None else self.listed.allowed)
+        else:
+            found = self.who.own if kind == "own" else self.who.allowed
+        return self.who.without_copied(found) if self.settings.follow_lead else found
+
+    def note_teacher_entropy(self, entropy: Tensor) -> None:
+        """Keep it to be logged, unless all questions are copied ones, which the teacher is not asked of."""
+        copied = self.who.copied if self.settings.follow_lead else None
+        if copied is None or not bool(copied.all()):
+            self.entropies["teacher_entropy"] = entropy
 
     @property
     def late_teacher(self) -> Tensor:
@@ -249,7 +260,7 @@ def interaction(step: StepReadings) -> Tensor:
             late_temperature=settings.teacher_temperature,
             dense_temperature=settings.student_temperature,
         )
-        step.entropies["teacher_entropy"] = both.teacher_entropy
+        step.note_teacher_entropy(both.teacher_entropy)
         return both.dense + both.late
     distilled = interaction_distillation(
         step.late_teacher,
@@ -259,7 +270,7 @@ def interaction(step: StepReadings) -> Tensor:
         student_temperature=settings.student_temperature,
         detach_teacher=settings.detach_teacher,
     )
-    step.entropies["teacher_entropy"] = distilled.teacher_entropy
+    step.note_teacher_entropy(distilled.teacher_entropy)
     return distilled.loss
 
 

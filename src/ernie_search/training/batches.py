@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, candidates
+from ernie_search.losses.candidates import copies
 from ernie_search.model import JointEncoder
 from ernie_search.model.encode import padded, tokenize
 from ernie_search.runtime.batches import micro_batches
@@ -296,6 +297,9 @@ class Collator:
         }
         if who.denoised is not None:
             features["denoised"] = who.denoised
+        copied = copies(step.questions, [self.passages[group[0]] for group in step.groups])
+        if copied is not None:
+            features["copied"] = copied
         if step.scores and all(step.scores):
             features["cross_scores"] = torch.tensor(step.scores)
         if any(step.listed):

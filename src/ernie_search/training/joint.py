@@ -46,7 +46,7 @@ from ernie_search.training.folder import (
     write_result,
 )
 from ernie_search.training.list_cache import ListCache, Refresh
-from ernie_search.training.prepare import DevEvaluator, TrainingData, prepare
+from ernie_search.training.prepare import DevEvaluator, TrainingData, copies_advice, prepare
 from ernie_search.training.settings import UNRELATED, TrainSettings
 from ernie_search.training.step import JointLoss
 from ernie_search.training.student import make_ready, usual_budget
@@ -415,6 +415,8 @@ def _train(
         negatives = sum(len(one.negatives) for one in data.examples)
         ranks = {"first": settings.negative_first, "last": settings.negative_last}
         observer("filled", {"filled": data.filled, "negatives": negatives, **ranks})
+    if advice := copies_advice(data, settings):
+        observer("advice", {"text": advice})
     if world.size > 1:
         shown = [(one.id, one.positives, one.negatives, one.kept) for one in data.examples]
         world.check_equal({"training lists": fingerprint(shown)})

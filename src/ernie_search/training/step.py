@@ -291,7 +291,8 @@ class JointLoss(nn.Module):
 
     def _readings(self, features: dict[str, Any], passes: EncoderPasses, cut: Any) -> StepReadings:
         settings, world = self.settings, self.world
-        who = Candidates(features["positive"], features["allowed"], features["own"], features.get("denoised"))
+        masks = (features["positive"], features["allowed"], features["own"])
+        who = Candidates(*masks, features.get("denoised"), features.get("copied"))
         count, step_lists = len(who.positive), self._listed(features)
         questions = self._questions(passes.encode(features["questions"]), features)
         passages, columns = self._passages(passes.encode(features["passages"]), features)
