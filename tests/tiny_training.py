@@ -1,5 +1,6 @@
 """A run that trains in a second, over the tiny base: questions that name what their passage is of."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ from ernie_search.data import MemoryCollection
 from ernie_search.types import Passage, Query
 
 if TYPE_CHECKING:
-    from ernie_search.training import TrainSettings
+    from ernie_search.training import TrainingData, TrainSettings
 
 CROPS = [
     "tea",
@@ -100,3 +101,12 @@ def weights(model: Path) -> dict[str, bytes]:
     found = {path.name: path.read_bytes() for path in sorted(model.glob("*.safetensors"))}
     assert set(found) == {"model.safetensors", "token_head.safetensors"}
     return found
+
+
+def with_copies(data: "TrainingData") -> "TrainingData":
+    """The same data, where each third question is its passage's own text."""
+    examples = [
+        replace(one, question=data.passages[one.positives[0]]) if number % 3 == 0 else one
+        for number, one in enumerate(data.examples)
+    ]
+    return replace(data, examples=examples)

@@ -127,31 +127,34 @@ def test_a_teacher_behind_gives_no_gradient_and_one_ahead_its_whole_weight():
 
 def test_copied_questions_neither_show_a_lead_nor_are_taught():
     copied = torch.arange(24) % 3 == 0
-    for follow in (True, False):
-        settings = LossSettings(follow_lead=follow, late_weight=1e-9)
+    for copies in ("left_out", "taught"):
+        settings = LossSettings(copied_questions=copies, late_weight=1e-9)
         parts = LossParts()
         for _ in range(3):
             step, _, dense = readings(settings, late_is_right=True)
-            step.who = replace(step.who, copied=copied)
+            step.who = replace(step.who, copied=tuple(copied.tolist()))
             parts.weighted(step, training=True)["loss_interaction"].backward()
-        assert bool((dense.grad[copied] != 0).any()) != follow
+        assert bool((dense.grad[copied] != 0).any()) == (copies == "taught")
         assert bool((dense.grad[~copied] != 0).any(dim=1).all())
         assert parts.means.take()["teacher_entropy"] >= 0
     step, _, _ = readings(LossSettings(), late_is_right=True)
     alone = LossParts()
     alone.weighted(step, training=True)
     assert alone.lead.sums("interaction")[1] == 24
-    step.who = replace(step.who, copied=copied)
+    whole = alone.means.take()["raw_interaction"]
+    step.who = replace(step.who, copied=tuple(copied.tolist()))
     some = LossParts()
     some.weighted(step, training=True)
     assert some.lead.sums("interaction")[1] == 16
+    # The others, which are all alike here, don't get the weight of those that are left out.
+    assert some.means.take()["raw_interaction"] == pytest.approx(whole * 16 / 24, rel=1e-3)
 
 
 def test_where_all_questions_are_copied_nothing_is_taught_and_no_entropy_logged():
     parts = LossParts()
     for _ in range(3):
         step, _, dense = readings(LossSettings(late_weight=1e-9), late_is_right=True)
-        step.who = replace(step.who, copied=torch.ones(24, dtype=torch.bool))
+        step.who = replace(step.who, copied=(True,) * 24)
         parts.weighted(step, training=True)["loss_interaction"].backward()
     assert dense.grad.abs().sum() == 0
     logged = parts.means.take()

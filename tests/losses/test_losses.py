@@ -7,7 +7,7 @@ import torch
 
 from ernie_search.errors import TrainingError
 from ernie_search.losses import candidates, contrastive, interaction_distillation
-from ernie_search.losses.candidates import copies, is_copy
+from ernie_search.losses.copies import copies, is_copy
 
 GROUPS = [["a", "x"], ["b", "a"], ["c", "y"]]
 POSITIVES = [{"a"}, {"b"}, {"c", "x"}]
@@ -55,6 +55,18 @@ def test_groups_of_different_sizes_are_refused() -> None:
         ("half of tea in india grows", "Half of India's tea grows in Assam.", False),  # in another order
         ("alf of india's tea grows", "Half of India's tea grows in Assam.", False),  # words, not letters
         ("", "", False),
+        ("COVID-19 vaccine side-effects", "COVID-19 vaccine: side-effects.", False),  # three words
+        ("नमस्ते दुनिया", "नमस्ते दुनिया", False),  # two
+        (
+            "富士山の高さはどれくらい",
+            "富士山の高さはどれくらいですか。",
+            True,
+        ),
+        (
+            "富士山の高さはどれくらい",
+            "富士山は高い山です。",
+            False,
+        ),
     ],
 )
 def test_a_copied_question_stands_in_its_passage_word_for_word(
@@ -62,7 +74,7 @@ def test_a_copied_question_stands_in_its_passage_word_for_word(
 ) -> None:
     assert is_copy(question, passage) == copied
     found = copies([question, "what is tea made of?"], [passage, "Leaves."])
-    assert (None if found is None else found.tolist()) == ([True, False] if copied else None)
+    assert found == ((True, False) if copied else None)
 
 
 def softmax(scores: list[float], temperature: float) -> list[float]:

@@ -15,7 +15,7 @@ from ernie_search.training.batches import Collator, StepBatches
 from ernie_search.training.step import JointLoss
 from ernie_search.training.teachers import StepTeachers
 from ranks import OneTeacher
-from tiny_training import collection, settings, weights
+from tiny_training import collection, settings, weights, with_copies
 
 WHOLE: dict[str, Any] = {
     "cascade_weight": 0.5,
@@ -51,7 +51,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Lists:
 
 @pytest.fixture(scope="module")
 def data(lists: Lists) -> TrainingData:
-    return prepare(collection(), settings(**WHOLE), lists)
+    return with_copies(prepare(collection(), settings(**WHOLE), lists))
 
 
 @pytest.fixture
@@ -73,6 +73,7 @@ def one_step(
     step = StepBatches(data.examples, steps=1, questions=8, negatives=chosen.negatives, seed=0)[0]
     features = Collator(model, data.passages, 100, with_pairs=chosen.attention_weight > 0)([step])
     assert len(features["passages"]) > 3
+    assert 0 < sum(features["copied"]) < 8
     model.zero_grad()
     torch.manual_seed(11)
     parts: dict[str, Tensor] = JointLoss(model, chosen, teachers)(features)

@@ -19,7 +19,7 @@ from ernie_search.training.trainer import StepTrainer
 from ernie_search.training.world import World, share_failures
 from rank_starter import Starter
 from ranks import ACCELERATE, OneTeacher, launch, loss_and_gradients, tiny_student
-from tiny_training import collection, settings
+from tiny_training import collection, settings, with_copies
 
 WHOLE: dict[str, Any] = {
     "cascade_weight": 0.5,
@@ -71,11 +71,11 @@ from ernie_search.training import prepare
 from ernie_search.training.teachers import StepTeachers
 from ernie_search.training.world import World
 from ranks import ACCELERATE, OneTeacher, loss_and_gradients, tiny_student
-from tiny_training import collection, settings
+from tiny_training import collection, settings, with_copies
 
 out, base, cases = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 world = World.join(on_cpu=True)
-data = prepare(collection(), settings(evaluations=0), Lists.open(out / "lists"))
+data = with_copies(prepare(collection(), settings(evaluations=0), Lists.open(out / "lists")))
 found = {}
 for name, changes in cases.items():
     for cached in (False, True):
@@ -116,7 +116,7 @@ def test_loss_and_gradients_are_those_of_one_process_on_the_joined_batch(base, f
     done = starter.launch(ranks, STEPS, str(folder), base, json.dumps(CASES))
     assert done.returncode == 0, done.stderr
     brought = [torch.load(folder / f"{ranks}-{rank}.pt", weights_only=False) for rank in range(ranks)]
-    data = prepare(collection(), settings(evaluations=0), Lists.open(folder / "lists"))
+    data = with_copies(prepare(collection(), settings(evaluations=0), Lists.open(folder / "lists")))
     for name, changes in CASES.items():
         chosen = settings(**changes)
         model = tiny_student(base)

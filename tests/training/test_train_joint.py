@@ -338,20 +338,38 @@ def test_only_a_base_that_is_compared_by_inner_product_draws_advice(base, tmp_pa
 
 
 def test_spans_as_questions_are_said_and_teach_the_single_vector_nothing(base, tmp_path):
-    """The encoder then learns as if late interaction were not there; its token head is trained."""
+    """The encoder learns as without late interaction, and its token head is trained."""
     passages = list(collection().passages())
     spans = [Query(f"q{i}", one.text.strip(".")) for i, one in enumerate(passages[:16])]
     asked = collection(queries=spans, qrels={"train": {f"q{i}": {passages[i].id: 1} for i in range(16)}})
-    told = []
-    for name, weight in (("interaction", 3.0), ("alone", 0.0)):
-        chosen = settings(steps=6, evaluations=0, checkpoints=1, interaction_weight=weight)
-        train(asked, tmp_path / name, chosen, base=base, observer=lambda *given: told.append(given))
-    said = [values["text"] for event, values in told if event == "advice"]
-    assert len([text for text in said if text.startswith("16 of 16 training questions looked at")]) == 1
+    rows: dict[str, dict[str, Any]] = {
+        "interaction": {},
+        "alone": {"late_weight": 0.0, "interaction_weight": 0.0},
+        "taught": {"copied_questions": "taught", "follow_lead": False},
+    }
+    trained, said = {}, {}
+    for name, changes in rows.items():
+        told: list[Any] = []
+        # No clipping: the token head's gradient counts in the norm.
+        chosen = settings(steps=6, evaluations=0, checkpoints=1, max_grad_norm=1e9, **changes)
+        observer = lambda event, values, told=told: told.append((event, values))  # noqa: E731
+        result = train(asked, tmp_path / name, chosen, base=base, observer=observer)
+        trained[name] = load_joint(result.last).state_dict()
+        said[name] = [values["text"] for event, values in told if event == "advice"]
+    assert [text[:37] for text in said["interaction"]] == ["16 of 16 training questions looked at"]
+    assert not any("copied" in text for text in said["alone"] + said["taught"])
     log = log_of(tmp_path / "interaction")
-    assert [line["weight_interaction"] for line in log] == [0] * 6
-    assert [line["loss_interaction"] for line in log] == [0] * 6
+    assert [(line["weight_interaction"], line["loss_interaction"]) for line in log] == [(0, 0)] * 6
     assert all("teacher_entropy" not in line for line in log)
+    for key, value in trained["alone"].items():
+        of_head = "token_head" in key
+        alike = torch.allclose(trained["interaction"][key], value, atol=1e-6)
+        assert alike != (of_head and value.is_floating_point()), key
+    assert any(
+        not torch.allclose(trained["taught"][key], value, atol=1e-4)
+        for key, value in trained["alone"].items()
+        if "token_head" not in key
+    )
 
 
 def test_best_and_last_get_a_graph_that_is_of_their_weights(base, tmp_path):

@@ -67,6 +67,7 @@ def default_training() -> TrainSettings:
         dense_weight=1.0,
         late_weight=1.0,
         interaction_weight=3.0,
+        copied_questions="taught",  # of the made questions, spans and titles are; measured so
         direct_weight=0.0,
         late_temperature=0.04,
         teacher_temperature=0.05,

@@ -5,7 +5,6 @@ one after the other, which gives ``P = Q (1 + n)`` columns of scores. A passage 
 is one candidate, not several: repeated columns would give it more weight than the others.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,6 @@ import torch
 from torch import Tensor
 
 from ernie_search.errors import TrainingError
-
-COPY_WORDS = 5
-"""Words from which on a question that stands in its passage as it is counts as copied; a shorter one, a name
-or two keywords, may well be asked by somebody."""
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +27,15 @@ class Candidates:
         own: ``(Q, P)`` bool; true for the allowed passages of the question's own group.
         denoised: ``(Q, P)`` bool; true for the question's denoised passages, which only the contrastive terms
             leave out; None without any.
-        copied: ``(Q,)`` bool; true for questions that are copied from their positives, see :func:`is_copy`;
-            None without any.
+        copied: which of the Q questions are copied from their positives, see
+            :func:`~ernie_search.losses.copies.copies`; None without any. Known without asking a device.
     """
 
     positive: Tensor
     allowed: Tensor
     own: Tensor
     denoised: Tensor | None = None
-    copied: Tensor | None = None
+    copied: tuple[bool, ...] | None = None
 
     @property
     def contrastive(self) -> Tensor:
@@ -51,37 +45,9 @@ class Candidates:
     def to(self, device: Any) -> "Candidates":
         """A copy of the masks on another device."""
         denoised = None if self.denoised is None else self.denoised.to(device)
-        copied = None if self.copied is None else self.copied.to(device)
         return Candidates(
-            self.positive.to(device), self.allowed.to(device), self.own.to(device), denoised, copied
+            self.positive.to(device), self.allowed.to(device), self.own.to(device), denoised, self.copied
         )
-
-    def without_copied(self, mask: Tensor) -> Tensor:
-        """``(Q, P)`` bool: the mask without the rows of copied questions."""
-        return mask if self.copied is None else mask & ~self.copied[:, None]
-
-
-def is_copy(question: str, passage: str) -> bool:
-    """Whether the question's words stand in the passage in a row, but for case and punctuation.
-
-    Such questions are spans cut out of passages, or titles. Matching words finds their passages, so they
-    do not show whether late interaction understands more than the single vector, and what it would teach
-    on them is to match words.
-
-    Args:
-        question: of :data:`COPY_WORDS` words or more; a shorter one is no copy.
-        passage: its positive.
-    """
-    words = _WORD.findall(question.casefold())
-    if len(words) < COPY_WORDS:
-        return False
-    return f" {' '.join(words)} " in f" {' '.join(_WORD.findall(passage.casefold()))} "
-
-
-def copies(questions: Sequence[str], positives: Sequence[str]) -> Tensor | None:
-    """``(Q,)`` bool: which of the questions are copied from their positives; None where none is."""
-    found = torch.tensor([is_copy(*pair) for pair in zip(questions, positives, strict=True)])
-    return found if bool(found.any()) else None
 
 
 def candidates(

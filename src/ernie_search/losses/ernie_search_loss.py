@@ -14,7 +14,8 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ernie_search.errors import ModelError, SettingsError, TrainingError
-from ernie_search.losses.candidates import Candidates, candidates, copies
+from ernie_search.losses.candidates import Candidates, candidates
+from ernie_search.losses.copies import COPY_WORDS, copies
 from ernie_search.losses.lead import LEAD_FILE
 from ernie_search.losses.parts import LossParts
 from ernie_search.losses.settings import LossSettings
@@ -37,7 +38,8 @@ class ErnieSearchLoss(nn.Module):
     distillation follows its teacher's lead; see :class:`~ernie_search.losses.lead.Lead`.
 
     The candidates of an anchor are all positives and negatives of the batch. A text that occurs several times
-    is one candidate, and the positives of equal anchors are no negatives of each other.
+    is one candidate, and the positives of equal anchors are no negatives of each other. Anchors copied from
+    their positives (spans, titles) are left out of interaction distillation, as far as the texts are not cut.
 
     The model becomes a :class:`~ernie_search.model.JointEncoder` in place
     (:func:`~ernie_search.model.adopt`), so that ``trainer.save_model`` and checkpoints hold the token head.
@@ -166,7 +168,10 @@ class ErnieSearchLoss(nn.Module):
         student = self.student
         settings = self._settings_of(columns, labels)
         # Before the passes are begun: on a GPU, reading ids after them would wait for them.
-        who = _candidates(columns, set(student.special_ids.tolist())).to(student.device)
+        who = _candidates(columns, special := set(student.special_ids.tolist())).to(student.device)
+        if settings.interaction_weight > 0 and settings.copied_questions == "left_out":
+            anchors, positives = (_texts(one, special) for one in columns[:2])
+            who = replace(who, copied=_copies(student.tokenizer, anchors, positives))
         asks, student.attach_tokens = student.attach_tokens, settings.needs_tokens
         student.token_gradient = self.parts.token_gradient(settings, training=student.training)
         try:
@@ -357,13 +362,28 @@ def _candidates(columns: Sequence[Features], special: set[int]) -> Candidates:
         relevant.setdefault(anchor, set()).add(positive)
     # A passage that is the question's own text says nothing of it.
     who = candidates(groups, [relevant[anchor] | {anchor} for anchor in anchors], strict=False)
-    who = replace(who, copied=copies(anchors, passages[0]))
     if not bool((who.allowed.sum(dim=1) > 1).any()):
         raise TrainingError(
             f"a batch of {len(anchors)} has no negative for any anchor; set per_device_train_batch_size to 2 "
             "or more and dataloader_drop_last to true, or add a column of negatives"
         )
     return who
+
+
+CUT_TOKENS = 2
+"""Tokens of a copy that may be others in its passage: at its ends words may be cut otherwise."""
+
+
+def _copies(tokenizer: Any, anchors: Sequence[str], positives: Sequence[str]) -> tuple[bool, ...] | None:
+    """Which anchors are copied from their positives: decoded only where most tokens are the same."""
+    questions, passages = [""] * len(anchors), [""] * len(anchors)
+    for row, pair in enumerate(zip(anchors, positives, strict=True)):
+        asked, there = (key.split() for key in pair)
+        if len(asked) >= COPY_WORDS and len(set(asked) - set(there)) <= CUT_TOKENS:
+            questions[row], passages[row] = (
+                tokenizer.decode([int(one) for one in ids]) for ids in (asked, there)
+            )
+    return copies(questions, passages)
 
 
 def _texts(features: Features, special: set[int]) -> list[str]:

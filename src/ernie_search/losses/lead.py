@@ -38,7 +38,8 @@ class Compared:
 
     Attributes:
         teacher, student: ``(Q, P)`` scores, without gradients.
-        kept: ``(Q, P)`` bool: the candidates that both judge and that the labels say something about.
+        kept: ``(Q, P)`` bool: the candidates that both judge and that the labels say something about; none of
+            a copied question, where those are left out.
         positive: ``(Q,)`` column of each question's positive.
     """
 
@@ -76,7 +77,7 @@ def _interaction(step: StepReadings) -> Compared:
     kept = step.who.contrastive
     if settings.distillation_candidates == "own":
         kept = kept & step.who.own
-    return Compared(teacher, dense, step.who.without_copied(kept), step.who.positive)
+    return Compared(teacher, dense, step.without_copied(kept), step.who.positive)
 
 
 def _of_cross(step: StepReadings, student: Tensor) -> Compared:

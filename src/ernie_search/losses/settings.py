@@ -41,13 +41,14 @@ class LossSettings(TypedSettings):
         dense_temperature, late_temperature: contrastive ``tau_DE``, ``tau_LI``.
         teacher_temperature, student_temperature: of the distillation alone.
         follow_lead: the weights of interaction, cascade, direct and MarginMSE follow how far their teacher is
-            ahead of its student on the labels of the batches, down to 0 where it is not, and interaction
-            leaves out questions that are copied from their positives; false keeps both as they are.
+            ahead of its student on the labels of the batches, down to 0 where it is not; false keeps them.
         late_gradient: how much of the gradient at the token vectors reaches the encoder, where late
             interaction teaches: all of it, or the share of its lead over the single vector. While it is
             behind, its losses then train the token head alone, and the encoder as if they were not there.
         distillation_candidates: over all passages of the batch, over the question's own group, or over its
             list: the own group and further passages of its list, see ``list_passages``.
+        copied_questions: whether late interaction teaches on questions that are copied from their positives,
+            which teach to match words; left out, they don't count for its lead, either.
         interaction_teacher: the student's own late interaction, a frozen model's (TCT-ColBERT), or the sum of
             both readings, which teaches both (BGE-M3).
         detach_teacher: stop the distillation's gradient at the late interaction.
@@ -77,6 +78,7 @@ class LossSettings(TypedSettings):
     teacher_temperature: float = Field(0.04, gt=0)
     student_temperature: float = Field(0.05, gt=0)
     distillation_candidates: Literal["batch", "own", "list"] = "batch"
+    copied_questions: Literal["left_out", "taught"] = "left_out"
     detach_teacher: bool = True
     still_teacher: bool = False
     interaction_teacher: Literal["late", "frozen", "ensemble"] = "late"

@@ -178,20 +178,30 @@ class StepReadings:
     def distilled_over(self) -> Tensor:
         """``(Q, P)`` or ``(Q, 1 + n + M)`` bool: the candidates of interaction distillation.
 
-        Where weights follow the lead, questions copied from their positives have none.
+        Questions copied from their positives have none, unless they are to be taught on.
         """
         kind = self.settings.distillation_candidates
         if kind == "list":
             found = self.whole_list(self.who.own, None if self.listed is None else self.listed.allowed)
         else:
             found = self.who.own if kind == "own" else self.who.allowed
-        return self.who.without_copied(found) if self.settings.follow_lead else found
+        return self.without_copied(found)
 
-    def note_teacher_entropy(self, entropy: Tensor) -> None:
-        """Keep it to be logged, unless all questions are copied ones, which the teacher is not asked of."""
-        copied = self.who.copied if self.settings.follow_lead else None
-        if copied is None or not bool(copied.all()):
-            self.entropies["teacher_entropy"] = entropy
+    @property
+    def copied(self) -> tuple[bool, ...] | None:
+        """Which questions interaction distillation leaves out, as they are copied; None: no one."""
+        return self.who.copied if self.settings.copied_questions == "left_out" else None
+
+    def without_copied(self, mask: Tensor) -> Tensor:
+        """``(Q, ...)`` bool: the mask without the rows of the questions that are left out."""
+        if self.copied is None:
+            return mask
+        return mask & ~torch.tensor(self.copied, device=mask.device)[:, None]
+
+    @property
+    def taught(self) -> float:
+        """The share of the questions that interaction distillation does not leave out."""
+        return 1.0 if self.copied is None else 1 - sum(self.copied) / len(self.copied)
 
     @property
     def late_teacher(self) -> Tensor:
@@ -250,7 +260,10 @@ def late(step: StepReadings) -> Tensor:
 
 
 def interaction(step: StepReadings) -> Tensor:
-    """``L_LI>DE``: late interaction, a frozen model, or the sum of both teaches the single vector."""
+    """``L_LI>DE``: late interaction, a frozen model, or the sum of both teaches the single vector.
+
+    Questions that are left out count as zero, so that few others among them do not get their weight.
+    """
     settings = step.settings
     if settings.interaction_teacher == "ensemble":
         both = ensemble_distillation(
@@ -260,18 +273,20 @@ def interaction(step: StepReadings) -> Tensor:
             late_temperature=settings.teacher_temperature,
             dense_temperature=settings.student_temperature,
         )
-        step.note_teacher_entropy(both.teacher_entropy)
-        return both.dense + both.late
-    distilled = interaction_distillation(
-        step.late_teacher,
-        step.dense_student,
-        step.distilled_over,
-        teacher_temperature=settings.teacher_temperature,
-        student_temperature=settings.student_temperature,
-        detach_teacher=settings.detach_teacher,
-    )
-    step.note_teacher_entropy(distilled.teacher_entropy)
-    return distilled.loss
+        loss, entropy = both.dense + both.late, both.teacher_entropy
+    else:
+        distilled = interaction_distillation(
+            step.late_teacher,
+            step.dense_student,
+            step.distilled_over,
+            teacher_temperature=settings.teacher_temperature,
+            student_temperature=settings.student_temperature,
+            detach_teacher=settings.detach_teacher,
+        )
+        loss, entropy = distilled.loss, distilled.teacher_entropy
+    if step.taught > 0:
+        step.entropies["teacher_entropy"] = entropy
+    return loss if step.taught == 1 else loss * step.taught
 
 
 def _from_cross(step: StepReadings, student: Tensor, temperature: float) -> Tensor:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ernie_search.errors import TrainingError
 from ernie_search.losses import Candidates, candidates
-from ernie_search.losses.candidates import copies
+from ernie_search.losses.copies import copies
 from ernie_search.model import JointEncoder
 from ernie_search.model.encode import padded, tokenize
 from ernie_search.runtime.batches import micro_batches

@@ -13,7 +13,7 @@ from ernie_search.data import Collection
 from ernie_search.encoder import Encoding
 from ernie_search.errors import DataError
 from ernie_search.evaluation import drop_self_hits, evaluate_run
-from ernie_search.losses.candidates import is_copy
+from ernie_search.losses.copies import is_copy
 from ernie_search.mining import BM25, mine_negatives
 from ernie_search.mining.lists import Lists
 from ernie_search.mining.negatives import best_first, relevant_elsewhere
@@ -120,21 +120,24 @@ class TrainingData:
 
 
 COPIES_LOOKED_AT = 1000
-"""Questions looked at for :func:`copies_advice`."""
+"""Questions looked at for :func:`copies_advice`, at least, of all parts of the training."""
 
 
 def copies_advice(data: TrainingData, settings: TrainSettings) -> str | None:
     """One line if most questions are copied from their passages, where late interaction would teach."""
-    if not (settings.follow_lead and settings.interaction_weight > 0):
+    if settings.copied_questions == "taught" or settings.interaction_weight == 0:
         return None
-    looked_at = data.examples[:COPIES_LOOKED_AT]
-    copied = sum(is_copy(one.question, data.passages[one.positives[0]]) for one in looked_at)
+    looked_at = data.examples[:: max(1, len(data.examples) // COPIES_LOOKED_AT)]
+    copied = sum(
+        any(is_copy(one.question, data.passages[positive]) for positive in one.positives) for one in looked_at
+    )
     if 2 * copied <= len(looked_at):
         return None
     return (
         f"{copied} of {len(looked_at)} training questions looked at are copied from their passages word for "
-        "word: late interaction finds them by matching words, and does not teach the single vector on them. "
-        "Train on questions as people ask them; ernie-search adapt makes some from the documents"
+        "word: late interaction finds them by matching words, and does not teach the single vector on them "
+        "(copied_questions=taught: it does); questions as people ask them teach more, and a model can write "
+        "some: ernie-search questions SOURCE --questions hub:MODEL"
     )
 
 
