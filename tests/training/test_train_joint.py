@@ -348,12 +348,12 @@ def test_spans_as_questions_are_said_and_teach_the_single_vector_nothing(base, t
         "taught": {"copied_questions": "taught", "follow_lead": False},
     }
     trained, said = {}, {}
+    told: list[tuple[str, dict[str, Any]]] = []
     for name, changes in rows.items():
-        told: list[Any] = []
+        told.clear()
         # No clipping: the token head's gradient counts in the norm.
         chosen = settings(steps=6, evaluations=0, checkpoints=1, max_grad_norm=1e9, **changes)
-        observer = lambda event, values, told=told: told.append((event, values))  # noqa: E731
-        result = train(asked, tmp_path / name, chosen, base=base, observer=observer)
+        result = train(asked, tmp_path / name, chosen, base=base, observer=lambda *given: told.append(given))
         trained[name] = load_joint(result.last).state_dict()
         said[name] = [values["text"] for event, values in told if event == "advice"]
     assert [text[:37] for text in said["interaction"]] == ["16 of 16 training questions looked at"]

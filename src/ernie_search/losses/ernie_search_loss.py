@@ -168,10 +168,9 @@ class ErnieSearchLoss(nn.Module):
         student = self.student
         settings = self._settings_of(columns, labels)
         # Before the passes are begun: on a GPU, reading ids after them would wait for them.
-        who = _candidates(columns, special := set(student.special_ids.tolist())).to(student.device)
-        if settings.interaction_weight > 0 and settings.copied_questions == "left_out":
-            anchors, positives = (_texts(one, special) for one in columns[:2])
-            who = replace(who, copied=_copies(student.tokenizer, anchors, positives))
+        leaves_out = settings.interaction_weight > 0 and settings.copied_questions == "left_out"
+        tokenizer = student.tokenizer if leaves_out else None
+        who = _candidates(columns, set(student.special_ids.tolist()), tokenizer).to(student.device)
         asks, student.attach_tokens = student.attach_tokens, settings.needs_tokens
         student.token_gradient = self.parts.token_gradient(settings, training=student.training)
         try:
@@ -353,8 +352,8 @@ def _joined(columns: list[dict[str, Any]]) -> dict[str, Any] | None:
     return whole
 
 
-def _candidates(columns: Sequence[Features], special: set[int]) -> Candidates:
-    """Who competes with whom; texts are told apart by their tokens."""
+def _candidates(columns: Sequence[Features], special: set[int], tokenizer: Any = None) -> Candidates:
+    """Who competes with whom, texts told apart by their tokens; with a tokenizer, who is copied, too."""
     anchors, *passages = [_texts(one, special) for one in columns]
     groups = [list(group) for group in zip(*passages, strict=True)]
     relevant: dict[str, set[str]] = {}
@@ -362,6 +361,8 @@ def _candidates(columns: Sequence[Features], special: set[int]) -> Candidates:
         relevant.setdefault(anchor, set()).add(positive)
     # A passage that is the question's own text says nothing of it.
     who = candidates(groups, [relevant[anchor] | {anchor} for anchor in anchors], strict=False)
+    if tokenizer is not None:
+        who = replace(who, copied=_copies(tokenizer, anchors, passages[0]))
     if not bool((who.allowed.sum(dim=1) > 1).any()):
         raise TrainingError(
             f"a batch of {len(anchors)} has no negative for any anchor; set per_device_train_batch_size to 2 "

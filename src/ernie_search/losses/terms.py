@@ -286,7 +286,7 @@ def interaction(step: StepReadings) -> Tensor:
         loss, entropy = distilled.loss, distilled.teacher_entropy
     if step.taught > 0:
         step.entropies["teacher_entropy"] = entropy
-    return loss if step.taught == 1 else loss * step.taught
+    return loss * step.taught
 
 
 def _from_cross(step: StepReadings, student: Tensor, temperature: float) -> Tensor:
